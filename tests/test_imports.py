@@ -1,0 +1,169 @@
+"""Reads the imports of every module of the package: they go one way, from later rooms to earlier ones."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = "lit_retrieval"
+ROOT = Path(__file__).resolve().parents[1]
+
+DATA_CHAIN = ["errors", "vocabulary", "retrieval", "tasks", "data"]
+MODEL_CHAIN = ["errors", "ops", "mixers", "models"]
+BOTH_CHAINS = {*DATA_CHAIN, *MODEL_CHAIN}
+MAY_IMPORT: dict[str, set[str]] = {
+    "__init__": set(),
+    **{room: set(DATA_CHAIN[:place]) for place, room in enumerate(DATA_CHAIN)},
+    **{room: set(MODEL_CHAIN[:place]) for place, room in enumerate(MODEL_CHAIN)},
+    "decoding": BOTH_CHAINS - {"ops"},
+    "training": BOTH_CHAINS | {"decoding"},
+    "cli": BOTH_CHAINS | {"decoding", "training"},
+    "__main__": {"cli"},
+}
+ROOMS_WITHOUT_TORCH = ["errors", "vocabulary", "retrieval", "tasks"]
+
+
+class Import(NamedTuple):
+    path: Path
+    line: int
+    module: str
+    is_at_import_time: bool
+
+    @property
+    def room(self) -> str:
+        """The room of the module that imports."""
+        return self.path.relative_to(ROOT / PACKAGE).parts[0].removesuffix(".py")
+
+    @property
+    def package(self) -> str:
+        """The first part of the imported name."""
+        return self.module.split(".")[0]
+
+    @property
+    def imported_room(self) -> str:
+        """The room of the imported module, which is one of ours."""
+        return self.module.split(".")[1] if "." in self.module else "__init__"
+
+    def __str__(self) -> str:
+        return f"{self.path.relative_to(ROOT)}:{self.line} imports {self.module}"
+
+
+def find_imports(source: str, path: Path) -> Iterator[Import]:
+    """All imports in the source of the module at `path`, by their absolute names."""
+    pending: list[tuple[ast.AST, bool]] = [(ast.parse(source, str(path)), True)]
+    while pending:
+        node, is_at_import_time = pending.pop()
+        for name in imported_names(node, path):
+            yield Import(path, node.lineno, name, is_at_import_time)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            is_at_import_time = False
+        typing_only = node.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) else []
+        pending += [(child, is_at_import_time and child not in typing_only) for child in ast.iter_child_nodes(node)]
+
+
+def imported_names(node: ast.AST, path: Path) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    folders = path.relative_to(ROOT).parent.parts
+    parents = folders[: len(folders) - node.level + 1] if node.level else ()
+    module = ".".join([*parents, *([node.module] if node.module else [])])
+    if module != PACKAGE:
+        return [module]
+    # `from lit_retrieval import tasks` names a room, `from lit_retrieval import something` a name in __init__.py.
+    return [f"{PACKAGE}.{alias.name}" if alias.name in MAY_IMPORT else PACKAGE for alias in node.names]
+
+
+def find_wrong_way(imports: list[Import]) -> list[str]:
+    return [
+        f"{found}, but {found.room} may import only {sorted(MAY_IMPORT[found.room]) or 'nothing'} of the package"
+        for found in imports
+        if found.package == PACKAGE
+        and found.imported_room != found.room
+        and found.imported_room not in MAY_IMPORT[found.room]
+    ]
+
+
+def modules_loaded_by(statement: str) -> set[str]:
+    program = f"import sys; {statement}; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(ran.stdout.split())
+
+
+@pytest.fixture(scope="module")
+def imports() -> list[Import]:
+    paths = sorted((ROOT / PACKAGE).rglob("*.py"))
+    return [found for path in paths for found in find_imports(path.read_text(encoding="utf-8"), path)]
+
+
+def test_every_room_has_its_place_in_the_order():
+    rooms = {path.stem for path in (ROOT / PACKAGE).glob("*.py")}
+    rooms |= {path.name for path in (ROOT / PACKAGE).iterdir() if any(path.rglob("*.py"))}
+    assert not rooms - set(MAY_IMPORT), "say in MAY_IMPORT what these rooms may import"
+
+
+def test_imports_go_one_way(imports: list[Import]):
+    wrong = find_wrong_way(imports)
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from lit_retrieval.tasks.task import Task",
+        "from lit_retrieval import tasks",
+        "import lit_retrieval.tasks",
+        "from ..tasks import Task",
+        "from .. import tasks",
+        "def late():\n    from lit_retrieval.tasks import Task",
+    ],
+)
+def test_an_import_that_goes_up_is_found(source: str):
+    path = ROOT / PACKAGE / "retrieval" / "retriever.py"
+    (wrong,) = find_wrong_way(list(find_imports(source, path)))
+    assert wrong.startswith(f"lit_retrieval/retrieval/retriever.py:{len(source.splitlines())} imports ")
+    assert "retrieval may import only ['errors', 'vocabulary']" in wrong
+
+
+def test_words_need_no_torch(imports: list[Import]):
+    wrong = [str(found) for found in imports if found.room in ROOMS_WITHOUT_TORCH and found.package == "torch"]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_fla_and_triton_are_imported_only_when_asked_for(imports: list[Import]):
+    wrong = [str(found) for found in imports if found.is_at_import_time and found.package in {"fla", "triton"}]
+    assert not wrong, "import these inside the function that needs them:\n" + "\n".join(wrong)
+
+
+def test_when_an_import_runs_is_told():
+    source = """
+try:
+    import triton
+except ImportError:
+    pass
+if TYPE_CHECKING:
+    import fla
+else:
+    import torch
+def late():
+    import fla.layers
+"""
+    found = {name.module: name.is_at_import_time for name in find_imports(source, ROOT / PACKAGE / "cli.py")}
+    assert found == {"triton": True, "fla": False, "torch": True, "fla.layers": False}
+
+
+def test_the_package_imports_neither_tools_nor_tests(imports: list[Import]):
+    wrong = [str(found) for found in imports if found.package in {"tools", "tests"}]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("module", [PACKAGE, *(f"{PACKAGE}.{room}" for room in ROOMS_WITHOUT_TORCH)])
+def test_importing_leaves_torch_alone(module: str):
+    loaded = modules_loaded_by(f"import {module}")
+    assert module in loaded
+    assert "torch" not in loaded
