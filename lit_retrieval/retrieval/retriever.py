@@ -1,0 +1,85 @@
+"""Retrievers: what runs a query."""
+
+from typing import Protocol
+
+import numpy as np
+import regex
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.retrieval import short_form
+from lit_retrieval.retrieval.queries import to_regular_expression
+from lit_retrieval.vocabulary import FAILED, SPECIAL_WORDS, Ids, Vocabulary
+
+_FAILED_WORD = SPECIAL_WORDS[FAILED]
+
+
+class Retriever(Protocol):
+    """Anything that answers a query about a context; a user's own is named by class_path."""
+
+    def __call__(self, context: Ids, query: Ids, vocabulary: Vocabulary) -> Ids:
+        """Search.
+
+        Args:
+            context: Ids that the query may see, `(time,)` (`Context.visible`).
+            query: Ids between `<StartSearch>` and `<EndSearch>`, `(words,)`.
+            vocabulary: The words behind the ids.
+
+        Returns:
+            The ids to put into the transcript, `(words,)`, at least one: FAILED where nothing matches.
+        """
+        ...
+
+
+class ShortFormRetriever:
+    """Answers queries in the short form by matching ids, the way the training transcripts were written.
+
+    Whatever is not in the short form finds nothing.
+    """
+
+    def __call__(self, context: Ids, query: Ids, vocabulary: Vocabulary) -> Ids:
+        """Search; see `Retriever`."""
+        return np.array([short_form.answer(context, query, len(vocabulary))], np.int32)
+
+
+class RegularExpressionRetriever:
+    """Runs every query as a regular expression on the words of the context, joined by single spaces.
+
+    A query in the short form is translated first. A model may write any pattern, so each is bounded: one that does not
+    compile, is too long, repeats too often, runs out of time or returns what are no words of the vocabulary has FAILED.
+
+    Args:
+        timeout: Seconds for one search.
+        max_length: Characters in a pattern.
+        max_repetitions: The product of all counts `{k}` in a pattern.
+    """
+
+    def __init__(self, timeout: float = 0.1, max_length: int = 1000, max_repetitions: int = 100_000) -> None:
+        if timeout <= 0:
+            raise UserError(f"timeout={timeout} leaves a search no time; write a number of seconds above 0")
+        self.timeout = timeout
+        self.max_length = max_length
+        self.max_repetitions = max_repetitions
+
+    def __call__(self, context: Ids, query: Ids, vocabulary: Vocabulary) -> Ids:
+        """Search; see `Retriever`."""
+        pattern = to_regular_expression(vocabulary.decode(query))
+        found = self.search(pattern, " ".join(vocabulary.decode(context))) if pattern else None
+        words = (found or _FAILED_WORD).split()
+        return vocabulary.encode(words if words and all(word in vocabulary for word in words) else [_FAILED_WORD])
+
+    def search(self, pattern: str, text: str) -> str | None:
+        """The first group that took part in the first match of `pattern` in `text`; None if there is none."""
+        if len(pattern) > self.max_length or _repetitions(pattern) > self.max_repetitions:
+            return None
+        try:
+            match = regex.search(pattern, text, timeout=self.timeout)
+        except (regex.error, TimeoutError, OverflowError, RecursionError):
+            return None
+        return next((group for group in match.groups() if group is not None), None) if match else None
+
+
+def _repetitions(pattern: str) -> int:
+    product = 1
+    for counts in regex.findall(r"\{\s*(\d*)\s*,?\s*(\d*)", pattern):
+        product *= max(1, *(int(count) for count in counts if count), 1)
+    return product

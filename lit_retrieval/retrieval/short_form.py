@@ -1,0 +1,114 @@
+"""The short form of a query, matched on ids; compiled, since the tasks search with it while they write."""
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from lit_retrieval.vocabulary import EDGE, END_SEARCH, FAILED, PARENT, Ids
+
+Index = npt.NDArray[np.int32]
+
+
+@njit(cache=True)
+def index_edges(context: Ids, vocab_size: int) -> tuple[Index, Index, Index]:
+    """List for every word the edges `u ~ v` that it belongs to, in their order.
+
+    Args:
+        context: Ids, `(time,)`.
+        vocab_size: Number of words.
+
+    Returns:
+        `starts (vocab_size + 1,)`, and `ends` and `positions`, both `(edge ends,)`: the edges of word `v` are those
+        from `starts[v]` to `starts[v + 1]`, `ends` is the word across, `positions` where in the context it begins.
+    """
+    starts = np.zeros(vocab_size + 1, np.int32)
+    for at in range(len(context) - 2):
+        if context[at + 1] == EDGE:
+            starts[context[at] + 1] += 1
+            if context[at] != context[at + 2]:
+                starts[context[at + 2] + 1] += 1
+    for word in range(vocab_size):
+        starts[word + 1] += starts[word]
+    ends, positions, free = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.int32), starts.copy()
+    for at in range(len(context) - 2):
+        if context[at + 1] == EDGE:
+            left, right = context[at], context[at + 2]
+            ends[free[left]], positions[free[left]] = right, at
+            free[left] += 1
+            if left != right:
+                ends[free[right]], positions[free[right]] = left, at
+                free[right] += 1
+    return starts, ends, positions
+
+
+@njit(cache=True)
+def first_neighbour(edges: tuple[Index, Index, Index], word: int) -> int:
+    """The word across the first edge of `word`; FAILED if it has none."""
+    starts, ends, _ = edges
+    return int(ends[starts[word]]) if starts[word] < starts[word + 1] else FAILED
+
+
+@njit(cache=True)
+def neighbour_after(edges: tuple[Index, Index, Index], word: int, neighbour: int) -> int:
+    """The word across the first edge of `word` that begins after the edge `{word, neighbour}` ends; else FAILED."""
+    starts, ends, positions = edges
+    stop = -1
+    for edge in range(starts[word], starts[word + 1]):
+        if stop >= 0 and positions[edge] >= stop:
+            return int(ends[edge])
+        if stop < 0 and ends[edge] == neighbour:
+            stop = positions[edge] + 3
+    return FAILED
+
+
+@njit(cache=True)
+def index_parents(context: Ids, parents: Ids) -> None:
+    """Enter every `parent - child` of `context (time,)` into `parents (vocab_size,)`, unless the child has one."""
+    for at in range(len(context) - 2):
+        if context[at + 1] == PARENT and parents[context[at + 2]] == FAILED:
+            parents[context[at + 2]] = context[at]
+
+
+@njit(cache=True)
+def word_after(context: Ids, phrase: Ids) -> int:
+    """The word after the first occurrence of `phrase (words,)` in `context (time,)`; else FAILED."""
+    for at in range(len(context) - len(phrase)):
+        found = True
+        for offset in range(len(phrase)):
+            if context[at + offset] != phrase[offset]:
+                found = False
+                break
+        if found:
+            return int(context[at + len(phrase)])
+    return FAILED
+
+
+@njit(cache=True)
+def is_sign(word: int) -> bool:
+    """Whether the word is a sign of the query language, and so no name of anything."""
+    return word in (EDGE, PARENT, END_SEARCH)
+
+
+@njit(cache=True)
+def answer(context: Ids, query: Ids, vocab_size: int) -> int:
+    """The one word that a query in the short form finds, or FAILED; the forms are in `queries.py`.
+
+    Args:
+        context: What the query may see, `(time,)`.
+        query: The words between `<StartSearch>` and `<EndSearch>`, `(words,)`.
+        vocab_size: Number of words.
+    """
+    signs = 0
+    for word in query:
+        signs += is_sign(word)
+    if len(query) == 2 and query[1] == EDGE and signs == 1:
+        return first_neighbour(index_edges(context, vocab_size), query[0])
+    if len(query) == 3 and query[1] == EDGE and signs == 1:
+        return neighbour_after(index_edges(context, vocab_size), query[0], query[2])
+    if len(query) == 2 and query[0] == PARENT and signs == 1:
+        parents = np.full(vocab_size, FAILED, np.int32)
+        index_parents(context, parents)
+        return int(parents[query[1]])
+    if len(query) > 0 and signs == 0:
+        return word_after(context, query)
+    return FAILED

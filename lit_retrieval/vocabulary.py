@@ -1,0 +1,52 @@
+"""Words and their ids."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from lit_retrieval.errors import UserError
+
+Ids = npt.NDArray[np.int32]
+
+# Every vocabulary begins with these words, so their ids are constants that compiled code may use.
+SPECIAL_WORDS = ("<pad>", "<s>", "?", "<StartSearch>", "<EndSearch>", "FAILED", "~", "-")
+PAD, START, ASK, START_SEARCH, END_SEARCH, FAILED, EDGE, PARENT = range(len(SPECIAL_WORDS))
+
+
+class Vocabulary:
+    """The words of a task, each with its id.
+
+    Ids 0 to 7 are the same in every vocabulary: `<pad>` fills the right end of a row, `<s>` opens a prompt, `?` ends
+    its facts, `<StartSearch>` and `<EndSearch>` enclose a query, `FAILED` is the result of a search that found nothing,
+    `~` joins the ends of an edge and `-` a parent with its child (arXiv:2402.18510, appendix A.3 and Algorithm 2).
+
+    Args:
+        words: The task's own words, without white space, none twice, none of them special.
+    """
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self.words: tuple[str, ...] = (*SPECIAL_WORDS, *words)
+        self._ids = {word: token for token, word in enumerate(self.words)}
+        if len(self._ids) < len(self.words):
+            twice = next(word for token, word in enumerate(self.words) if self._ids[word] != token)
+            raise UserError(f"the word {twice!r} stands twice in the vocabulary; leave one out")
+        if spaced := [word for word in self.words if word.split() != [word]]:
+            raise UserError(f"the word {spaced[0]!r} is empty or has white space in it; write a word without")
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __contains__(self, word: str) -> bool:
+        return word in self._ids
+
+    def encode(self, words: Sequence[str]) -> Ids:
+        """The ids of `words`, `(time,)`; raises `UserError` for a word that is not in the vocabulary."""
+        try:
+            return np.array([self._ids[word] for word in words], np.int32)
+        except KeyError as error:
+            raise UserError(f"{error.args[0]!r} is not one of the vocabulary's {len(self)} words") from None
+
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """The words with these ids."""
+        return [self.words[token] for token in ids]

@@ -1,0 +1,117 @@
+import re
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.retrieval import RegularExpressionRetriever, ShortFormRetriever, to_regular_expression
+from lit_retrieval.vocabulary import Vocabulary
+
+NAMES = ["1", "11", "k1", "a.b", "x+"]  # one the beginning of another, and letters that mean something in a pattern
+PIECES = [r"^(?:\S+\s+){2}", r"(\S+)", "(", "|", "(.*)", r"\b1\b\s+(\S+)", "(a{1000}){1000}", r"(?:\S+\s*)+$(x)"]
+VOCABULARY = Vocabulary([*NAMES, *PIECES])
+# Timed by the test below, so generous here: a busy machine must not turn an answer into FAILED.
+EXPRESSIONS = RegularExpressionRetriever(timeout=5.0)
+
+
+def ask(retriever, context, query):
+    context, query = (VOCABULARY.encode(words.split()) for words in (context, query))
+    return VOCABULARY.decode(retriever(context, query, VOCABULARY))
+
+
+BOTH = pytest.mark.parametrize("retriever", [ShortFormRetriever(), EXPRESSIONS], ids=["ids", "expressions"])
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("context", "query", "found"),
+    [
+        ("<s> 1 ~ 11 11 ~ k1 ?", "11 ~", "1"),
+        ("<s> 1 ~ 11 11 ~ k1 ?", "11 ~ 1", "k1"),
+        ("<s> 1 ~ 11 11 ~ k1 ?", "11 ~ k1", "FAILED"),
+        ("<s> 11 ~ k1 1 ~ x+ ?", "1 ~", "x+"),
+        ("<s> 1 ~ 11 ? 1 - 11 k1 - 1", "- 1", "k1"),
+        ("<s> 1 ~ 11 ? 1 - 11", "- 1", "FAILED"),
+        ("<s> 1 ~ 11 ~ k1 ?", "11 ~ 1", "FAILED"),  # edges that share a word do not follow each other
+        ("<s> a.b x+ 1 k1 ? 1", "1", "k1"),
+        ("<s> a.b x+ 1 k1 ?", "a.b x+", "1"),
+        ("<s> k1 ? 1", "1", "FAILED"),
+        ("<s> 1 11 ?", "<s>", "1"),  # the paper's \b finds no border here
+        ("<s> 1 11 ?", "~", "FAILED"),
+        ("<s> 1 11 ?", "", "FAILED"),
+    ],
+)
+def test_queries_find_what_they_ask_for(retriever, context, query, found):
+    assert ask(retriever, context, query) == [found]
+
+
+word = st.sampled_from(["<s>", "?", "~", "~", "-", "<EndSearch>", "FAILED", *NAMES])
+name = st.sampled_from(NAMES)
+query = st.one_of(
+    st.tuples(name, st.just("~")), st.tuples(name, st.just("~"), name), st.tuples(st.just("-"), name),
+    st.lists(name, min_size=1, max_size=3), st.lists(word, max_size=4),
+)  # fmt: skip
+
+
+@settings(max_examples=2000, deadline=None)
+@given(context=st.lists(word, max_size=30), query=query)
+def test_both_ways_to_run_a_query_mean_the_same_on_any_context(context, query):
+    context, query = " ".join(context), " ".join(query)
+    assert ask(ShortFormRetriever(), context, query) == ask(EXPRESSIONS, context, query)
+
+
+def test_the_short_form_is_the_papers_expression_bounded_by_spaces():
+    assert to_regular_expression(["-", "1"]) == r"(?<!\S)(\S+) - (?<!\S)1(?!\S)"
+    assert to_regular_expression(["~", "1"]) is None
+
+
+def test_a_full_expression_is_joined_without_spaces_and_returns_its_group():
+    assert ask(EXPRESSIONS, "<s> k1 1 11", r"\b1\b\s+(\S+)") == ["11"]
+    assert ask(EXPRESSIONS, "<s> k1 1 11", r"^(?:\S+\s+){2} (\S+)") == ["1"]
+
+
+def test_the_first_group_that_took_part_is_returned():
+    assert RegularExpressionRetriever().search(r"(?:a (\S+)|b (\S+))", "b c") == "c"
+
+
+def test_several_retrieved_words_come_back_in_order():
+    assert ask(EXPRESSIONS, "<s> k1 1 11", "(.*)") == ["<s>", "k1", "1", "11"]
+
+
+@pytest.mark.parametrize("query", ["(", "( | |", "(a{1000}){1000}"])
+def test_expressions_that_cannot_be_run_find_nothing(query):
+    assert ask(EXPRESSIONS, "<s> 1", query) == ["FAILED"]
+
+
+def test_a_pattern_that_would_run_for_ever_is_stopped():
+    text, pattern = "1 " * 200 + "y", r"(?:\S*\s*)*\s(?:\S*\s*)*(x)"
+    began = time.perf_counter()
+    assert RegularExpressionRetriever(timeout=0.05).search(pattern, text) is None
+    assert time.perf_counter() - began < 2
+
+
+def test_a_pattern_above_a_cap_finds_nothing():
+    assert RegularExpressionRetriever().search("(a){100001}", "a" * 100001) is None
+    assert RegularExpressionRetriever(max_length=3).search("(aa)", "aa") is None
+    assert RegularExpressionRetriever().search(r"^(?:\S+\s+){1999}(\S+)", "1 " * 1999 + "2") == "2"
+
+
+def test_a_result_that_is_no_word_is_failed():
+    assert ask(EXPRESSIONS, "<s> k1", "(") == ["FAILED"]
+    vocabulary = Vocabulary(["k1", r"(\S)1"])
+    context, query = vocabulary.encode(["k1"]), vocabulary.encode([r"(\S)1"])
+    assert re.search(r"(\S)1", "k1").group(1) == "k"
+    assert vocabulary.decode(RegularExpressionRetriever()(context, query, vocabulary)) == ["FAILED"]
+
+
+def test_a_timeout_of_nothing_is_refused():
+    with pytest.raises(UserError, match="timeout=0"):
+        RegularExpressionRetriever(timeout=0)
+
+
+def test_results_are_ids():
+    found = ShortFormRetriever()(VOCABULARY.encode(["1", "11"]), VOCABULARY.encode(["1"]), VOCABULARY)
+    assert found.dtype == np.int32 and found.shape == (1,)
