@@ -1,0 +1,78 @@
+"""Random graphs on n vertices with n - 1 edges, half of them trees."""
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from lit_retrieval.tasks.random import Stream, draw_below, draw_coin, shuffle
+
+Ends = npt.NDArray[np.int64]
+
+
+@njit(cache=True)
+def draw_binary_graph(stream: Stream, size: int) -> Ends:
+    """The graph of Theorem 4.7's proof (arXiv:2402.18510, Figure 3): two hubs and one edge more.
+
+    Every other vertex is tied to a hub by a fair coin, the hubs are not tied, and the last edge joins two vertices that
+    stand next to each other in a random order: a tree exactly when it joins the two sides.
+
+    Returns:
+        The ends of each edge, vertices 0 to `size - 1`, `(size - 1, 2)`.
+    """
+    names = np.arange(size)
+    shuffle(stream, names, size)
+    ends = np.empty((size - 1, 2), np.int64)
+    for vertex in range(2, size):
+        ends[vertex - 2] = names[draw_coin(stream)], names[vertex]
+    chosen = 2 + draw_below(stream, size - 3)
+    ends[size - 2] = names[chosen], names[chosen + 1]
+    return ends
+
+
+@njit(cache=True)
+def draw_random_graph(stream: Stream, size: int) -> Ends:
+    """A random recursive tree; with probability a half one edge of it is moved to where it closes a cycle.
+
+    Returns:
+        The ends of each edge, vertices 0 to `size - 1`, `(size - 1, 2)`.
+    """
+    names, parents = np.arange(size), np.zeros(size, np.int64)
+    shuffle(stream, names, size)
+    for vertex in range(1, size):
+        parents[vertex] = draw_below(stream, vertex)
+    ends = np.empty((size - 1, 2), np.int64)
+    for vertex in range(1, size):
+        ends[vertex - 1] = names[parents[vertex]], names[vertex]
+    if draw_coin(stream):
+        _move_edge(stream, parents, names, ends)
+    return ends
+
+
+@njit(cache=True)
+def _move_edge(stream: Stream, parents: npt.NDArray[np.int64], names: npt.NDArray[np.int64], ends: Ends) -> None:
+    """Take the edge above a random vertex away and join two vertices of one of the two parts, no neighbours yet."""
+    while True:
+        cut = 1 + draw_below(stream, len(ends))
+        one, other = draw_below(stream, len(names)), draw_below(stream, len(names))
+        if one == other or parents[one] == other or parents[other] == one:
+            continue
+        if _is_below(parents, one, cut) == _is_below(parents, other, cut):
+            ends[cut - 1] = names[one], names[other]
+            return
+
+
+@njit(cache=True)
+def _is_below(parents: npt.NDArray[np.int64], vertex: int, top: int) -> bool:
+    """Whether `top` is the vertex or stands above it; parents have smaller numbers than their children."""
+    while vertex > top:
+        vertex = parents[vertex]
+    return vertex == top
+
+
+@njit(cache=True)
+def shuffle_edges(stream: Stream, ends: Ends) -> None:
+    """Put the edges into random order."""
+    for edge in range(len(ends) - 1):
+        other = edge + draw_below(stream, len(ends) - edge)
+        for side in range(2):
+            ends[edge, side], ends[other, side] = ends[other, side], ends[edge, side]

@@ -1,0 +1,210 @@
+"""IsTree: is the graph with these edges a tree?"""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.retrieval import short_form
+from lit_retrieval.tasks.graphs import Ends, draw_binary_graph, draw_random_graph, shuffle_edges
+from lit_retrieval.tasks.random import open_stream
+from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts, check_regime
+from lit_retrieval.tasks.writing import Authors, ask, say, search_edge_after, search_first_edge, search_parent
+from lit_retrieval.vocabulary import ASK, EDGE, FAILED, PARENT, SPECIAL_WORDS, START, Ids, Vocabulary
+
+YES = len(SPECIAL_WORDS)
+NO = YES + 1
+ROOT = YES + 2  # the word 1: vertex v is the word v, with id ROOT + v - 1
+SMALLEST = 4  # on three vertices, two edges always make a tree
+
+
+class IsTree(Task):
+    """Is an undirected graph on n vertices with n - 1 edges a tree? (arXiv:2402.18510, Definition 4.5, section 4.2.2.)
+
+    The prompt lists the edges in random order. A model may answer at once (`vanilla`), write the Euler tour of a
+    depth-first search from vertex 1 first (`cot`, Algorithm 1), or search for each parent and each next edge
+    (`retrieval`, Algorithm 2). Vertices are counted in the end: of the graphs that are no tree, many show no cycle to a
+    search from vertex 1. A sample on 4 vertices, what the retriever writes in brackets::
+
+        prompt:    <s> 2 ~ 3 1 ~ 4 3 ~ 4 ?
+        vanilla:   YES
+        cot:       1 4 3 2 3 4 1 YES
+        retrieval: 1 <StartSearch> - 1 <EndSearch> [FAILED] <StartSearch> 1 ~ <EndSearch> [4]
+                   <StartSearch> - 4 <EndSearch> [FAILED] 1 - 4 4 <StartSearch> - 4 <EndSearch> [1]
+                   <StartSearch> 4 ~ <EndSearch> [1] <StartSearch> 4 ~ 1 <EndSearch> [3]
+                   <StartSearch> - 3 <EndSearch> [FAILED] 4 - 3 3 <StartSearch> - 3 <EndSearch> [4]
+                   <StartSearch> 3 ~ <EndSearch> [2] <StartSearch> - 2 <EndSearch> [FAILED] 3 - 2 2
+                   <StartSearch> - 2 <EndSearch> [3] <StartSearch> 2 ~ <EndSearch> [3] <StartSearch>
+                   2 ~ 3 <EndSearch> [FAILED] 3 <StartSearch> - 3 <EndSearch> [4] <StartSearch> 3 ~
+                   2 <EndSearch> [4] <StartSearch> 3 ~ 4 <EndSearch> [FAILED] 4 <StartSearch> - 4
+                   <EndSearch> [1] <StartSearch> 4 ~ 3 <EndSearch> [FAILED] 1 <StartSearch> - 1
+                   <EndSearch> [FAILED] <StartSearch> 1 ~ 4 <EndSearch> [FAILED] YES
+
+    The size of a problem is its number of vertices.
+
+    Args:
+        max_size: The largest number of vertices that the vocabulary has words for.
+        graphs: `binary`, two hubs and one more edge, the hard graphs of the proof that the paper trains on; or
+            `random`, random recursive trees, half of them with one edge moved to make a cycle.
+        stop_at_cycle: In `cot`, answer NO as soon as a visited vertex comes up, as the paper's experiments do;
+            Algorithm 1 as printed goes on to the end of the tour.
+    """
+
+    def __init__(
+        self, max_size: int = 128, graphs: Literal["binary", "random"] = "binary", stop_at_cycle: bool = True
+    ) -> None:
+        if max_size < SMALLEST:
+            raise UserError(f"max_size={max_size} has no graph that is no tree; write {SMALLEST} or more")
+        if graphs not in ("binary", "random"):
+            raise UserError(f"there are no graphs={graphs!r}; write binary or random")
+        self.max_size = max_size
+        self.graphs = graphs
+        self.stop_at_cycle = stop_at_cycle
+        self.vocabulary = Vocabulary(["YES", "NO", *(str(vertex) for vertex in range(1, max_size + 1))])
+        self.answer_words = np.array([YES, NO], np.int32)
+        self.chance = 0.5
+
+    def sample(
+        self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
+    ) -> Transcripts:
+        """Write transcripts; see `Task.sample`."""
+        check_regime(regime)
+        for size in np.unique(sizes):
+            self.check_size(int(size))
+        batch, width = len(indices), 3 * int(sizes.max()) - 1 + self.longest_reply(int(sizes.max()), regime)
+        tokens, author = np.zeros((batch, width), np.int32), np.zeros((batch, width), np.int8)
+        lengths, prompt_lengths = np.empty(batch, np.int64), np.empty(batch, np.int64)
+        answers = np.empty((batch, 1), np.int32)
+        _write_batch(
+            np.uint64(seed), indices, sizes, self.graphs == "random", REGIMES.index(regime), self.stop_at_cycle,
+            tokens, author, lengths, prompt_lengths, answers,
+        )  # fmt: skip
+        width = int(lengths.max(initial=0))
+        return Transcripts(tokens[:, :width], author[:, :width], lengths, prompt_lengths, answers, sizes)
+
+    def longest_reply(self, size: int, regime: Regime) -> int:
+        """The words after the prompt for a tree; every tree on `size` vertices has as many."""
+        return {"vanilla": 1, "cot": 2 * size, "retrieval": 37 * size - 25}[regime]
+
+    def shortest_reply(self, regime: Regime) -> int:
+        """The words after the prompt where vertex 1 has no edge."""
+        return {"vanilla": 1, "cot": 2, "retrieval": 12}[regime]
+
+    def check_size(self, size: int) -> None:
+        """Raise `UserError` unless there are graphs with `size` vertices, and words for them."""
+        if size < SMALLEST:
+            raise UserError(f"size={size} is below the smallest graph; write {SMALLEST} vertices or more in data.sizes")
+        if size > self.max_size:
+            raise UserError(
+                f"size={size} is above the vocabulary's max_size={self.max_size}; raise data.task.init_args.max_size"
+            )
+
+
+@njit(cache=True)
+def _write_batch(
+    seed: np.uint64, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], is_random: bool, regime: int,
+    stop_at_cycle: bool, tokens: Ids, author: Authors, lengths: npt.NDArray[np.int64],
+    prompt_lengths: npt.NDArray[np.int64], answers: Ids,
+) -> None:  # fmt: skip
+    for row in range(len(indices)):
+        stream, size = open_stream(seed, indices[row]), sizes[row]
+        ends = draw_random_graph(stream, size) if is_random else draw_binary_graph(stream, size)
+        shuffle_edges(stream, ends)
+        prompt = _write_prompt(tokens[row], author[row], ends)
+        prompt_lengths[row] = prompt
+        edges = short_form.index_edges(tokens[row, :prompt], ROOT + size)
+        if regime == 0:
+            verdict, at = _judge(edges, size), prompt
+        elif regime == 1:
+            verdict, at = _write_tour(tokens[row], author[row], prompt, edges, size, stop_at_cycle)
+        else:
+            verdict, at = _write_searches(tokens[row], author[row], prompt, edges, size)
+        lengths[row] = say(tokens[row], author[row], at, verdict)
+        answers[row, 0] = verdict
+
+
+@njit(cache=True)
+def _write_prompt(tokens: Ids, author: Authors, ends: Ends) -> int:
+    at = ask(tokens, author, 0, START)
+    for edge in range(len(ends)):
+        at = ask(tokens, author, at, ROOT + min(ends[edge, 0], ends[edge, 1]))
+        at = ask(tokens, author, at, EDGE)
+        at = ask(tokens, author, at, ROOT + max(ends[edge, 0], ends[edge, 1]))
+    return ask(tokens, author, at, ASK)
+
+
+@njit(cache=True)
+def _judge(edges: tuple[Ids, Ids, Ids], size: int) -> int:
+    """The verdict without a word: walk the tour with nothing to write on."""
+    scratch, nobody = np.empty(2 * size, np.int32), np.empty(2 * size, np.int8)
+    return _write_tour(scratch, nobody, 0, edges, size, True)[0]
+
+
+@njit(cache=True)
+def _write_tour(
+    tokens: Ids, author: Authors, at: int, edges: tuple[Ids, Ids, Ids], size: int, stop_at_cycle: bool
+) -> tuple[int, int]:
+    """Write Algorithm 1, the Euler tour of a depth-first search from vertex 1; returns verdict and next place."""
+    starts, others, _ = edges
+    cursor = starts.copy()
+    parents = np.full(ROOT + size, -1, np.int32)  # -1: not visited
+    parents[ROOT] = FAILED
+    vertex, visited = ROOT, 1
+    while True:
+        at = say(tokens, author, at, vertex)
+        child = -1
+        while child < 0 and cursor[vertex] < starts[vertex + 1]:
+            other = others[cursor[vertex]]
+            cursor[vertex] += 1
+            if parents[other] < 0:
+                child = other
+            elif other != parents[vertex] and stop_at_cycle:
+                return NO, at
+        if child >= 0:
+            parents[child], vertex = vertex, child
+            visited += 1
+        elif vertex == ROOT:
+            return (YES if visited == size else NO), at
+        else:
+            vertex = parents[vertex]
+
+
+@njit(cache=True)
+def _write_searches(tokens: Ids, author: Authors, at: int, edges: tuple[Ids, Ids, Ids], size: int) -> tuple[int, int]:
+    """Write Algorithm 2, the depth-first search by searches; returns the verdict and the next place."""
+    parents = np.full(ROOT + size, FAILED, np.int32)
+    vertex, came_from, visited = ROOT, FAILED, 1
+    while True:
+        at = say(tokens, author, at, vertex)
+        at = search_parent(tokens, author, at, vertex, parents)
+        parent = tokens[at - 1]
+        if came_from == parent:
+            at = search_first_edge(tokens, author, at, vertex, edges)
+        else:
+            at = search_edge_after(tokens, author, at, vertex, came_from, edges)
+        if tokens[at - 1] == parent and parent != FAILED:
+            at = search_edge_after(tokens, author, at, vertex, parent, edges)
+        other = tokens[at - 1]
+        if other != FAILED:
+            at = search_parent(tokens, author, at, other, parents)
+            if tokens[at - 1] != FAILED or other == ROOT:  # the root is visited, yet has no parent on record
+                return NO, at
+            at = _record_parent(tokens, author, at, vertex, other, parents)
+            visited += 1
+            came_from, vertex = vertex, other
+        elif parent != FAILED:
+            came_from, vertex = vertex, parent
+        else:
+            return (YES if visited == size else NO), at
+
+
+@njit(cache=True)
+def _record_parent(tokens: Ids, author: Authors, at: int, parent: int, child: int, parents: Ids) -> int:
+    record = at
+    at = say(tokens, author, at, parent)
+    at = say(tokens, author, at, PARENT)
+    at = say(tokens, author, at, child)
+    short_form.index_parents(tokens[record:at], parents)
+    return at

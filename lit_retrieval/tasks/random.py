@@ -1,0 +1,59 @@
+"""Random numbers by counter, for compiled generators: a stream is a function of (seed, index) and nothing else."""
+
+from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+Stream = npt.NDArray[np.uint64]
+
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
+
+@njit(cache=True)
+def _mix(bits: np.uint64) -> np.uint64:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195)."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+@njit(cache=True)
+def open_stream(seed: np.uint64, index: int) -> Stream:
+    """The random numbers of sample `index` in the stream of samples `seed`: a state that the draws below advance."""
+    stream = np.empty(1, np.uint64)
+    stream[0] = _mix(_mix(np.uint64(seed) + _GAMMA) + np.uint64(index) * _GAMMA)
+    return stream
+
+
+@njit(cache=True)
+def draw_bits(stream: Stream) -> np.uint64:
+    """64 random bits."""
+    stream[0] += _GAMMA
+    return _mix(stream[0])
+
+
+@njit(cache=True)
+def draw_coin(stream: Stream) -> np.int64:
+    """0 or 1."""
+    return np.int64(draw_bits(stream) >> np.uint64(63))
+
+
+@njit(cache=True)
+def draw_below(stream: Stream, stop: int) -> np.int64:
+    """A number from 0 to `stop - 1`; with 32 bits the bias is below `stop / 2**32`."""
+    return np.int64(((draw_bits(stream) >> np.uint64(32)) * np.uint64(stop)) >> np.uint64(32))
+
+
+@njit(cache=True)
+def shuffle(stream: Stream, items: npt.NDArray[np.int64], count: int) -> None:
+    """Put `count` items, drawn without replacement, at the front of `items`, in random order (Fisher and Yates)."""
+    for at in range(min(count, len(items) - 1)):
+        other = at + draw_below(stream, len(items) - at)
+        items[at], items[other] = items[other], items[at]
+
+
+def derive_seed(seed: int, purpose: str) -> int:
+    """A seed for one purpose (a split, say) that shares no numbers with those for others, 0 to 2**64 - 1."""
+    return int.from_bytes(blake2b(f"{seed}/{purpose}".encode(), digest_size=8).digest(), "little")

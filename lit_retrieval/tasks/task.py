@@ -1,0 +1,102 @@
+"""The types of a task: who wrote a word, a batch of transcripts, and what every task can do."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import groupby
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.vocabulary import Ids, Vocabulary
+
+Regime = Literal["vanilla", "cot", "retrieval"]
+REGIMES: tuple[Regime, ...] = get_args(Regime)
+
+
+class Author(IntEnum):
+    """Who wrote a word of a transcript; a model is trained and scored on the words of MODEL alone."""
+
+    PAD = 0
+    PROMPT = 1
+    MODEL = 2
+    RETRIEVER = 3
+
+
+@dataclass(frozen=True)
+class Transcripts:
+    """A batch of transcripts, filled up with `<pad>` at the right.
+
+    Args:
+        tokens: Ids, `(batch, time)`.
+        author: `Author` of each word, `(batch, time)`.
+        length: Words in each row, `(batch,)`.
+        prompt_length: Words before the model's first, `(batch,)`.
+        answers: The right answers in the order in which they are asked for, `(batch, answers)`.
+        sizes: Size of each problem, in the task's own measure, `(batch,)`.
+    """
+
+    tokens: Ids
+    author: npt.NDArray[np.int8]
+    length: npt.NDArray[np.int64]
+    prompt_length: npt.NDArray[np.int64]
+    answers: Ids
+    sizes: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def turns(self, row: int) -> Iterator[Ids]:
+        """The runs of words that the user writes in this row: the prompt, then what follows each answer."""
+        tokens, authors = self.tokens[row, : self.length[row]], self.author[row, : self.length[row]]
+        for author, run in groupby(range(len(tokens)), key=lambda at: authors[at]):
+            if author == Author.PROMPT:
+                yield tokens[list(run)]
+
+
+class Task(ABC):
+    """A family of problems, and the transcripts in which a model is to answer them.
+
+    Attributes:
+        vocabulary: All words that any size up to the largest needs.
+        answer_words: Ids of the words that end a turn when the model writes one, `(words,)`.
+        chance: Share of right answers among blind guesses.
+    """
+
+    vocabulary: Vocabulary
+    answer_words: Ids
+    chance: float
+
+    @abstractmethod
+    def sample(
+        self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
+    ) -> Transcripts:
+        """Write transcripts, sample i a function of `(seed, i, size)` and the task's own arguments alone.
+
+        Args:
+            seed: Names a stream of samples, 0 to 2**64 - 1.
+            indices: Which samples of the stream, `(batch,)`.
+            sizes: Size of each, `(batch,)`.
+            regime: `vanilla` (the answer alone), `cot` (a written algorithm first) or `retrieval` (with searches).
+        """
+
+    @abstractmethod
+    def longest_reply(self, size: int, regime: Regime) -> int:
+        """An upper bound on the words after the prompt in a right transcript, retrieved words included."""
+
+    @abstractmethod
+    def shortest_reply(self, regime: Regime) -> int:
+        """A lower bound on the words after the prompt in a right transcript, for any size."""
+
+    @abstractmethod
+    def check_size(self, size: int) -> None:
+        """Raise `UserError` if there is no problem of this size, or if it needs more words than there are."""
+
+
+def check_regime(regime: str) -> None:
+    """Raise `UserError` unless this is the name of a regime."""
+    if regime not in REGIMES:
+        raise UserError(f"there is no regime {regime!r}; write one of {', '.join(REGIMES)}")

@@ -1,0 +1,188 @@
+"""IsTree against solvers written a second time, from the paper's pages, on the words alone."""
+
+import networkx
+import numpy as np
+import pytest
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.tasks import REGIMES, Author, IsTree
+
+SIZES = np.resize([4, 5, 6, 7, 8, 11, 16, 25], 10_000)
+
+
+def read(transcripts, task, row):
+    """The words of a row, and which of them the retriever wrote."""
+    length = transcripts.length[row]
+    return task.vocabulary.decode(transcripts.tokens[row, :length]), transcripts.author[row, :length].tolist()
+
+
+def edges_of(prompt):
+    assert prompt[0] == "<s>" and prompt[-1] == "?" and prompt[2:-1:3] == ["~"] * (len(prompt) // 3)
+    return [(int(left), int(right)) for left, right in zip(prompt[1:-1:3], prompt[3:-1:3], strict=True)]
+
+
+def neighbours(edges, vertex):
+    return [right if left == vertex else left for left, right in edges if vertex in (left, right)]
+
+
+def algorithm_1(edges, stop_at_cycle):
+    """The Euler tour: two stacks, as on page 34."""
+    s1, s2, tour = [1], [], []
+    while s1:
+        vertex = s1[-1]
+        tour.append(str(vertex))
+        above = s1[-2] if len(s1) > 1 else None
+        if stop_at_cycle:
+            children = [u for u in neighbours(edges, vertex) if u != above and u not in s2]
+            first = children[0] if children else None
+            if first in s1:
+                return tour
+        fresh = [u for u in neighbours(edges, vertex) if u not in s1 and u not in s2]
+        s1.append(fresh[0]) if fresh else s2.append(s1.pop())
+    return tour
+
+
+def algorithm_2(edges):
+    """The searches, as on page 39; `None` is FAILED. Returns words and verdict; a retrieved word is in a tuple."""
+    s1, s2, words, before = [1], [], [], None
+
+    def search(query, found):
+        words.extend(["<StartSearch>", *query.split(), "<EndSearch>", (str(found or "FAILED"),)])
+
+    def above(vertex):
+        return s1[s1.index(vertex) - 1] if vertex in s1[1:] else None
+
+    def after(vertex, other):
+        around = neighbours(edges, vertex)
+        rest = around[around.index(other) + 1 :] if other else around
+        return rest[0] if rest else None
+
+    while s1:
+        vertex = s1[-1]
+        words.append(str(vertex))
+        father = above(vertex)
+        search(f"- {vertex}", father)
+        if before != father:
+            found = after(vertex, before)
+            search(f"{vertex} ~ {before}", found)
+        else:
+            found = after(vertex, None)
+            search(f"{vertex} ~", found)
+        if found is not None and found == father:
+            found = after(vertex, father)
+            search(f"{vertex} ~ {father}", found)
+        if found is None:
+            s2.append(s1.pop())
+            before = vertex
+        else:
+            search(f"- {found}", above(found))
+            if found in s1:
+                return words, "NO", s2
+            words.extend([str(vertex), "-", str(found)])
+            s1.append(found)
+            before = vertex
+    return words, None, s2
+
+
+@pytest.fixture(scope="module", params=["binary", "random"])
+def task(request):
+    return IsTree(max_size=25, graphs=request.param)
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_ten_thousand_transcripts_are_what_the_papers_algorithms_write(task, regime):
+    transcripts = task.sample(3, np.arange(10_000), SIZES, regime)
+    for row, size in enumerate(SIZES):
+        words, authors = read(transcripts, task, row)
+        prompt, reply = words[: transcripts.prompt_length[row]], words[transcripts.prompt_length[row] :]
+        edges = edges_of(prompt)
+        graph = networkx.Graph(edges)
+        graph.add_nodes_from(range(1, size + 1))
+        assert len(graph) == size and graph.number_of_edges() == len(edges) == size - 1, "n vertices, n - 1 edges"
+        verdict = "YES" if networkx.is_tree(graph) else "NO"
+        assert task.vocabulary.words[transcripts.answers[row, 0]] == verdict
+        if regime == "vanilla":
+            expected = [verdict]
+        elif regime == "cot":
+            expected = [*algorithm_1(edges, stop_at_cycle=True), verdict]
+        else:
+            searches, found, s2 = algorithm_2(edges)
+            assert (found or ("YES" if len(s2) == size else "NO")) == verdict
+            expected = [*searches, verdict]
+        assert reply == [word[0] if isinstance(word, tuple) else word for word in expected]
+        by_model = [Author.RETRIEVER if isinstance(word, tuple) else Author.MODEL for word in expected]
+        assert authors == [Author.PROMPT] * len(prompt) + by_model
+
+
+def test_the_tour_without_the_stop_is_algorithm_1_as_printed():
+    task = IsTree(max_size=25, graphs="random", stop_at_cycle=False)
+    transcripts = task.sample(4, np.arange(2000), SIZES[:2000], "cot")
+    for row, size in enumerate(SIZES[:2000]):
+        words, _ = read(transcripts, task, row)
+        prompt, reply = words[: transcripts.prompt_length[row]], words[transcripts.prompt_length[row] :]
+        tour = algorithm_1(edges_of(prompt), stop_at_cycle=False)
+        assert reply == [*tour, "YES" if len(tour) == 2 * size - 1 else "NO"], "Lemma C.29"
+
+
+def test_classes_are_balanced(task):
+    answers = task.sample(0, np.arange(20_000), np.full(20_000, 16), "vanilla").answers
+    share = (answers == task.answer_words[0]).mean()
+    assert abs(share - 0.5) < 0.02, "six standard deviations of 20,000 fair coins are 0.021"
+
+
+def test_many_graphs_that_are_no_tree_show_no_cycle_from_vertex_1():
+    task = IsTree(max_size=16)
+    transcripts = task.sample(0, np.arange(5000), np.full(5000, 16), "retrieval")
+    parent_sign = task.vocabulary.encode(["-"])[0]
+    wrong = [row for row in range(5000) if transcripts.answers[row, 0] == task.answer_words[1]]
+    # A search that has found a cycle ends with `- v <EndSearch> FOUND NO`, one that has not with a search for an edge.
+    shows_cycle = [transcripts.tokens[row, transcripts.length[row] - 5] == parent_sign for row in wrong]
+    assert 0.4 < np.mean(shows_cycle) < 0.6
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_every_tree_reaches_the_longest_reply_and_nothing_exceeds_it(task, regime):
+    for size in (4, 9, 25):
+        transcripts = task.sample(1, np.arange(400), np.full(400, size), regime)
+        replies = transcripts.length - transcripts.prompt_length
+        is_tree = transcripts.answers[:, 0] == task.answer_words[0]
+        assert set(replies[is_tree]) == {task.longest_reply(size, regime)}
+        assert task.shortest_reply(regime) <= replies.min() <= replies.max() <= task.longest_reply(size, regime)
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_the_shortest_reply_comes_true(task, regime):
+    transcripts = task.sample(1, np.arange(400), np.full(400, 4), regime)
+    assert (transcripts.length - transcripts.prompt_length).min() == task.shortest_reply(regime)
+
+
+def test_the_sample_in_the_docstring_is_a_real_one():
+    task = IsTree(max_size=4)
+    words = {}
+    for regime in REGIMES:
+        transcripts = task.sample(0, np.arange(1), np.full(1, 4), regime)
+        line, authors = read(transcripts, task, 0)
+        shown = [f"[{word}]" if by == Author.RETRIEVER else word for word, by in zip(line, authors, strict=True)]
+        words[regime] = " ".join(shown[transcripts.prompt_length[0] :])
+        words["prompt"] = " ".join(shown[: transcripts.prompt_length[0]])
+    shown = " ".join(IsTree.__doc__.split())
+    for regime, line in words.items():
+        assert f" {regime}: {line} " in shown
+
+
+@pytest.mark.parametrize("size", [-1, 0, 3])
+def test_a_size_below_the_smallest_graph_is_refused(size):
+    with pytest.raises(UserError, match=f"size={size} is below the smallest graph; write 4"):
+        IsTree(max_size=8).sample(0, np.arange(1), np.full(1, size), "cot")
+
+
+def test_a_size_above_the_vocabulary_is_refused():
+    with pytest.raises(UserError, match=r"size=9 is above the vocabulary's max_size=8; raise data\.task"):
+        IsTree(max_size=8).sample(0, np.arange(1), np.full(1, 9), "cot")
+
+
+def test_unknown_words_for_graphs_and_regimes_are_refused():
+    with pytest.raises(UserError, match="write binary or random"):
+        IsTree(graphs="star")
+    with pytest.raises(UserError, match="write one of vanilla, cot, retrieval"):
+        IsTree().sample(0, np.arange(1), np.full(1, 8), "rag")
