@@ -35,15 +35,18 @@ def draw_bits(stream: Stream) -> np.uint64:
 
 
 @njit(cache=True)
-def draw_coin(stream: Stream) -> np.int64:
+def draw_coin(stream: Stream) -> int:
     """0 or 1."""
-    return np.int64(draw_bits(stream) >> np.uint64(63))
+    bit: int = np.int64(draw_bits(stream) >> np.uint64(63))  # type: ignore[assignment]
+    return bit
 
 
 @njit(cache=True)
-def draw_below(stream: Stream, stop: int) -> np.int64:
+def draw_below(stream: Stream, stop: int) -> int:
     """A number from 0 to `stop - 1`; with 32 bits the bias is below `stop / 2**32`."""
-    return np.int64(((draw_bits(stream) >> np.uint64(32)) * np.uint64(stop)) >> np.uint64(32))
+    high = draw_bits(stream) >> np.uint64(32)
+    drawn: int = np.int64((high * np.uint64(stop)) >> np.uint64(32))  # type: ignore[assignment]
+    return drawn
 
 
 @njit(cache=True)
