@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from lit_retrieval.data import BatchIndices, TranscriptStream
+from lit_retrieval.data.stream import FiniteBatchIndices
+from lit_retrieval.errors import UserError
+from lit_retrieval.tasks import IsTree
+
+
+@given(batch_size=st.integers(1, 40), num_samples=st.integers(0, 200), world_size=st.integers(1, 5))
+def test_ranks_share_the_samples_and_none_comes_twice(batch_size, num_samples, world_size):
+    shares = [FiniteBatchIndices(batch_size, num_samples, rank, world_size) for rank in range(world_size)]
+    taken = [index for share in shares for indices in share for index in indices.tolist()]
+    assert sorted(taken) == list(range(num_samples))
+    assert [len(share) for share in shares] == [len(list(share)) for share in shares]
+
+
+def first(sampler, count):
+    return [indices for indices, _ in zip(sampler, range(count), strict=False)]
+
+
+@given(world_size=st.sampled_from([1, 2, 4, 8]), first_batch=st.integers(0, 50))
+def test_global_batches_are_the_same_for_any_number_of_ranks(world_size, first_batch):
+    ranks = [first(BatchIndices(16, rank, world_size, first_batch=first_batch), 3) for rank in range(world_size)]
+    for batch in range(3):
+        together = sorted(index for rank in ranks for index in rank[batch].tolist())
+        start = 16 * (first_batch + batch)
+        assert together == list(range(start, start + 16))
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused():
+    with pytest.raises(UserError, match="batch_size=6 can't be shared by 4 ranks; write a multiple of 4"):
+        BatchIndices(6, 0, 4)
+
+
+def stream(split="fit", seed=0, sizes=(4, 6)):
+    return TranscriptStream(IsTree(max_size=8), "cot", sizes, seed, split)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_workers_do_not_change_the_samples(num_workers):
+    alone = [stream()[np.arange(8 * batch, 8 * batch + 8)] for batch in range(4)]
+    loader = DataLoader(stream(), sampler=FiniteBatchIndices(8, 32), batch_size=None, num_workers=num_workers)
+    for ours, theirs in zip(alone, loader, strict=True):
+        assert (ours.tokens == theirs.tokens).all() and (ours.sizes == theirs.sizes).all()
+
+
+def test_sizes_are_drawn_evenly_and_belong_to_the_sample():
+    sizes = stream()[np.arange(4000)].sizes
+    assert abs((sizes == 4).float().mean() - 0.5) < 0.05
+    assert (stream()[np.arange(100, 200)].sizes == sizes[100:200]).all()
+
+
+def test_splits_and_seeds_have_samples_of_their_own():
+    tokens = [stream(split, seed)[np.arange(64)].tokens.tolist() for split in ("fit", "validate") for seed in (0, 1)]
+    assert len({str(batch) for batch in tokens}) == 4
+
+
+def test_a_batch_goes_back_to_the_transcripts_it_came_from():
+    task = IsTree(max_size=8)
+    batch = stream()[np.arange(16)]
+    transcripts = batch.transcripts()
+    again = task.sample(stream().seed, np.arange(16), transcripts.sizes, "cot")
+    for name in ("tokens", "author", "length", "prompt_length", "answers", "sizes"):
+        ours, theirs = getattr(transcripts, name), getattr(again, name)
+        assert (ours == theirs).all() and ours.dtype == theirs.dtype
