@@ -1,0 +1,40 @@
+"""A short causal depthwise convolution with SiLU: one function, and the one place that chooses how it is computed."""
+
+from torch import Tensor
+
+from lit_retrieval.ops.arrays import runs_on_numba
+from lit_retrieval.ops.causal_conv.cpu import causal_conv_cpu
+from lit_retrieval.ops.causal_conv.naive import causal_conv_naive
+from lit_retrieval.ops.shapes import check_shape
+
+__all__ = ["causal_conv", "causal_conv_cpu", "causal_conv_naive"]
+
+
+def causal_conv(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """A causal depthwise convolution, then SiLU.
+
+    y_t = silu(bias + sum_k weight_k x_{t - kernel + 1 + k}), k from 0 to kernel - 1  (as in Mamba,
+    Gu and Dao 2023, arXiv:2312.00752).
+
+    Args:
+        x: Inputs, `(batch, time, dim)`.
+        weight: One filter for each channel, oldest input first, `(dim, kernel)`.
+        bias: `(dim,)`.
+        state: The `kernel - 1` inputs before the first step, `(batch, kernel - 1, dim)`; zeros if absent.
+
+    Returns:
+        The outputs, shaped like `x`, and the last `kernel - 1` inputs. Both carry gradients to every argument.
+    """
+    _check_shapes(x, weight, bias, state)
+    if runs_on_numba(x, weight, bias, state):
+        return causal_conv_cpu(x, weight, bias, state)
+    return causal_conv_naive(x, weight, bias, state)
+
+
+def _check_shapes(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor | None) -> None:
+    batch, _, dim = x.shape
+    kernel = weight.shape[1]
+    check_shape("weight", weight, (dim, kernel))
+    check_shape("bias", bias, (dim,))
+    if state is not None:
+        check_shape("state", state, (batch, kernel - 1, dim))

@@ -1,0 +1,47 @@
+"""Mamba-1's selective scan: one function, and the one place that chooses how it is computed."""
+
+from torch import Tensor
+
+from lit_retrieval.ops.arrays import runs_on_numba
+from lit_retrieval.ops.selective_scan.cpu import selective_scan_cpu
+from lit_retrieval.ops.selective_scan.naive import selective_scan_naive
+from lit_retrieval.ops.shapes import check_shape
+
+__all__ = ["selective_scan", "selective_scan_cpu", "selective_scan_naive"]
+
+
+def selective_scan(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Mamba-1's selective scan, computed left to right.
+
+    h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t and y_t = C_t h_t  (Gu and Dao 2023, arXiv:2312.00752). The skip D x_t is
+    not part of it.
+
+    Args:
+        x: Inputs, `(batch, time, dim)`.
+        dt: Step sizes, positive, `(batch, time, dim)`.
+        A: Decay rates, negative, `(dim, state_dim)`.
+        B, C: Input and output maps, `(batch, time, state_dim)`.
+        state: The state h before the first step, `(batch, state_dim, dim)`; zeros if absent.
+
+    Returns:
+        The outputs, shaped like `x`, and the state after the last step. Both carry gradients to every argument.
+    """
+    _check_shapes(x, dt, A, B, C, state)
+    if runs_on_numba(x, dt, A, B, C, state):
+        return selective_scan_cpu(x, dt, A, B, C, state)
+    return selective_scan_naive(x, dt, A, B, C, state)
+
+
+def _check_shapes(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor | None) -> None:
+    batch, time, dim = x.shape
+    state_dim = A.shape[1]
+    if time < 1:
+        raise ValueError(f"x has shape {tuple(x.shape)}, which is no step at all; pass at least one")
+    check_shape("dt", dt, (batch, time, dim))
+    check_shape("A", A, (dim, state_dim))
+    check_shape("B", B, (batch, time, state_dim))
+    check_shape("C", C, (batch, time, state_dim))
+    if state is not None:
+        check_shape("state", state, (batch, state_dim, dim))

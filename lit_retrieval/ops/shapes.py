@@ -1,0 +1,9 @@
+"""The shape check in front of kernels that do not check an index: a wrong shape would read another tensor's memory."""
+
+from torch import Tensor
+
+
+def check_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise a `ValueError` that names the tensor unless its shape is `shape`."""
+    if tensor.shape != shape:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, but the other arguments ask for {shape}")
