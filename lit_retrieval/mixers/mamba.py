@@ -1,0 +1,86 @@
+"""Mamba-1's mixer, with the parameter names of mamba-ssm and fla."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lit_retrieval.ops import causal_conv, selective_scan, silu_gate
+
+_SMALLEST_DT, _LARGEST_DT = 1e-3, 1e-1  # of the step sizes at the start of training, as in mamba-ssm
+
+
+class MambaState(NamedTuple):
+    """What Mamba remembers: `conv (batch, conv_kernel - 1, dim)`, the convolution's last inputs, and the scan's state.
+
+    `scan (batch, state_dim, dim)`.
+    """
+
+    conv: Tensor
+    scan: Tensor
+
+
+class Mamba(nn.Module):
+    """Mamba-1: a gated selective state space model (Gu and Dao 2023, arXiv:2312.00752).
+
+    Its parameters have the names and shapes of mamba-ssm's `Mamba`, so a `state_dict` moves both ways.
+
+    Args:
+        hidden_size: Numbers in each token's vector.
+        layer_idx: The layer's place in the model, from 0; Mamba does not use it.
+        state_dim: Numbers that each channel remembers.
+        expand: Channels for each number of `hidden_size`.
+        conv_kernel: Tokens that the convolution before the scan sees.
+    """
+
+    def __init__(
+        self, hidden_size: int, layer_idx: int, state_dim: int = 16, expand: int = 2, conv_kernel: int = 4
+    ) -> None:
+        super().__init__()
+        self.dim = expand * hidden_size
+        self.state_dim = state_dim
+        self.dt_rank = math.ceil(hidden_size / 16)
+        self.in_proj = nn.Linear(hidden_size, 2 * self.dim, bias=False)
+        self.conv1d = nn.Conv1d(self.dim, self.dim, conv_kernel, groups=self.dim)  # holds the weights; never called
+        self.x_proj = nn.Linear(self.dim, self.dt_rank + 2 * state_dim, bias=False)
+        self.dt_proj = nn.Linear(self.dt_rank, self.dim)
+        self.A_log = nn.Parameter(torch.arange(1, state_dim + 1, dtype=torch.float32).log().repeat(self.dim, 1))
+        self.D = nn.Parameter(torch.ones(self.dim))
+        self.out_proj = nn.Linear(self.dim, hidden_size, bias=False)
+        self._reset_dt()
+
+    @torch.no_grad()
+    def _reset_dt(self) -> None:
+        """Start with softplus(bias) drawn log-uniformly from the range of step sizes, as mamba-ssm does."""
+        nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
+        log_dt = torch.empty(self.dim).uniform_(math.log(_SMALLEST_DT), math.log(_LARGEST_DT))
+        dt = log_dt.exp().clamp(min=1e-4)
+        self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # the inverse of softplus
+
+    def forward(self, x: Tensor, state: MambaState | None = None) -> tuple[Tensor, MambaState]:
+        """Mix tokens along time.
+
+        Args:
+            x: `(batch, time, hidden_size)`.
+            state: What an earlier call handed back; nothing came before if absent.
+
+        Returns:
+            The outputs, shaped like `x`, and the state after the last token.
+        """
+        conv_state, scan_state = (None, None) if state is None else state
+        # Two products, not one and a chunk: each result is contiguous, and their gradients need not be joined again.
+        inner_weight, gate_weight = self.in_proj.weight.chunk(2)
+        inner, gate = F.linear(x, inner_weight), F.linear(x, gate_weight)
+        assert self.conv1d.bias is not None
+        inner, conv_state = causal_conv(inner, self.conv1d.weight.squeeze(1), self.conv1d.bias, conv_state)
+        dt, B, C = self.x_proj(inner).split([self.dt_rank, self.state_dim, self.state_dim], -1)
+        dt = F.softplus(self.dt_proj(dt))
+        y, scan_state = selective_scan(inner, dt, -self.A_log.exp(), B, C, scan_state)
+        y = torch.addcmul(y, inner, self.D)
+        return self.out_proj(silu_gate(y, gate)), MambaState(conv_state, scan_state)
+
+    def state_size(self, length: int) -> int:
+        """How many numbers the state holds for one sample, whatever the `length`."""
+        return (self.conv1d.kernel_size[0] - 1 + self.state_dim) * self.dim

@@ -1,0 +1,60 @@
+"""What a mixer is: a module that mixes along time (or channels) and hands its state back."""
+
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+State: TypeAlias = Any
+"""What a mixer remembers: None, an int, a tensor with batch first, or a (named) tuple of states.
+
+It is `Any` to a type checker, so that each mixer may name its own NamedTuple.
+"""
+
+
+class Mixer(Protocol):
+    """A map `(batch, time, hidden_size) -> (batch, time, hidden_size)` with a state.
+
+    One method is training, prefill, one step and injected tokens: two calls, the second with the first one's state,
+    give what one call over both parts gives.
+    """
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """Mix `x`, `(batch, time, hidden_size)` with any time >= 1, after the tokens that `state` remembers.
+
+        Returns:
+            The outputs, shaped like `x`, and the state after the last token. A state that was handed in is used up.
+        """
+        ...
+
+    def state_size(self, length: int) -> int:
+        """How many numbers the state holds for one sample after `length` tokens."""
+        ...
+
+
+class MixerFactory(Protocol):
+    """Makes one layer's mixer; in YAML, a `class_path` with or without `init_args`."""
+
+    def __call__(self, *, hidden_size: int, layer_idx: int) -> nn.Module:
+        """Make the mixer of layer `layer_idx`, counted from 0, for vectors of `hidden_size` numbers."""
+        ...
+
+
+def select_rows(state: State, rows: Tensor) -> State:
+    """Keep some samples of a batch: the given rows of every tensor in a state.
+
+    Args:
+        state: Any nesting of tuples, NamedTuples, ints and None around tensors `(batch, ...)`.
+        rows: Which samples to keep, in which order, int64 `(kept,)`; or which ones, bool `(batch,)`.
+
+    Returns:
+        The same nesting around tensors `(kept, ...)`; ints and None are unchanged.
+    """
+    if isinstance(state, torch.Tensor):
+        return state[rows]
+    if isinstance(state, tuple):
+        parts = [select_rows(part, rows) for part in state]
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    if state is None or isinstance(state, int):
+        return state
+    raise TypeError(f"a state holds a {type(state).__name__}; write tensors, ints, None and tuples of them")

@@ -1,0 +1,6 @@
+"""Language models: an embedding, a list of mixers, and the embedding again as the head."""
+
+from lit_retrieval.models.embedding import sinusoidal_embedding
+from lit_retrieval.models.sequence_model import SequenceModel, Stage
+
+__all__ = ["SequenceModel", "Stage", "sinusoidal_embedding"]

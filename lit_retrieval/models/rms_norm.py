@@ -1,0 +1,24 @@
+"""Root-mean-square normalisation as a layer, with the parameter name of `nn.RMSNorm`."""
+
+import torch
+from torch import Tensor, nn
+
+from lit_retrieval.ops import rms_norm
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation with a learned weight; see `lit_retrieval.ops.rms_norm`.
+
+    Args:
+        hidden_size: Numbers in each token's vector.
+        eps: Keeps a vector of zeros finite.
+    """
+
+    def __init__(self, hidden_size: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(hidden_size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise `x`, `(..., hidden_size)`; the result is shaped like it."""
+        return rms_norm(x, self.weight, self.eps)

@@ -1,0 +1,90 @@
+"""A language model as a list of mixers between a tied embedding and head."""
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.mixers import Mixer, MixerFactory, State
+from lit_retrieval.models.embedding import sinusoidal_embedding
+from lit_retrieval.models.rms_norm import RMSNorm
+
+
+@dataclass
+class Stage:
+    """A part of a model: some mixers, one after the other, several times.
+
+    Args:
+        mixers: What one block is made of; a LLaMA block is [Attention, SwiGLU], a Mamba block [Mamba].
+        repeat: How many such blocks follow each other.
+    """
+
+    mixers: list[MixerFactory]
+    repeat: int = 1
+
+
+class SequenceModel(nn.Module):
+    """Predicts each next token: h = h + mixer(RMSNorm(h)) for one mixer after the other, then RMSNorm and the head.
+
+    The head is the embedding matrix again. A hybrid is a list of two stages.
+
+    Args:
+        vocab_size: Number of tokens.
+        hidden_size: Numbers in each token's vector.
+        stages: The mixers, from the embedding to the head.
+        embedding: `sinusoidal` is the paper's frozen matrix, `learned` a trained one.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        hidden_size: int,
+        stages: list[Stage],
+        embedding: Literal["sinusoidal", "learned"] = "sinusoidal",
+    ) -> None:
+        super().__init__()
+        if embedding == "sinusoidal":
+            self.register_buffer("embedding", sinusoidal_embedding(vocab_size, hidden_size))
+        else:
+            # Vectors of length 1: the residual stream keeps the token in sight, and the first logits are of size 1.
+            self.embedding = nn.Parameter(hidden_size**-0.5 * torch.randn(vocab_size, hidden_size))
+        factories = [factory for stage in stages for _ in range(stage.repeat) for factory in stage.mixers]
+        if not factories:
+            raise UserError("stages hold no mixer; write a class_path under mixers, and a repeat of 1 or more")
+        self.mixers = nn.ModuleList(
+            factory(hidden_size=hidden_size, layer_idx=layer_idx) for layer_idx, factory in enumerate(factories)
+        )
+        self.norms = nn.ModuleList(RMSNorm(hidden_size) for _ in factories)
+        self.final_norm = RMSNorm(hidden_size)
+
+    def forward(self, tokens: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """Score every token as the next one, at each place.
+
+        Args:
+            tokens: Token ids, int64 `(batch, time)`, any time >= 1.
+            state: What an earlier call handed back, one state for each mixer; nothing came before if absent. It is
+                used up.
+
+        Returns:
+            Logits, `(batch, time, vocab_size)`, and the state after the last token.
+        """
+        states = (None,) * len(self.mixers) if state is None else state
+        hidden = F.embedding(tokens, self.embedding)
+        new_states = []
+        for mixer, norm, mixer_state in zip(self.mixers, self.norms, states, strict=True):
+            mixed, new_state = mixer(norm(hidden), mixer_state)
+            hidden = hidden + mixed
+            new_states.append(new_state)
+        return F.linear(self.final_norm(hidden), self.embedding), tuple(new_states)
+
+    def state_size(self, length: int) -> int:
+        """How many numbers the model remembers of one sample after `length` tokens."""
+        return sum(cast(Mixer, mixer).state_size(length) for mixer in self.mixers)
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers are trained; a frozen embedding is not."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)

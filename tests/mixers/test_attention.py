@@ -1,0 +1,99 @@
+"""Attention against its equation, its positions, its masks and its cache."""
+
+import pytest
+import torch
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.mixers import Attention, AttentionState
+from lit_retrieval.mixers.attention import rotate
+
+
+@pytest.fixture
+def attention():
+    torch.manual_seed(0)
+    attention = Attention(hidden_size=32, layer_idx=0, num_heads=4)
+    for parameter in attention.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)  # so that positions and masks are seen in the output
+    return attention
+
+
+def test_output_equals_the_equations_written_out(attention):
+    x = torch.randn(2, 6, 32)
+    q, k, v = (part.view(2, 6, 4, 8) for part in attention.qkv_proj(x).chunk(3, -1))
+    q, k = rotate(q, 0, 1e4), rotate(k, 0, 1e4)
+    expected = torch.zeros(2, 6, 4, 8)
+    for t in range(6):
+        scores = torch.einsum("bhd,bshd->bhs", q[:, t], k[:, : t + 1]) / 8**0.5
+        expected[:, t] = torch.einsum("bhs,bshd->bhd", scores.softmax(-1), v[:, : t + 1])
+    torch.testing.assert_close(attention(x)[0], attention.out_proj(expected.flatten(2)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("with_gradients", [False, True])
+@pytest.mark.parametrize("lengths", [[1] * 12, [5, 1, 1, 4, 1], [3, 9], [1, 11]])
+def test_parts_of_any_length_equal_the_whole(attention, lengths, with_gradients):
+    x = torch.randn(2, 12, 32)
+    with torch.set_grad_enabled(with_gradients):
+        y, _ = attention(x)
+        parts, state = [], None
+        for part in x.split(lengths, 1):
+            part_y, state = attention(part, state)
+            parts.append(part_y)
+    torch.testing.assert_close(torch.cat(parts, 1), y, rtol=1e-4, atol=1e-5)
+    assert state.length == 12
+
+
+def test_gradients_through_a_state_equal_those_of_the_whole(attention):
+    x = torch.randn(2, 7, 32, requires_grad=True)
+    expected = torch.autograd.grad(attention(x)[0].square().sum(), x)[0]
+    y_1, state = attention(x[:, :4])
+    y_2, _ = attention(x[:, 4:], state)
+    actual = torch.autograd.grad(y_1.square().sum() + y_2.square().sum(), x)[0]
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_later_tokens_do_not_change_earlier_outputs(attention):
+    x = torch.randn(1, 8, 32)
+    changed = torch.cat([x[:, :5], torch.randn(1, 3, 32)], 1)
+    torch.testing.assert_close(attention(x)[0][:, :5], attention(changed)[0][:, :5])
+
+
+def test_rotation_turns_with_the_distance_alone():
+    q, k = torch.randn(1, 1, 1, 8), torch.randn(1, 1, 1, 8)
+    products = [(rotate(q, 3 + shift, 1e4) * rotate(k, shift, 1e4)).sum() for shift in (0, 5, 100)]
+    torch.testing.assert_close(products[0], products[1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(products[0], products[2], rtol=1e-4, atol=1e-4)
+    assert abs(products[0] - (q * k).sum()) > 1e-3
+
+
+def test_rotation_continues_from_the_start():
+    x = torch.randn(2, 9, 3, 8)
+    torch.testing.assert_close(rotate(x, 0, 1e4)[:, 5:], rotate(x[:, 5:], 5, 1e4))
+
+
+def test_tables_made_while_decoding_serve_training():
+    x = torch.randn(1, 3, 1, 6, requires_grad=True)
+    with torch.inference_mode():
+        rotate(x, 0, 777.0)  # a base that no other test asks for, so the table is made here
+    rotate(x, 0, 777.0).sum().backward()
+    assert x.grad is not None
+
+
+@torch.no_grad()
+def test_cache_grows_by_doubling_and_is_written_in_place(attention):
+    _, state = attention(torch.randn(2, 4, 32))
+    _, state = attention(torch.randn(2, 1, 32), state)
+    assert state.keys.shape[2] == 8 and state.length == 5
+    _, written = attention(torch.randn(2, 1, 32), state)
+    assert written.keys is state.keys and written.length == 6
+
+
+def test_state_size_counts_a_real_state(attention):
+    _, state = attention(torch.randn(1, 7, 32))
+    assert isinstance(state, AttentionState)
+    assert attention.state_size(7) == state.keys.numel() + state.values.numel()
+
+
+@pytest.mark.parametrize(("hidden_size", "num_heads"), [(30, 4), (20, 4), (3, 1)])
+def test_unusable_heads_are_named(hidden_size, num_heads):
+    with pytest.raises(UserError, match=f"hidden_size={hidden_size} is not num_heads={num_heads} times an even"):
+        Attention(hidden_size=hidden_size, layer_idx=0, num_heads=num_heads)
