@@ -1,0 +1,154 @@
+"""The decoding loop, fed by an oracle that knows the transcripts and by real models."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lit_retrieval.decoding import Session, generate
+from lit_retrieval.decoding.session import UNDECIDED
+from lit_retrieval.mixers import Attention, Mamba, SwiGLU
+from lit_retrieval.models import SequenceModel, Stage
+from lit_retrieval.retrieval import RegularExpressionRetriever, ShortFormRetriever
+from lit_retrieval.tasks import REGIMES, AssociativeRecall, Author, IsTree
+
+TASKS = {
+    "binary": (IsTree(max_size=16), [4, 8, 16]),
+    "random": (IsTree(max_size=16, graphs="random"), [4, 8, 16]),
+    "tour": (IsTree(max_size=16, graphs="random", stop_at_cycle=False), [4, 16]),
+    "recall": (AssociativeRecall(num_keys=16, num_values=4), [2, 8, 32]),
+    "recall4": (AssociativeRecall(num_keys=16, num_values=4, num_queries=4), [8, 32]),
+}
+RETRIEVERS = {"ids": ShortFormRetriever(), "expressions": RegularExpressionRetriever(timeout=5.0)}
+
+
+class Oracle:
+    """A model that replays transcripts: whatever it read, it wants the true next word. Its state is (row, place)."""
+
+    def __init__(self, transcripts, vocab_size):
+        self.tokens, self.vocab_size = torch.from_numpy(transcripts.tokens.astype(np.int64)), vocab_size
+
+    def __call__(self, tokens, state=None):
+        rows, place = (torch.arange(len(tokens)), 0) if state is None else state
+        place += tokens.shape[1]
+        wanted = F.pad(self.tokens, (0, 1))[rows, place : place + 1]
+        return F.one_hot(wanted, self.vocab_size).float(), (rows, place)
+
+
+def sample(name, regime, count, seed=0):
+    task, sizes = TASKS[name]
+    return task, task.sample(seed, np.arange(count), np.resize(sizes, count), regime)
+
+
+def sessions(task, transcripts, retriever=RETRIEVERS["ids"], budget=10_000):
+    words = set(task.answer_words.tolist())
+    return [
+        Session(transcripts.turns(row), words, retriever, task.vocabulary, budget) for row in range(len(transcripts))
+    ]
+
+
+@pytest.mark.parametrize("retriever", RETRIEVERS)
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("name", TASKS)
+def test_an_oracle_writes_every_transcript_again_word_for_word(name, regime, retriever):
+    task, transcripts = sample(name, regime, 300)
+    replies = generate(Oracle(transcripts, len(task.vocabulary)), sessions(task, transcripts, RETRIEVERS[retriever]))
+    for row, reply in enumerate(replies):
+        length = transcripts.length[row]
+        assert reply.tokens == transcripts.tokens[row, :length].tolist()
+        assert reply.author == transcripts.author[row, :length].tolist()
+        assert reply.answers == transcripts.answers[row].tolist()
+        assert reply.num_searches == (reply.tokens.count(4) if regime == "retrieval" else 0)
+
+
+def test_the_model_is_never_asked_for_words_that_are_forced_on_it():
+    task, transcripts = sample("recall4", "retrieval", 8)
+    oracle = Oracle(transcripts, len(task.vocabulary))
+    oracle.tokens = oracle.tokens * torch.from_numpy(transcripts.author == Author.MODEL)
+    replies = generate(oracle, sessions(task, transcripts))
+    assert [reply.answers for reply in replies] == transcripts.answers.tolist()
+
+
+def silent(vocab_size, word=0):
+    def model(tokens, state=None):
+        return F.one_hot(torch.full_like(tokens, word), vocab_size).float(), None
+
+    return model
+
+
+def test_the_budget_is_one_number_for_every_row_and_leaves_it_undecided():
+    task, transcripts = sample("binary", "cot", 9)
+    replies = generate(silent(len(task.vocabulary)), sessions(task, transcripts, budget=7))
+    assert all(reply.answers == [UNDECIDED] for reply in replies)
+    assert [len(reply.tokens) for reply in replies] == (transcripts.prompt_length + 7).tolist()
+
+
+def test_a_search_that_finds_nothing_forces_failed_on_the_model():
+    task, transcripts = sample("binary", "retrieval", 2)
+    end = task.vocabulary.encode(["<EndSearch>"])[0]
+    (reply, _) = generate(silent(len(task.vocabulary), int(end)), sessions(task, transcripts, budget=4))
+    assert task.vocabulary.decode(reply.tokens[-4:]) == ["<EndSearch>", "FAILED"] * 2
+    assert reply.author[-4:] == [Author.MODEL, Author.RETRIEVER] * 2
+
+
+def test_an_answer_word_inside_a_query_is_no_answer():
+    task = AssociativeRecall(num_keys=4, num_values=2)
+    transcripts = task.sample(0, np.arange(1), np.full(1, 4), "retrieval")
+    words = iter(["<StartSearch>", "v1", "<EndSearch>", None, "v2"])
+    prompt = transcripts.prompt_length[0]
+
+    def model(tokens, state=None):
+        word = next(words)
+        return F.one_hot(torch.tensor([[task.vocabulary.encode([word])[0] if word else 0]]).long(), 14).float(), None
+
+    (reply,) = generate(model, sessions(task, transcripts))
+    assert task.vocabulary.decode(reply.answers) == ["v2"] and len(reply.tokens) == prompt + 5
+
+
+def test_an_empty_batch_is_no_work():
+    assert generate(silent(8), []) == []
+
+
+def model_of(name, vocab_size):
+    torch.manual_seed(0)
+    stages = {
+        "transformer": [Stage([Attention, lambda **kw: SwiGLU(**kw, intermediate_size=32)], 2)],
+        "mamba": [Stage([Mamba], 2)],
+        "hybrid": [Stage([Mamba], 2), Stage([Attention, SwiGLU])],
+    }
+    return SequenceModel(vocab_size, 32, stages[name])
+
+
+class Recorder:
+    """Calls a model, and keeps the logits of each word with the row that it belongs to."""
+
+    def __init__(self, model, batch):
+        self.model, self.seen = model, [[] for _ in range(batch)]
+
+    def __call__(self, tokens, state=None):
+        rows, inner = (torch.arange(len(tokens)), None) if state is None else state
+        logits, inner = self.model(tokens, inner)
+        for row, line in zip(rows.tolist(), logits, strict=True):
+            self.seen[row].append(line)
+        return logits, (rows, inner)
+
+
+@pytest.mark.parametrize("architecture", ["transformer", "mamba", "hybrid"])
+@pytest.mark.parametrize("name", ["binary", "recall4"])
+def test_cached_logits_equal_those_of_the_full_forward(architecture, name):
+    """Forced rows of many lengths, then words that the model chooses, rows leaving all the while."""
+    task, transcripts = sample(name, "retrieval", 12)
+    model = model_of(architecture, len(task.vocabulary))
+    recorder = Recorder(model, 12)
+    whole = [transcripts.tokens[row, : transcripts.length[row]] for row in range(12)]
+    forced = [Session([tokens], {-2}, RETRIEVERS["ids"], task.vocabulary, budget=9) for tokens in whole]
+    replies = generate(recorder, forced)
+    assert [len(reply.tokens) for reply in replies] == (transcripts.length + 9).tolist()
+    assert len(set(transcripts.length)) > 1, "rows must leave at different times"
+    for reply, seen in zip(replies, recorder.seen, strict=True):
+        with torch.no_grad():
+            full, _ = model(torch.tensor([reply.tokens]))
+        cached = torch.cat(seen)[: len(reply.tokens) - 1]
+        torch.testing.assert_close(cached, full[0, :-1], atol=1e-4, rtol=0)
+        chosen = [at for at, author in enumerate(reply.author) if author == Author.MODEL]
+        assert [reply.tokens[at] for at in chosen] == cached[[at - 1 for at in chosen]].argmax(-1).tolist()
