@@ -47,6 +47,7 @@ class Mamba(nn.Module):
         self.x_proj = nn.Linear(self.dim, self.dt_rank + 2 * state_dim, bias=False)
         self.dt_proj = nn.Linear(self.dt_rank, self.dim)
         self.A_log = nn.Parameter(torch.arange(1, state_dim + 1, dtype=torch.float32).log().repeat(self.dim, 1))
+        self.A_log._no_weight_decay = True  # type: ignore[attr-defined]  # mamba-ssm's sign to an optimiser
         self.D = nn.Parameter(torch.ones(self.dim))
         self.out_proj = nn.Linear(self.dim, hidden_size, bias=False)
         self._reset_dt()

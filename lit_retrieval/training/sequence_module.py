@@ -1,0 +1,150 @@
+"""The LightningModule."""
+
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from lit_retrieval.data import Batch, TranscriptData
+from lit_retrieval.decoding import Reply, Session, generate
+from lit_retrieval.errors import UserError
+from lit_retrieval.models import SequenceModel, Stage
+from lit_retrieval.tasks import Author
+from lit_retrieval.training.schedule import warmup_cosine
+from lit_retrieval.training.scores import Scores, closed_loop, teacher_forced
+
+QUANTITIES = (
+    "closed_loop_accuracy", "undecided", "paper_score", "searches", "exact_match", "token_accuracy", "loss",
+)  # fmt: skip
+
+
+class SequenceModule(LightningModule):
+    """A sequence model that learns to write its part of the transcripts, and is scored with the search in the loop.
+
+    The loss is on the words of the model alone: neither the prompt nor a retrieved word is learned. AdamW with a linear
+    warm-up and a cosine down to zero.
+
+    Args:
+        vocab_size: Number of words; taken from the data, never written.
+        hidden_size: Width of the residual stream.
+        stages: The layers, from the embedding up: each stage a list of mixers and how often it is repeated. A mixer is
+            named by class_path: lit_retrieval.mixers.Mamba, Attention, SwiGLU, or your own.
+        embedding: sinusoidal, frozen and tied to the head as in the paper, or learned and tied.
+        learning_rate: Peak learning rate.
+        warmup_samples: Samples until the peak.
+        weight_decay: Of AdamW, on matrices.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        hidden_size: int,
+        stages: list[Stage],
+        embedding: Literal["sinusoidal", "learned"] = "sinusoidal",
+        learning_rate: float = 3e-4,
+        warmup_samples: int = 10_000,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.model = SequenceModel(vocab_size, hidden_size, stages, embedding)
+        self.learning_rate = learning_rate
+        self.warmup_samples = warmup_samples
+        self.weight_decay = weight_decay
+        self.scores = nn.ModuleDict()
+
+    @property
+    def data(self) -> TranscriptData:
+        """The run's LightningDataModule."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, TranscriptData):
+            raise UserError(f"a SequenceModule needs a TranscriptData to decode with, not {type(data).__name__}")
+        return data
+
+    def setup(self, stage: str) -> None:
+        """Make room for the scores, now that the sizes are known."""
+        for split in ("val", "test"):
+            self.scores[split] = Scores(QUANTITIES, self.data.eval_sizes)
+
+    def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """The logits of each next word `(batch, time, vocab_size)` after `tokens (batch, time)`, and the state."""
+        return cast("tuple[Tensor, Any]", self.model(tokens, state))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The mean loss over the words of the model, in nats."""
+        logits, _ = self(batch.tokens[:, :-1])
+        is_model = batch.author[:, 1:] == Author.MODEL
+        targets = batch.tokens[:, 1:][is_model]
+        logits = logits[is_model]
+        loss = F.cross_entropy(logits, targets)
+        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/token_accuracy", (logits.detach().argmax(-1) == targets).float().mean())
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score a batch, teacher forced and closed loop."""
+        self._score("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score a batch, teacher forced and closed loop."""
+        self._score("test", batch)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[Reply]:
+        """Decode a batch."""
+        return self.decode(batch)
+
+    def decode(self, batch: Batch) -> list[Reply]:
+        """Let the model write the rest of each row's transcript after its prompt, its searches run."""
+        data, transcripts = self.data, batch.transcripts()
+        answer_words = frozenset(data.task.answer_words.tolist())
+        sessions = [
+            Session(transcripts.turns(row), answer_words, data.retriever, data.task.vocabulary, data.budget)
+            for row in range(len(transcripts))
+        ]
+        return generate(self, sessions, self.device)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW, and the schedule, stepped with it."""
+        total_steps = self.trainer.estimated_stepping_batches
+        if not 0 < total_steps < float("inf"):
+            raise UserError("the stream has no end, so training needs one; write trainer.max_steps")
+        warmup_steps = self.warmup_samples // self.data.batch_size
+        optimizer = torch.optim.AdamW(self._parameter_groups(), lr=self.learning_rate, fused=True)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: warmup_cosine(step, warmup_steps, int(total_steps))
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        decayed = [one for one in trained if one.ndim > 1 and not getattr(one, "_no_weight_decay", False)]
+        others = [one for one in trained if all(one is not other for other in decayed)]
+        return [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+    def _score(self, split: str, batch: Batch) -> None:
+        scores = cast("Scores", self.scores[split])
+        logits, _ = self(batch.tokens[:, :-1])
+        scores.update(teacher_forced(logits, batch), batch.sizes)
+        scores.update(closed_loop(self.decode(batch), batch, self.data.task.chance), batch.sizes)
+        for name, mean in scores.means.items():
+            self.log(
+                f"{split}/{name}", cast("MeanMetric", mean), on_step=False, on_epoch=True, batch_size=len(batch.tokens),
+                prog_bar=name == "closed_loop_accuracy",
+            )  # fmt: skip
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the checkpoint of another model, in one line."""
+        own, other = self.state_dict(), checkpoint["state_dict"]
+        for name in sorted({*own, *other}):
+            if name.startswith("scores."):
+                continue
+            shapes = [tuple(state[name].shape) if name in state else "nothing" for state in (own, other)]
+            if shapes[0] != shapes[1]:
+                raise UserError(
+                    f"the checkpoint is of another model: {name} is {shapes[1]} there and {shapes[0]} here; "
+                    "give the --config that the checkpoint was trained with"
+                )

@@ -1,0 +1,55 @@
+"""Decoded transcripts as text for people."""
+
+from itertools import groupby
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.text import Text
+
+from lit_retrieval.data import Batch
+from lit_retrieval.decoding import Reply
+from lit_retrieval.decoding.session import UNDECIDED
+from lit_retrieval.tasks import Author
+from lit_retrieval.training.sequence_module import SequenceModule
+from lit_retrieval.vocabulary import Vocabulary
+
+_STYLES = {Author.PROMPT: "dim", Author.MODEL: "", Author.RETRIEVER: "bold cyan"}
+
+
+class TranscriptPrinter(Callback):
+    """Prints what `predict` decoded: the prompt, the model's words, and what it retrieved in `[brackets]`."""
+
+    def on_predict_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Print the batch."""
+        assert isinstance(pl_module, SequenceModule)
+        console, vocabulary = Console(), pl_module.data.task.vocabulary
+        for reply, right in zip(outputs, batch.answers.tolist(), strict=True):
+            console.print(render(reply, vocabulary))
+            console.print(verdict(reply.answers, right, vocabulary), "\n")
+
+
+def render(reply: Reply, vocabulary: Vocabulary) -> Text:
+    """The transcript, a line for each turn of its writers; retrieved words stand in brackets."""
+    text, place = Text(), 0
+    for author, run in groupby(reply.author):
+        count = len(list(run))
+        words = " ".join(vocabulary.decode(reply.tokens[place : place + count]))
+        text.append(f"[{words}]" if author == Author.RETRIEVER else words, _STYLES[author])
+        text.append("\n" if author == Author.PROMPT else " ")
+        place += count
+    return text
+
+
+def verdict(answers: list[int], right: list[int], vocabulary: Vocabulary) -> Text:
+    """One line: how many answers are right, and what the others should have been."""
+    wrong = [
+        f"{'undecided' if given == UNDECIDED else vocabulary.words[given]}, not {vocabulary.words[true]}"
+        for given, true in zip(answers, right, strict=True)
+        if given != true
+    ]
+    line = f"-> {len(right) - len(wrong)} of {len(right)} right"
+    return Text(f"{line} ({'; '.join(wrong)})" if wrong else line, "red" if wrong else "green")

@@ -1,0 +1,66 @@
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+
+from lit_retrieval.data import TranscriptData, TranscriptStream
+from lit_retrieval.mixers import Mamba
+from lit_retrieval.models import Stage
+from lit_retrieval.tasks import Author, IsTree
+from lit_retrieval.training import SequenceModule
+
+TASK = IsTree(max_size=4)
+
+
+def module(**arguments):
+    torch.manual_seed(0)
+    return SequenceModule(len(TASK.vocabulary), 8, [Stage([Mamba])], **arguments)
+
+
+def batch(regime="retrieval"):
+    return TranscriptStream(TASK, regime, [4], 0, "fit")[np.arange(8)]
+
+
+def loss_of(one, samples):
+    one.log = lambda *arguments, **options: None
+    return one.training_step(samples, 0)
+
+
+def test_the_loss_is_the_mean_over_the_models_words_alone():
+    one, samples = module(), batch()
+    logits, _ = one(samples.tokens[:, :-1])
+    nats = -logits.log_softmax(-1).gather(-1, samples.tokens[:, 1:, None]).squeeze(-1)
+    expected = nats[samples.author[:, 1:] == Author.MODEL].mean()
+    torch.testing.assert_close(loss_of(one, samples), expected)
+
+
+def test_a_retrieved_word_is_no_target():
+    one, samples = module(), batch()
+    assert (samples.author == Author.RETRIEVER).any()
+    as_padding = samples._replace(
+        author=torch.where(samples.author == Author.MODEL, samples.author, torch.zeros_like(samples.author))
+    )
+    torch.testing.assert_close(loss_of(one, samples), loss_of(one, as_padding))
+
+
+def test_the_schedule_counts_the_warm_up_in_samples(tmp_path):
+    one = module(warmup_samples=32, learning_rate=1.0)
+    data = TranscriptData(TASK, "vanilla", [4], batch_size=8, val_samples=8)
+    trainer = Trainer(
+        max_steps=10, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=tmp_path, limit_val_batches=0, use_distributed_sampler=False,
+    )  # fmt: skip
+    rates = []
+    one.on_train_batch_end = lambda *arguments: rates.append(one.lr_schedulers().get_last_lr()[0])
+    trainer.fit(one, data)
+    # The rate of the next step: four steps of 8 samples are the warm-up, the cosine takes the other six.
+    assert rates[:3] == [0.5, 0.75, 1.0] and abs(rates[-1]) < 1e-12
+
+
+def test_weights_that_ask_for_it_are_not_decayed():
+    one = module(weight_decay=0.1)
+    decayed, others = one._parameter_groups()
+    assert decayed["weight_decay"] == 0.1 and others["weight_decay"] == 0
+    assert all(parameter.ndim > 1 for parameter in decayed["params"])
+    assert any(parameter is one.model.mixers[0].A_log for parameter in others["params"])
+    trained = [parameter for parameter in one.parameters() if parameter.requires_grad]
+    assert len(decayed["params"]) + len(others["params"]) == len(trained)

@@ -1,0 +1,25 @@
+import numpy as np
+
+from lit_retrieval.decoding import Reply
+from lit_retrieval.decoding.session import UNDECIDED
+from lit_retrieval.tasks import AssociativeRecall, Author
+from lit_retrieval.training.transcript_printer import render, verdict
+
+TASK = AssociativeRecall(num_keys=4, num_values=4)
+
+
+def test_retrieved_words_stand_in_brackets():
+    transcripts = TASK.sample(0, np.arange(1), np.full(1, 4), "retrieval")
+    author = [Author(by) for by in transcripts.author[0]]
+    reply = Reply(transcripts.tokens[0].tolist(), author, transcripts.answers[0].tolist(), 1)
+    words = TASK.vocabulary.decode(reply.tokens)
+    expected = f"{' '.join(words[:7])}\n{' '.join(words[7:10])} [{words[10]}] {words[11]} "
+    assert author[10] == Author.RETRIEVER
+    assert render(reply, TASK.vocabulary).plain == expected
+
+
+def test_the_verdict_says_what_a_wrong_answer_should_have_been():
+    v1, v2 = TASK.vocabulary.encode(["v1", "v2"]).tolist()
+    assert verdict([v1, v2], [v1, v2], TASK.vocabulary).plain == "-> 2 of 2 right"
+    said = verdict([UNDECIDED, v1], [v1, v2], TASK.vocabulary).plain
+    assert said == "-> 0 of 2 right (undecided, not v1; v1, not v2)"
