@@ -1,0 +1,140 @@
+"""The command line: `python -m lit_retrieval fit|validate|test|predict --config FILE`."""
+
+import difflib
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+from zipfile import is_zipfile
+
+from jsonargparse import ArgumentParser
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_warn
+
+from lit_retrieval.data import TranscriptData
+from lit_retrieval.errors import UserError
+from lit_retrieval.training import (
+    LastCheckpoint,
+    ProgressBar,
+    ScoreTable,
+    SequenceModule,
+    Throughput,
+    TranscriptPrinter,
+)
+
+_DESCRIPTION = "Train sequence models on in-context retrieval, and score them with the search run while they decode."
+_RUNS = "runs"
+
+# What an endless stream needs, and the parts that every run has.
+_TRAINER_DEFAULTS: dict[str, Any] = {
+    "use_distributed_sampler": False,
+    "check_val_every_n_epoch": None,
+    "val_check_interval": 500,
+    "log_every_n_steps": 10,
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+}
+
+
+class Parser(LightningArgumentParser):
+    """A parser whose errors are one line, and whose usage is short."""
+
+    def format_usage(self) -> str:
+        """The usage without all its options, which `--help` describes below it."""
+        return f"usage: {self.prog.removesuffix(' [options]')} --config FILE [--key value ...]\n\n"
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print what was wrong, with the nearest right key if a key was wrong, and exit with status 2."""
+        parser = getattr(ex, "subcommand_parser", None) or self
+        fail(" ".join(message.split()) + _nearest_key(message, parser))
+
+
+def _nearest_key(message: str, parser: ArgumentParser) -> str:
+    keys = [option.lstrip("-") for action in parser._actions for option in action.option_strings]
+    for wrong in re.findall(r"(?:unrecognized arguments: --|accept option ')([\w.]+)", message):
+        if nearest := difflib.get_close_matches(wrong, keys, 1):
+            return f"; did you mean {nearest[0]}?"
+    return ""
+
+
+class RetrievalCLI(LightningCLI):
+    """LightningCLI with our module and data, one link, and a checkpoint of the best closed-loop accuracy."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Link the size of the vocabulary, and name what to keep a checkpoint of."""
+        parser.link_arguments("data.vocab_size", "model.vocab_size", apply_on="instantiate")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {
+                "checkpoint.monitor": "val/closed_loop_accuracy",
+                "checkpoint.mode": "max",
+                "checkpoint.filename": "best",
+                "checkpoint.enable_version_counter": False,
+            }
+        )
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the configuration as it was given: Lightning would let a checkpoint's hyperparameters override it."""
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse a checkpoint that is not there before anything is built."""
+        path = self._get(self.config, "ckpt_path")
+        if path is not None:
+            if not Path(path).is_file():
+                raise UserError(f"there is no checkpoint {path}; write the path of a .ckpt file in --ckpt_path")
+            if not is_zipfile(path):
+                raise UserError(f"{path} can't be read as a checkpoint; it is cut short or another kind of file")
+        elif self.subcommand != "fit":
+            rank_zero_warn(f"{self.subcommand} without --ckpt_path takes a model that has learned nothing")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Log to `runs/NAME`, NAME the stem of the configuration file, unless told otherwise."""
+        if self._get(self.config_init, "trainer.logger") is None:
+            configs = self._get(self.config, "config") or ["lit_retrieval"]
+            kwargs["logger"] = TensorBoardLogger(_RUNS, name=Path(str(configs[-1])).stem)
+        if self._get(self.config_init, "trainer.enable_progress_bar") is not False:
+            self.trainer_defaults["callbacks"].append(ProgressBar())
+        return super().instantiate_trainer(**kwargs)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a mistake of the user's ends it with one line and status 2."""
+    _quieten()
+    callbacks: list[Callback] = [LastCheckpoint(), Throughput(), ScoreTable(), TranscriptPrinter()]
+    try:
+        RetrievalCLI(
+            SequenceModule,
+            TranscriptData,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            trainer_defaults={**_TRAINER_DEFAULTS, "callbacks": callbacks},
+            parser_class=Parser,
+            parser_kwargs={"prog": "python -m lit_retrieval", "description": _DESCRIPTION},
+            save_config_kwargs={"overwrite": True},
+            args=None if arguments is None else list(arguments),
+        )
+    except UserError as error:
+        fail(str(error))
+
+
+def _quieten() -> None:
+    """Leave out what does not help: advice on workers that write faster than any model reads, and advertisements."""
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
+
+
+def _is_no_tip(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()
+
+
+def fail(message: str) -> NoReturn:
+    """Print one line on standard error, and exit with status 2."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

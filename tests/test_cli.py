@@ -1,0 +1,133 @@
+"""The command line, end to end on the smallest models, and what it says to mistakes."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lit_retrieval.cli import main
+
+QUICKSTART = str(Path(__file__).parents[1] / "configs/experiments/quickstart.yaml")
+MIXER = "{class_path: lit_retrieval.mixers.Mamba, init_args: {state_dim: 4}}"
+TINY = [
+    "--config", QUICKSTART, "--model.hidden_size", "16", "--model.stages", f"[{{repeat: 1, mixers: [{MIXER}]}}]",
+    "--data.task.init_args.max_size", "4", "--data.sizes", "[4]", "--data.batch_size", "4",
+    "--data.val_samples", "6", "--data.test_samples", "6", "--data.predict_samples", "2",
+    "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", "1",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["lit_retrieval"])  # LightningCLI warns where both this and args are given
+
+
+def fit(*arguments):
+    main(["fit", *TINY, "--trainer.max_steps", "6", "--trainer.val_check_interval", "3", *arguments])
+
+
+def refuse(capsys, *arguments):
+    """Run a command that must fail; returns what it said, which must be one line."""
+    with pytest.raises(SystemExit) as stopped:
+        main(list(arguments))
+    assert stopped.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    return line
+
+
+def test_fit_writes_checkpoints_scalars_and_a_table(capsys):
+    fit()
+    run = Path("runs/quickstart/version_0")
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert torch.load(run / "checkpoints/last.ckpt")["global_step"] == 6
+    events = EventAccumulator(str(run)).Reload().Tags()["scalars"]
+    assert {"train/loss", "val/loss", "val/closed_loop_accuracy", "val/undecided", "val/exact_match"} <= set(events)
+    assert re.search(r"validation after 6 steps", capsys.readouterr().out)
+
+
+def test_a_checkpoint_is_validated_tested_and_shown(capsys):
+    fit()
+    checkpoint = "runs/quickstart/version_0/checkpoints/last.ckpt"
+    for command in ("validate", "test", "predict"):
+        main([command, *TINY, "--ckpt_path", checkpoint])
+    shown = capsys.readouterr().out
+    assert shown.count("closed loop") == 3 and "right" in shown and "<s> " in shown
+
+
+def test_scores_of_several_sizes_are_reported_apart(capsys):
+    fit("--data.task.init_args.max_size", "6", "--data.eval_sizes", "[4, 6]")
+    events = EventAccumulator("runs/quickstart/version_0").Reload().Tags()["scalars"]
+    assert {"val/size_4/closed_loop_accuracy", "val/size_6/loss"} <= set(events)
+    assert re.search(r"│ 6 +│", capsys.readouterr().out)
+
+
+def test_the_last_checkpoint_is_of_the_last_step_even_between_validations():
+    fit("--trainer.max_steps", "5")
+    assert torch.load("runs/quickstart/version_0/checkpoints/last.ckpt")["global_step"] == 5
+
+
+def test_the_same_seed_gives_the_same_weights():
+    fit()
+    fit()
+    first, second = (torch.load(f"runs/quickstart/version_{run}/checkpoints/last.ckpt") for run in (0, 1))
+    for name, weights in first["state_dict"].items():
+        assert torch.equal(weights, second["state_dict"][name]), name
+
+
+def test_a_resumed_run_goes_on_with_the_samples_it_has_not_seen():
+    fit("--trainer.max_steps", "3")
+    checkpoint = torch.load("runs/quickstart/version_0/checkpoints/last.ckpt")
+    assert checkpoint["TranscriptData"] == {"first_batch": 3}
+    fit("--ckpt_path", "runs/quickstart/version_0/checkpoints/last.ckpt")
+    fit("--data.seed", "0")
+    resumed, whole = (torch.load(f"runs/quickstart/version_{run}/checkpoints/last.ckpt") for run in (1, 2))
+    assert resumed["global_step"] == whole["global_step"] == 6
+    assert resumed["TranscriptData"] == {"first_batch": 6}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model.hiden_size", "3"], "--model.hiden_size 3; did you mean model.hidden_size?"),
+        (["--data.task", "lit_retrieval.tasks.IsBush"], "has no attribute 'IsBush'"),
+        (["--data.task", "nowhere.Task"], "No module named 'nowhere'"),
+        (["--data.sizes", "[3]"], "size=3 is below the smallest graph; write 4"),
+        (["--data.sizes", "[5]"], "size=5 is above the vocabulary's max_size=4; raise data.task.init_args.max_size"),
+        (["--data.budget", "3"], "budget=3 is shorter than the shortest right reply, 12 words"),
+        (["--data.regime", "rag"], "Got value: rag"),
+        (["--ckpt_path", "none.ckpt"], "there is no checkpoint none.ckpt"),
+        (["--trainer.max_steps=-1"], "write trainer.max_steps"),
+        (["--config", "none.yaml"], "File does not exist"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_the_mend_and_writes_nothing(capsys, arguments, said):
+    assert said in refuse(capsys, "fit", *TINY, *arguments)
+    assert not list(Path().rglob("*.ckpt"))
+
+
+def test_a_wrong_key_in_a_file_is_named(capsys):
+    Path("wrong.yaml").write_text("model:\n  hidden_sise: 4\n")
+    assert "'model.hidden_sise'; did you mean model.hidden_size?" in refuse(capsys, "fit", "--config", "wrong.yaml")
+
+
+def test_the_checkpoint_of_another_model_is_refused(capsys):
+    fit()
+    checkpoint = "runs/quickstart/version_0/checkpoints/last.ckpt"
+    said = refuse(capsys, "test", *TINY, "--model.hidden_size", "32", "--ckpt_path", checkpoint)
+    assert "the checkpoint is of another model: model.embedding is (14, 16) there and (14, 32) here" in said
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(capsys):
+    Path("last.ckpt").write_bytes(b"not a checkpoint")
+    assert "last.ckpt can't be read as a checkpoint" in refuse(capsys, "test", *TINY, "--ckpt_path", "last.ckpt")
+
+
+def test_printed_configuration_is_complete(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", "--config", QUICKSTART, "--print_config"])
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    assert "lit_retrieval.mixers.Mamba" in printed and "closed_loop_accuracy" in printed

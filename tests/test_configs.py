@@ -1,0 +1,42 @@
+"""Every file in configs/ goes through the command line."""
+
+from pathlib import Path
+
+import pytest
+
+from lit_retrieval.cli import main
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+EXPERIMENTS = sorted((CONFIGS / "experiments").rglob("*.yaml"))
+PARTS = sorted(path for path in CONFIGS.rglob("*.yaml") if path not in EXPERIMENTS)
+SMALL = ["--data.batch_size", "2", "--data.eval_batch_size", "2", "--data.val_samples", "2", "--data.budget", "40"]
+
+
+def name(path):
+    return str(path.relative_to(CONFIGS))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=name)
+def test_every_experiment_runs(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(["fit", "--config", str(path), *SMALL, "--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu"])
+
+
+@pytest.mark.parametrize("path", PARTS, ids=name)
+def test_every_part_fits_into_an_experiment(path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", "--config", str(CONFIGS / "experiments/quickstart.yaml"), f"--{path.parent.name}", str(path),
+              "--print_config"])  # fmt: skip
+    assert stopped.value.code == 0
+    keys = [line.split(":")[0] for line in path.read_text().splitlines() if line[:1].isalpha()]
+    printed = capsys.readouterr().out
+    assert keys and all(f"  {key}:" in printed for key in keys)
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=name)
+def test_an_experiment_is_references_and_a_seed(path):
+    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    assert {line.split(":")[0] for line in lines} == {"seed_everything", "data", "model", "trainer"}
+    for line in lines:
+        key, value = line.split(": ")
+        assert key == "seed_everything" or (path.parent / value).is_file()
