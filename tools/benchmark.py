@@ -1,0 +1,30 @@
+"""Measure this project: `python tools/benchmark.py SUBCOMMAND --help`."""
+
+from pathlib import Path
+
+from benchmarks.data import data
+from benchmarks.decode import decode
+from benchmarks.parameters import parameters
+from benchmarks.train import train
+from jsonargparse import ArgumentParser
+
+
+def main() -> None:
+    """Run the subcommand that the command line names."""
+    parser = ArgumentParser(description="Measure this project, one subcommand for each question.")
+    subcommands = parser.add_subcommands()
+    functions = {function.__name__: function for function in (parameters, data, train, decode)}
+    for name, function in functions.items():
+        title = (function.__doc__ or "").splitlines()[0]
+        subparser = ArgumentParser(description=(function.__doc__ or "").split("\n\n    Args:")[0])
+        if function is parameters:  # jsonargparse reads a list from one argument; here each file is its own
+            subparser.add_argument("files", type=Path, nargs="+", help="model files, such as those in configs/model")
+        else:
+            subparser.add_function_arguments(function)
+        subcommands.add_subcommand(name, subparser, help=title)
+    config = parser.parse_args()
+    functions[config.subcommand](**config[config.subcommand].as_dict())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The subcommand `decode`."""
+
+import statistics
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks.models import MODEL_FILES, build_model
+from lit_retrieval.data import TranscriptStream
+from lit_retrieval.decoding import Session, generate
+from lit_retrieval.retrieval import ShortFormRetriever
+from lit_retrieval.tasks import IsTree, Regime
+from lit_retrieval.vocabulary import PAD
+
+
+class _Replaying:
+    """A model that does its work, and then wants the true next word: the times are its own, the lengths real ones."""
+
+    def __init__(self, model: Callable[..., Any], tokens: Tensor, vocab_size: int) -> None:
+        self._model, self._tokens, self._vocab_size = model, F.pad(tokens, (0, 1)), vocab_size
+
+    def __call__(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        rows, place, inner = (torch.arange(len(tokens)), 0, None) if state is None else state
+        _, inner = self._model(tokens, inner)
+        place += tokens.shape[1]
+        return F.one_hot(self._tokens[rows, place : place + 1], self._vocab_size), (rows, place, inner)
+
+
+def decode(
+    model: str = "mamba_0.5M", regime: Regime = "cot", size: int = 16, batch: int = 256, rounds: int = 3
+) -> None:
+    """Time closed-loop decoding against reading the whole prefix again for every word.
+
+    Both write the true transcripts of IsTree on binary graphs, so neither depends on what a model has learned. Ours
+    keeps its state and lets finished rows leave. The other is the plain loop: all rows, from their first word to their
+    last, once for each new word, until the last row has finished. They take turns.
+
+    Args:
+        model: A file in configs/model, without its ending.
+        regime: How the problems are answered.
+        size: Vertices of the graphs.
+        batch: Rows decoded together.
+        rounds: Timed runs of each.
+    """
+    task = IsTree(max_size=size)
+    samples = TranscriptStream(task, regime, [size], seed=0, split="test")[np.arange(batch)]
+    network = build_model(MODEL_FILES / f"{model}.yaml", len(task.vocabulary)).eval()
+    replaying = _Replaying(network, samples.tokens, len(task.vocabulary))
+    transcripts, answer_words = samples.transcripts(), set(task.answer_words.tolist())
+
+    def sessions() -> list[Session]:
+        budget = task.longest_reply(size, regime)
+        turns = (transcripts.turns(row) for row in range(batch))
+        return [Session(turn, answer_words, ShortFormRetriever(), task.vocabulary, budget) for turn in turns]
+
+    times: dict[str, list[float]] = {"cached": [], "prefix read again": []}
+    for _ in range(rounds + 1):
+        for name, run in zip(times, (generate, _read_again), strict=True):
+            rows, start = sessions(), perf_counter()
+            run(replaying, rows)
+            times[name].append(perf_counter() - start)
+            assert [row.reply().answers for row in rows] == transcripts.answers.tolist()
+    medians = {name: statistics.median(seconds[1:]) for name, seconds in times.items()}
+    words = int((transcripts.length - transcripts.prompt_length).sum())
+    table = Table("decoding", "seconds", "words/s", "times as fast", title=f"{model}, IsTree {regime}, n = {size}")
+    for name, seconds in medians.items():
+        ratio = medians["prefix read again"] / seconds
+        table.add_row(name, f"{seconds:.2f}", f"{words / seconds:,.0f}", f"{ratio:.1f}")
+    table.caption = f"medians of {rounds}; {batch} rows; CPU, {torch.get_num_threads()} threads"
+    Console().print(table)
+
+
+@torch.inference_mode()
+def _read_again(model: Callable[..., Any], sessions: list[Session]) -> None:
+    """Decode without a state."""
+    common = min(session.num_forced for session in sessions)
+    tokens = torch.tensor([[session.step(PAD) for _ in range(common)] for session in sessions])
+    while not all(session.is_finished for session in sessions):
+        choices = model(tokens)[0][:, -1].argmax(-1).tolist()
+        pairs = zip(sessions, choices, strict=True)
+        step = [PAD if session.is_finished else session.step(choice) for session, choice in pairs]
+        tokens = torch.cat([tokens, torch.tensor(step)[:, None]], 1)

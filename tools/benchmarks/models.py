@@ -1,0 +1,20 @@
+"""Reads the model files in configs/model."""
+
+from pathlib import Path
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from lit_retrieval.models import SequenceModel
+
+MODEL_FILES = Path(__file__).parents[2] / "configs" / "model"
+_MODEL_KEYS = ("hidden_size", "stages", "embedding")  # the other keys of a model file are about training
+
+
+def build_model(file: Path, vocab_size: int) -> SequenceModel:
+    """Build the model that a file in configs/model describes, with fresh weights."""
+    parser = ArgumentParser()
+    parser.add_class_arguments(SequenceModel)
+    config = yaml.safe_load(file.read_text())
+    arguments = {key: config[key] for key in _MODEL_KEYS if key in config}
+    return SequenceModel(**parser.instantiate(parser.parse_object({"vocab_size": vocab_size, **arguments})))
