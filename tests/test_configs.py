@@ -17,9 +17,10 @@ def name(path):
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=name)
-def test_every_experiment_runs(path, tmp_path, monkeypatch):
+def test_every_experiment_runs(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main(["fit", "--config", str(path), *SMALL, "--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu"])
+    assert "validation after 1 steps" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("path", PARTS, ids=name)

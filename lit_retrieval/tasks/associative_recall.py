@@ -6,7 +6,7 @@ from numba import njit
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks.random import Stream, draw_below, open_stream, shuffle
-from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts, check_regime
+from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts
 from lit_retrieval.tasks.writing import Authors, ask, say, search_word_after
 from lit_retrieval.vocabulary import ASK, SPECIAL_WORDS, START, Ids, Vocabulary
 
@@ -48,13 +48,10 @@ class AssociativeRecall(Task):
         self.answer_words = np.arange(FIRST_KEY + num_keys, len(self.vocabulary), dtype=np.int32)
         self.chance = 1 / num_values
 
-    def sample(
+    def write(
         self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
     ) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
-        check_regime(regime)
-        for size in np.unique(sizes):
-            self.check_size(int(size))
         batch, width = len(indices), 3 + int(sizes.max()) + self.longest_reply(int(sizes.max()), regime)
         tokens, author = np.zeros((batch, width), np.int32), np.zeros((batch, width), np.int8)
         lengths, answers = np.empty(batch, np.int64), np.empty((batch, self.num_queries), np.int32)

@@ -10,7 +10,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.retrieval import short_form
 from lit_retrieval.tasks.graphs import Ends, draw_binary_graph, draw_random_graph, shuffle_edges
 from lit_retrieval.tasks.random import open_stream
-from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts, check_regime
+from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts
 from lit_retrieval.tasks.writing import Authors, ask, say, search_edge_after, search_first_edge, search_parent
 from lit_retrieval.vocabulary import ASK, EDGE, FAILED, PARENT, SPECIAL_WORDS, START, Ids, Vocabulary
 
@@ -66,13 +66,10 @@ class IsTree(Task):
         self.answer_words = np.array([YES, NO], np.int32)
         self.chance = 0.5
 
-    def sample(
+    def write(
         self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
     ) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
-        check_regime(regime)
-        for size in np.unique(sizes):
-            self.check_size(int(size))
         batch, width = len(indices), 3 * int(sizes.max()) - 1 + self.longest_reply(int(sizes.max()), regime)
         tokens, author = np.zeros((batch, width), np.int32), np.zeros((batch, width), np.int8)
         lengths, prompt_lengths = np.empty(batch, np.int64), np.empty(batch, np.int64)

@@ -70,11 +70,12 @@ class Task(ABC):
     answer_words: Ids
     chance: float
 
-    @abstractmethod
     def sample(
         self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
     ) -> Transcripts:
         """Write transcripts, sample i a function of `(seed, i, size)` and the task's own arguments alone.
+
+        Raises `UserError` for a regime or a size that is not there.
 
         Args:
             seed: Names a stream of samples, 0 to 2**64 - 1.
@@ -82,6 +83,17 @@ class Task(ABC):
             sizes: Size of each, `(batch,)`.
             regime: `vanilla` (the answer alone), `cot` (a written algorithm first) or `retrieval` (with searches).
         """
+        if regime not in REGIMES:
+            raise UserError(f"there is no regime {regime!r}; write one of {', '.join(REGIMES)}")
+        for size in np.unique(sizes):
+            self.check_size(int(size))
+        return self.write(seed, indices, sizes, regime)
+
+    @abstractmethod
+    def write(
+        self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
+    ) -> Transcripts:
+        """Write transcripts of a regime and of sizes that have been checked; see `sample`."""
 
     @abstractmethod
     def longest_reply(self, size: int, regime: Regime) -> int:
@@ -94,9 +106,3 @@ class Task(ABC):
     @abstractmethod
     def check_size(self, size: int) -> None:
         """Raise `UserError` if there is no problem of this size, or if it needs more words than there are."""
-
-
-def check_regime(regime: str) -> None:
-    """Raise `UserError` unless this is the name of a regime."""
-    if regime not in REGIMES:
-        raise UserError(f"there is no regime {regime!r}; write one of {', '.join(REGIMES)}")

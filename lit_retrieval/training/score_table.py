@@ -12,7 +12,7 @@ class ScoreTable(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the last validation."""
-        self._print(trainer, "val", f"validation after {trainer.global_step} steps")
+        self._print(trainer, "val", f"validation after {trainer.global_step:,} steps")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the validation, unless it is one of many within a fit."""

@@ -112,7 +112,8 @@ class SequenceModule(LightningModule):
         total_steps = self.trainer.estimated_stepping_batches
         if not 0 < total_steps < float("inf"):
             raise UserError("the stream has no end, so training needs one; write trainer.max_steps")
-        warmup_steps = self.warmup_samples // self.data.batch_size
+        samples_per_step = self.data.batch_size * self.trainer.accumulate_grad_batches
+        warmup_steps = self.warmup_samples // samples_per_step
         optimizer = torch.optim.AdamW(self._parameter_groups(), lr=self.learning_rate, fused=True)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: warmup_cosine(step, warmup_steps, int(total_steps))
@@ -140,8 +141,6 @@ class SequenceModule(LightningModule):
         """Refuse the checkpoint of another model, in one line."""
         own, other = self.state_dict(), checkpoint["state_dict"]
         for name in sorted({*own, *other}):
-            if name.startswith("scores."):
-                continue
             shapes = [tuple(state[name].shape) if name in state else "nothing" for state in (own, other)]
             if shapes[0] != shapes[1]:
                 raise UserError(
