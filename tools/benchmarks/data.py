@@ -38,9 +38,9 @@ def data(batch: int = 64, rounds: int = 5, seconds: float = 0.3) -> None:
         for regime in REGIMES:
             speeds = {size: _samples_per_second(task, regime, size, batch, rounds, seconds) for size in sizes}
             share = batch / speeds[_STEP_SIZE] / _seconds_of_a_step(task, regime, batch, rounds)
-            table.add_row(name, regime, *(f"{speed:,.0f}" for speed in speeds.values()), f"{share:.2%}")
+            table.add_row(name, regime, *(f"{speed:,.0f}" for speed in speeds.values()), f"{share:.3%}")
     table.caption = f"medians of {rounds}; batches of {batch}; CPU, training step on {torch.get_num_threads()} threads"
-    Console().print(table)
+    Console(width=120).print(table)
 
 
 def _samples_per_second(task: Task, regime: Regime, size: int, batch: int, rounds: int, seconds: float) -> float:
