@@ -79,6 +79,13 @@ class RetrievalCLI(LightningCLI):
             }
         )
 
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """Leave Lightning's own table of scores out, where `ScoreTable` prints ours."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if "verbose" in self._subcommand_method_arguments[subcommand]:
+            parser.set_defaults({"verbose": False})
+        return parser
+
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration as it was given: Lightning would let a checkpoint's hyperparameters override it."""
 
