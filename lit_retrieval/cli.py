@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 import warnings
+from argparse import HelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -45,9 +46,11 @@ _TRAINER_DEFAULTS: dict[str, Any] = {
 class Parser(LightningArgumentParser):
     """A parser whose errors are one line, and whose usage is short."""
 
-    def format_usage(self) -> str:
-        """The usage without all its options, which `--help` describes below it."""
-        return f"usage: {self.prog.removesuffix(' [options]')} --config FILE [--key value ...]\n\n"
+    def format_help(self, formatter: HelpFormatter | None = None) -> str:
+        """The help under a usage of one line: it describes each option anyway."""
+        command = "{fit,validate,test,predict} " if self._subparsers else ""
+        self.usage = f"{self.prog.replace(' [options]', '')} {command}--config FILE [--key value ...]"
+        return super().format_help(formatter)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print what was wrong, with the nearest right key if a key was wrong, and exit with status 2."""

@@ -126,6 +126,16 @@ def test_a_file_that_is_no_checkpoint_is_refused(capsys):
     assert "last.ckpt can't be read as a checkpoint" in refuse(capsys, "test", *TINY, "--ckpt_path", "last.ckpt")
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"]])
+def test_help_begins_with_one_line_of_usage(capsys, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 0
+    usage, empty = capsys.readouterr().out.splitlines()[:2]
+    assert usage.startswith("usage: python -m lit_retrieval ") and usage.endswith("--config FILE [--key value ...]")
+    assert empty == ""
+
+
 def test_printed_configuration_is_complete(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["fit", "--config", QUICKSTART, "--print_config"])
