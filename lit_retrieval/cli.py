@@ -8,9 +8,10 @@ import warnings
 from argparse import HelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NoReturn
-from zipfile import is_zipfile
 
+import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -93,13 +94,10 @@ class RetrievalCLI(LightningCLI):
         """Leave the configuration as it was given: Lightning would let a checkpoint's hyperparameters override it."""
 
     def before_instantiate_classes(self) -> None:
-        """Refuse a checkpoint that is not there before anything is built."""
+        """Refuse a checkpoint that is not there, or none, before anything is built."""
         path = self._get(self.config, "ckpt_path")
         if path is not None:
-            if not Path(path).is_file():
-                raise UserError(f"there is no checkpoint {path}; write the path of a .ckpt file in --ckpt_path")
-            if not is_zipfile(path):
-                raise UserError(f"{path} can't be read as a checkpoint; it is cut short or another kind of file")
+            _check_checkpoint(Path(path))
         elif self.subcommand != "fit":
             rank_zero_warn(f"{self.subcommand} without --ckpt_path takes a model that has learned nothing")
 
@@ -111,6 +109,17 @@ class RetrievalCLI(LightningCLI):
         if self._get(self.config_init, "trainer.enable_progress_bar") is not False:
             self.trainer_defaults["callbacks"].append(ProgressBar())
         return super().instantiate_trainer(**kwargs)
+
+
+def _check_checkpoint(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path}; write the path of a .ckpt file in --ckpt_path")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, UnpicklingError):
+        raise UserError(f"{path} can't be read as a checkpoint; it is cut short or another kind of file") from None
+    if not isinstance(content, dict) or "pytorch-lightning_version" not in content:
+        raise UserError(f"{path} holds no training run; write a best.ckpt or last.ckpt that `fit` has written")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -8,6 +8,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lit_retrieval.cli import main
+from lit_retrieval.data import TranscriptStream
 
 QUICKSTART = str(Path(__file__).parents[1] / "configs/experiments/quickstart.yaml")
 MIXER = "{class_path: lit_retrieval.mixers.Mamba, init_args: {state_dim: 4}}"
@@ -78,15 +79,19 @@ def test_the_same_seed_gives_the_same_weights():
         assert torch.equal(weights, second["state_dict"][name]), name
 
 
-def test_a_resumed_run_goes_on_with_the_samples_it_has_not_seen():
+def test_a_resumed_run_goes_on_with_the_samples_it_has_not_seen(monkeypatch):
+    taken, take = [], TranscriptStream.__getitem__
+    monkeypatch.setattr(
+        TranscriptStream, "__getitem__", lambda stream, indices: (taken.append(list(indices)), take(stream, indices))[1]
+    )
     fit("--trainer.max_steps", "3")
     checkpoint = torch.load("runs/quickstart/version_0/checkpoints/last.ckpt")
     assert checkpoint["TranscriptData"] == {"first_batch": 3}
+    taken.clear()
     fit("--ckpt_path", "runs/quickstart/version_0/checkpoints/last.ckpt")
-    fit("--data.seed", "0")
-    resumed, whole = (torch.load(f"runs/quickstart/version_{run}/checkpoints/last.ckpt") for run in (1, 2))
-    assert resumed["global_step"] == whole["global_step"] == 6
-    assert resumed["TranscriptData"] == {"first_batch": 6}
+    assert taken[0] == [12, 13, 14, 15], "three batches of four have been seen"
+    resumed = torch.load("runs/quickstart/version_1/checkpoints/last.ckpt")
+    assert resumed["global_step"] == 6 and resumed["TranscriptData"] == {"first_batch": 6}
 
 
 @pytest.mark.parametrize(
@@ -98,6 +103,8 @@ def test_a_resumed_run_goes_on_with_the_samples_it_has_not_seen():
         (["--data.sizes", "[3]"], "size=3 is below the smallest graph; write 4"),
         (["--data.sizes", "[5]"], "size=5 is above the vocabulary's max_size=4; raise data.task.init_args.max_size"),
         (["--data.budget", "3"], "budget=3 is shorter than the shortest right reply, 12 words"),
+        (["--data.batch_size", "0"], "batch_size=0 is no batch; write 1 or more in data.batch_size"),
+        (["--data.eval_batch_size", "0"], "eval_batch_size=0 is no batch"),
         (["--data.regime", "rag"], "Got value: rag"),
         (["--ckpt_path", "none.ckpt"], "there is no checkpoint none.ckpt"),
         (["--trainer.max_steps=-1"], "write trainer.max_steps"),
@@ -122,8 +129,17 @@ def test_the_checkpoint_of_another_model_is_refused(capsys):
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(capsys):
-    Path("last.ckpt").write_bytes(b"not a checkpoint")
-    assert "last.ckpt can't be read as a checkpoint" in refuse(capsys, "test", *TINY, "--ckpt_path", "last.ckpt")
+    fit()
+    whole = Path("runs/quickstart/version_0/checkpoints/last.ckpt").read_bytes()
+    for content in (b"not a checkpoint", b"", whole[: len(whole) // 2]):
+        Path("last.ckpt").write_bytes(content)
+        assert "last.ckpt can't be read as a checkpoint" in refuse(capsys, "test", *TINY, "--ckpt_path", "last.ckpt")
+
+
+@pytest.mark.parametrize("content", [{"weights": 1}, [1]])
+def test_a_file_of_tensors_from_elsewhere_is_refused(capsys, content):
+    torch.save(content, "other.ckpt")
+    assert "other.ckpt holds no training run" in refuse(capsys, "test", *TINY, "--ckpt_path", "other.ckpt")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"]])

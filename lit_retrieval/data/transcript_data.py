@@ -65,6 +65,7 @@ class TranscriptData(LightningDataModule):
         self.seed = seed
         self.num_workers = num_workers
         self._first_batch = 0
+        self._check_counts()
         self._check_sizes()
         self.budget = self._longest_reply() * 11 // 10 + 1 if budget is None else budget
         self._check_budget()
@@ -117,6 +118,11 @@ class TranscriptData(LightningDataModule):
 
     def _longest_reply(self) -> int:
         return max(self.task.longest_reply(size, self.regime) for size in self.eval_sizes)
+
+    def _check_counts(self) -> None:
+        for name, count in (("batch_size", self.batch_size), ("eval_batch_size", self.eval_batch_size)):
+            if count < 1:
+                raise UserError(f"{name}={count} is no batch; write 1 or more in data.{name}")
 
     def _check_sizes(self) -> None:
         if not self.sizes:
