@@ -1,18 +1,14 @@
 """The command line: `python -m lit_retrieval fit|validate|test|predict --config FILE`."""
 
-import difflib
 import logging
-import re
-import sys
 import warnings
 from argparse import HelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -21,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import UserError
+from lit_retrieval.parsing import OneLineErrors, fail
 from lit_retrieval.training import (
     LastCheckpoint,
     ProgressBar,
@@ -44,7 +41,7 @@ _TRAINER_DEFAULTS: dict[str, Any] = {
 }
 
 
-class Parser(LightningArgumentParser):
+class Parser(OneLineErrors, LightningArgumentParser):
     """A parser whose errors are one line, and whose usage is short."""
 
     def format_help(self, formatter: HelpFormatter | None = None) -> str:
@@ -52,19 +49,6 @@ class Parser(LightningArgumentParser):
         command = "{fit,validate,test,predict} " if self._subparsers else ""
         self.usage = f"{self.prog.replace(' [options]', '')} {command}--config FILE [--key value ...]"
         return super().format_help(formatter)
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print what was wrong, with the nearest right key if a key was wrong, and exit with status 2."""
-        parser = getattr(ex, "subcommand_parser", None) or self
-        fail(" ".join(message.split()) + _nearest_key(message, parser))
-
-
-def _nearest_key(message: str, parser: ArgumentParser) -> str:
-    keys = [option.lstrip("-") for action in parser._actions for option in action.option_strings]
-    for wrong in re.findall(r"(?:unrecognized arguments: --|accept option ')([\w.]+)", message):
-        if nearest := difflib.get_close_matches(wrong, keys, 1):
-            return f"; did you mean {nearest[0]}?"
-    return ""
 
 
 class RetrievalCLI(LightningCLI):
@@ -151,9 +135,3 @@ def _quieten() -> None:
 
 def _is_no_tip(record: logging.LogRecord) -> bool:
     return "Tip:" not in record.getMessage()
-
-
-def fail(message: str) -> NoReturn:
-    """Print one line on standard error, and exit with status 2."""
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)

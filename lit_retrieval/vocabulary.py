@@ -1,6 +1,7 @@
 """Words and their ids."""
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -10,16 +11,22 @@ from lit_retrieval.errors import UserError
 Ids = npt.NDArray[np.int32]
 
 # Every vocabulary begins with these words, so their ids are constants that compiled code may use.
-SPECIAL_WORDS = ("<pad>", "<s>", "?", "<StartSearch>", "<EndSearch>", "FAILED", "~", "-")
-PAD, START, ASK, START_SEARCH, END_SEARCH, FAILED, EDGE, PARENT = range(len(SPECIAL_WORDS))
+SPECIAL_WORDS = ("<pad>", "<s>", "?", "<StartSearch>", "<EndSearch>", "FAILED", "~", "-", "@", ">")
+PAD, START, ASK, START_SEARCH, END_SEARCH, FAILED, EDGE, PARENT, AT, MORE = range(len(SPECIAL_WORDS))
+
+
+def is_numeral(word: str) -> bool:
+    """Whether the word is one to nine of the digits 0 to 9."""
+    return word.isascii() and word.isdecimal() and len(word) <= 9
 
 
 class Vocabulary:
     """The words of a task, each with its id.
 
-    Ids 0 to 7 are the same in every vocabulary: `<pad>` fills the right end of a row, `<s>` opens a prompt, `?` ends
+    Ids 0 to 9 are the same in every vocabulary: `<pad>` fills the right end of a row, `<s>` opens a prompt, `?` ends
     its facts, `<StartSearch>` and `<EndSearch>` enclose a query, `FAILED` is the result of a search that found nothing,
-    `~` joins the ends of an edge and `-` a parent with its child (arXiv:2402.18510, appendix A.3 and Algorithm 2).
+    `~` joins the ends of an edge and `-` a parent with its child (arXiv:2402.18510, appendix A.3 and Algorithm 2), `@`
+    and `>` ask for a place and for a number of occurrences in a query's short form.
 
     Args:
         words: The task's own words, without white space, none twice, none of them special.
@@ -39,6 +46,11 @@ class Vocabulary:
 
     def __contains__(self, word: str) -> bool:
         return word in self._ids
+
+    @cached_property
+    def numbers(self) -> Ids:
+        """The number that each word is a numeral of (of at most nine digits), `(vocab_size,)`; -1 where it is none."""
+        return np.array([int(word) if is_numeral(word) else -1 for word in self.words], np.int32)
 
     def encode(self, words: Sequence[str]) -> Ids:
         """The ids of `words`, `(time,)`; raises `UserError` for a word that is not in the vocabulary."""

@@ -63,7 +63,7 @@ def test_scores_of_several_sizes_are_reported_apart(capsys):
     fit("--data.task.init_args.max_size", "6", "--data.eval_sizes", "[4, 6]")
     events = EventAccumulator("runs/quickstart/version_0").Reload().Tags()["scalars"]
     assert {"val/size_4/closed_loop_accuracy", "val/size_6/loss"} <= set(events)
-    assert re.search(r"│ 6 +│", capsys.readouterr().out)
+    assert re.search(r"│ size 6 +│", capsys.readouterr().out)
 
 
 def test_the_last_checkpoint_is_of_the_last_step_even_between_validations():
@@ -100,7 +100,7 @@ def test_a_resumed_run_goes_on_with_the_samples_it_has_not_seen(monkeypatch):
         (["--model.hiden_size", "3"], "--model.hiden_size 3; did you mean model.hidden_size?"),
         (["--data.task", "lit_retrieval.tasks.IsBush"], "has no attribute 'IsBush'"),
         (["--data.task", "nowhere.Task"], "No module named 'nowhere'"),
-        (["--data.sizes", "[3]"], "size=3 is below the smallest graph; write 4"),
+        (["--data.sizes", "[3]"], "size=3 is below the smallest problem; write 4"),
         (["--data.sizes", "[5]"], "size=5 is above the vocabulary's max_size=4; raise data.task.init_args.max_size"),
         (["--data.budget", "3"], "budget=3 is shorter than the shortest right reply, 12 words"),
         (["--data.batch_size", "0"], "batch_size=0 is no batch; write 1 or more in data.batch_size"),
@@ -125,7 +125,7 @@ def test_the_checkpoint_of_another_model_is_refused(capsys):
     fit()
     checkpoint = "runs/quickstart/version_0/checkpoints/last.ckpt"
     said = refuse(capsys, "test", *TINY, "--model.hidden_size", "32", "--ckpt_path", checkpoint)
-    assert "the checkpoint is of another model: model.embedding is (14, 16) there and (14, 32) here" in said
+    assert "the checkpoint is of another model: model.embedding is (16, 16) there and (16, 32) here" in said
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(capsys):

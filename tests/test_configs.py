@@ -8,7 +8,7 @@ from lit_retrieval.cli import main
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 EXPERIMENTS = sorted((CONFIGS / "experiments").rglob("*.yaml"))
-PARTS = sorted(path for path in CONFIGS.rglob("*.yaml") if path not in EXPERIMENTS)
+PARTS = sorted(path for part in ("data", "model", "trainer") for path in (CONFIGS / part).rglob("*.yaml"))
 SMALL = ["--data.batch_size", "2", "--data.eval_batch_size", "2", "--data.val_samples", "2", "--data.budget", "40"]
 
 
@@ -21,6 +21,10 @@ def test_every_experiment_runs(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main(["fit", "--config", str(path), *SMALL, "--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu"])
     assert "validation after 1 steps" in capsys.readouterr().out
+
+
+def test_every_file_is_an_experiment_or_a_part_of_one_or_a_task_of_ones_own():
+    assert sorted([*EXPERIMENTS, *PARTS, CONFIGS / "own_task/hops.yaml"]) == sorted(CONFIGS.rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", PARTS, ids=name)

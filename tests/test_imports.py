@@ -21,10 +21,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{room: set(MODEL_CHAIN[:place]) for place, room in enumerate(MODEL_CHAIN)},
     "decoding": BOTH_CHAINS - {"ops"},
     "training": BOTH_CHAINS | {"decoding"},
-    "cli": BOTH_CHAINS | {"decoding", "training"},
+    "parsing": {"errors"},
+    "cli": BOTH_CHAINS | {"decoding", "training", "parsing"},
     "__main__": {"cli"},
 }
-ROOMS_WITHOUT_TORCH = ["errors", "vocabulary", "retrieval", "tasks"]
+MAY_IMPORT["tasks"].add("parsing")  # it has a command line of its own
+ROOMS_WITHOUT_TORCH = ["errors", "parsing", "vocabulary", "retrieval", "tasks"]
 
 
 class Import(NamedTuple):

@@ -21,5 +21,15 @@ def test_words_that_cannot_be_told_apart_are_refused(words, said):
 
 
 def test_an_unknown_word_is_named():
-    with pytest.raises(UserError, match="'x' is not one of the vocabulary's 9 words"):
+    with pytest.raises(UserError, match="'x' is not one of the vocabulary's 11 words"):
         Vocabulary(["a"]).encode(["a", "x"])
+
+
+def test_numerals_have_their_numbers():
+    assert Vocabulary(["12", "0", "k1", "1234567890", "²"]).numbers[len(SPECIAL_WORDS) :].tolist() == [
+        12,
+        0,
+        -1,
+        -1,
+        -1,
+    ]

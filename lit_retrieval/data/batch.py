@@ -18,14 +18,17 @@ class Batch(NamedTuple):
     prompt_length: Tensor
     answers: Tensor
     sizes: Tensor
+    distances: Tensor
+    kinds: Tensor
 
     def transcripts(self) -> Transcripts:
         """The same batch as arrays."""
         tokens, answers = (ids.cpu().numpy().astype(np.int32) for ids in (self.tokens, self.answers))
-        author, length, prompt_length, sizes = (
-            field.cpu().numpy() for field in (self.author, self.length, self.prompt_length, self.sizes)
+        author, length, prompt_length, sizes, distances, kinds = (
+            field.cpu().numpy()
+            for field in (self.author, self.length, self.prompt_length, self.sizes, self.distances, self.kinds)
         )
-        return Transcripts(tokens, author, length, prompt_length, answers, sizes)
+        return Transcripts(tokens, author, length, prompt_length, answers, sizes, distances, kinds)
 
 
 def collate(transcripts: Transcripts) -> Batch:
@@ -37,4 +40,6 @@ def collate(transcripts: Transcripts) -> Batch:
         torch.from_numpy(transcripts.prompt_length),
         torch.from_numpy(transcripts.answers.astype(np.int64)),
         torch.from_numpy(transcripts.sizes),
+        torch.from_numpy(transcripts.distances),
+        torch.from_numpy(transcripts.kinds),
     )

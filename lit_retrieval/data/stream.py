@@ -1,16 +1,16 @@
 """The stream of samples by index: which samples a batch has, and the batch itself."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from lit_retrieval.data.batch import Batch, collate
 from lit_retrieval.errors import UserError
-from lit_retrieval.tasks import Regime, Task
-from lit_retrieval.tasks.random import derive_seed, draw_below, open_stream
+from lit_retrieval.tasks import SampleFile, SampleStream
 
 Indices = npt.NDArray[np.int64]
 
@@ -73,29 +73,40 @@ class TranscriptStream(Dataset[Batch]):
     """The samples of one split, written when asked for; an item is a whole batch.
 
     Args:
-        task: What is asked.
-        regime: How it is answered.
-        sizes: Sizes of the problems; each sample has one of them, all alike.
-        seed: Seed of the experiment.
-        split: `fit`, `validate`, `test` or `predict`; no two of them share a stream of random numbers.
+        samples: The samples.
+        first_samples: The sample from which on each size is drawn, `(sizes,)`; in memory that workers share, so that
+            they see what a curriculum enters while they run. All sizes are drawn from the first sample on if absent.
     """
 
-    def __init__(self, task: Task, regime: Regime, sizes: Sequence[int], seed: int, split: str) -> None:
-        self.task = task
-        self.regime = regime
-        self.sizes = np.array(sizes, np.int64)
-        self.seed = derive_seed(seed, split)
-        self._size_seed = derive_seed(self.seed, "sizes")
+    def __init__(self, samples: SampleStream, first_samples: Tensor | None = None) -> None:
+        self.samples = samples
+        self.first_samples = first_samples
 
     def __getitem__(self, indices: Indices) -> Batch:
         """The samples with these indices, `(batch,)`."""
-        sizes = _draw_sizes(np.uint64(self._size_seed), indices, self.sizes)
-        return collate(self.task.sample(self.seed, indices, sizes, self.regime))
+        first_samples = None if self.first_samples is None else self.first_samples.numpy()
+        return collate(self.samples.take(indices, first_samples))
 
 
-@njit(cache=True)
-def _draw_sizes(seed: np.uint64, indices: Indices, sizes: Indices) -> Indices:
-    drawn = np.empty(len(indices), np.int64)
-    for row in range(len(indices)):
-        drawn[row] = sizes[draw_below(open_stream(seed, indices[row]), len(sizes))]
-    return drawn
+class FileStream(Dataset[Batch]):
+    """The samples of a file over and over, in another order each time; an item is a whole batch.
+
+    Args:
+        samples: The samples.
+        seed: Names the orders; None keeps that of the file.
+    """
+
+    def __init__(self, samples: SampleFile, seed: int | None = None) -> None:
+        self.samples = samples
+        self.seed = seed
+        self._order = lru_cache(maxsize=2)(self._draw_order)  # a batch may lie in two passes
+
+    def __getitem__(self, indices: Indices) -> Batch:
+        """The samples with these indices, `(batch,)`; each pass over the file takes as many as it has."""
+        passes, places = np.divmod(indices, len(self.samples))
+        if self.seed is not None:
+            places = np.array([self._order(number)[place] for number, place in zip(passes, places, strict=True)])
+        return collate(self.samples.take(places))
+
+    def _draw_order(self, number: int) -> Indices:
+        return np.random.Generator(np.random.Philox(key=[self.seed or 0, number])).permutation(len(self.samples))

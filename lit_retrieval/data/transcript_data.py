@@ -1,15 +1,20 @@
 """The LightningDataModule."""
 
+from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lit_retrieval.data.batch import Batch
-from lit_retrieval.data.stream import BatchIndices, FiniteBatchIndices, TranscriptStream
+from lit_retrieval.data.stream import BatchIndices, FileStream, FiniteBatchIndices, TranscriptStream
+from lit_retrieval.data.suite import Suite, check_suite
 from lit_retrieval.errors import UserError
-from lit_retrieval.retrieval import Retriever, ShortFormRetriever
-from lit_retrieval.tasks import Regime, Task
+from lit_retrieval.retrieval import EitherFormRetriever, Retriever
+from lit_retrieval.tasks import Regime, SampleFile, SampleStream, Sizes, SizeSpec, Task, load
+from lit_retrieval.tasks.random import derive_seed
 
 
 class TranscriptData(LightningDataModule):
@@ -21,15 +26,22 @@ class TranscriptData(LightningDataModule):
     Args:
         task: What is asked: a class of `lit_retrieval.tasks`, or your own.
         regime: vanilla (the answer alone), cot (a written algorithm first) or retrieval (searches in the context).
-        sizes: Sizes of the training problems, in the task's measure (vertices, words); each sample draws one.
+        sizes: Sizes of the training problems, in the task's measure (vertices, words); each sample draws one. Write
+            [8, 16], or {8: 3, 16: 1} with weights, or a range such as 4..8, or 8..64..8 with a step.
         eval_sizes: Sizes for validation, test and prediction; the training sizes if absent.
         batch_size: Samples in a training step, over all ranks together.
         eval_batch_size: Samples that are decoded at a time, over all ranks together.
         val_samples: Samples in a validation run.
         test_samples: Samples in a test run.
         predict_samples: Samples that `predict` decodes and prints.
-        retriever: What runs a model's queries while it decodes; if absent, ShortFormRetriever, which wrote the training
-            transcripts.
+        train_file: Train on the samples of this file, over and over, and not on fresh ones; `python -m
+            lit_retrieval.tasks write` makes such files.
+        val_file: Validate on all samples of this file.
+        test_file: Test on all samples of this file.
+        suite: What the test samples must be; the files in data/evaluation have such suites, and a test whose samples
+            are others is refused.
+        retriever: What runs a model's queries while it decodes; if absent, EitherFormRetriever, which finds what the
+            training transcripts found.
         budget: Words that a reply may have, retrieved ones included, before the sample counts as undecided; one number
             for all samples. If absent, a tenth more than the longest right reply.
         seed: Names the streams of samples.
@@ -41,13 +53,17 @@ class TranscriptData(LightningDataModule):
         self,
         task: Task,
         regime: Regime = "retrieval",
-        sizes: list[int] = [16],  # noqa: B006 (jsonargparse shows it in --help; nothing changes it)
-        eval_sizes: list[int] | None = None,
+        sizes: SizeSpec = [16],  # noqa: B006 (jsonargparse shows it in --help; nothing changes it)
+        eval_sizes: SizeSpec | None = None,
         batch_size: int = 64,
         eval_batch_size: int = 256,
         val_samples: int = 512,
         test_samples: int = 5000,
         predict_samples: int = 4,
+        train_file: Path | None = None,
+        val_file: Path | None = None,
+        test_file: Path | None = None,
+        suite: Suite | None = None,
         retriever: Retriever | None = None,
         budget: int | None = None,
         seed: int = 0,
@@ -61,12 +77,19 @@ class TranscriptData(LightningDataModule):
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_samples = {"validate": val_samples, "test": test_samples, "predict": predict_samples}
-        self.retriever: Retriever = retriever or ShortFormRetriever()
+        self.suite = suite
+        self.retriever: Retriever = retriever or EitherFormRetriever()
         self.seed = seed
         self.num_workers = num_workers
+        # Where a curriculum enters the sample from which on each size is drawn, in memory that workers share.
+        self.first_samples: Tensor = torch.zeros(len(Sizes.parse(sizes).values), dtype=torch.int64)
+        self.first_samples.share_memory_()  # type: ignore[no-untyped-call]
         self._first_batch = 0
         self._check_counts()
-        self._check_sizes()
+        for size in {*self.train_values, *Sizes.parse(self.eval_sizes).values.tolist()}:
+            self.task.check_size(size)
+        files = {"fit": train_file, "validate": val_file, "test": test_file}
+        self._files = {split: self._load(path) for split, path in files.items() if path is not None}
         self.budget = self._longest_reply() * 11 // 10 + 1 if budget is None else budget
         self._check_budget()
 
@@ -75,17 +98,42 @@ class TranscriptData(LightningDataModule):
         """Number of words in the task's vocabulary."""
         return len(self.task.vocabulary)
 
+    @property
+    def train_values(self) -> list[int]:
+        """The sizes of the training problems, in rising order."""
+        return [int(size) for size in Sizes.parse(self.sizes).values]
+
+    @property
+    def eval_values(self) -> list[int]:
+        """The sizes of all evaluation problems, those in files included, in rising order."""
+        in_files = (file.sizes for split, file in self._files.items() if split != "fit")
+        return sorted({*Sizes.parse(self.eval_sizes).values.tolist()}.union(*in_files))
+
+    @property
+    def draws_from_file(self) -> bool:
+        """Whether the training samples are those of a file."""
+        return "fit" in self._files
+
+    @property
+    def longest_distance(self) -> int:
+        """How many words at most an answer stands before the end of its question; 0 if none stands anywhere."""
+        return max(self.task.longest_distance(size, self.regime) for size in self.eval_values)
+
     def train_dataloader(self) -> DataLoader[Batch]:
         """An endless loader."""
         sampler = BatchIndices(self.batch_size, *self._rank(), first_batch=self._first_batch)
-        return self._loader(self.sizes, "fit", sampler)
+        if file := self._files.get("fit"):
+            return self._loader(FileStream(file, derive_seed(self.seed, "orders")), sampler)
+        return self._loader(TranscriptStream(self._stream("fit"), self.first_samples), sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The same `val_samples` every time."""
         return self._eval_loader("validate")
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """The same `test_samples` every time."""
+        """The same `test_samples` every time; raises `UserError` if there is a suite and they are not its own."""
+        if self.suite is not None:
+            check_suite(self.suite, self._stream("test"), self.num_samples["test"])
         return self._eval_loader("test")
 
     def predict_dataloader(self) -> DataLoader[Batch]:
@@ -94,41 +142,56 @@ class TranscriptData(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """How many global batches have been trained on; a resumed run takes the next one."""
-        assert self.trainer is not None
-        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
-        return {"first_batch": progress.processed}
+        return {"first_batch": self.batches_trained}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the batch after the last one trained on."""
         self._first_batch = state_dict["first_batch"]
 
-    def _eval_loader(self, split: str) -> DataLoader[Batch]:
-        sampler = FiniteBatchIndices(self.eval_batch_size, self.num_samples[split], *self._rank())
-        return self._loader(self.eval_sizes, split, sampler)
+    @property
+    def batches_trained(self) -> int:
+        """How many global batches have been trained on, in earlier parts of a resumed run too."""
+        assert self.trainer is not None
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
+        return int(progress.processed)
 
-    def _loader(self, sizes: list[int], split: str, sampler: BatchIndices) -> DataLoader[Batch]:
-        stream = TranscriptStream(self.task, self.regime, sizes, self.seed, split)
+    def _stream(self, split: str) -> SampleStream:
+        sizes = self.sizes if split == "fit" else self.eval_sizes
+        return SampleStream(self.task, self.regime, sizes, self.seed, split)
+
+    def _eval_loader(self, split: str) -> DataLoader[Batch]:
+        file = self._files.get(split)
+        num_samples = len(file) if file else self.num_samples[split]
+        sampler = FiniteBatchIndices(self.eval_batch_size, num_samples, *self._rank())
+        return self._loader(FileStream(file) if file else TranscriptStream(self._stream(split)), sampler)
+
+    def _loader(self, samples: TranscriptStream | FileStream, sampler: BatchIndices) -> DataLoader[Batch]:
         return DataLoader(
-            stream, sampler=sampler, batch_size=None, num_workers=self.num_workers,
+            samples, sampler=sampler, batch_size=None, num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )  # fmt: skip
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
+    def _load(self, path: Path) -> SampleFile:
+        file = load(path)
+        if file.vocabulary.words != self.task.vocabulary.words:
+            raise UserError(f"{path} has other words than the task in data.task; give the task that wrote it")
+        if file.manifest.get("regime") != self.regime:
+            raise UserError(
+                f"{path} is of the regime {file.manifest.get('regime')}, and data.regime is {self.regime}; make them "
+                "the same"
+            )
+        return file
+
     def _longest_reply(self) -> int:
-        return max(self.task.longest_reply(size, self.regime) for size in self.eval_sizes)
+        return max(self.task.longest_reply(size, self.regime) for size in self.eval_values)
 
     def _check_counts(self) -> None:
         for name, count in (("batch_size", self.batch_size), ("eval_batch_size", self.eval_batch_size)):
             if count < 1:
                 raise UserError(f"{name}={count} is no batch; write 1 or more in data.{name}")
-
-    def _check_sizes(self) -> None:
-        if not self.sizes:
-            raise UserError("data.sizes is empty; write at least one size, as in [16]")
-        for size in {*self.sizes, *self.eval_sizes}:
-            self.task.check_size(size)
 
     def _check_budget(self) -> None:
         shortest = self.task.shortest_reply(self.regime)

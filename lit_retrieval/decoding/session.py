@@ -17,7 +17,7 @@ class Reply(NamedTuple):
     Args:
         tokens: All ids, from the first word of the prompt, `(time,)`.
         author: Who wrote each, `(time,)`.
-        answers: The model's answer in each turn, UNDECIDED where the budget ran out before it, `(answers,)`.
+        answers: The model's answers, UNDECIDED where the budget ran out before them, `(answers,)`.
         num_searches: How many searches were run.
     """
 
@@ -30,9 +30,9 @@ class Reply(NamedTuple):
 class Session:
     """The conversation with one model about one problem.
 
-    A turn ends when the model writes an answer word outside a search; the user then writes the next turn. When the
-    model writes `<EndSearch>`, the retriever answers in the words that follow. What is forced on the model waits in a
-    queue.
+    A turn ends when the model writes an answer word outside a search; the user then writes the next turn. The last turn
+    goes on until all answers have been given. When the model writes `<EndSearch>`, the retriever answers in the words
+    that follow. What is forced on the model waits in a queue.
 
     Args:
         turns: What the user writes: the prompt, then what follows each answer, ids `(time,)` each.
@@ -40,6 +40,7 @@ class Session:
         retriever: What runs a query.
         vocabulary: The words behind the ids.
         budget: Words that may follow the prompt.
+        num_answers: Answers that are asked for; one in each turn if absent.
     """
 
     def __init__(
@@ -49,9 +50,10 @@ class Session:
         retriever: Retriever,
         vocabulary: Vocabulary,
         budget: int,
+        num_answers: int | None = None,
     ) -> None:
         self._turns = deque(turns)
-        self._num_answers = len(self._turns)
+        self._num_answers = len(self._turns) if num_answers is None else num_answers
         self._answer_words = answer_words
         self._retriever = retriever
         self._vocabulary = vocabulary
@@ -71,7 +73,7 @@ class Session:
 
     @property
     def is_finished(self) -> bool:
-        """Whether every turn has its answer, or the budget is spent."""
+        """Whether all answers have been given, or the budget is spent."""
         return len(self._answers) == self._num_answers or len(self._tokens) >= self._limit
 
     def step(self, choice: int) -> int:

@@ -2,6 +2,14 @@
 
 from lit_retrieval.retrieval.context import Context
 from lit_retrieval.retrieval.queries import to_regular_expression
-from lit_retrieval.retrieval.retriever import RegularExpressionRetriever, Retriever, ShortFormRetriever
+from lit_retrieval.retrieval.retriever import (
+    EitherFormRetriever,
+    RegularExpressionRetriever,
+    Retriever,
+    ShortFormRetriever,
+)
 
-__all__ = ["Context", "RegularExpressionRetriever", "Retriever", "ShortFormRetriever", "to_regular_expression"]
+__all__ = [
+    "Context", "EitherFormRetriever", "RegularExpressionRetriever", "Retriever", "ShortFormRetriever",
+    "to_regular_expression",
+]  # fmt: skip

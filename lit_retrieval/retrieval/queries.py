@@ -6,6 +6,8 @@ r"""The query language: the paper's short form, and the regular expressions that
 | `v ~ u` | the other end of v's first edge after the edge {u, v} | r1, r3 |
 | `- v` | the parent recorded in `parent - v` | r2, r4 |
 | `q_1 ... q_k` | the word after the first occurrence of these words | AR, c-gram (Theorem 5.2) |
+| `@ k` | the word at place k, where the first, `<s>`, has place 0 | Index (Theorem 5.2) |
+| `q > t` | q, if it stands more than t times before the last `?` | Counting (Theorem 5.2) |
 
 Anything with a bracket in it is a regular expression of the `regex` package, its pieces joined without spaces (write
 `\s+` for a gap between words). Its result is the first group that took part in the first match.
@@ -15,10 +17,10 @@ from collections.abc import Sequence
 
 import regex
 
-from lit_retrieval.vocabulary import EDGE, END_SEARCH, PARENT, SPECIAL_WORDS
+from lit_retrieval.vocabulary import ASK, AT, EDGE, END_SEARCH, MORE, PARENT, SPECIAL_WORDS, is_numeral
 
-_EDGE, _PARENT = SPECIAL_WORDS[EDGE], SPECIAL_WORDS[PARENT]
-_SIGNS = {_EDGE, _PARENT, SPECIAL_WORDS[END_SEARCH]}
+_EDGE, _PARENT, _AT, _MORE = (SPECIAL_WORDS[sign] for sign in (EDGE, PARENT, AT, MORE))
+_SIGNS = {_EDGE, _PARENT, _AT, _MORE, SPECIAL_WORDS[END_SEARCH]}
 
 
 def is_regular_expression(query: Sequence[str]) -> bool:
@@ -35,16 +37,26 @@ def to_regular_expression(query: Sequence[str]) -> str | None:
         return "".join(query)
     names = [_whole(word) for word in query if word not in _SIGNS]
     signs = [word for word in query if word in _SIGNS]
-    if list(query[1:2]) == signs == [_EDGE] and len(query) <= 3:
-        edge = f"(?:{_whole_group()} {_EDGE} {names[0]}|{names[0]} {_EDGE} {_whole_group()})"
-        if len(query) == 2:
-            return edge
-        return f"(?:{names[0]} {_EDGE} {names[1]}|{names[1]} {_EDGE} {names[0]}) .*?{edge}"
-    if list(query[:1]) == signs == [_PARENT] and len(query) == 2:
-        return f"{_whole_group()} {_PARENT} {names[0]}"
     if names and not signs:
         return f"{' '.join(names)} {_whole_group()}"
+    if len(signs) != 1 or len(query) not in (2, 3):
+        return None
+    if len(query) == 2 and query[0] == _AT and is_numeral(query[1]):
+        return rf"^(?:\S+ ){{{int(query[1])}}}{_whole_group()}"
+    if len(query) == 2 and query[0] == _PARENT:
+        return f"{_whole_group()} {_PARENT} {names[0]}"
+    if query[1] == _EDGE:
+        return _next_edge(*names)
+    if len(query) == 3 and query[1] == _MORE and is_numeral(query[2]):
+        return f"^(?>.*?({names[0]})){{{int(query[2]) + 1}}}(?=.*{_whole(SPECIAL_WORDS[ASK])})"
     return None
+
+
+def _next_edge(vertex: str, neighbour: str | None = None) -> str:
+    edge = f"(?:{_whole_group()} {_EDGE} {vertex}|{vertex} {_EDGE} {_whole_group()})"
+    if neighbour is None:
+        return edge
+    return f"(?:{vertex} {_EDGE} {neighbour}|{neighbour} {_EDGE} {vertex}) .*?{edge}"
 
 
 def _whole(word: str) -> str:

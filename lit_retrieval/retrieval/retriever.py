@@ -7,7 +7,7 @@ import regex
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.retrieval import short_form
-from lit_retrieval.retrieval.queries import to_regular_expression
+from lit_retrieval.retrieval.queries import is_regular_expression, to_regular_expression
 from lit_retrieval.vocabulary import FAILED, SPECIAL_WORDS, Ids, Vocabulary
 
 _FAILED_WORD = SPECIAL_WORDS[FAILED]
@@ -38,7 +38,7 @@ class ShortFormRetriever:
 
     def __call__(self, context: Ids, query: Ids, vocabulary: Vocabulary) -> Ids:
         """Search; see `Retriever`."""
-        return np.array([short_form.answer(context, query, len(vocabulary))], np.int32)
+        return np.array([short_form.answer(context, query, vocabulary.numbers)], np.int32)
 
 
 class RegularExpressionRetriever:
@@ -76,6 +76,23 @@ class RegularExpressionRetriever:
         except (regex.error, TimeoutError, OverflowError, RecursionError):
             return None
         return next((group for group in match.groups() if group is not None), None) if match else None
+
+
+class EitherFormRetriever:
+    """Matches a query in the short form on ids, and runs any other as a regular expression.
+
+    Args:
+        expressions: What runs the regular expressions.
+    """
+
+    def __init__(self, expressions: RegularExpressionRetriever | None = None) -> None:
+        self._expressions = expressions or RegularExpressionRetriever()
+        self._short_form = ShortFormRetriever()
+
+    def __call__(self, context: Ids, query: Ids, vocabulary: Vocabulary) -> Ids:
+        """Search; see `Retriever`."""
+        retriever = self._expressions if is_regular_expression(vocabulary.decode(query)) else self._short_form
+        return retriever(context, query, vocabulary)
 
 
 def _repetitions(pattern: str) -> int:

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from lit_retrieval.vocabulary import EDGE, END_SEARCH, FAILED, PARENT, Ids
+from lit_retrieval.vocabulary import ASK, AT, EDGE, END_SEARCH, FAILED, MORE, PARENT, Ids
 
 Index = npt.NDArray[np.int32]
 
@@ -84,31 +84,53 @@ def word_after(context: Ids, phrase: Ids) -> int:
 
 
 @njit(cache=True)
-def is_sign(word: int) -> bool:
-    """Whether the word is a sign of the query language, and so no name of anything."""
-    return word in (EDGE, PARENT, END_SEARCH)
+def occurs_more_than(context: Ids, word: int, count: int) -> bool:
+    """Whether `word` stands more than `count` times in `context (time,)` before its last `?`."""
+    facts = 0
+    for at in range(len(context)):
+        if context[at] == ASK:
+            facts = at
+    for at in range(facts):
+        count -= context[at] == word
+    return count < 0
 
 
 @njit(cache=True)
-def answer(context: Ids, query: Ids, vocab_size: int) -> int:
+def is_sign(word: int) -> bool:
+    """Whether the word is a sign of the query language, and so no name of anything."""
+    return word in (EDGE, PARENT, END_SEARCH, AT, MORE)
+
+
+@njit(cache=True)
+def answer(context: Ids, query: Ids, numbers: Ids) -> int:
     """The one word that a query in the short form finds, or FAILED; the forms are in `queries.py`.
 
     Args:
         context: What the query may see, `(time,)`.
         query: The words between `<StartSearch>` and `<EndSearch>`, `(words,)`.
-        vocab_size: Number of words.
+        numbers: The number that each word is a numeral of, -1 if it is none, `(vocab_size,)`.
     """
     signs = 0
     for word in query:
         signs += is_sign(word)
-    if len(query) == 2 and query[1] == EDGE and signs == 1:
-        return first_neighbour(index_edges(context, vocab_size), query[0])
-    if len(query) == 3 and query[1] == EDGE and signs == 1:
-        return neighbour_after(index_edges(context, vocab_size), query[0], query[2])
-    if len(query) == 2 and query[0] == PARENT and signs == 1:
-        parents = np.full(vocab_size, FAILED, np.int32)
-        index_parents(context, parents)
-        return int(parents[query[1]])
     if len(query) > 0 and signs == 0:
         return word_after(context, query)
+    if signs != 1 or len(query) not in (2, 3):
+        return FAILED
+    if len(query) == 2 and query[0] == AT:
+        return _word_at(context, numbers[query[1]])
+    if len(query) == 2 and query[0] == PARENT:
+        parents = np.full(len(numbers), FAILED, np.int32)
+        index_parents(context, parents)
+        return int(parents[query[1]])
+    if query[1] == EDGE:
+        edges = index_edges(context, len(numbers))
+        return first_neighbour(edges, query[0]) if len(query) == 2 else neighbour_after(edges, query[0], query[2])
+    if len(query) == 3 and query[1] == MORE and numbers[query[2]] >= 0:
+        return int(query[0]) if occurs_more_than(context, query[0], numbers[query[2]]) else FAILED
     return FAILED
+
+
+@njit(cache=True)
+def _word_at(context: Ids, place: int) -> int:
+    return int(context[place]) if 0 <= place < len(context) else FAILED

@@ -10,8 +10,18 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.retrieval import short_form
 from lit_retrieval.tasks.graphs import Ends, draw_binary_graph, draw_random_graph, shuffle_edges
 from lit_retrieval.tasks.random import open_stream
-from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts
-from lit_retrieval.tasks.writing import Authors, ask, say, search_edge_after, search_first_edge, search_parent
+from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts, check_choice, check_range
+from lit_retrieval.tasks.writing import (
+    Authors,
+    Counts,
+    Rows,
+    ask,
+    blank_rows,
+    say,
+    search_edge_after,
+    search_first_edge,
+    search_parent,
+)
 from lit_retrieval.vocabulary import ASK, EDGE, FAILED, PARENT, SPECIAL_WORDS, START, Ids, Vocabulary
 
 YES = len(SPECIAL_WORDS)
@@ -21,7 +31,7 @@ SMALLEST = 4  # on three vertices, two edges always make a tree
 
 
 class IsTree(Task):
-    """Is an undirected graph on n vertices with n - 1 edges a tree? (arXiv:2402.18510, Definition 4.5, section 4.2.2.)
+    """Is an undirected graph on n vertices with n - 1 edges a tree? (arXiv:2402.18510, section 4.2.2.)
 
     The prompt lists the edges in random order. A model may answer at once (`vanilla`), write the Euler tour of a
     depth-first search from vertex 1 first (`cot`, Algorithm 1), or search for each parent and each next edge
@@ -46,21 +56,20 @@ class IsTree(Task):
 
     Args:
         max_size: The largest number of vertices that the vocabulary has words for.
-        graphs: `binary`, two hubs and one more edge, the hard graphs of the proof that the paper trains on; or
+        distribution: `binary`, two hubs and one more edge, the hard graphs of the proof that the paper trains on; or
             `random`, random recursive trees, half of them with one edge moved to make a cycle.
         stop_at_cycle: In `cot`, answer NO as soon as a visited vertex comes up, as the paper's experiments do;
             Algorithm 1 as printed goes on to the end of the tour.
     """
 
     def __init__(
-        self, max_size: int = 128, graphs: Literal["binary", "random"] = "binary", stop_at_cycle: bool = True
+        self, max_size: int = 128, distribution: Literal["binary", "random"] = "binary", stop_at_cycle: bool = True
     ) -> None:
         if max_size < SMALLEST:
             raise UserError(f"max_size={max_size} has no graph that is no tree; write {SMALLEST} or more")
-        if graphs not in ("binary", "random"):
-            raise UserError(f"there are no graphs={graphs!r}; write binary or random")
+        check_choice("distribution", distribution, ("binary", "random"))
         self.max_size = max_size
-        self.graphs = graphs
+        self.distribution = distribution
         self.stop_at_cycle = stop_at_cycle
         self.vocabulary = Vocabulary(["YES", "NO", *(str(vertex) for vertex in range(1, max_size + 1))])
         self.answer_words = np.array([YES, NO], np.int32)
@@ -70,16 +79,11 @@ class IsTree(Task):
         self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
     ) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
-        batch, width = len(indices), 3 * int(sizes.max()) - 1 + self.longest_reply(int(sizes.max()), regime)
-        tokens, author = np.zeros((batch, width), np.int32), np.zeros((batch, width), np.int8)
-        lengths, prompt_lengths = np.empty(batch, np.int64), np.empty(batch, np.int64)
-        answers = np.empty((batch, 1), np.int32)
-        _write_batch(
-            np.uint64(seed), indices, sizes, self.graphs == "random", REGIMES.index(regime), self.stop_at_cycle,
-            tokens, author, lengths, prompt_lengths, answers,
-        )  # fmt: skip
-        width = int(lengths.max(initial=0))
-        return Transcripts(tokens[:, :width], author[:, :width], lengths, prompt_lengths, answers, sizes)
+        width = 3 * int(sizes.max()) - 1 + self.longest_reply(int(sizes.max()), regime)
+        rows = blank_rows(len(indices), width, num_answers=1)
+        is_random, regime_number = self.distribution == "random", REGIMES.index(regime)
+        _write_batch(np.uint64(seed), indices, sizes, is_random, regime_number, self.stop_at_cycle, rows)
+        return rows.transcripts(sizes)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
         """The words after the prompt for a tree; every tree on `size` vertices has as many."""
@@ -91,35 +95,28 @@ class IsTree(Task):
 
     def check_size(self, size: int) -> None:
         """Raise `UserError` unless there are graphs with `size` vertices, and words for them."""
-        if size < SMALLEST:
-            raise UserError(f"size={size} is below the smallest graph; write {SMALLEST} vertices or more in data.sizes")
-        if size > self.max_size:
-            raise UserError(
-                f"size={size} is above the vocabulary's max_size={self.max_size}; raise data.task.init_args.max_size"
-            )
+        check_range(size, SMALLEST, self.max_size)
 
 
 @njit(cache=True)
 def _write_batch(
-    seed: np.uint64, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], is_random: bool, regime: int,
-    stop_at_cycle: bool, tokens: Ids, author: Authors, lengths: npt.NDArray[np.int64],
-    prompt_lengths: npt.NDArray[np.int64], answers: Ids,
-) -> None:  # fmt: skip
+    seed: np.uint64, indices: Counts, sizes: Counts, is_random: bool, regime: int, stop_at_cycle: bool, rows: Rows
+) -> None:
     for row in range(len(indices)):
+        tokens, author = rows.tokens[row], rows.author[row]
         stream, size = open_stream(seed, indices[row]), sizes[row]
         ends = draw_random_graph(stream, size) if is_random else draw_binary_graph(stream, size)
         shuffle_edges(stream, ends)
-        prompt = _write_prompt(tokens[row], author[row], ends)
-        prompt_lengths[row] = prompt
-        edges = short_form.index_edges(tokens[row, :prompt], ROOT + size)
+        prompt = _write_prompt(tokens, author, ends)
+        edges = short_form.index_edges(tokens[:prompt], ROOT + size)
         if regime == 0:
             verdict, at = _judge(edges, size), prompt
         elif regime == 1:
-            verdict, at = _write_tour(tokens[row], author[row], prompt, edges, size, stop_at_cycle)
+            verdict, at = _write_tour(tokens, author, prompt, edges, size, stop_at_cycle)
         else:
-            verdict, at = _write_searches(tokens[row], author[row], prompt, edges, size)
-        lengths[row] = say(tokens[row], author[row], at, verdict)
-        answers[row, 0] = verdict
+            verdict, at = _write_searches(tokens, author, prompt, edges, size)
+        rows.length[row] = say(tokens, author, at, verdict)
+        rows.prompt_length[row], rows.answers[row, 0] = prompt, verdict
 
 
 @njit(cache=True)

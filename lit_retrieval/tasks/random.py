@@ -50,6 +50,40 @@ def draw_below(stream: Stream, stop: int) -> int:
 
 
 @njit(cache=True)
+def draw_share(stream: Stream) -> float:
+    """A number from 0 up to but not including 1, of 53 random bits."""
+    share: float = np.float64(draw_bits(stream) >> np.uint64(11)) * 2.0**-53
+    return share
+
+
+@njit(cache=True)
+def draw_weighted(
+    seed: np.uint64,
+    indices: npt.NDArray[np.int64],
+    weights: npt.NDArray[np.float64],
+    first_samples: npt.NDArray[np.int64],
+) -> npt.NDArray[np.int64]:
+    """One choice for each sample, among those that can be drawn by then.
+
+    Args:
+        seed: Names a stream of choices.
+        indices: The samples, `(batch,)`.
+        weights: Weight of each choice, `(choices,)`.
+        first_samples: The sample from which on each choice can be drawn, `(choices,)`.
+    """
+    drawn = np.zeros(len(indices), np.int64)
+    for row in range(len(indices)):
+        is_open = first_samples <= indices[row]
+        rest = draw_share(open_stream(seed, indices[row])) * weights[is_open].sum()
+        for choice in np.flatnonzero(is_open):
+            drawn[row] = choice
+            rest -= weights[choice]
+            if rest < 0:
+                break
+    return drawn
+
+
+@njit(cache=True)
 def shuffle(stream: Stream, items: npt.NDArray[np.int64], count: int) -> None:
     """Put `count` items, drawn without replacement, at the front of `items`, in random order (Fisher and Yates)."""
     for at in range(min(count, len(items) - 1)):

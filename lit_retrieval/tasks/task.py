@@ -15,6 +15,7 @@ from lit_retrieval.vocabulary import Ids, Vocabulary
 
 Regime = Literal["vanilla", "cot", "retrieval"]
 REGIMES: tuple[Regime, ...] = get_args(Regime)
+QueryForm = Literal["short", "full"]
 
 
 class Author(IntEnum):
@@ -35,8 +36,12 @@ class Transcripts:
         author: `Author` of each word, `(batch, time)`.
         length: Words in each row, `(batch,)`.
         prompt_length: Words before the model's first, `(batch,)`.
-        answers: The right answers in the order in which they are asked for, `(batch, answers)`.
+        answers: The right answers in the order in which they are asked for, `(batch, answers)`; PAD fills up rows that
+            have fewer.
         sizes: Size of each problem, in the task's own measure, `(batch,)`.
+        distances: How many words before the end of its question each answer stands in the prompt, `(batch, answers)`;
+            0 where there is no such place.
+        kinds: Which of the task's `kinds` each problem is, `(batch,)`.
     """
 
     tokens: Ids
@@ -45,6 +50,8 @@ class Transcripts:
     prompt_length: npt.NDArray[np.int64]
     answers: Ids
     sizes: npt.NDArray[np.int64]
+    distances: npt.NDArray[np.int64]
+    kinds: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -64,11 +71,15 @@ class Task(ABC):
         vocabulary: All words that any size up to the largest needs.
         answer_words: Ids of the words that end a turn when the model writes one, `(words,)`.
         chance: Share of right answers among blind guesses.
+        regimes: The regimes that the task has.
+        kinds: Names of the kinds of problems that are reported apart; none unless there are several.
     """
 
     vocabulary: Vocabulary
     answer_words: Ids
     chance: float
+    regimes: tuple[Regime, ...] = REGIMES
+    kinds: tuple[str, ...] = ()
 
     def sample(
         self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
@@ -83,8 +94,10 @@ class Task(ABC):
             sizes: Size of each, `(batch,)`.
             regime: `vanilla` (the answer alone), `cot` (a written algorithm first) or `retrieval` (with searches).
         """
-        if regime not in REGIMES:
-            raise UserError(f"there is no regime {regime!r}; write one of {', '.join(REGIMES)}")
+        if regime not in self.regimes:
+            raise UserError(
+                f"{type(self).__name__} has no regime {regime!r}; write one of {', '.join(self.regimes)} in data.regime"
+            )
         for size in np.unique(sizes):
             self.check_size(int(size))
         return self.write(seed, indices, sizes, regime)
@@ -106,3 +119,23 @@ class Task(ABC):
     @abstractmethod
     def check_size(self, size: int) -> None:
         """Raise `UserError` if there is no problem of this size, or if it needs more words than there are."""
+
+    def longest_distance(self, size: int, regime: Regime) -> int:
+        """An upper bound on the `distances` of problems of this size; 0 if answers don't stand in the prompt."""
+        return 0
+
+
+def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise `UserError` unless `value` is one of the choices for a task's argument."""
+    if value not in choices:
+        raise UserError(f"there is no {argument}={value!r}; write {' or '.join(choices)}")
+
+
+def check_range(size: int, smallest: int, max_size: int) -> None:
+    """Raise `UserError` unless `size` is at least the smallest problem's, and the vocabulary has words for it."""
+    if size < smallest:
+        raise UserError(f"size={size} is below the smallest problem; write {smallest} or more in data.sizes")
+    if size > max_size:
+        raise UserError(
+            f"size={size} is above the vocabulary's max_size={max_size}; raise data.task.init_args.max_size"
+        )

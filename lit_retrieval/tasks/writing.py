@@ -1,15 +1,57 @@
-"""Writing a transcript word by word, for compiled generators."""
+"""Writing transcripts word by word, for compiled generators."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
 from lit_retrieval.retrieval import short_form
-from lit_retrieval.tasks.task import Author
-from lit_retrieval.vocabulary import EDGE, END_SEARCH, PARENT, START_SEARCH, Ids
+from lit_retrieval.tasks.task import Author, Transcripts
+from lit_retrieval.vocabulary import EDGE, END_SEARCH, PARENT, START_SEARCH, Ids, Vocabulary
 
 Authors = npt.NDArray[np.int8]
+Counts = npt.NDArray[np.int64]
 _PROMPT, _MODEL, _RETRIEVER = int(Author.PROMPT), int(Author.MODEL), int(Author.RETRIEVER)
+_NOTHING = -1
+
+# The word at a place, counted from 0 for `<s>`, in both forms of a query.
+PLACE_PIECES = {"short": ("@", ""), "full": (r"^(?:\S+\s+){", r"}(\S+)")}
+
+
+class Rows(NamedTuple):
+    """`Transcripts` that are being written: the same arrays, the first two too wide."""
+
+    tokens: Ids
+    author: Authors
+    length: Counts
+    prompt_length: Counts
+    answers: Ids
+    distances: Counts
+
+    def transcripts(self, sizes: Counts, kinds: Counts | None = None) -> Transcripts:
+        """The finished transcripts, cut to the longest."""
+        width = int(self.length.max(initial=0))
+        kinds = np.zeros(len(sizes), np.int64) if kinds is None else kinds
+        return Transcripts(
+            self.tokens[:, :width], self.author[:, :width], self.length, self.prompt_length, self.answers, sizes,
+            self.distances, kinds,
+        )  # fmt: skip
+
+
+def blank_rows(batch: int, width: int, num_answers: int) -> Rows:
+    """Rows with room for `width` words and `num_answers` answers each."""
+    return Rows(
+        np.zeros((batch, width), np.int32), np.zeros((batch, width), np.int8),
+        np.zeros(batch, np.int64), np.zeros(batch, np.int64),
+        np.zeros((batch, num_answers), np.int32), np.zeros((batch, num_answers), np.int64),
+    )  # fmt: skip
+
+
+def encode_pieces(vocabulary: Vocabulary, pieces: Sequence[str]) -> Ids:
+    """The ids of a query's fixed pieces, for `search_with`; an empty piece is left out when the query is written."""
+    return np.array([vocabulary.encode([piece])[0] if piece else _NOTHING for piece in pieces], np.int32)
 
 
 @njit(cache=True)
@@ -67,10 +109,25 @@ def search_edge_after(
 
 
 @njit(cache=True)
-def search_word_after(tokens: Ids, author: Authors, at: int, context: Ids, phrase: Ids) -> int:
-    """Write the search for the word after `phrase (words,)` and what it finds in `context (time,)`."""
+def search_with(tokens: Ids, author: Authors, at: int, pieces: Ids, names: Ids, found: int) -> int:
+    """Write a search and what it finds.
+
+    Args:
+        tokens, author, at: Where to write.
+        pieces: What stands before, between and after the names (`encode_pieces`), `(words + 1,)`.
+        names: What the query is about, `(words,)`.
+        found: The word that it finds.
+    """
     at = say(tokens, author, at, START_SEARCH)
-    for word in phrase:
-        at = say(tokens, author, at, word)
+    for place in range(len(pieces)):
+        if pieces[place] != _NOTHING:
+            at = say(tokens, author, at, pieces[place])
+        if place < len(names):
+            at = say(tokens, author, at, names[place])
     at = say(tokens, author, at, END_SEARCH)
-    return put(tokens, author, at, short_form.word_after(context, phrase))
+    return put(tokens, author, at, found)
+
+
+def search_length(pieces: Ids) -> int:
+    """How many words `search_with` writes."""
+    return 2 + int((pieces != _NOTHING).sum()) + len(pieces)

@@ -1,5 +1,6 @@
 """Training and scoring with Lightning: the LightningModule, its scores, its schedule and its callbacks."""
 
+from lit_retrieval.training.curriculum import Curriculum
 from lit_retrieval.training.last_checkpoint import LastCheckpoint
 from lit_retrieval.training.progress_bar import ProgressBar
 from lit_retrieval.training.score_table import ScoreTable
@@ -7,4 +8,6 @@ from lit_retrieval.training.sequence_module import SequenceModule
 from lit_retrieval.training.throughput import Throughput
 from lit_retrieval.training.transcript_printer import TranscriptPrinter
 
-__all__ = ["LastCheckpoint", "ProgressBar", "ScoreTable", "SequenceModule", "Throughput", "TranscriptPrinter"]
+__all__ = [
+    "Curriculum", "LastCheckpoint", "ProgressBar", "ScoreTable", "SequenceModule", "Throughput", "TranscriptPrinter",
+]  # fmt: skip

@@ -8,7 +8,7 @@ from lit_retrieval.training.sequence_module import QUANTITIES
 
 
 class ScoreTable(Callback):
-    """Prints the last scores at the end of `fit`, `validate` and `test`: a row for each size, and one for all."""
+    """Prints the last scores at the end of `fit`, `validate` and `test`: a row for each group, and one for all."""
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the last validation."""
@@ -25,17 +25,30 @@ class ScoreTable(Callback):
 
     def _print(self, trainer: Trainer, split: str, title: str) -> None:
         if trainer.is_global_zero and (table := score_table(trainer, split, title)) is not None:
-            Console(width=max(110, Console().width)).print(table)
+            Console(width=max(120, Console().width)).print(table)
 
 
 def score_table(trainer: Trainer, split: str, title: str) -> Table | None:
     """The logged scores of `split` as a table; None if there are none."""
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    groups = [name.split("/")[1] for name in logged if name.startswith(f"{split}/size_") and name.endswith("/loss")]
+    groups = [name.removesuffix("loss") for name in logged if name.startswith(f"{split}/") and name.endswith("/loss")]
     if f"{split}/loss" not in logged:
         return None
-    table = Table("size", *(quantity.replace("_", " ") for quantity in QUANTITIES), title=title)
-    for group in [*groups, ""]:
-        values = (logged[f"{split}/{group}/{quantity}".replace("//", "/")] for quantity in QUANTITIES)
-        table.add_row(group.removeprefix("size_") or "all", *(f"{value:.4f}" for value in values))
+    table = Table("samples", *(quantity.replace("_", " ") for quantity in QUANTITIES), title=title)
+    for group in [*sorted(set(groups) - {f"{split}/"}, key=_order), f"{split}/"]:
+        values = (logged[group + quantity] for quantity in QUANTITIES)
+        table.add_row(_label(group.split("/")[1]), *(f"{value:.4f}" for value in values))
     return table
+
+
+def _order(group: str) -> tuple[int, int]:
+    """Tasks in the order in which they were logged, then sizes, then distances, both rising."""
+    kind, _, number = group.split("/")[1].partition("_")
+    return ("task", "size", "distance").index(kind), int(number) if kind != "task" else 0
+
+
+def _label(group: str) -> str:
+    kind, _, name = group.partition("_")
+    if kind == "distance":
+        return f"{name} to {2 * int(name) - 1} words back"
+    return name if kind == "task" else f"{kind} {name}" if name else "all"

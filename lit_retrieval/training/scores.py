@@ -1,25 +1,26 @@
-"""What a run is judged by: two scores of every sample, teacher forced and closed loop, by problem size."""
+"""What a run is judged by: scores of every sample, teacher forced and closed loop, of all and by group."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torch import Tensor
+from torchmetrics import Metric
 
 from lit_retrieval.data import Batch
 from lit_retrieval.decoding import Reply
 from lit_retrieval.decoding.session import UNDECIDED
 from lit_retrieval.tasks import Author
+from lit_retrieval.vocabulary import PAD
 
 
 class Measured(NamedTuple):
-    """One quantity of each sample in a batch.
+    """One quantity of each sample in a batch, or of each of its answers.
 
     Args:
-        values: The quantity, `(batch,)`.
-        weights: How much each sample counts in the mean, `(batch,)`.
+        values: The quantity, `(batch, 1)` or `(batch, answers)`.
+        weights: How much each sample counts in the mean, `(batch, 1)`.
     """
 
     values: Tensor
@@ -40,11 +41,11 @@ def teacher_forced(logits: Tensor, batch: Batch) -> dict[str, Measured]:
     targets, is_model = batch.tokens[:, 1:], batch.author[:, 1:] == Author.MODEL
     nats = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
     is_right = logits.argmax(-1) == targets
-    words = is_model.sum(1)
+    words = is_model.sum(1, keepdim=True)
     return {
-        "loss": Measured((nats * is_model).sum(1) / words, words),
-        "token_accuracy": Measured((is_right & is_model).sum(1) / words, words),
-        "exact_match": Measured((is_right | ~is_model).all(1).float(), torch.ones_like(words)),
+        "loss": Measured((nats * is_model).sum(1, keepdim=True) / words, words),
+        "token_accuracy": Measured((is_right & is_model).sum(1, keepdim=True) / words, words),
+        "exact_match": Measured((is_right | ~is_model).all(1, keepdim=True).float(), torch.ones_like(words)),
     }
 
 
@@ -57,44 +58,82 @@ def closed_loop(replies: Sequence[Reply], batch: Batch, chance: float) -> dict[s
         chance: What an undecided answer counts in the paper's score.
 
     Returns:
-        `closed_loop_accuracy`, the share of answers that are right; `undecided`, the share not given within the budget;
-        `paper_score`, where those count as a guess would (arXiv:2402.18510, section 6.1: 0.5); `searches`, a sample.
+        `closed_loop_accuracy`, the share of a sample's answers that are right; `all_right`, the share of samples in
+        which all are; `undecided`, the share of answers not given within the budget; `paper_score`, where those count
+        as a guess would (arXiv:2402.18510, section 6.1: 0.5); `searches`, a sample.
     """
-    answers = torch.tensor([reply.answers for reply in replies], device=batch.answers.device)
-    is_right, is_undecided = (answers == batch.answers).float().mean(1), (answers == UNDECIDED).float().mean(1)
-    searches = torch.tensor([reply.num_searches for reply in replies], dtype=torch.float, device=answers.device)
+    answers = torch.full_like(batch.answers, PAD)
+    for row, reply in enumerate(replies):
+        answers[row, : len(reply.answers)] = torch.tensor(reply.answers, device=answers.device)
+    is_right, is_undecided = answers == batch.answers, answers == UNDECIDED
     values = {
-        "closed_loop_accuracy": is_right,
-        "undecided": is_undecided,
+        "closed_loop_accuracy": is_right.float(),
+        "all_right": is_right.all(1, keepdim=True).float(),
+        "undecided": is_undecided.float(),
         "paper_score": is_right + chance * is_undecided,
-        "searches": searches,
+        "searches": torch.tensor([[float(reply.num_searches)] for reply in replies], device=answers.device),
     }
-    return {name: Measured(value, torch.ones_like(value)) for name, value in values.items()}
+    weights = torch.ones(len(replies), 1, device=answers.device)
+    return {name: Measured(value, weights) for name, value in values.items()}
 
 
-class Scores(nn.Module):
-    """Running means of measured quantities, of all samples and of those of each size.
+class Scores(Metric):
+    """Means of measured quantities: of all samples, and of those of each size, query distance and kind of problem.
+
+    A sample counts for each group with the share of its answers that belong there; in a group by distance, an answer
+    counts with its own score. Distances are grouped by powers of two: `distance_4` are 4 to 7 words.
 
     Args:
         quantities: Names of the quantities.
         sizes: Sizes that are reported apart, if there are several.
+        longest_distance: Upper bound on the query distances; 0 if there are none.
+        kinds: Names of the kinds of problems.
     """
 
-    def __init__(self, quantities: Sequence[str], sizes: Sequence[int]) -> None:
+    def __init__(
+        self, quantities: Sequence[str], sizes: Sequence[int], longest_distance: int = 0, kinds: Sequence[str] = ()
+    ) -> None:
         super().__init__()
+        self.quantities = list(quantities)
         self.sizes = sorted(set(sizes)) if len(set(sizes)) > 1 else []
-        groups = ["", *(f"size_{size}/" for size in self.sizes)]
-        self.means = nn.ModuleDict({group + name: MeanMetric() for group in groups for name in quantities})
+        self.kinds = list(kinds)
+        self.num_distances = longest_distance.bit_length()
+        distances = [f"distance_{2**power}/" for power in range(self.num_distances)]
+        self.groups = ["", *(f"task_{kind}/" for kind in kinds), *(f"size_{size}/" for size in self.sizes), *distances]
+        shape = (len(self.groups), len(self.quantities))
+        self.totals: Tensor
+        self.weights: Tensor
+        self.add_state("totals", torch.zeros(shape), dist_reduce_fx="sum")
+        self.add_state("weights", torch.zeros(shape), dist_reduce_fx="sum")
 
-    def update(self, measured: dict[str, Measured], sizes: Tensor) -> None:
-        """Take a batch into account; `sizes (batch,)` are the problem sizes."""
+    def update(self, measured: dict[str, Measured], batch: Batch) -> None:
+        """Take a batch into account."""
+        is_asked = batch.answers != PAD
+        share = is_asked / is_asked.sum(1, keepdim=True)
+        members = self._members(batch).float()
         for name, (values, weights) in measured.items():
-            self._update(name, values, weights)
-            for size in self.sizes:
-                if (rows := sizes == size).any():
-                    self._update(f"size_{size}/{name}", values[rows], weights[rows])
+            quantity, counted = self.quantities.index(name), share * weights
+            self.totals[:, quantity] += torch.einsum("gba,ba->g", members, counted * values)
+            self.weights[:, quantity] += torch.einsum("gba,ba->g", members, counted)
 
-    def _update(self, name: str, values: Tensor, weights: Tensor) -> None:
-        mean = self.means[name]
-        assert isinstance(mean, MeanMetric)
-        mean.update(values, weights)
+    def compute(self) -> dict[str, Tensor]:
+        """The means, `GROUP/QUANTITY`, or `QUANTITY` alone for all samples; groups without a sample are left out."""
+        return {
+            group + quantity: self.totals[row, column] / self.weights[row, column]
+            for row, group in enumerate(self.groups)
+            for column, quantity in enumerate(self.quantities)
+            if self.weights[row, column] > 0
+        }
+
+    def _members(self, batch: Batch) -> Tensor:
+        """Whether each answer belongs to each group, `(groups, batch, answers)`."""
+        powers = torch.log2(batch.distances.clamp(min=1).float()).floor()
+        whole = torch.ones_like(batch.answers, dtype=torch.bool)
+        return torch.stack(
+            [
+                whole,
+                *((batch.kinds == kind)[:, None] & whole for kind in range(len(self.kinds))),
+                *((batch.sizes == size)[:, None] & whole for size in self.sizes),
+                *((powers == power) & (batch.distances > 0) for power in range(self.num_distances)),
+            ]
+        )

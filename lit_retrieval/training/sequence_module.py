@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from lit_retrieval.data import Batch, TranscriptData
 from lit_retrieval.decoding import Reply, Session, generate
@@ -16,9 +15,11 @@ from lit_retrieval.models import SequenceModel, Stage
 from lit_retrieval.tasks import Author
 from lit_retrieval.training.schedule import warmup_cosine
 from lit_retrieval.training.scores import Scores, closed_loop, teacher_forced
+from lit_retrieval.vocabulary import PAD
 
 QUANTITIES = (
-    "closed_loop_accuracy", "undecided", "paper_score", "searches", "exact_match", "token_accuracy", "loss",
+    "closed_loop_accuracy", "all_right", "undecided", "paper_score", "searches",
+    "exact_match", "token_accuracy", "loss",
 )  # fmt: skip
 
 
@@ -66,9 +67,10 @@ class SequenceModule(LightningModule):
         return data
 
     def setup(self, stage: str) -> None:
-        """Make room for the scores, now that the sizes are known."""
+        """Make room for the scores, now that the groups are known."""
+        data = self.data
         for split in ("val", "test"):
-            self.scores[split] = Scores(QUANTITIES, self.data.eval_sizes)
+            self.scores[split] = Scores(QUANTITIES, data.eval_values, data.longest_distance, data.task.kinds)
 
     def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """The logits of each next word `(batch, time, vocab_size)` after `tokens (batch, time)`, and the state."""
@@ -93,6 +95,14 @@ class SequenceModule(LightningModule):
         """Score a batch, teacher forced and closed loop."""
         self._score("test", batch)
 
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores."""
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores."""
+        self._log_scores("test")
+
     def predict_step(self, batch: Batch, batch_idx: int) -> list[Reply]:
         """Decode a batch."""
         return self.decode(batch)
@@ -102,8 +112,8 @@ class SequenceModule(LightningModule):
         data, transcripts = self.data, batch.transcripts()
         answer_words = frozenset(data.task.answer_words.tolist())
         sessions = [
-            Session(transcripts.turns(row), answer_words, data.retriever, data.task.vocabulary, data.budget)
-            for row in range(len(transcripts))
+            Session(transcripts.turns(row), answer_words, data.retriever, data.task.vocabulary, data.budget, count)
+            for row, count in enumerate((transcripts.answers != PAD).sum(1))
         ]
         return generate(self, sessions, self.device)
 
@@ -127,15 +137,15 @@ class SequenceModule(LightningModule):
         return [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
 
     def _score(self, split: str, batch: Batch) -> None:
-        scores = cast("Scores", self.scores[split])
         logits, _ = self(batch.tokens[:, :-1])
-        scores.update(teacher_forced(logits, batch), batch.sizes)
-        scores.update(closed_loop(self.decode(batch), batch, self.data.task.chance), batch.sizes)
-        for name, mean in scores.means.items():
-            self.log(
-                f"{split}/{name}", cast("MeanMetric", mean), on_step=False, on_epoch=True, batch_size=len(batch.tokens),
-                prog_bar=name == "closed_loop_accuracy",
-            )  # fmt: skip
+        closed = closed_loop(self.decode(batch), batch, self.data.task.chance)
+        cast("Scores", self.scores[split]).update({**teacher_forced(logits, batch), **closed}, batch)
+
+    def _log_scores(self, split: str) -> None:
+        scores = cast("Scores", self.scores[split])
+        for name, value in scores.compute().items():  # the same on all ranks
+            self.log(f"{split}/{name}", value, prog_bar=name == "closed_loop_accuracy", sync_dist=True)
+        scores.reset()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another model, in one line."""

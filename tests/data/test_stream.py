@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from torch.utils.data import DataLoader
 from lit_retrieval.data import BatchIndices, TranscriptStream
 from lit_retrieval.data.stream import FiniteBatchIndices
 from lit_retrieval.errors import UserError
-from lit_retrieval.tasks import IsTree
+from lit_retrieval.tasks import IsTree, SampleStream
 
 
 @given(batch_size=st.integers(1, 40), num_samples=st.integers(0, 200), world_size=st.integers(1, 5))
@@ -37,7 +39,7 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused():
 
 
 def stream(split="fit", seed=0, sizes=(4, 6)):
-    return TranscriptStream(IsTree(max_size=8), "cot", sizes, seed, split)
+    return TranscriptStream(SampleStream(IsTree(max_size=8), "cot", list(sizes), seed, split))
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
@@ -63,7 +65,7 @@ def test_a_batch_goes_back_to_the_transcripts_it_came_from():
     task = IsTree(max_size=8)
     batch = stream()[np.arange(16)]
     transcripts = batch.transcripts()
-    again = task.sample(stream().seed, np.arange(16), transcripts.sizes, "cot")
-    for name in ("tokens", "author", "length", "prompt_length", "answers", "sizes"):
-        ours, theirs = getattr(transcripts, name), getattr(again, name)
+    again = task.sample(stream().samples.seed, np.arange(16), transcripts.sizes, "cot")
+    for field in fields(transcripts):
+        ours, theirs = getattr(transcripts, field.name), getattr(again, field.name)
         assert (ours == theirs).all() and ours.dtype == theirs.dtype

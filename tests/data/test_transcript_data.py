@@ -30,9 +30,9 @@ def test_the_budget_is_more_than_the_longest_reply_of_the_largest_size():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"sizes": [3]}, "size=3 is below the smallest graph"),
+        ({"sizes": [3]}, "size=3 is below the smallest problem"),
         ({"sizes": [8], "eval_sizes": [17]}, "size=17 is above the vocabulary's max_size=16"),
-        ({"sizes": []}, "data.sizes is empty"),
+        ({"sizes": []}, r"sizes=\[\] has no size"),
         ({"regime": "retrieval", "budget": 11}, "budget=11 is shorter than the shortest right reply, 12 words"),
     ],
 )

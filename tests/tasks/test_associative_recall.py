@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
+from reading import check_bounds, check_docstring, read
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks import REGIMES, AssociativeRecall, Author
 
-ENDED = [f"{regime}:" for regime in REGIMES]
 
-
-def expected_reply(pairs, queries, regime):
+def expected_reply(pairs, queries, regime, form="short"):
     """What follows the prompt, word by word with its author, each later query included."""
     keys = [key for key, _ in pairs]
     for turn, query in enumerate(queries):
@@ -19,30 +18,47 @@ def expected_reply(pairs, queries, regime):
         if regime == "cot":
             yield from ((key, Author.MODEL) for key in keys[: keys.index(query) + 1])
         if regime == "retrieval":
-            yield from ((word, Author.MODEL) for word in ("<StartSearch>", query, "<EndSearch>"))
+            words = [query] if form == "short" else [r"(?<!\S)", query, r"\s+(\S+)"]
+            yield from ((word, Author.MODEL) for word in ["<StartSearch>", *words, "<EndSearch>"])
             yield value, Author.RETRIEVER
         yield value, Author.MODEL
 
 
+@pytest.mark.parametrize("form", ["short", "full"])
+@pytest.mark.parametrize("distribution", ["random", "random_access_code"])
 @pytest.mark.parametrize("num_queries", [1, 4])
 @pytest.mark.parametrize("regime", REGIMES)
-def test_ten_thousand_transcripts_answer_their_queries(regime, num_queries):
-    task = AssociativeRecall(num_keys=20, num_values=5, num_queries=num_queries)
+def test_ten_thousand_transcripts_answer_their_queries(regime, num_queries, distribution, form):
+    task = AssociativeRecall(20, 5, num_queries, distribution, form)
     sizes = np.resize([8, 10, 16, 40], 10_000)
     transcripts = task.sample(5, np.arange(10_000), sizes, regime)
     for row, size in enumerate(sizes):
-        words = task.vocabulary.decode(transcripts.tokens[row, : transcripts.length[row]])
-        authors = transcripts.author[row, : transcripts.length[row]]
+        words, authors = read(transcripts, task, row)
         listed = words[1 : size + 1]
         pairs = list(zip(listed[::2], listed[1::2], strict=True))
-        asked = [word for at, word in enumerate(words) if authors[at] == Author.PROMPT and at > size + 1]
+        places = [at for at, by in enumerate(authors) if by == Author.PROMPT and at > size + 1]
+        asked = [words[at] for at in places]
         assert words[0] == "<s>" and words[size + 1] == "?" and transcripts.prompt_length[row] == size + 3
-        assert len(set(listed[::2])) == size // 2, "no key comes twice"
+        if distribution == "random":
+            assert len(set(listed[::2])) == size // 2, "no key comes twice"
+            assert all(key[0] == "k" and value[0] == "v" for key, value in pairs)
+        else:
+            assert listed[::2] == [f"k{key}" for key in range(1, size // 2 + 1)] and set(listed[1::2]) <= {"v1", "v2"}
         assert len(set(asked)) == len(asked) == num_queries, "no key is asked for twice"
-        assert all(key[0] == "k" and value[0] == "v" for key, value in pairs)
-        expected = list(expected_reply(pairs, asked, regime))
+        expected = list(expected_reply(pairs, asked, regime, form))
         assert list(zip(words[size + 3 :], authors[size + 3 :], strict=True)) == expected
         assert task.vocabulary.decode(transcripts.answers[row]) == [dict(pairs)[key] for key in asked]
+        values = [1 + listed.index(key) + 1 for key in asked]
+        assert transcripts.distances[row].tolist() == [at - value for at, value in zip(places, values, strict=True)]
+
+
+def test_the_code_is_of_fair_bits_and_every_key_is_asked_for_alike():
+    task = AssociativeRecall(distribution="random_access_code")
+    transcripts = task.sample(0, np.arange(20_000), np.full(20_000, 16), "vanilla")
+    bits, asked = transcripts.tokens[:, 2:17:2], transcripts.tokens[:, 18]
+    assert task.chance == 1 / 2 and abs((bits == bits.min()).mean(0) - 1 / 2).max() < 0.02
+    assert abs(np.corrcoef(bits.T) - np.eye(8)).max() < 0.04, "no bit tells anything about another"
+    assert abs(np.unique(asked, return_counts=True)[1] / 20_000 - 1 / 8).max() < 0.02
 
 
 def test_keys_values_and_queries_are_uniform():
@@ -57,20 +73,15 @@ def test_keys_values_and_queries_are_uniform():
 
 @pytest.mark.parametrize("regime", REGIMES)
 def test_replies_keep_to_their_bounds(regime):
-    task = AssociativeRecall(num_keys=8, num_values=4, num_queries=2)
-    transcripts = task.sample(0, np.arange(2000), np.full(2000, 8), regime)
-    replies = transcripts.length - transcripts.prompt_length
-    assert task.shortest_reply(regime) <= replies.min() <= replies.max() <= task.longest_reply(8, regime)
+    check_bounds(AssociativeRecall(num_keys=8, num_values=4, num_queries=2), 8, regime)
 
 
 def test_the_sample_in_the_docstring_is_well_formed():
-    lines = [line.split() for line in AssociativeRecall.__doc__.splitlines()]
-    shown = {words[0].rstrip(":"): words[1:] for words in lines if words and words[0] in ("prompt:", *ENDED)}
-    listed = shown["prompt"][1:7]
-    pairs = list(zip(listed[::2], listed[1::2], strict=True))
-    for regime in REGIMES:
-        reply = expected_reply(pairs, [shown["prompt"][-1]], regime)
-        assert shown[regime] == [f"[{word}]" if by == Author.RETRIEVER else word for word, by in reply]
+    def expected(prompt, regime):
+        listed = prompt[1 : prompt.index("?")]
+        yield from expected_reply(list(zip(listed[::2], listed[1::2], strict=True)), [prompt[-1]], regime)
+
+    check_docstring(AssociativeRecall, expected)
 
 
 @pytest.mark.parametrize(

@@ -4,40 +4,58 @@ A file in data/golden holds the first three samples of seed 0 in each regime, in
 task is meant to change, `python tests/tasks/test_golden.py` writes the files again; say so in CHANGELOG.md.
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lit_retrieval.tasks import REGIMES, AssociativeRecall, Author, IsTree
+sys.path.append(str(Path(__file__).parents[1]))  # when run as a script
+from reading import text_of
+
+from lit_retrieval.tasks import (
+    MQAR,
+    REGIMES,
+    AssociativeRecall,
+    Counting,
+    Index,
+    IsTree,
+    NGramRetrieval,
+    StringCopying,
+)
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
+CODE = "random_access_code"
 TASKS = {
-    "is_tree_binary": (IsTree(max_size=6), 6),
-    "is_tree_random": (IsTree(max_size=6, graphs="random"), 6),
     "associative_recall": (AssociativeRecall(num_keys=8, num_values=8, num_queries=2), 8),
+    "associative_recall_code": (AssociativeRecall(num_keys=8, num_values=8, distribution=CODE, query_form="full"), 8),
+    "counting": (Counting(max_size=8, num_words=12, max_threshold=3), 8),
+    "counting_code": (Counting(max_size=12, distribution=CODE, query_form="full"), 12),
+    "index": (Index(max_size=12, num_words=8), 12),
+    "index_code": (Index(max_size=12, num_words=8, distribution=CODE, query_form="full"), 12),
+    "is_tree_binary": (IsTree(max_size=6), 6),
+    "is_tree_random": (IsTree(max_size=6, distribution="random"), 6),
+    "mqar": (MQAR(vocab_size=16, num_kv_pairs=3), 16),
+    "ngram_retrieval": (NGramRetrieval(max_size=12, num_words=6), 12),
+    "ngram_retrieval_full": (NGramRetrieval(max_size=12, num_words=4, ngram_size=4, query_form="full"), 12),
+    "string_copying": (StringCopying(max_size=5), 5),
 }
 
 
-def text_of(name):
+def golden(name):
     task, size = TASKS[name]
     lines = []
     for regime in REGIMES:
         transcripts = task.sample(0, np.arange(3), np.full(3, size), regime)
-        for row in range(3):
-            words = task.vocabulary.decode(transcripts.tokens[row, : transcripts.length[row]])
-            marked = zip(words, transcripts.author[row], strict=False)
-            lines.append(
-                f"{regime}: " + " ".join(f"[{word}]" if by == Author.RETRIEVER else word for word, by in marked)
-            )
+        lines.extend(f"{regime}: {text_of(transcripts, task, row)}" for row in range(3))
     return "\n".join(lines) + "\n"
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_transcripts_are_the_golden_ones(name):
-    assert text_of(name) == (GOLDEN / f"{name}.txt").read_text()
+    assert golden(name) == (GOLDEN / f"{name}.txt").read_text()
 
 
 if __name__ == "__main__":
     for name in TASKS:
-        (GOLDEN / f"{name}.txt").write_text(text_of(name))
+        (GOLDEN / f"{name}.txt").write_text(golden(name))

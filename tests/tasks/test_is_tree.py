@@ -3,17 +3,12 @@
 import networkx
 import numpy as np
 import pytest
+from reading import check_bounds, read, text_of
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks import REGIMES, Author, IsTree
 
 SIZES = np.resize([4, 5, 6, 7, 8, 11, 16, 25], 10_000)
-
-
-def read(transcripts, task, row):
-    """The words of a row, and which of them the retriever wrote."""
-    length = transcripts.length[row]
-    return task.vocabulary.decode(transcripts.tokens[row, :length]), transcripts.author[row, :length].tolist()
 
 
 def edges_of(prompt):
@@ -86,7 +81,7 @@ def algorithm_2(edges):
 
 @pytest.fixture(scope="module", params=["binary", "random"])
 def task(request):
-    return IsTree(max_size=25, graphs=request.param)
+    return IsTree(max_size=25, distribution=request.param)
 
 
 @pytest.mark.parametrize("regime", REGIMES)
@@ -115,7 +110,7 @@ def test_ten_thousand_transcripts_are_what_the_papers_algorithms_write(task, reg
 
 
 def test_the_tour_without_the_stop_is_algorithm_1_as_printed():
-    task = IsTree(max_size=25, graphs="random", stop_at_cycle=False)
+    task = IsTree(max_size=25, distribution="random", stop_at_cycle=False)
     transcripts = task.sample(4, np.arange(2000), SIZES[:2000], "cot")
     for row, size in enumerate(SIZES[:2000]):
         words, _ = read(transcripts, task, row)
@@ -143,11 +138,9 @@ def test_many_graphs_that_are_no_tree_show_no_cycle_from_vertex_1():
 @pytest.mark.parametrize("regime", REGIMES)
 def test_every_tree_reaches_the_longest_reply_and_nothing_exceeds_it(task, regime):
     for size in (4, 9, 25):
-        transcripts = task.sample(1, np.arange(400), np.full(400, size), regime)
-        replies = transcripts.length - transcripts.prompt_length
-        is_tree = transcripts.answers[:, 0] == task.answer_words[0]
+        replies = check_bounds(task, size, regime, 400)
+        is_tree = task.sample(0, np.arange(400), np.full(400, size), regime).answers[:, 0] == task.answer_words[0]
         assert set(replies[is_tree]) == {task.longest_reply(size, regime)}
-        assert task.shortest_reply(regime) <= replies.min() <= replies.max() <= task.longest_reply(size, regime)
 
 
 @pytest.mark.parametrize("regime", REGIMES)
@@ -157,22 +150,18 @@ def test_the_shortest_reply_comes_true(task, regime):
 
 
 def test_the_sample_in_the_docstring_is_a_real_one():
-    task = IsTree(max_size=4)
-    words = {}
+    task, shown = IsTree(max_size=4), " ".join(IsTree.__doc__.split())
     for regime in REGIMES:
         transcripts = task.sample(0, np.arange(1), np.full(1, 4), regime)
-        line, authors = read(transcripts, task, 0)
-        shown = [f"[{word}]" if by == Author.RETRIEVER else word for word, by in zip(line, authors, strict=True)]
-        words[regime] = " ".join(shown[transcripts.prompt_length[0] :])
-        words["prompt"] = " ".join(shown[: transcripts.prompt_length[0]])
-    shown = " ".join(IsTree.__doc__.split())
-    for regime, line in words.items():
-        assert f" {regime}: {line} " in shown
+        words = text_of(transcripts, task, 0).split()
+        prompt = transcripts.prompt_length[0]
+        assert f" prompt: {' '.join(words[:prompt])} " in shown
+        assert f" {regime}: {' '.join(words[prompt:])} " in shown
 
 
 @pytest.mark.parametrize("size", [-1, 0, 3])
 def test_a_size_below_the_smallest_graph_is_refused(size):
-    with pytest.raises(UserError, match=f"size={size} is below the smallest graph; write 4"):
+    with pytest.raises(UserError, match=f"size={size} is below the smallest problem; write 4"):
         IsTree(max_size=8).sample(0, np.arange(1), np.full(1, size), "cot")
 
 
@@ -183,6 +172,6 @@ def test_a_size_above_the_vocabulary_is_refused():
 
 def test_unknown_words_for_graphs_and_regimes_are_refused():
     with pytest.raises(UserError, match="write binary or random"):
-        IsTree(graphs="star")
-    with pytest.raises(UserError, match="write one of vanilla, cot, retrieval"):
+        IsTree(distribution="star")
+    with pytest.raises(UserError, match="has no regime 'rag'; write one of vanilla, cot, retrieval"):
         IsTree().sample(0, np.arange(1), np.full(1, 8), "rag")

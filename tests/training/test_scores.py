@@ -6,8 +6,8 @@ from torch.nn import functional as F
 from lit_retrieval.data import collate
 from lit_retrieval.decoding import Reply
 from lit_retrieval.decoding.session import UNDECIDED
-from lit_retrieval.tasks import AssociativeRecall, Author
-from lit_retrieval.training.scores import Scores, closed_loop, teacher_forced
+from lit_retrieval.tasks import AssociativeRecall, Author, StringCopying
+from lit_retrieval.training.scores import Measured, Scores, closed_loop, teacher_forced
 
 TASK = AssociativeRecall(num_keys=8, num_values=4, num_queries=2)
 BATCH = collate(TASK.sample(0, np.arange(4), np.array([4, 8, 4, 8]), "retrieval"))
@@ -26,8 +26,10 @@ def spoil(author):
     return logits
 
 
-def means(measured):
-    return {name: float((one.values * one.weights).sum() / one.weights.sum()) for name, one in measured.items()}
+def means(measured, batch=BATCH):
+    scores = Scores(list(measured), [8])
+    scores.update(measured, batch)
+    return {name: float(mean) for name, mean in scores.compute().items()}
 
 
 def test_right_logits_score_one():
@@ -57,18 +59,65 @@ def test_undecided_answers_count_as_a_guess_in_the_papers_score():
     assert scores["closed_loop_accuracy"] == pytest.approx(4 / 8)
     assert scores["undecided"] == pytest.approx(3 / 8)
     assert scores["paper_score"] == pytest.approx(4 / 8 + 0.25 * 3 / 8)
-    assert scores["searches"] == 2
+    assert scores["searches"] == 2 and scores["all_right"] == pytest.approx(1 / 4)
+
+
+def compute(scores, measured, batch=BATCH):
+    scores.update(measured, batch)
+    return {name: pytest.approx(float(mean)) for name, mean in scores.compute().items()}
 
 
 def test_sizes_are_averaged_apart_and_together():
-    scores = Scores(["exact_match"], [4, 8])
     logits = right_logits()
     logits[1] = spoil(Author.MODEL)[1]  # a sample of size 8
     measured = {"exact_match": teacher_forced(logits, BATCH)["exact_match"]}
-    scores.update(measured, BATCH.sizes)
-    values = {name: float(mean.compute()) for name, mean in scores.means.items()}
-    assert values == {"exact_match": 0.75, "size_4/exact_match": 1.0, "size_8/exact_match": 0.5}
+    values = compute(Scores(["exact_match"], [4, 8, 16]), measured)
+    assert values == {"exact_match": 0.75, "size_4/exact_match": 1.0, "size_8/exact_match": 0.5}, "nothing of size 16"
 
 
 def test_a_single_size_is_not_reported_twice():
-    assert set(Scores(["loss"], [8, 8]).means) == {"loss"}
+    assert Scores(["loss"], [8, 8]).groups == [""]
+
+
+def test_each_answer_counts_in_the_group_of_its_own_distance():
+    distances = torch.tensor([[1, 9], [3, 8], [2, 15], [0, 4]])
+    batch = BATCH._replace(distances=distances)
+    answers = [[first, 0] for first, _ in BATCH.answers.tolist()]  # the first answer of each sample is right
+    measured = closed_loop([Reply([], [], given, 1) for given in answers], batch, TASK.chance)
+    values = compute(
+        Scores(["closed_loop_accuracy"], [4], 15), {"closed_loop_accuracy": measured["closed_loop_accuracy"]}, batch
+    )
+    assert values == {
+        "closed_loop_accuracy": 0.5,
+        "distance_1/closed_loop_accuracy": 1.0,  # 1
+        "distance_2/closed_loop_accuracy": 1.0,  # 3, 2
+        "distance_4/closed_loop_accuracy": 0.0,  # 4
+        "distance_8/closed_loop_accuracy": 0.0,  # 9, 8, 15
+    }
+
+
+def test_the_score_of_a_sample_counts_with_the_share_of_its_answers_at_a_distance():
+    batch = BATCH._replace(distances=torch.tensor([[1, 2], [1, 1], [2, 2], [2, 2]]))
+    measured = {"searches": Measured(torch.tensor([[1.0], [2.0], [3.0], [4.0]]), torch.ones(4, 1))}
+    values = compute(Scores(["searches"], [4], 2), measured, batch)
+    assert values["distance_1/searches"] == pytest.approx((0.5 * 1 + 2) / 1.5)
+    assert values["distance_2/searches"] == pytest.approx((0.5 * 1 + 3 + 4) / 2.5)
+
+
+def test_kinds_are_averaged_apart():
+    batch = BATCH._replace(kinds=torch.tensor([0, 1, 0, 1]))
+    measured = {"searches": Measured(torch.tensor([[1.0], [2.0], [3.0], [4.0]]), torch.ones(4, 1))}
+    values = compute(Scores(["searches"], [4], kinds=["Index", "IsTree"]), measured, batch)
+    assert values == {"searches": 2.5, "task_Index/searches": 2.0, "task_IsTree/searches": 3.0}
+
+
+def test_samples_with_fewer_answers_count_as_much_as_others():
+    task = StringCopying(max_size=4)
+    batch = collate(task.sample(0, np.arange(2), np.array([1, 4]), "vanilla"))
+    answers = [
+        [0],
+        batch.answers[1].tolist(),
+    ]  # one wrong word, four right ones
+    measured = closed_loop([Reply([], [], given, 0) for given in answers], batch, task.chance)
+    values = means(measured, batch)
+    assert values["closed_loop_accuracy"] == values["all_right"] == 0.5

@@ -5,7 +5,7 @@ from lightning.pytorch import Trainer
 from lit_retrieval.data import TranscriptData, TranscriptStream
 from lit_retrieval.mixers import Mamba
 from lit_retrieval.models import Stage
-from lit_retrieval.tasks import Author, IsTree
+from lit_retrieval.tasks import Author, IsTree, SampleStream
 from lit_retrieval.training import SequenceModule
 
 TASK = IsTree(max_size=4)
@@ -17,7 +17,7 @@ def module(**arguments):
 
 
 def batch(regime="retrieval"):
-    return TranscriptStream(TASK, regime, [4], 0, "fit")[np.arange(8)]
+    return TranscriptStream(SampleStream(TASK, regime, [4], 0, "fit"))[np.arange(8)]
 
 
 def loss_of(one, samples):

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from benchmarks.models import MODEL_FILES, build_model
 from lit_retrieval.data import Batch, TranscriptStream
-from lit_retrieval.tasks import REGIMES, AssociativeRecall, Author, IsTree, Regime, Task
+from lit_retrieval.tasks import REGIMES, AssociativeRecall, Author, IsTree, Regime, SampleStream, Task
 
 _STEP_SIZE = 16  # problems of a training step: the smallest of the paper's, where writing them weighs most
 
@@ -31,7 +31,7 @@ def data(batch: int = 64, rounds: int = 5, seconds: float = 0.3) -> None:
     table = Table("task", "regime", *(f"samples/s at n = {size}" for size in sizes), "share of a training step")
     tasks: dict[str, Task] = {
         "IsTree, binary": IsTree(max_size=128),
-        "IsTree, random": IsTree(max_size=128, graphs="random"),
+        "IsTree, random": IsTree(max_size=128, distribution="random"),
         "AssociativeRecall": AssociativeRecall(num_keys=128, num_values=128),
     }
     for name, task in tasks.items():
@@ -44,7 +44,7 @@ def data(batch: int = 64, rounds: int = 5, seconds: float = 0.3) -> None:
 
 
 def _samples_per_second(task: Task, regime: Regime, size: int, batch: int, rounds: int, seconds: float) -> float:
-    stream = TranscriptStream(task, regime, [size], seed=0, split="fit")
+    stream = TranscriptStream(SampleStream(task, regime, [size], seed=0, split="fit"))
     stream[np.arange(batch)]  # compiles what has not been compiled yet
     speeds, first = [], 0
     for _ in range(rounds):
@@ -59,7 +59,7 @@ def _samples_per_second(task: Task, regime: Regime, size: int, batch: int, round
 def _seconds_of_a_step(task: Task, regime: Regime, batch: int, rounds: int) -> float:
     model = build_model(MODEL_FILES / "mamba_0.5M.yaml", len(task.vocabulary))
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    samples: Batch = TranscriptStream(task, regime, [_STEP_SIZE], seed=0, split="fit")[np.arange(batch)]
+    samples: Batch = TranscriptStream(SampleStream(task, regime, [_STEP_SIZE], seed=0, split="fit"))[np.arange(batch)]
     is_model = samples.author[:, 1:] == Author.MODEL
     times = []
     for _ in range(rounds + 1):

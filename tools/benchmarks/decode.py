@@ -16,7 +16,7 @@ from benchmarks.models import MODEL_FILES, build_model
 from lit_retrieval.data import TranscriptStream
 from lit_retrieval.decoding import Session, generate
 from lit_retrieval.retrieval import ShortFormRetriever
-from lit_retrieval.tasks import IsTree, Regime
+from lit_retrieval.tasks import IsTree, Regime, SampleStream
 from lit_retrieval.vocabulary import PAD
 
 
@@ -50,7 +50,7 @@ def decode(
         rounds: Timed runs of each.
     """
     task = IsTree(max_size=size)
-    samples = TranscriptStream(task, regime, [size], seed=0, split="test")[np.arange(batch)]
+    samples = TranscriptStream(SampleStream(task, regime, [size], seed=0, split="test"))[np.arange(batch)]
     network = build_model(MODEL_FILES / f"{model}.yaml", len(task.vocabulary)).eval()
     replaying = _Replaying(network, samples.tokens, len(task.vocabulary))
     transcripts, answer_words = samples.transcripts(), set(task.answer_words.tolist())

@@ -1,0 +1,66 @@
+"""A task of one's own, in words: follow links from word to word. Nothing in the package knows this file."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.tasks import Regime, Turn, WordTask
+
+
+class Links(NamedTuple):
+    """Where each place leads, `follows[place]`, in the order in which they are told; and what is asked."""
+
+    order: list[int]
+    follows: dict[int, int]
+    start: int
+    hops: int
+
+
+class Hops(WordTask):
+    """Links from place to place, then a start and a number of hops: where do they lead?
+
+    A sample with 3 links, what the retriever writes in brackets::
+
+        prompt:    <s> n2> n3 n1> n2 n3> n2 ? n1 2
+        vanilla:   n3
+        cot:       n1> n2> n3
+        retrieval: <StartSearch> n1> <EndSearch> [n2] <StartSearch> n2> <EndSearch> [n3] n3
+
+    The size of a problem is its number of links.
+
+    Args:
+        num_places: Places that there are words for.
+        max_hops: The most hops that are asked for.
+    """
+
+    def __init__(self, num_places: int = 16, max_hops: int = 3) -> None:
+        self.num_places = num_places
+        self.max_hops = max_hops
+        places = [f"n{place}" for place in range(1, num_places + 1)]
+        links = [f"{place}>" for place in places]
+        super().__init__([*places, *links, *map(str, range(1, max_hops + 1))], answers=places)
+
+    def draw(self, rng: np.random.Generator, size: int) -> Links:
+        """Links among `size` places, each to a random one of them."""
+        places = (1 + rng.permutation(self.num_places)[:size]).tolist()
+        follows = {place: int(rng.choice(places)) for place in places}
+        return Links(places, follows, int(rng.choice(places)), int(rng.integers(1, self.max_hops + 1)))
+
+    def write_turns(self, problem: Links, regime: Regime) -> list[Turn]:
+        """One question and its answer."""
+        passed = [problem.start]
+        for _ in range(problem.hops):
+            passed.append(problem.follows[passed[-1]])
+        told = " ".join(f"n{place}> n{problem.follows[place]}" for place in problem.order)
+        steps = {
+            "vanilla": "",
+            "cot": " ".join(f"n{place}>" for place in passed[:-1]),
+            "retrieval": " ".join(f"<StartSearch> n{place}> <EndSearch>" for place in passed[:-1]),
+        }
+        return [Turn(f"<s> {told} ? n{problem.start} {problem.hops}", f"{steps[regime]} n{passed[-1]}")]
+
+    def check_size(self, size: int) -> None:
+        """Raise `UserError` unless there are as many places."""
+        if not 1 <= size <= self.num_places:
+            raise UserError(f"size={size} is not from 1 to num_places={self.num_places}; write another in data.sizes")

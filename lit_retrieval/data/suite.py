@@ -1,0 +1,50 @@
+"""Evaluation suites: test samples that never move."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.tasks import Fingerprint, Regime, SampleStream, flatten
+
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What the test samples must be, for a score to be comparable with others of the same name.
+
+    Args:
+        name: Its name.
+        version: The version of lit_retrieval that it was made with.
+        sha256: For each regime, the hash of the test samples (`lit_retrieval.tasks.Fingerprint`).
+    """
+
+    name: str
+    version: str
+    sha256: dict[Regime, str]
+
+
+def fingerprint(samples: SampleStream, count: int) -> str:
+    """The sha256 of the first `count` samples."""
+    result = Fingerprint(samples.task.vocabulary)
+    for start in range(0, count, _CHUNK):
+        result.update(flatten(samples.take(np.arange(start, min(start + _CHUNK, count)))))
+    return result.hexdigest()
+
+
+def check_suite(suite: Suite, samples: SampleStream, count: int) -> None:
+    """Raise `UserError` unless the first `count` samples are those of the suite."""
+    expected, found = suite.sha256.get(samples.regime), fingerprint(samples, count)
+    if expected is None:
+        raise UserError(
+            f"the suite {suite.name} has no regime {samples.regime}; write one of {', '.join(suite.sha256)} in "
+            "data.regime"
+        )
+    if expected != found:
+        raise UserError(
+            f"the test samples are not those of the suite {suite.name}: their sha256 is {found[:12]}..., not "
+            f"{expected[:12]}...; take lit_retrieval {suite.version}, which made it (this is "
+            f"{version('lit_retrieval')}), or undo what was changed of the suite's task, sizes, seed or test_samples"
+        )

@@ -1,0 +1,31 @@
+"""Command lines that say a mistake in one line."""
+
+import difflib
+import re
+import sys
+from typing import NoReturn
+
+from jsonargparse import ArgumentParser
+
+
+class OneLineErrors(ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print what was wrong, with the nearest right key if a key was wrong, and exit with status 2."""
+        parser = getattr(ex, "subcommand_parser", None) or self
+        fail(" ".join(message.split()) + _nearest_key(message, parser))
+
+
+def fail(message: str) -> NoReturn:
+    """Print one line on standard error, and exit with status 2."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _nearest_key(message: str, parser: ArgumentParser) -> str:
+    keys = [option.lstrip("-") for action in parser._actions for option in action.option_strings]
+    for wrong in re.findall(r"(?:unrecognized arguments: --|accept option ')([\w.]+)", message):
+        if nearest := difflib.get_close_matches(wrong, keys, 1):
+            return f"; did you mean {nearest[0]}?"
+    return ""

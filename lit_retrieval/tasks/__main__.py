@@ -1,0 +1,126 @@
+"""python -m lit_retrieval.tasks: the tasks without the trainer."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.parsing import OneLineErrors, fail
+from lit_retrieval.tasks.sample_file import Form, describe, load, save
+from lit_retrieval.tasks.sample_stream import SampleStream
+from lit_retrieval.tasks.sizes import SizeSpec
+from lit_retrieval.tasks.task import Author, Regime, Task, Transcripts
+from lit_retrieval.vocabulary import Vocabulary
+
+_CHUNK = 1024  # samples written between two steps of the progress bar
+
+
+def write(
+    task: Task,
+    output: Path,
+    regime: Regime = "retrieval",
+    sizes: SizeSpec = [16],  # noqa: B006 (jsonargparse shows it in --help; nothing changes it)
+    samples: int = 10_000,
+    seed: int = 0,
+    split: str = "fit",
+    form: Form = "ids",
+    overwrite: bool = False,
+) -> None:
+    """Write samples to a file, with a manifest beside it: the same that the trainer draws with these arguments.
+
+    Args:
+        task: What is asked: a class of lit_retrieval.tasks, or your own.
+        output: A .npz file of flat arrays, or a .jsonl file with an object for each sample.
+        regime: vanilla (the answer alone), cot (a written algorithm first) or retrieval (searches in the context).
+        sizes: Sizes of the problems: [8, 16], or {8: 3, 16: 1} with weights, or 4..8, or 8..64..8 with a step.
+        samples: How many.
+        seed: Seed of the experiment.
+        split: fit, validate, test or predict: the trainer's streams of samples.
+        form: In .jsonl: ids, or the words themselves.
+        overwrite: Replace a file that is there.
+    """
+    stream = SampleStream(task, regime, sizes, seed, split)
+    starts = range(0, samples, _CHUNK)
+    batches = (stream.take(np.arange(start, min(start + _CHUNK, samples))) for start in starts)
+    drawn = {"regime": regime, "sizes": sizes, "seed": seed, "split": split}
+    manifest = save(
+        output, task.vocabulary, track(batches, "Writing", len(starts)), {"task": describe(task), **drawn}, form,
+        overwrite,
+    )  # fmt: skip
+    Console().print(f"{output}: {samples:,} samples, sha256 {manifest['sha256']}", soft_wrap=True)
+
+
+def show(
+    task: Task,
+    regime: Regime = "retrieval",
+    sizes: SizeSpec = [8],  # noqa: B006 (as above)
+    samples: int = 3,
+    seed: int = 0,
+    split: str = "fit",
+) -> None:
+    """Print samples: the prompt, the model's words on the lines below it, and what it retrieves in [brackets].
+
+    Args:
+        task: What is asked: a class of lit_retrieval.tasks, or your own.
+        regime: vanilla (the answer alone), cot (a written algorithm first) or retrieval (searches in the context).
+        sizes: Sizes of the problems: [8, 16], or {8: 3, 16: 1} with weights, or 4..8, or 8..64..8 with a step.
+        samples: How many.
+        seed: Seed of the experiment.
+        split: fit, validate, test or predict: the trainer's streams of samples.
+    """
+    transcripts = SampleStream(task, regime, sizes, seed, split).take(np.arange(samples))
+    for row in range(samples):
+        print("\n".join(_lines(transcripts, row, task.vocabulary)), end="\n\n")
+
+
+def check(file: Path) -> None:
+    """Read a file of samples, compare it with its manifest, and say what is in it.
+
+    Args:
+        file: A file that `write` has written.
+    """
+    manifest = load(file).manifest
+    about = {name: value for name, value in manifest.items() if name != "words"}
+    Console().print_json(data={**about, "words": len(manifest["words"])})
+
+
+def _lines(transcripts: Transcripts, row: int, vocabulary: Vocabulary) -> Iterator[str]:
+    words = vocabulary.decode(transcripts.tokens[row, : transcripts.length[row]])
+    authors = transcripts.author[row]
+    marked = [f"[{word}]" if by == Author.RETRIEVER else word for word, by in zip(words, authors, strict=False)]
+    for _, run in groupby(range(len(marked)), key=lambda at: authors[at] == Author.PROMPT):
+        yield " ".join(marked[at] for at in run)
+
+
+class Parser(OneLineErrors):
+    """The parser of a subcommand, and of them all."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the subcommand that the command line names; a mistake of the user's ends it with one line and status 2."""
+    functions = {function.__name__: function for function in (write, show, check)}
+    parser = Parser(prog="python -m lit_retrieval.tasks", description="The tasks without the trainer.")
+    subcommands = parser.add_subcommands()
+    for name, function in functions.items():
+        about = (function.__doc__ or "").split("\n\n")[0]
+        subparser = Parser(description=about)
+        subparser.add_argument("--config", action="config", help="a YAML file with any of the arguments below")
+        subparser.add_function_arguments(function, as_positional=function is check)
+        subcommands.add_subcommand(name, subparser, help=about)
+    try:
+        config: Any = parser.parse_args(None if arguments is None else list(arguments))
+        config = parser.instantiate(config)
+        chosen = config[config.subcommand].as_dict()
+        chosen.pop("config", None)
+        functions[config.subcommand](**chosen)
+    except UserError as error:
+        fail(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Samples without their padding, and the hash that tells whether they are the same ones."""
+
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lit_retrieval.tasks.task import Author, Transcripts
+from lit_retrieval.vocabulary import PAD, Vocabulary
+
+_DTYPES: dict[str, type[np.generic]] = {"tokens": np.int32, "author": np.int8, "answers": np.int32}
+
+# Samples one behind the other, without padding: a flat array for each field of `Transcripts`, and `num_answers`.
+Flat = dict[str, npt.NDArray[Any]]
+
+
+def flatten(transcripts: Transcripts) -> Flat:
+    """The samples one behind the other, without padding; each array `(words,)`, `(all answers,)` or `(batch,)`."""
+    is_word, is_answer = transcripts.author != Author.PAD, transcripts.answers != PAD
+    return {
+        "tokens": transcripts.tokens[is_word],
+        "author": transcripts.author[is_word],
+        "length": transcripts.length,
+        "prompt_length": transcripts.prompt_length,
+        "answers": transcripts.answers[is_answer],
+        "distances": transcripts.distances[is_answer],
+        "num_answers": is_answer.sum(1),
+        "sizes": transcripts.sizes,
+        "kinds": transcripts.kinds,
+    }
+
+
+class Fingerprint:
+    """The sha256 of samples and of the words behind their ids, the same however they are split into batches.
+
+    Args:
+        vocabulary: The words.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._words = sha256("\n".join(vocabulary.words).encode())
+        self._fields: dict[str, Any] = {}
+
+    def update(self, flat: Flat) -> None:
+        """Take further samples into account."""
+        for name, values in flat.items():
+            field = self._fields.setdefault(name, sha256())
+            field.update(np.ascontiguousarray(values, dtype=f"<{np.dtype(dtype_of(name)).str[1:]}").tobytes())
+
+    def hexdigest(self) -> str:
+        """The hash of all samples so far, 64 hexadecimal digits."""
+        digests = (field.digest() for _, field in sorted(self._fields.items()))
+        return sha256(b"".join([self._words.digest(), *digests])).hexdigest()
+
+
+def dtype_of(name: str) -> type[np.generic]:
+    """The type of the array `name` of `Flat`."""
+    return _DTYPES.get(name, np.int64)

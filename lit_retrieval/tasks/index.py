@@ -1,0 +1,127 @@
+"""Index: which word stands at this place?"""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.tasks.random import draw_below, open_stream
+from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice, check_range
+from lit_retrieval.tasks.writing import (
+    PLACE_PIECES,
+    Counts,
+    Rows,
+    ask,
+    blank_rows,
+    encode_pieces,
+    say,
+    search_length,
+    search_with,
+)
+from lit_retrieval.vocabulary import ASK, SPECIAL_WORDS, START, Ids, Vocabulary
+
+_FIRST_WORD = len(SPECIAL_WORDS)
+
+
+class Index(Task):
+    r"""A list of words, then a place in it: say the word at this place. (arXiv:2402.18510, Definition 4.2.)
+
+    A model may answer at once (`vanilla`), count the places up to the one in question (`cot`), or search for it
+    (`retrieval`, Theorem 5.2). A sample of 4 words, what the retriever writes in brackets::
+
+        prompt:    <s> w3 w1 w2 w1 ? 3
+        vanilla:   w2
+        cot:       1 2 3 w2
+        retrieval: <StartSearch> @ 3 <EndSearch> [w2] w2
+
+    The size of a problem is the length of its list.
+
+    Args:
+        max_size: The longest list that the vocabulary has numerals for.
+        num_words: Words in the vocabulary for lists; each place draws one.
+        distribution: `random`; or `random_access_code`, the hard instances of the proof of Theorem 4.6: each place is a
+            random bit, w1 or w2, so that n places are n bits to remember.
+        query_form: How a search is written: `short` (`@ 3`), or `full`, the regular expression of Theorem 5.2 word by
+            word (`^(?:\S+\s+){ 3 }(\S+)`).
+    """
+
+    def __init__(
+        self,
+        max_size: int = 128,
+        num_words: int = 128,
+        distribution: Literal["random", "random_access_code"] = "random",
+        query_form: QueryForm = "short",
+    ) -> None:
+        if max_size < 1 or num_words < 2:
+            raise UserError(
+                f"max_size={max_size}, num_words={num_words} leave nothing to find; write at least 1 place and 2 words"
+            )
+        check_choice("distribution", distribution, ("random", "random_access_code"))
+        check_choice("query_form", query_form, ("short", "full"))
+        self.max_size = max_size
+        self.num_words = num_words
+        self.distribution = distribution
+        self.query_form = query_form
+        words, places = (f"w{word}" for word in range(1, num_words + 1)), map(str, range(1, max_size + 1))
+        pieces = PLACE_PIECES[query_form]
+        self.vocabulary = Vocabulary([*words, *places, *(piece for piece in pieces if query_form == "full")])
+        self.answer_words = np.arange(_FIRST_WORD, _FIRST_WORD + num_words, dtype=np.int32)
+        self.chance = 1 / self._num_drawn
+        self._pieces = encode_pieces(self.vocabulary, pieces)
+
+    @property
+    def _num_drawn(self) -> int:
+        return 2 if self.distribution == "random_access_code" else self.num_words
+
+    def write(
+        self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
+    ) -> Transcripts:
+        """Write transcripts; see `Task.sample`."""
+        rows = blank_rows(len(indices), 3 + int(sizes.max()) + self.longest_reply(int(sizes.max()), regime), 1)
+        _write_batch(
+            np.uint64(seed), indices, sizes, self._num_drawn, self.num_words, REGIMES.index(regime), self._pieces, rows
+        )
+        return rows.transcripts(sizes)
+
+    def longest_reply(self, size: int, regime: Regime) -> int:
+        """The words after the place asked for; in `cot` if it is the last."""
+        return {"vanilla": 1, "cot": size + 1, "retrieval": search_length(self._pieces) + 1}[regime]
+
+    def shortest_reply(self, regime: Regime) -> int:
+        """The words after the place asked for; in `cot` if it is the first."""
+        return self.longest_reply(1, regime)
+
+    def longest_distance(self, size: int, regime: Regime) -> int:
+        """From the first place to the end of the question."""
+        return size + 1
+
+    def check_size(self, size: int) -> None:
+        """Raise `UserError` unless there is a list of this length, and numerals for its places."""
+        check_range(size, 1, self.max_size)
+
+
+@njit(cache=True)
+def _write_batch(
+    seed: np.uint64, indices: Counts, sizes: Counts, num_drawn: int, num_words: int, regime: int, pieces: Ids,
+    rows: Rows,
+) -> None:  # fmt: skip
+    for row in range(len(indices)):
+        tokens, author, size = rows.tokens[row], rows.author[row], sizes[row]
+        stream, numeral = open_stream(seed, indices[row]), _FIRST_WORD + num_words - 1
+        at = ask(tokens, author, 0, START)
+        for _ in range(size):
+            at = ask(tokens, author, at, _FIRST_WORD + draw_below(stream, num_drawn))
+        place = 1 + draw_below(stream, size)
+        at = ask(tokens, author, at, ASK)
+        at = ask(tokens, author, at, numeral + place)
+        rows.prompt_length[row] = at
+        rows.answers[row, 0], rows.distances[row, 0] = tokens[place], size + 2 - place
+        if regime == 1:
+            for counted in range(1, place + 1):
+                at = say(tokens, author, at, numeral + counted)
+        elif regime == 2:
+            name = np.array([numeral + place], np.int32)
+            at = search_with(tokens, author, at, pieces, name, tokens[place])
+        rows.length[row] = say(tokens, author, at, tokens[place])

@@ -1,0 +1,108 @@
+"""Several tasks in one."""
+
+from collections import Counter
+from functools import reduce
+
+import numpy as np
+import numpy.typing as npt
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.tasks.random import derive_seed, draw_weighted
+from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts
+from lit_retrieval.tasks.writing import blank_rows
+from lit_retrieval.vocabulary import SPECIAL_WORDS, Ids, Vocabulary
+
+
+class Mixture(Task):
+    """Problems of several tasks, each drawn by its weight, in one vocabulary; scores are reported by task as well.
+
+    Nothing in a prompt names its task. The words of all are put together, those that two have in common once. An answer
+    word of one must be no other word of another, since it would end a turn there.
+
+    Args:
+        tasks: The tasks, each with a class_path.
+        weights: How often each is drawn, in any unit; all alike if absent.
+    """
+
+    def __init__(self, tasks: list[Task], weights: list[float] | None = None) -> None:
+        weights = weights or [1.0] * len(tasks)
+        if not tasks or len(weights) != len(tasks) or min(weights) <= 0:
+            raise UserError(
+                f"{len(tasks)} tasks with weights={weights} can't be mixed; write at least one task, and for each a "
+                "weight above 0"
+            )
+        _check_answer_words(tasks)
+        self.tasks = tasks
+        self.weights = weights
+        self.kinds = _names(tasks)
+        self.regimes = tuple(regime for regime in REGIMES if all(regime in task.regimes for task in tasks))
+        words = dict.fromkeys(word for task in tasks for word in task.vocabulary.words[len(SPECIAL_WORDS) :])
+        self.vocabulary = Vocabulary(words)
+        self._ids = [self.vocabulary.encode(task.vocabulary.words) for task in tasks]
+        answers = (ids[task.answer_words] for ids, task in zip(self._ids, tasks, strict=True))
+        self.answer_words = reduce(np.union1d, answers).astype(np.int32)
+        self.chance = float(np.average([task.chance for task in tasks], weights=weights))
+
+    def write(
+        self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
+    ) -> Transcripts:
+        """Write transcripts; see `Task.sample`."""
+        always = np.zeros(len(self.tasks), np.int64)
+        kinds = draw_weighted(np.uint64(derive_seed(seed, "kinds")), indices, np.array(self.weights), always)
+        parts = [np.flatnonzero(kinds == kind) for kind in range(len(self.tasks))]
+        written = [
+            (rows, ids, task.write(seed, indices[rows], sizes[rows], regime))
+            for rows, ids, task in zip(parts, self._ids, self.tasks, strict=True)
+            if len(rows)
+        ]
+        width = max(part.tokens.shape[1] for _, _, part in written)
+        whole = blank_rows(len(indices), width, max(part.answers.shape[1] for _, _, part in written))
+        for rows, ids, part in written:
+            _put(whole.tokens, rows, ids[part.tokens])
+            _put(whole.author, rows, part.author)
+            _put(whole.answers, rows, ids[part.answers])
+            _put(whole.distances, rows, part.distances)
+            whole.length[rows], whole.prompt_length[rows] = part.length, part.prompt_length
+        return whole.transcripts(sizes, kinds)
+
+    def longest_reply(self, size: int, regime: Regime) -> int:
+        """That of the task that has the longest."""
+        return max(task.longest_reply(size, regime) for task in self.tasks)
+
+    def shortest_reply(self, regime: Regime) -> int:
+        """That of the task that has the shortest."""
+        return min(task.shortest_reply(regime) for task in self.tasks)
+
+    def longest_distance(self, size: int, regime: Regime) -> int:
+        """That of the task that has the longest."""
+        return max(task.longest_distance(size, regime) for task in self.tasks)
+
+    def check_size(self, size: int) -> None:
+        """Raise `UserError` unless all of the tasks have problems of this size."""
+        for task in self.tasks:
+            task.check_size(size)
+
+
+def _names(tasks: list[Task]) -> tuple[str, ...]:
+    """The name of each task's class, with a number behind it if several are of one class."""
+    names = [type(task).__name__ for task in tasks]
+    total, seen = Counter(names), Counter[str]()
+    for place, name in enumerate(names):
+        seen[name] += 1
+        names[place] = f"{name}{seen[name]}" if total[name] > 1 else name
+    return tuple(names)
+
+
+def _check_answer_words(tasks: list[Task]) -> None:
+    answers = [set(task.vocabulary.decode(task.answer_words)) for task in tasks]
+    for task, own in zip(tasks, answers, strict=True):
+        others = set(task.vocabulary.words) - own
+        if clash := sorted(others & set().union(*answers)):
+            raise UserError(
+                f"the word {clash[0]!r} of {type(task).__name__} is an answer in another task, where it ends a turn; "
+                "leave one of the two out of the mixture"
+            )
+
+
+def _put(whole: npt.NDArray[np.generic] | Ids, rows: npt.NDArray[np.int64], part: npt.NDArray[np.generic]) -> None:
+    whole[rows, : part.shape[1]] = part

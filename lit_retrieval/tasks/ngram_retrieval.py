@@ -1,0 +1,154 @@
+"""c-gram retrieval: which word stands after these words?"""
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.tasks.random import Stream, draw_below, open_stream
+from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice, check_range
+from lit_retrieval.tasks.writing import (
+    Counts,
+    Rows,
+    ask,
+    blank_rows,
+    encode_pieces,
+    say,
+    search_length,
+    search_with,
+)
+from lit_retrieval.vocabulary import ASK, SPECIAL_WORDS, START, Ids, Vocabulary
+
+_FIRST_WORD = len(SPECIAL_WORDS)
+_MOST_TRIES = 50  # as many lists, on average, are drawn until the query stands in one only once; beyond, none is
+
+
+class NGramRetrieval(Task):
+    r"""A list of words, then the first words of an n-gram in it: say its last. (arXiv:2402.18510, Definition 4.4.)
+
+    The paper's c-gram retrieval. The words asked for stand in the list once. A model may answer at once (`vanilla`),
+    count the places up to where they begin (`cot`), or search for them (`retrieval`, Theorem 5.2). A sample of 6 words
+    with 3-grams, what the retriever writes in brackets::
+
+        prompt:    <s> w3 w1 w2 w1 w1 w4 ? w2 w1
+        vanilla:   w1
+        cot:       1 2 3 w1
+        retrieval: <StartSearch> w2 w1 <EndSearch> [w1] w1
+
+    The size of a problem is the length of its list.
+
+    Args:
+        max_size: The longest list that the vocabulary has numerals for.
+        num_words: Words in the vocabulary for lists; each place draws one.
+        ngram_size: Words of an n-gram, the answer included (the paper's c).
+        query_form: How a search is written: `short` (`w2 w1`), or `full`, the regular expression of Theorem 5.2 word
+            by word (`(?<!\S) w2 \s+ w1 \s+(\S+)`).
+    """
+
+    def __init__(
+        self, max_size: int = 128, num_words: int = 128, ngram_size: int = 3, query_form: QueryForm = "short"
+    ) -> None:
+        if num_words < 2 or ngram_size < 2 or max_size < ngram_size:
+            raise UserError(
+                f"max_size={max_size}, num_words={num_words}, ngram_size={ngram_size} leave nothing to find; write at "
+                "least 2 words, n-grams of 2 words, and lists of one n-gram"
+            )
+        check_choice("query_form", query_form, ("short", "full"))
+        self.max_size = max_size
+        self.num_words = num_words
+        self.ngram_size = ngram_size
+        self.query_form = query_form
+        short, full = [""] * ngram_size, [r"(?<!\S)", *[r"\s+"] * (ngram_size - 2), r"\s+(\S+)"]
+        words, places = (f"w{word}" for word in range(1, num_words + 1)), map(str, range(1, max_size + 1))
+        self.vocabulary = Vocabulary([*words, *places, *(dict.fromkeys(full) if query_form == "full" else ())])
+        self.answer_words = np.arange(_FIRST_WORD, _FIRST_WORD + num_words, dtype=np.int32)
+        self.chance = 1 / num_words
+        self._pieces = encode_pieces(self.vocabulary, full if query_form == "full" else short)
+
+    def write(
+        self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
+    ) -> Transcripts:
+        """Write transcripts; see `Task.sample`."""
+        width = 1 + int(sizes.max()) + self.ngram_size + self.longest_reply(int(sizes.max()), regime)
+        rows = blank_rows(len(indices), width, num_answers=1)
+        _write_batch(
+            np.uint64(seed), indices, sizes, self.num_words, self.ngram_size, REGIMES.index(regime), self._pieces, rows
+        )
+        return rows.transcripts(sizes)
+
+    def longest_reply(self, size: int, regime: Regime) -> int:
+        """The words after the question; in `cot` if it is about the last n-gram."""
+        return {
+            "vanilla": 1,
+            "cot": size - self.ngram_size + 2,
+            "retrieval": search_length(self._pieces) + 1,
+        }[regime]
+
+    def shortest_reply(self, regime: Regime) -> int:
+        """The words after the question; in `cot` if it is about the first n-gram."""
+        return self.longest_reply(self.ngram_size, regime)
+
+    def longest_distance(self, size: int, regime: Regime) -> int:
+        """From the last word of the first n-gram to the end of the question."""
+        return size
+
+    def check_size(self, size: int) -> None:
+        """Raise `UserError` unless lists of this length have n-grams, numerals, and as a rule queries without twin."""
+        if size < self.ngram_size:
+            raise UserError(
+                f"size={size} words have no {self.ngram_size}-gram; write {self.ngram_size} or more in data.sizes, or "
+                "lower data.task.init_args.ngram_size"
+            )
+        check_range(size, 1, self.max_size)
+        if size > np.log(_MOST_TRIES) * self.num_words ** (self.ngram_size - 1):
+            raise UserError(
+                f"in size={size} words out of num_words={self.num_words}, hardly any {self.ngram_size - 1} stand only "
+                "once; raise data.task.init_args.num_words or ngram_size"
+            )
+
+
+@njit(cache=True)
+def _write_batch(
+    seed: np.uint64, indices: Counts, sizes: Counts, num_words: int, ngram_size: int, regime: int, pieces: Ids,
+    rows: Rows,
+) -> None:  # fmt: skip
+    for row in range(len(indices)):
+        tokens, author, size = rows.tokens[row], rows.author[row], sizes[row]
+        start = 1 + _draw_list(open_stream(seed, indices[row]), tokens[1 : size + 1], num_words, ngram_size)
+        at = ask(tokens, author, 0, START)
+        for place in range(1, size + 1):
+            at = ask(tokens, author, at, tokens[place])
+        at = ask(tokens, author, at, ASK)
+        query, answer = tokens[start : start + ngram_size - 1], tokens[start + ngram_size - 1]
+        for word in query:
+            at = ask(tokens, author, at, word)
+        rows.prompt_length[row] = at
+        rows.answers[row, 0], rows.distances[row, 0] = answer, at - (start + ngram_size)
+        if regime == 1:
+            for counted in range(1, start + 1):
+                at = say(tokens, author, at, _FIRST_WORD + num_words - 1 + counted)
+        elif regime == 2:
+            at = search_with(tokens, author, at, pieces, query, answer)
+        rows.length[row] = say(tokens, author, at, answer)
+
+
+@njit(cache=True)
+def _draw_list(stream: Stream, words: Ids, num_words: int, ngram_size: int) -> int:
+    """Draw the list `words (size,)` and the start of an n-gram in it, until its first words stand nowhere else."""
+    while True:
+        for place in range(len(words)):
+            words[place] = _FIRST_WORD + draw_below(stream, num_words)
+        start = draw_below(stream, len(words) - ngram_size + 1)
+        if _occurrences(words, words[start : start + ngram_size - 1]) == 1:
+            return start
+
+
+@njit(cache=True)
+def _occurrences(words: Ids, phrase: Ids) -> int:
+    found = 0
+    for place in range(len(words) - len(phrase) + 1):
+        offset = 0
+        while offset < len(phrase) and words[place + offset] == phrase[offset]:
+            offset += 1
+        found += offset == len(phrase)
+    return found

@@ -1,0 +1,229 @@
+"""Samples in a file: written once, whole, with a manifest beside it, and read back the same."""
+
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from inspect import signature
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.tasks.fingerprint import Fingerprint, Flat, dtype_of, flatten
+from lit_retrieval.tasks.task import Author, Task, Transcripts
+from lit_retrieval.tasks.writing import Rows
+from lit_retrieval.vocabulary import SPECIAL_WORDS, Vocabulary
+
+Form = Literal["ids", "words"]
+SUFFIXES = (".npz", ".jsonl")
+_AUTHORS = [author.name.lower() for author in Author]
+
+
+class SampleFile:
+    """Samples that have been read from a file.
+
+    Args:
+        flat: The samples.
+        manifest: What they are: `words` is the vocabulary, `task`, `regime` and more are as written.
+    """
+
+    def __init__(self, flat: Flat, manifest: dict[str, Any]) -> None:
+        self.manifest = manifest
+        self.vocabulary = _vocabulary(manifest)
+        self._flat = flat
+        self._word_ends, self._answer_ends = np.cumsum(flat["length"]), np.cumsum(flat["num_answers"])
+
+    def __len__(self) -> int:
+        return len(self._flat["length"])
+
+    @property
+    def sizes(self) -> list[int]:
+        """The sizes of the problems, in rising order."""
+        return [int(size) for size in np.unique(self._flat["sizes"])]
+
+    def take(self, indices: npt.NDArray[np.int64]) -> Transcripts:
+        """The samples with these indices, 0 to `len(self) - 1`, `(batch,)`."""
+        flat = self._flat
+        length, num_answers = flat["length"][indices], flat["num_answers"][indices]
+        words, answers = _spread(self._word_ends[indices], length), _spread(self._answer_ends[indices], num_answers)
+        rows = Rows(
+            _pad(flat["tokens"], *words), _pad(flat["author"], *words), length, flat["prompt_length"][indices],
+            _pad(flat["answers"], *answers), _pad(flat["distances"], *answers),
+        )  # fmt: skip
+        return rows.transcripts(flat["sizes"][indices], flat["kinds"][indices])
+
+
+def save(
+    path: Path, vocabulary: Vocabulary, batches: Iterable[Transcripts], manifest: dict[str, Any], form: Form = "ids",
+    overwrite: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Write samples to `path`, and their manifest to `path.manifest.json`; both appear whole or not at all.
+
+    Raises `UserError` for a suffix that is neither .npz nor .jsonl, and for a file that is there already.
+
+    Args:
+        path: Where; `.npz` holds the flat arrays of `flatten`, `.jsonl` an object for each sample.
+        vocabulary: The words.
+        batches: The samples.
+        manifest: What they are; the vocabulary, their number, the version of this package and the sha256 are added.
+        form: In .jsonl: ids, or the words themselves.
+        overwrite: Replace a file that is there.
+
+    Returns:
+        The whole manifest.
+    """
+    _check_output(path, form, overwrite)
+    fingerprint, parts = Fingerprint(vocabulary), []
+    for transcripts in batches:
+        parts.append(flatten(transcripts))
+        fingerprint.update(parts[-1])
+    if not parts:
+        raise UserError("there are no samples to write; ask for at least one")
+    flat = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    whole = {
+        **manifest, "form": form, "samples": len(flat["length"]), "version": version("lit_retrieval"),
+        "sha256": fingerprint.hexdigest(), "words": list(vocabulary.words),
+    }  # fmt: skip
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            if path.suffix == ".npz":
+                np.savez(file, **flat)  # type: ignore[arg-type]
+            else:
+                file.writelines(_lines(flat, vocabulary, form))
+            os.fsync(file.fileno())
+        manifest_partial = partial.with_suffix(".manifest")
+        manifest_partial.write_text(json.dumps(whole, indent=1) + "\n")
+        os.replace(partial, path)
+        os.replace(manifest_partial, manifest_path(path))
+    finally:
+        for left in (partial, partial.with_suffix(".manifest")):
+            left.unlink(missing_ok=True)
+    return whole
+
+
+def load(path: Path) -> SampleFile:
+    """Read samples back; raises `UserError` unless the file and its manifest are whole and belong together."""
+    manifest = _read_manifest(path)
+    try:
+        flat = _read_npz(path) if path.suffix == ".npz" else _read_jsonl(path, manifest)
+        fingerprint = Fingerprint(_vocabulary(manifest))
+        fingerprint.update(flat)
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}; give the path of a file that was written") from None
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        raise UserError(f"{path} is cut short or damaged; write it again with --overwrite true") from None
+    if fingerprint.hexdigest() != manifest["sha256"]:
+        raise UserError(f"{path} holds other samples than its manifest says; write it again with --overwrite true")
+    return SampleFile(flat, manifest)
+
+
+def manifest_path(path: Path) -> Path:
+    """Where the manifest of a file of samples is."""
+    return path.with_name(f"{path.name}.manifest.json")
+
+
+def describe(task: Task) -> dict[str, Any]:
+    """The class path of a task, and those of its arguments that it keeps under their names."""
+    arguments = {name: getattr(task, name) for name in signature(type(task)).parameters if hasattr(task, name)}
+    return {
+        "class_path": f"{type(task).__module__}.{type(task).__qualname__}",
+        "init_args": {name: _plain(value) for name, value in arguments.items()},
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return describe(value) if isinstance(value, Task) else value
+
+
+def _check_output(path: Path, form: Form, overwrite: bool) -> None:
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"{path} is neither {' nor '.join(SUFFIXES)}; write one of these suffixes")
+    if form not in get_args(Form):
+        raise UserError(f"there is no form {form!r}; write ids or words")
+    if path.suffix == ".npz" and form == "words":
+        raise UserError(f"{path} holds arrays of ids; write a .jsonl file for words")
+    if not path.parent.is_dir():
+        raise UserError(f"there is no folder {path.parent}; make it first")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} is there already; write another name, or --overwrite true to replace it")
+
+
+def _lines(flat: Flat, vocabulary: Vocabulary, form: Form) -> Iterator[bytes]:
+    word = words = answer = 0
+    for row, length in enumerate(flat["length"].tolist()):
+        words, answers = word + length, answer + int(flat["num_answers"][row])
+        ids, answer_ids = flat["tokens"][word:words].tolist(), flat["answers"][answer:answers].tolist()
+        sample = {
+            "tokens": ids if form == "ids" else vocabulary.decode(ids),
+            "author": [_AUTHORS[author] for author in flat["author"][word:words]],
+            "answers": answer_ids if form == "ids" else vocabulary.decode(answer_ids),
+            "distances": flat["distances"][answer:answers].tolist(),
+            **{name: int(flat[name][row]) for name in ("prompt_length", "sizes", "kinds")},
+        }
+        yield json.dumps(sample).encode() + b"\n"
+        word, answer = words, answers
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"{path} is neither {' nor '.join(SUFFIXES)}; give a file that `write` has written")
+    try:
+        manifest = json.loads(manifest_path(path).read_text())
+        if isinstance(manifest["words"], list) and isinstance(manifest["sha256"], str) and manifest["form"]:
+            return dict(manifest)
+    except FileNotFoundError:
+        raise UserError(
+            f"there is no manifest {manifest_path(path)}; write the samples again, or copy it too"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise UserError(f"the manifest {manifest_path(path)} is damaged; write the samples again with --overwrite true")
+
+
+def _vocabulary(manifest: dict[str, Any]) -> Vocabulary:
+    words = manifest["words"]
+    if tuple(words[: len(SPECIAL_WORDS)]) != SPECIAL_WORDS:
+        raise UserError(
+            f"the samples were written by version {manifest.get('version')}, whose special words are others; write "
+            f"them again with version {version('lit_retrieval')}"
+        )
+    return Vocabulary(words[len(SPECIAL_WORDS) :])
+
+
+def _read_npz(path: Path) -> Flat:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in sorted(file.files)}
+
+
+def _read_jsonl(path: Path, manifest: dict[str, Any]) -> Flat:
+    samples = [json.loads(line) for line in path.read_text().splitlines()]
+    vocabulary = _vocabulary(manifest)
+    if manifest["form"] == "words":
+        for sample in samples:
+            sample["tokens"], sample["answers"] = (vocabulary.encode(sample[name]) for name in ("tokens", "answers"))
+    flat = {name: np.concatenate([sample[name] for sample in samples]) for name in ("tokens", "answers", "distances")}
+    flat["author"] = np.array([_AUTHORS.index(author) for sample in samples for author in sample["author"]])
+    flat["length"], flat["num_answers"] = (
+        np.array([len(sample[name]) for sample in samples]) for name in ("tokens", "answers")
+    )
+    for name in ("prompt_length", "sizes", "kinds"):
+        flat[name] = np.array([sample[name] for sample in samples])
+    return {name: values.astype(dtype_of(name)) for name, values in flat.items()}
+
+
+def _spread(ends: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
+    """Where the items of each row are in a flat array, `(batch, longest)`, and which of them there are."""
+    offsets = np.arange(int(lengths.max(initial=0)))
+    is_there = offsets < lengths[:, None]
+    return np.where(is_there, (ends - lengths)[:, None] + offsets, 0), is_there
+
+
+def _pad(flat: npt.NDArray[Any], places: npt.NDArray[np.int64], is_there: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    return np.where(is_there, flat[places] if len(flat) else 0, 0).astype(flat.dtype)

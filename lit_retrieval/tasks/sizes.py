@@ -1,0 +1,51 @@
+"""Which sizes problems have, and how often."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lit_retrieval.errors import UserError
+
+# What a user writes: [8, 16], or {8: 3, 16: 1} with weights, or 4..8, or 8..64..8 with a step.
+SizeSpec = list[int] | dict[int, float] | str
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes in rising order, and the weight of each.
+
+    Args:
+        values: The sizes, `(sizes,)`.
+        weights: How often each is drawn, in any unit, `(sizes,)`.
+    """
+
+    values: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float64]
+
+    @classmethod
+    def parse(cls, written: SizeSpec) -> "Sizes":
+        """The sizes that a user has written; raises `UserError` if there are none, or a weight is not above 0."""
+        weights: dict[int, float] = {}
+        for size, weight in written.items() if isinstance(written, dict) else _alike(written):
+            weights[size] = weights.get(size, 0.0) + weight
+        if not weights or min(weights.values()) <= 0:
+            raise UserError(
+                f"sizes={written} has no size, or one without weight; write at least one, as in [16], in data.sizes"
+            )
+        values = sorted(weights)
+        return cls(np.array(values, np.int64), np.array([weights[size] for size in values], np.float64))
+
+
+def _alike(written: list[int] | str) -> list[tuple[int, float]]:
+    return [(size, 1.0) for size in (_range(written) if isinstance(written, str) else written)]
+
+
+def _range(written: str) -> range:
+    bounds = re.fullmatch(r"\s*(\d+)\s*\.\.\s*(\d+)\s*(?:\.\.\s*([1-9]\d*)\s*)?", written)
+    if not bounds:
+        raise UserError(
+            f"sizes={written!r} is no range; write 4..8, or 8..64..8 with a step, or a list such as [8, 16]"
+        )
+    return range(int(bounds[1]), int(bounds[2]) + 1, int(bounds[3] or 1))

@@ -1,0 +1,42 @@
+"""Every task, distribution and form of query, small, for the tests that hold for all of them."""
+
+from hops import Hops
+
+from lit_retrieval.tasks import (
+    MQAR,
+    AssociativeRecall,
+    Counting,
+    Index,
+    IsTree,
+    Mixture,
+    NGramRetrieval,
+    StringCopying,
+)
+
+CODE = "random_access_code"
+
+# Each with sizes that it has.
+TASKS = {
+    "associative_recall": (AssociativeRecall(num_keys=16, num_values=4), [2, 8, 32]),
+    "associative_recall_4": (AssociativeRecall(num_keys=16, num_values=4, num_queries=4), [8, 32]),
+    "associative_recall_code": (AssociativeRecall(num_keys=16, num_values=4, distribution=CODE), [2, 8, 32]),
+    "associative_recall_full": (AssociativeRecall(num_keys=16, num_values=4, query_form="full"), [2, 8, 32]),
+    "counting": (Counting(max_size=16, num_words=6, max_threshold=5), [1, 8, 16]),
+    "counting_code": (Counting(max_size=16, distribution=CODE), [1, 8, 16]),
+    "counting_full": (Counting(max_size=16, num_words=6, max_threshold=5, query_form="full"), [1, 8, 16]),
+    "counting_code_full": (Counting(max_size=16, distribution=CODE, query_form="full"), [1, 8, 16]),
+    "index": (Index(max_size=16, num_words=5), [1, 8, 16]),
+    "index_code": (Index(max_size=16, num_words=5, distribution=CODE), [1, 8, 16]),
+    "index_full": (Index(max_size=16, num_words=5, query_form="full"), [1, 8, 16]),
+    "is_tree_binary": (IsTree(max_size=16), [4, 8, 16]),
+    "is_tree_random": (IsTree(max_size=16, distribution="random"), [4, 8, 16]),
+    "is_tree_tour": (IsTree(max_size=16, distribution="random", stop_at_cycle=False), [4, 16]),
+    "mqar": (MQAR(vocab_size=16, num_kv_pairs=2), [8, 16]),
+    "mqar_full": (MQAR(vocab_size=16, num_kv_pairs=2, random_non_queries=False, query_form="full"), [8, 16]),
+    "ngram_retrieval": (NGramRetrieval(max_size=16, num_words=12), [3, 8, 16]),
+    "ngram_retrieval_full": (NGramRetrieval(max_size=16, num_words=12, ngram_size=4, query_form="full"), [4, 8, 16]),
+    "string_copying": (StringCopying(max_size=16, vocab_size=5), [1, 8, 16]),
+    "string_copying_full": (StringCopying(max_size=16, vocab_size=5, query_form="full"), [1, 8, 16]),
+    "mixture": (Mixture([Counting(max_size=16), StringCopying(16, 5), IsTree(16)], [2.0, 1.0, 1.0]), [4, 8, 16]),
+    "own_task": (Hops(), [1, 8, 16]),
+}

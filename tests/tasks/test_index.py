@@ -1,0 +1,86 @@
+"""Index against a solver that reads the words alone."""
+
+import numpy as np
+import pytest
+from reading import check_bounds, check_docstring, read, read_all
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.tasks import REGIMES, Author, Index
+
+DISTRIBUTIONS = ["random", "random_access_code"]
+
+
+def expected_reply(prompt, regime, form="short"):
+    listed, place = prompt[1 : prompt.index("?")], int(prompt[-1])
+    word = listed[place - 1]
+    if regime == "cot":
+        yield from ((str(counted), Author.MODEL) for counted in range(1, place + 1))
+    if regime == "retrieval":
+        query = ["@", str(place)] if form == "short" else [r"^(?:\S+\s+){", str(place), r"}(\S+)"]
+        yield from ((piece, Author.MODEL) for piece in ["<StartSearch>", *query, "<EndSearch>"])
+        yield word, Author.RETRIEVER
+    yield word, Author.MODEL
+
+
+@pytest.mark.parametrize("form", ["short", "full"])
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("regime", REGIMES)
+def test_ten_thousand_transcripts_answer_their_questions(regime, distribution, form):
+    task = Index(max_size=30, num_words=5, distribution=distribution, query_form=form)
+    transcripts = task.sample(2, np.arange(10_000), np.resize([1, 2, 7, 30], 10_000), regime)
+    for row, (prompt, reply) in enumerate(read_all(transcripts, task)):
+        size = transcripts.sizes[row]
+        assert prompt[0] == "<s>" and prompt[size + 1] == "?" and len(prompt) == size + 3
+        assert set(prompt[1 : size + 1]) <= {f"w{word}" for word in range(1, 6 if distribution == "random" else 3)}
+        assert reply == list(expected_reply(prompt, regime, form))
+        assert task.vocabulary.decode(transcripts.answers[row]) == [reply[-1][0]]
+        assert transcripts.distances[row] == [len(prompt) - 1 - int(prompt[-1])]
+
+
+def test_the_code_is_of_fair_bits_and_every_place_is_asked_for_alike():
+    task = Index(max_size=8, num_words=9, distribution="random_access_code")
+    transcripts = task.sample(0, np.arange(20_000), np.full(20_000, 8), "vanilla")
+    listed, asked = transcripts.tokens[:, 1:9], transcripts.tokens[:, 10]
+    assert task.chance == 1 / 2 and abs((listed == listed.min()).mean(0) - 1 / 2).max() < 0.02
+    assert abs(np.corrcoef(listed.T) - np.eye(8)).max() < 0.04, "no bit tells anything about another"
+    assert abs(np.unique(asked, return_counts=True)[1] / 20_000 - 1 / 8).max() < 0.02
+
+
+def test_words_are_uniform():
+    task = Index(max_size=8, num_words=4)
+    shares = np.unique(task.sample(0, np.arange(20_000), np.full(20_000, 8), "cot").answers, return_counts=True)[1]
+    assert len(shares) == 4 and abs(shares / 20_000 - 1 / 4).max() < 0.02
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_replies_keep_to_their_bounds(regime):
+    check_bounds(Index(max_size=8, num_words=3), 8, regime)
+
+
+def test_the_sample_in_the_docstring_is_well_formed():
+    check_docstring(Index, expected_reply)
+
+
+@pytest.mark.parametrize(("size", "said"), [(0, "below the smallest problem; write 1"), (9, "max_size=8; raise data")])
+def test_sizes_that_cannot_be_are_refused(size, said):
+    with pytest.raises(UserError, match=f"size={size} is .*{said}"):
+        Index(max_size=8).sample(0, np.arange(1), np.full(1, size), "cot")
+
+
+@pytest.mark.parametrize("arguments", [{"max_size": 0}, {"num_words": 1}])
+def test_nothing_to_find_is_refused(arguments):
+    with pytest.raises(UserError, match="leave nothing to find"):
+        Index(**arguments)
+
+
+def test_unknown_words_for_arguments_are_refused():
+    with pytest.raises(UserError, match="no distribution='hard'; write random or random_access_code"):
+        Index(distribution="hard")
+    with pytest.raises(UserError, match="no query_form='long'; write short or full"):
+        Index(query_form="long")
+
+
+def test_numerals_of_several_digits_are_words_like_others():
+    task = Index(max_size=30, num_words=3, query_form="full")
+    words, authors = read(task.sample(0, np.arange(1), np.full(1, 30), "retrieval"), task, 0)
+    assert words[authors.index(Author.MODEL) + 2] == words[31 + 1]

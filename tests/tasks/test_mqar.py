@@ -1,0 +1,119 @@
+"""MQAR against a solver that reads the words alone, and against the law of its gaps."""
+
+import numpy as np
+import pytest
+from reading import check_bounds, check_docstring, read, read_all
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.tasks import MQAR, REGIMES, Author
+
+
+def answer(words, regime, form, num_pairs):
+    """What stands behind each word of the user that is asked for; `words` are the user's own."""
+    listed = words[1 : 1 + 2 * num_pairs]
+    keys, values = listed[::2], dict(zip(listed[::2], listed[1::2], strict=True))
+
+    def reply(key):
+        if regime == "cot":
+            yield from ((passed, Author.MODEL) for passed in keys[: keys.index(key) + 1])
+        if regime == "retrieval":
+            query = [key] if form == "short" else [r"(?<!\S)", key, r"\s+(\S+)"]
+            yield from ((word, Author.MODEL) for word in ["<StartSearch>", *query, "<EndSearch>"])
+            yield values[key], Author.RETRIEVER
+        yield values[key], Author.MODEL
+
+    return reply
+
+
+@pytest.mark.parametrize("form", ["short", "full"])
+@pytest.mark.parametrize("random_non_queries", [True, False])
+@pytest.mark.parametrize("regime", REGIMES)
+def test_ten_thousand_transcripts_answer_their_questions(regime, random_non_queries, form):
+    task = MQAR(vocab_size=20, num_kv_pairs=3, power_a=0.3, random_non_queries=random_non_queries, query_form=form)
+    transcripts = task.sample(2, np.arange(10_000), np.resize([12, 14, 30], 10_000), regime)
+    for row, (prompt, rest) in enumerate(read_all(transcripts, task)):
+        listed = prompt[1:7]
+        assert prompt[0] == "<s>" and len(set(listed[::2])) == 3, "no key comes twice"
+        assert all(word[0] == kind for word, kind in zip(listed, "kv" * 3, strict=True))
+        reply, asked, place = answer(prompt, regime, form, 3), [prompt[-1]], 0
+        while place < len(rest):
+            expected = list(reply(asked[-1]))
+            assert rest[place : place + len(expected)] == expected
+            place += len(expected)
+            user = [word for word, by in rest[place:] if by == Author.PROMPT]
+            filled = next((at for at, (_, by) in enumerate(rest[place:]) if by == Author.MODEL), 0)
+            assert filled % 2 == (1 if user else 0), "queries are two words apart in `vanilla`"
+            if user:
+                place += filled
+                asked.append(rest[place - 1][0])
+            between = user[: filled - 1]
+            assert set(between) == {"_"} if between and not random_non_queries else "_" not in between
+        assert sorted(asked) == sorted(listed[::2]), "each key is asked for once"
+        right = dict(zip(listed[::2], listed[1::2], strict=True))
+        assert task.vocabulary.decode(transcripts.answers[row]) == [right[key] for key in asked]
+        words, authors = read(transcripts, task, row)
+        ends = [at for at in range(len(words) - 1) if (authors[at], authors[at + 1]) == (Author.PROMPT, Author.MODEL)]
+        places = [1 + 2 * listed[::2].index(key) + 1 for key in asked]
+        assert transcripts.distances[row].tolist() == [end - at for end, at in zip(ends, places, strict=True)]
+
+
+def gaps(power_a, count):
+    """Places of the queries behind the pairs, in pairs of words, `(count, 4)`."""
+    task = MQAR(vocab_size=64, num_kv_pairs=4, power_a=power_a, random_non_queries=False)
+    transcripts = task.sample(0, np.arange(count), np.full(count, 40), "vanilla")
+    is_asked = (transcripts.author[:, 1:] == Author.MODEL) & (transcripts.author[:, :-1] == Author.PROMPT)
+    return (np.nonzero(is_asked)[1].reshape(count, 4) - 9) // 2
+
+
+@pytest.mark.parametrize("power_a", [0.01, 0.5, 1.0])
+def test_gaps_follow_the_power_law(power_a):
+    """The law of draws without replacement, once more by NumPy's own."""
+    weights = np.arange(1, 17) ** (power_a - 1.0)
+    rng = np.random.default_rng(0)
+    theirs = np.array([rng.choice(16, 4, replace=False, p=weights / weights.sum()) for _ in range(20_000)])
+    ours = gaps(power_a, 20_000)
+    assert ours.min() == 0 and ours.max() == 15
+    shares = [np.bincount(places.ravel(), minlength=16) / 20_000 for places in (ours, theirs)]
+    assert abs(shares[0] - shares[1]).max() < 0.025, "six standard deviations of the difference of two such shares"
+
+
+def test_every_pair_is_asked_for_first_alike():
+    task = MQAR(vocab_size=64, num_kv_pairs=4, power_a=1.0, random_non_queries=False)
+    distances = task.sample(0, np.arange(20_000), np.full(20_000, 40), "vanilla").distances[:, 0]
+    value_places = 9 + 2 * gaps(1.0, 20_000)[:, 0] - distances
+    shares = np.unique(value_places, return_counts=True)[1] / 20_000
+    assert set(value_places) == {2, 4, 6, 8} and abs(shares - 1 / 4).max() < 0.02
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_replies_reach_their_bounds(regime):
+    task = MQAR(vocab_size=8, num_kv_pairs=2)
+    replies = check_bounds(task, 10, regime)
+    assert (replies.min(), replies.max()) == (task.shortest_reply(regime), task.longest_reply(10, regime))
+
+
+def test_the_sample_in_the_docstring_is_well_formed():
+    def expected(prompt, regime):
+        reply = answer(prompt, regime, "short", 2)
+        yield from reply("k2")
+        yield "k5", Author.PROMPT
+        yield from reply("k5")
+
+    check_docstring(MQAR, expected)
+
+
+@pytest.mark.parametrize("size", [30, 33])
+def test_sizes_without_room_are_refused(size):
+    with pytest.raises(UserError, match=f"size={size} has no place for 8 pairs and their queries; write even num"):
+        MQAR().sample(0, np.arange(1), np.full(1, size), "vanilla")
+
+
+@pytest.mark.parametrize("arguments", [{"vocab_size": 2}, {"num_kv_pairs": 0}, {"power_a": 0.0}])
+def test_nothing_to_recall_is_refused(arguments):
+    with pytest.raises(UserError, match="leave nothing to recall"):
+        MQAR(**arguments)
+
+
+def test_fewer_keys_than_pairs_are_refused():
+    with pytest.raises(UserError, match="num_kv_pairs=8 needs as many distinct keys, but vocab_size=8 has 4; raise"):
+        MQAR(vocab_size=8)
