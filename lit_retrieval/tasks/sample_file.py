@@ -2,10 +2,11 @@
 
 import json
 import os
-import zipfile
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from importlib.metadata import version
 from inspect import signature
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -84,25 +85,21 @@ def save(
     if not parts:
         raise UserError("there are no samples to write; ask for at least one")
     flat = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    whole = {
-        **manifest, "form": form, "samples": len(flat["length"]), "version": version("lit_retrieval"),
-        "sha256": fingerprint.hexdigest(), "words": list(vocabulary.words),
-    }  # fmt: skip
     partial = path.with_name(f".{path.name}.partial")
+    manifest_partial = partial.with_suffix(".manifest")
     try:
-        with partial.open("wb") as file:
-            if path.suffix == ".npz":
-                np.savez(file, **flat)  # type: ignore[arg-type]
-            else:
-                file.writelines(_lines(flat, vocabulary, form))
-            os.fsync(file.fileno())
-        manifest_partial = partial.with_suffix(".manifest")
+        _write_flat(partial, path.suffix, flat, vocabulary, form)
+        whole = {
+            **manifest, "form": form, "samples": len(flat["length"]), "version": version("lit_retrieval"),
+            "sha256": fingerprint.hexdigest(), "file_sha256": sha256(partial.read_bytes()).hexdigest(),
+            "words": list(vocabulary.words),
+        }  # fmt: skip
         manifest_partial.write_text(json.dumps(whole, indent=1) + "\n")
         os.replace(partial, path)
         os.replace(manifest_partial, manifest_path(path))
     finally:
-        for left in (partial, partial.with_suffix(".manifest")):
-            left.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
+        manifest_partial.unlink(missing_ok=True)
     return whole
 
 
@@ -110,16 +107,18 @@ def load(path: Path) -> SampleFile:
     """Read samples back; raises `UserError` unless the file and its manifest are whole and belong together."""
     manifest = _read_manifest(path)
     try:
-        flat = _read_npz(path) if path.suffix == ".npz" else _read_jsonl(path, manifest)
-        fingerprint = Fingerprint(_vocabulary(manifest))
-        fingerprint.update(flat)
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror}; give the path of a file that was written") from None
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
-        raise UserError(f"{path} is cut short or damaged; write it again with --overwrite true") from None
-    if fingerprint.hexdigest() != manifest["sha256"]:
-        raise UserError(f"{path} holds other samples than its manifest says; write it again with --overwrite true")
-    return SampleFile(flat, manifest)
+    if sha256(content).hexdigest() != manifest["file_sha256"]:
+        raise UserError(f"{path} is not what its manifest says, cut short or damaged; copy or write it again")
+    if tuple(manifest["words"][: len(SPECIAL_WORDS)]) != SPECIAL_WORDS:
+        raise UserError(
+            f"{path} was written by version {manifest['version']}, whose special words are others; write it again with "
+            f"version {version('lit_retrieval')}"
+        )
+    read = _read_npz if path.suffix == ".npz" else _read_jsonl
+    return SampleFile(read(content, manifest), manifest)
 
 
 def manifest_path(path: Path) -> Path:
@@ -155,6 +154,16 @@ def _check_output(path: Path, form: Form, overwrite: bool) -> None:
         raise UserError(f"{path} is there already; write another name, or --overwrite true to replace it")
 
 
+def _write_flat(path: Path, suffix: str, flat: Flat, vocabulary: Vocabulary, form: Form) -> None:
+    with path.open("wb") as file:
+        if suffix == ".npz":
+            np.savez(file, **flat)  # type: ignore[arg-type]
+        else:
+            file.writelines(_lines(flat, vocabulary, form))
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _lines(flat: Flat, vocabulary: Vocabulary, form: Form) -> Iterator[bytes]:
     word = words = answer = 0
     for row, length in enumerate(flat["length"].tolist()):
@@ -176,34 +185,28 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is neither {' nor '.join(SUFFIXES)}; give a file that `write` has written")
     try:
         manifest = json.loads(manifest_path(path).read_text())
-        if isinstance(manifest["words"], list) and isinstance(manifest["sha256"], str) and manifest["form"]:
+        if {"words", "form", "version", "file_sha256"} <= manifest.keys():
             return dict(manifest)
     except FileNotFoundError:
         raise UserError(
             f"there is no manifest {manifest_path(path)}; write the samples again, or copy it too"
         ) from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, AttributeError):
         pass
     raise UserError(f"the manifest {manifest_path(path)} is damaged; write the samples again with --overwrite true")
 
 
 def _vocabulary(manifest: dict[str, Any]) -> Vocabulary:
-    words = manifest["words"]
-    if tuple(words[: len(SPECIAL_WORDS)]) != SPECIAL_WORDS:
-        raise UserError(
-            f"the samples were written by version {manifest.get('version')}, whose special words are others; write "
-            f"them again with version {version('lit_retrieval')}"
-        )
-    return Vocabulary(words[len(SPECIAL_WORDS) :])
+    return Vocabulary(manifest["words"][len(SPECIAL_WORDS) :])
 
 
-def _read_npz(path: Path) -> Flat:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in sorted(file.files)}
+def _read_npz(content: bytes, manifest: dict[str, Any]) -> Flat:
+    with np.load(BytesIO(content), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
-def _read_jsonl(path: Path, manifest: dict[str, Any]) -> Flat:
-    samples = [json.loads(line) for line in path.read_text().splitlines()]
+def _read_jsonl(content: bytes, manifest: dict[str, Any]) -> Flat:
+    samples = [json.loads(line) for line in content.splitlines()]
     vocabulary = _vocabulary(manifest)
     if manifest["form"] == "words":
         for sample in samples:

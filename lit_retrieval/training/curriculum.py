@@ -63,7 +63,7 @@ class Curriculum(Callback):
             return
         group = f"size_{max(reached)}/" if len(data.eval_values) > 1 else ""
         accuracy = float(trainer.callback_metrics[f"val/{group}closed_loop_accuracy"])
-        if accuracy >= self.threshold:
+        if accuracy >= self.threshold - 1e-6:  # accuracies are of 32 bits
             first_batch = data.batches_trained + _LEAD
             self._first_samples[waiting[0]] = first_batch * data.batch_size
             self._enter(data)

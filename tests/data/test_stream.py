@@ -2,14 +2,16 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from catalogue import TASKS
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from lit_retrieval.data import BatchIndices, TranscriptStream
+from lit_retrieval.data import BatchIndices, FileStream, TranscriptStream
 from lit_retrieval.data.stream import FiniteBatchIndices
 from lit_retrieval.errors import UserError
-from lit_retrieval.tasks import IsTree, SampleStream
+from lit_retrieval.tasks import REGIMES, IsTree, SampleStream, load, save
 
 
 @given(batch_size=st.integers(1, 40), num_samples=st.integers(0, 200), world_size=st.integers(1, 5))
@@ -50,6 +52,33 @@ def test_workers_do_not_change_the_samples(num_workers):
         assert (ours.tokens == theirs.tokens).all() and (ours.sizes == theirs.sizes).all()
 
 
+@pytest.mark.parametrize("name", TASKS)
+@settings(max_examples=5, deadline=None)
+@given(batch_size=st.integers(1, 9), world_size=st.integers(1, 4), regime=st.sampled_from(REGIMES))
+def test_a_sample_is_the_same_in_any_batch_of_any_rank(name, batch_size, world_size, regime):
+    task, sizes = TASKS[name]
+    samples = TranscriptStream(SampleStream(task, regime, sizes, 3, "fit"))
+    whole = samples[np.arange(12)].transcripts()
+    for rank in range(world_size):
+        for indices in FiniteBatchIndices(batch_size, 12, rank, world_size):
+            batch = samples[indices].transcripts()
+            for row, index in enumerate(indices):
+                length = batch.length[row]
+                assert length == whole.length[index] and batch.sizes[row] == whole.sizes[index]
+                assert (batch.tokens[row, :length] == whole.tokens[index, :length]).all()
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_workers_see_a_size_that_is_entered_while_they_run(num_workers):
+    first_samples = torch.tensor([0, 2**62]).share_memory_()
+    samples = TranscriptStream(SampleStream(IsTree(max_size=8), "vanilla", [4, 8], 0, "fit"), first_samples)
+    loader = iter(DataLoader(samples, sampler=BatchIndices(16), batch_size=None, num_workers=num_workers))
+    drawn = [next(loader).sizes]
+    first_samples[1] = 16 * 20  # far enough ahead of what workers have fetched
+    drawn += [next(loader).sizes for _ in range(39)]
+    assert all((sizes == 4).all() for sizes in drawn[:20]) and any((sizes == 8).any() for sizes in drawn[20:])
+
+
 def test_sizes_are_drawn_evenly_and_belong_to_the_sample():
     sizes = stream()[np.arange(4000)].sizes
     assert abs((sizes == 4).float().mean() - 0.5) < 0.05
@@ -59,6 +88,30 @@ def test_sizes_are_drawn_evenly_and_belong_to_the_sample():
 def test_splits_and_seeds_have_samples_of_their_own():
     tokens = [stream(split, seed)[np.arange(64)].tokens.tolist() for split in ("fit", "validate") for seed in (0, 1)]
     assert len({str(batch) for batch in tokens}) == 4
+
+
+def file_stream(tmp_path, seed, count=10):
+    task = IsTree(max_size=8)
+    save(
+        tmp_path / "samples.npz",
+        task.vocabulary,
+        [SampleStream(task, "cot", [4, 8], 0, "fit").take(np.arange(count))],
+        {},
+    )
+    return FileStream(load(tmp_path / "samples.npz"), seed)
+
+
+def test_each_pass_over_a_file_has_every_sample_once_in_another_order(tmp_path):
+    samples = file_stream(tmp_path, seed=1)
+    passes = [[tuple(row) for row in samples[np.arange(start, start + 10)].tokens.tolist()] for start in (0, 10)]
+    assert sorted(passes[0]) == sorted(passes[1]) and passes[0] != passes[1]
+    across = [tuple(row) for row in samples[np.arange(5, 15)].tokens.tolist()]
+    assert across == passes[0][5:] + passes[1][:5], "a batch may lie in two passes"
+
+
+def test_a_file_without_a_seed_keeps_its_order(tmp_path):
+    samples = file_stream(tmp_path, seed=None)
+    assert (samples[np.arange(10)].tokens == stream(sizes=(4, 8))[np.arange(10)].tokens).all()
 
 
 def test_a_batch_goes_back_to_the_transcripts_it_came_from():

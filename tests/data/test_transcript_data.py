@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 
-from lit_retrieval.data import TranscriptData
+from lit_retrieval.data import Suite, TranscriptData
+from lit_retrieval.data.suite import fingerprint
 from lit_retrieval.errors import UserError
-from lit_retrieval.tasks import IsTree
+from lit_retrieval.tasks import IsTree, SampleStream, save
 
 TASK = IsTree(max_size=16)
 
@@ -25,6 +27,69 @@ def test_a_resumed_run_takes_the_next_batch():
 def test_the_budget_is_more_than_the_longest_reply_of_the_largest_size():
     data = TranscriptData(TASK, "cot", [8], eval_sizes=[8, 16])
     assert data.budget > TASK.longest_reply(16, "cot")
+
+
+def write(path, regime="cot", task=TASK, sizes=(8,)):
+    stream = SampleStream(task, regime, list(sizes), 5, "fit")
+    save(path, task.vocabulary, [stream.take(np.arange(20))], {"regime": regime})
+    return path
+
+
+def test_a_split_with_a_file_has_all_samples_of_the_file(tmp_path):
+    path = write(tmp_path / "samples.npz", sizes=(4, 16))
+    data = TranscriptData(TASK, "cot", [8], batch_size=4, eval_batch_size=8, val_file=path, train_file=path)
+    assert data.draws_from_file and data.eval_values == [4, 8, 16]
+    assert [len(batch.tokens) for batch in data.val_dataloader()] == [8, 8, 4]
+    trained = [batch for batch, _ in zip(data.train_dataloader(), range(5), strict=False)]
+    assert sorted(size for batch in trained for size in batch.sizes.tolist()) == sorted(
+        size for batch in data.val_dataloader() for size in batch.sizes.tolist()
+    )
+    assert data.budget > TASK.longest_reply(16, "cot"), "the largest problem is in the file"
+
+
+def test_a_file_of_another_task_or_regime_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"other\.npz has other words than the task in data\.task"):
+        TranscriptData(TASK, "cot", [8], val_file=write(tmp_path / "other.npz", task=IsTree(max_size=8)))
+    with pytest.raises(UserError, match=r"is of the regime vanilla, and data\.regime is cot"):
+        TranscriptData(TASK, "cot", [8], val_file=write(tmp_path / "vanilla.npz", "vanilla"))
+
+
+def suite(**changes):
+    stream = SampleStream(TASK, "cot", [8, 16], 3, "test")
+    about = {"name": "trees", "version": "0.0.1", "sha256": {"cot": fingerprint(stream, 2000)}}
+    return {"suite": Suite(**about), "sizes": [8, 16], "seed": 3, "test_samples": 2000, **changes}
+
+
+@pytest.mark.parametrize("batch_size", [7, 256])
+def test_a_suite_accepts_its_own_samples_in_any_batches(batch_size):
+    assert len(list(TranscriptData(TASK, "cot", eval_batch_size=batch_size, **suite()).test_dataloader())) > 1
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seed": 4}, {"sizes": [8]}, {"test_samples": 1999}, {"eval_sizes": {8: 2, 16: 1}}], ids=str
+)
+def test_a_suite_refuses_other_samples(changes):
+    with pytest.raises(UserError, match=r"not those of the suite trees: .*; take lit_retrieval 0\.0\.1"):
+        TranscriptData(TASK, "cot", **suite(**changes)).test_dataloader()
+
+
+def test_a_suite_refuses_samples_in_which_one_bit_is_another(monkeypatch):
+    take = SampleStream.take
+
+    def spoil(stream, indices, first_samples=None):
+        transcripts = take(stream, indices, first_samples)
+        transcripts.tokens[0, 1] ^= 1
+        return transcripts
+
+    arguments = suite()
+    monkeypatch.setattr(SampleStream, "take", spoil)
+    with pytest.raises(UserError, match="not those of the suite"):
+        TranscriptData(TASK, "cot", **arguments).test_dataloader()
+
+
+def test_a_suite_names_the_regimes_that_it_has():
+    with pytest.raises(UserError, match=r"the suite trees has no regime vanilla; write one of cot in data\.regime"):
+        TranscriptData(TASK, "vanilla", **suite()).test_dataloader()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,78 @@
+"""python -m lit_retrieval.tasks, from its arguments to its files."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from lit_retrieval.tasks import Index, SampleStream, load
+from lit_retrieval.tasks.__main__ import main
+
+INDEX = ["--task", "lit_retrieval.tasks.Index", "--task.max_size", "16", "--task.num_words", "5"]
+
+
+def refuse(capsys, *arguments):
+    """Run a command that must fail; returns what it said, which must be one line."""
+    with pytest.raises(SystemExit) as stopped:
+        main(list(arguments))
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_samples_are_written_checked_and_the_trainers_own(tmp_path, capsys):
+    path = tmp_path / "index.jsonl"
+    main(["write", *INDEX, "--output", str(path), "--samples", "1500", "--sizes", "{4: 1, 16: 3}", "--form", "words"])
+    main(["check", str(path)])
+    said = capsys.readouterr().out
+    assert "1,500 samples" in said and '"sha256"' in said
+    file = load(path)
+    stream = SampleStream(Index(16, 5), "retrieval", {4: 1, 16: 3}, 0, "fit")
+    assert (file.take(np.arange(1500)).tokens == stream.take(np.arange(1500)).tokens).all()
+    assert file.manifest["task"]["init_args"]["num_words"] == 5
+    first = json.loads(path.read_text().splitlines()[0])
+    assert (
+        first["tokens"][0] == "<s>"
+        and first["author"][0] == "prompt"
+        and first["author"][-2:] == ["retriever", "model"]
+    )
+
+
+def test_samples_are_shown_in_words(capsys):
+    main(["show", *INDEX, "--samples", "2", "--sizes", "4..6"])
+    shown = capsys.readouterr().out
+    assert len(re.findall(r"^<s> .* \? (\d+)\n<StartSearch> @ \1 <EndSearch> \[(w\d)\] \2$", shown, re.M)) == 2
+
+
+def test_a_file_of_arguments_is_read(tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    config.write_text("task: {class_path: lit_retrieval.tasks.Counting}\nregime: cot\nsamples: 1\n")
+    main(["show", "--config", str(config)])
+    assert re.search(r"(YES|NO)\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["show", "--task", "lit_retrieval.tasks.Indx"], "Indx"),
+        (["show", *INDEX, "--sizs", "4"], "did you mean sizes?"),
+        (["show", *INDEX, "--sizes", "[17]"], "size=17 is above the vocabulary's max_size=16"),
+        (["show", *INDEX, "--sizes", "4-6"], "is no range; write 4..8"),
+        (["show", *INDEX, "--regime", "rag"], "rag"),
+        (["write", *INDEX, "--output", "samples.txt"], "samples.txt is neither .npz nor .jsonl"),
+        (["write", *INDEX, "--output", "samples.npz", "--samples", "0"], "there are no samples to write"),
+        (["check", "nothing.npz"], "there is no manifest nothing.npz.manifest.json"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(arguments, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert said in refuse(capsys, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["write", "show", "check"])
+def test_help_says_what_a_command_does(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0 and "samples" in capsys.readouterr().out

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.tasks import REGIMES, Counting, Index, IsTree, Mixture, StringCopying, Turn, WordTask
+from lit_retrieval.vocabulary import PAD
+
+MEMBERS = [Counting(max_size=16), StringCopying(16, 5), IsTree(16)]
+MIXTURE = Mixture(MEMBERS, [2.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_each_sample_is_one_of_its_own_task_in_other_ids(regime):
+    indices, sizes = np.arange(300), np.resize([4, 8, 16], 300)
+    mixed = MIXTURE.sample(7, indices, sizes, regime)
+    for kind, task in enumerate(MEMBERS):
+        rows = np.flatnonzero(mixed.kinds == kind)
+        alone = task.sample(7, indices[rows], sizes[rows], regime)
+        for place, row in enumerate(rows):
+            length = alone.length[place]
+            assert mixed.length[row] == length and mixed.prompt_length[row] == alone.prompt_length[place]
+            words = MIXTURE.vocabulary.decode(mixed.tokens[row, :length])
+            assert words == task.vocabulary.decode(alone.tokens[place, :length])
+            assert (mixed.author[row, :length] == alone.author[place, :length]).all()
+            answers = mixed.answers[row][mixed.answers[row] != PAD]
+            own = alone.answers[place][alone.answers[place] != PAD]
+            assert MIXTURE.vocabulary.decode(answers) == task.vocabulary.decode(own)
+            assert (mixed.distances[row, : len(own)] == alone.distances[place, : len(own)]).all()
+
+
+def test_tasks_are_drawn_by_their_weights():
+    kinds = MIXTURE.sample(0, np.arange(20_000), np.full(20_000, 4), "vanilla").kinds
+    assert abs(np.bincount(kinds) / 20_000 - [1 / 2, 1 / 4, 1 / 4]).max() < 0.02
+
+
+def test_words_in_common_are_one_word():
+    words = MIXTURE.vocabulary.words
+    assert words.count("YES") == words.count("7") == 1
+    assert MIXTURE.vocabulary.decode(MIXTURE.answer_words) == ["YES", "NO", "w1", "w2", "w3", "w4", "w5"]
+
+
+def test_kinds_have_the_names_of_their_classes():
+    assert MIXTURE.kinds == ("Counting", "StringCopying", "IsTree")
+    assert Mixture([Index(8), IsTree(8), Index(16)]).kinds == ("Index1", "IsTree", "Index2")
+
+
+class Trace(WordTask):
+    """Writes a word that is an answer elsewhere, and knows one regime."""
+
+    regimes = ("cot",)
+
+    def __init__(self):
+        super().__init__(["YES", "done"], answers=["done"])
+
+    def draw(self, rng, size):
+        return None
+
+    def write_turns(self, problem, regime):
+        return [Turn("<s> ?", "YES done")]
+
+
+def test_an_answer_that_would_end_a_turn_of_another_task_is_refused():
+    with pytest.raises(UserError, match="the word 'YES' of Trace is an answer in another task"):
+        Mixture([IsTree(8), Trace()])
+
+
+def test_a_mixture_has_the_regimes_that_all_have():
+    with pytest.raises(UserError, match="Mixture has no regime 'vanilla'; write one of cot"):
+        Mixture([Index(8), Trace()]).sample(0, np.arange(1), np.full(1, 4), "vanilla")
+
+
+def test_sizes_must_suit_all():
+    with pytest.raises(UserError, match="size=3 is below the smallest problem; write 4"):
+        MIXTURE.sample(0, np.arange(1), np.full(1, 3), "vanilla")
+
+
+@pytest.mark.parametrize(("tasks", "weights"), [([], None), (MEMBERS, [1.0]), (MEMBERS, [1.0, 0.0, 1.0])])
+def test_what_cannot_be_mixed_is_refused(tasks, weights):
+    with pytest.raises(UserError, match="can't be mixed; write at least one task, and for each a weight above 0"):
+        Mixture(tasks, weights)

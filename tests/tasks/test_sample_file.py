@@ -1,0 +1,148 @@
+"""Samples that are written to a file and read back, and files that something has happened to."""
+
+import json
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from catalogue import TASKS
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.tasks import SampleStream, describe, load, save
+from lit_retrieval.tasks.sample_file import manifest_path
+
+FORMS = [(".npz", "ids"), (".jsonl", "ids"), (".jsonl", "words")]
+
+
+def batches(name, regime="retrieval", count=100, batch=32):
+    task, sizes = TASKS[name]
+    stream = SampleStream(task, regime, sizes, 0, "fit")
+    return [stream.take(np.arange(start, min(start + batch, count))) for start in range(0, count, batch)]
+
+
+def assert_same(ours, theirs):
+    for field in fields(ours):
+        assert (getattr(ours, field.name) == getattr(theirs, field.name)).all(), field.name
+        assert getattr(ours, field.name).dtype == getattr(theirs, field.name).dtype
+
+
+@pytest.mark.parametrize(("suffix", "form"), FORMS)
+@pytest.mark.parametrize("name", ["associative_recall_4", "string_copying", "mixture", "counting_code", "own_task"])
+def test_what_is_written_is_read_back_the_same(name, suffix, form, tmp_path):
+    task, sizes = TASKS[name]
+    path = tmp_path / f"samples{suffix}"
+    manifest = save(path, task.vocabulary, batches(name), {"task": describe(task)}, form)
+    file = load(path)
+    assert len(file) == 100 == file.manifest["samples"] and file.manifest == manifest
+    assert file.vocabulary.words == task.vocabulary.words and file.sizes == sorted(sizes)
+    chosen = np.array([99, 3, 40])
+    assert_same(file.take(chosen), SampleStream(task, "retrieval", sizes, 0, "fit").take(chosen))
+    assert sorted(path.parent.iterdir()) == sorted([path, manifest_path(path)]), "nothing half-written stays"
+
+
+def test_the_hash_does_not_depend_on_form_or_batches(tmp_path):
+    task, _ = TASKS["string_copying"]
+    hashes = {
+        save(tmp_path / f"{batch}{form}{suffix}", task.vocabulary, batches("string_copying", batch=batch), {}, form)[
+            "sha256"
+        ]
+        for batch in (7, 100)
+        for suffix, form in FORMS
+    }
+    assert len(hashes) == 1
+
+
+def test_the_manifest_says_how_to_make_the_task_again():
+    described = describe(TASKS["mixture"][0])
+    assert described["class_path"].endswith(".Mixture") and described["init_args"]["weights"] == [2.0, 1.0, 1.0]
+    assert described["init_args"]["tasks"][1] == {
+        "class_path": "lit_retrieval.tasks.string_copying.StringCopying",
+        "init_args": {"max_size": 16, "vocab_size": 5, "query_form": "short"},
+    }
+
+
+@pytest.fixture(params=FORMS, ids="-".join)
+def written(request, tmp_path):
+    suffix, form = request.param
+    path = tmp_path / f"samples{suffix}"
+    save(path, TASKS["index"][0].vocabulary, batches("index"), {}, form)
+    return path
+
+
+def test_a_flipped_bit_is_noticed_wherever_it_is(written):
+    whole = written.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.integers(0, len(whole), 60):
+        spoilt = bytearray(whole)
+        spoilt[place] ^= 1 << rng.integers(0, 8)
+        written.write_bytes(spoilt)
+        with pytest.raises(
+            UserError, match="is not what its manifest says, cut short or damaged; copy or write it again"
+        ):
+            load(written)
+
+
+@pytest.mark.parametrize("keep", [0, 0.5, 0.99])
+def test_a_file_cut_short_is_refused(written, keep):
+    whole = written.read_bytes()
+    written.write_bytes(whole[: int(len(whole) * keep)])
+    with pytest.raises(UserError, match="is not what its manifest says"):
+        load(written)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"words": 3}', "{"])
+def test_a_damaged_manifest_is_refused(written, content):
+    manifest_path(written).write_text(content)
+    with pytest.raises(UserError, match=r"the manifest .* is damaged"):
+        load(written)
+
+
+def test_a_missing_manifest_or_file_is_named(written):
+    with pytest.raises(UserError, match=r"there is no manifest .*other.npz.manifest.json"):
+        load(written.with_name("other.npz"))
+    written.unlink()
+    with pytest.raises(UserError, match="can't be read: No such file"):
+        load(written)
+
+
+def test_samples_with_other_special_words_are_refused(written):
+    manifest = json.loads(manifest_path(written).read_text())
+    manifest["words"][3] = "<Search>"
+    manifest_path(written).write_text(json.dumps({**manifest, "version": "9.9"}))
+    with pytest.raises(UserError, match=r"written by version 9\.9, whose special words are others"):
+        load(written)
+
+
+def test_nothing_is_overwritten_without_being_told(written):
+    before = written.read_bytes()
+    with pytest.raises(UserError, match="is there already; write another name, or --overwrite true"):
+        save(written, TASKS["index"][0].vocabulary, batches("index", "cot"), {})
+    assert written.read_bytes() == before
+    save(written, TASKS["index"][0].vocabulary, batches("index", "cot"), {}, overwrite=True)
+    assert_same(load(written).take(np.arange(100)), batches("index", "cot", batch=100)[0])
+
+
+def test_what_breaks_off_leaves_the_old_file_whole(written):
+    def break_off():
+        yield batches("index")[0]
+        raise RuntimeError("the disk is full")
+
+    before = written.read_bytes()
+    with pytest.raises(RuntimeError):
+        save(written, TASKS["index"][0].vocabulary, break_off(), {}, overwrite=True)
+    assert written.read_bytes() == before and len(list(written.parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "said"),
+    [
+        ("samples.csv", "ids", "is neither .npz nor .jsonl"),
+        ("samples.npz", "words", "write a .jsonl file for words"),
+        ("samples.jsonl", "letters", "there is no form 'letters'"),
+        ("nowhere/samples.npz", "ids", "there is no folder"),
+    ],
+)
+def test_where_nothing_can_be_written_is_said_before_anything_is(tmp_path, name, form, said):
+    with pytest.raises(UserError, match=said):
+        save(tmp_path / name, TASKS["index"][0].vocabulary, batches("index"), {}, form)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,110 @@
+"""Tasks written in words: what the base class makes of them, and the example that users begin with."""
+
+import numpy as np
+import pytest
+from hops import Hops
+from reading import check_docstring, read_all, text_of
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.tasks import REGIMES, Author, Turn, WordTask
+
+
+def expected_reply(prompt, regime):
+    told, (start, hops) = prompt[1:-3], prompt[-2:]
+    links = {place.rstrip(">"): led for place, led in zip(told[::2], told[1::2], strict=True)}
+    for _ in range(int(hops)):
+        if regime == "cot":
+            yield f"{start}>", Author.MODEL
+        if regime == "retrieval":
+            yield from ((word, Author.MODEL) for word in ("<StartSearch>", f"{start}>", "<EndSearch>"))
+            yield links[start], Author.RETRIEVER
+        start = links[start]
+    yield start, Author.MODEL
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_the_example_leads_where_its_links_lead(regime):
+    task = Hops(num_places=9)
+    transcripts = task.sample(1, np.arange(2000), np.resize([1, 4, 9], 2000), regime)
+    for row, (prompt, reply) in enumerate(read_all(transcripts, task)):
+        assert len(prompt) == 2 * transcripts.sizes[row] + 4 and reply == list(expected_reply(prompt, regime))
+        assert task.vocabulary.decode(transcripts.answers[row]) == [reply[-1][0]]
+
+
+def test_the_sample_in_the_examples_docstring_is_well_formed():
+    check_docstring(Hops, expected_reply)
+
+
+class Told(WordTask):
+    """Writes the turns it is given."""
+
+    def __init__(self, *turns, words=("a", "b", "yes", "no")):
+        self.turns = [Turn(*turn) for turn in turns]
+        super().__init__(words, answers=["yes", "no"])
+
+    def draw(self, rng, size):
+        return None
+
+    def write_turns(self, problem, regime):
+        return self.turns
+
+
+def written(*turns):
+    task = Told(*turns)
+    transcripts = task.sample(0, np.arange(1), np.full(1, 1), "vanilla")
+    return task, transcripts, text_of(transcripts, task, 0)
+
+
+def test_a_search_sees_what_was_said_and_its_result_is_put_in():
+    _, _, text = written(("<s> a b ? a", "<StartSearch> a <EndSearch> b yes"), ("b", "<StartSearch> b <EndSearch> no"))
+    assert text == "<s> a b ? a <StartSearch> a <EndSearch> [b] b yes b <StartSearch> b <EndSearch> [?] no"
+
+
+def test_an_answer_word_inside_a_query_is_no_answer():
+    task, transcripts, text = written(("<s> yes a ?", "<StartSearch> yes <EndSearch> no"))
+    assert text == "<s> yes a ? <StartSearch> yes <EndSearch> [a] no"
+    assert task.vocabulary.decode(transcripts.answers[0]) == ["no"]
+
+
+def test_the_last_turn_may_have_several_answers():
+    task, transcripts, _ = written(("<s> a ?", "yes"), ("b", "no a yes"))
+    assert task.vocabulary.decode(transcripts.answers[0]) == ["yes", "no", "yes"]
+    assert [len(turn) for turn in transcripts.turns(0)] == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("turns", "reply"),
+    [
+        ([("<s> ?", "a")], "'a' as reply 1"),
+        ([("<s> ?", "yes a")], "'yes a' as reply 1"),
+        ([("<s> ?", "yes no"), ("a", "yes")], "'yes no' as reply 1"),
+        ([("<s> ?", "yes"), ("a", "")], "'' as reply 2"),
+    ],
+)
+def test_a_reply_that_does_not_end_with_its_answer_is_refused(turns, reply):
+    with pytest.raises(UserError, match=f"Told wrote {reply}; a reply ends with its one answer"):
+        written(*turns)
+
+
+def test_an_unknown_word_is_named():
+    with pytest.raises(UserError, match="'c' is not one of the vocabulary's"):
+        written(("<s> c ?", "yes"))
+
+
+def test_a_task_without_answers_is_refused():
+    class Mute(Told):
+        def __init__(self):
+            WordTask.__init__(self, ["a"], answers=[])
+
+    with pytest.raises(UserError, match="Mute has no answers; name the words that end a turn"):
+        Mute()
+
+
+def test_chance_is_one_among_the_answers_unless_it_is_given():
+    assert Told().chance == 1 / 2
+
+
+@pytest.mark.parametrize("size", [0, 17])
+def test_the_example_refuses_sizes_that_it_has_no_words_for(size):
+    with pytest.raises(UserError, match=f"size={size} is not from 1 to num_places=16"):
+        Hops().sample(0, np.arange(1), np.full(1, size), "cot")

@@ -1,0 +1,109 @@
+"""The curriculum in real runs of models too small to learn, whose accuracy the tests decide."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lit_retrieval.cli import main
+from lit_retrieval.data import TranscriptData
+from lit_retrieval.errors import UserError
+from lit_retrieval.tasks import IsTree
+from lit_retrieval.training import Curriculum
+from lit_retrieval.training.curriculum import _LEAD
+
+
+class Run:
+    """A trainer of which a curriculum sees what it needs."""
+
+    def __init__(self, curriculum, **arguments):
+        self.curriculum = curriculum
+        self.datamodule = TranscriptData(IsTree(16), "vanilla", batch_size=4, **arguments)
+        self.datamodule.trainer = self
+        self.sanity_checking = False
+        self.progress = SimpleNamespace(processed=0)
+        self.fit_loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(total=self.progress)))
+        self.callback_metrics = {}
+        curriculum.on_fit_start(self, None)
+
+    def validate(self, batch, **accuracies):
+        self.progress.processed = batch
+        self.callback_metrics = {
+            f"val/{group}/closed_loop_accuracy": torch.tensor(accuracy) for group, accuracy in accuracies.items()
+        }
+        self.curriculum.on_validation_end(self, None)
+        return self.datamodule.first_samples.tolist()
+
+
+NEVER = 2**62
+
+
+def test_a_size_is_added_when_the_one_before_it_has_been_learned():
+    run = Run(Curriculum(0.9), sizes=[4, 8, 16])
+    assert run.datamodule.first_samples.tolist() == [0, NEVER, NEVER]
+    assert run.validate(10, size_4=0.89, size_8=0.5, size_16=0.5) == [0, NEVER, NEVER]
+    begun = 4 * (20 + _LEAD)
+    assert run.validate(20, size_4=0.9, size_8=0.95, size_16=0.5) == [0, begun, NEVER]
+    assert run.validate(30, size_4=1.0, size_8=0.95, size_16=0.5) == [0, begun, NEVER], "size 8 has not begun"
+    assert run.validate(20 + _LEAD, size_4=0.5, size_8=0.95, size_16=0.5) == [0, begun, 4 * (20 + 2 * _LEAD)]
+
+
+def test_a_checkpoint_keeps_what_has_been_reached():
+    run = Run(Curriculum(0.9), sizes=[4, 8, 16])
+    reached = run.validate(20, size_4=0.9)
+    resumed = Curriculum(0.9)
+    resumed.load_state_dict(run.curriculum.state_dict())
+    assert Run(resumed, sizes=[4, 8, 16]).datamodule.first_samples.tolist() == reached
+
+
+def test_a_single_size_to_validate_has_no_group_of_its_own():
+    run = Run(Curriculum(0.9), sizes=[4])
+    run.callback_metrics = {"val/closed_loop_accuracy": torch.tensor(1.0)}
+    run.curriculum.on_validation_end(run, None)
+    assert run.datamodule.first_samples.tolist() == [0]
+
+
+def test_sizes_that_are_never_scored_are_refused():
+    with pytest.raises(UserError, match=r"size 8 is not in data\.eval_sizes; add it"):
+        Run(Curriculum(), sizes=[4, 8], eval_sizes=[4, 16])
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.1])
+def test_a_threshold_that_is_no_accuracy_is_refused(threshold):
+    with pytest.raises(UserError, match=f"threshold={threshold} is no accuracy"):
+        Curriculum(threshold)
+
+
+def test_a_run_begins_with_the_smallest_size_and_goes_on_from_its_checkpoint(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["lit_retrieval"])
+    monkeypatch.setattr("lit_retrieval.training.curriculum._LEAD", 2)
+    seen = []
+    monkeypatch.setattr(Curriculum, "on_train_batch_end", lambda *hook: seen.append(hook[4].sizes.max().item()))
+    (tmp_path / "config.yaml").write_text(
+        """
+data:
+  task: {class_path: lit_retrieval.tasks.IsTree, init_args: {max_size: 8}}
+  regime: vanilla
+  sizes: [4, 8]
+  batch_size: 16
+  val_samples: 32
+model:
+  hidden_size: 16
+  learning_rate: 0.1
+  warmup_samples: 0
+  stages: [{mixers: [{class_path: lit_retrieval.mixers.SwiGLU, init_args: {intermediate_size: 16}}]}]
+trainer:
+  max_steps: 6
+  val_check_interval: 3
+  accelerator: cpu
+  enable_progress_bar: false
+  callbacks: [{class_path: lit_retrieval.training.Curriculum, init_args: {threshold: 0.2}}]
+"""
+    )
+    main(["fit", "--config", "config.yaml"])
+    assert seen == [4, 4, 4, 4, 4, 8], "learned at 3, and two batches later"
+    (checkpoint,) = tmp_path.rglob("last.ckpt")
+    seen.clear()
+    main(["fit", "--config", "config.yaml", "--trainer.max_steps", "8", "--ckpt_path", str(checkpoint)])
+    assert seen == [8, 8]
