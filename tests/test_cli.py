@@ -3,12 +3,15 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lit_retrieval.cli import main
 from lit_retrieval.data import TranscriptStream
+from lit_retrieval.data.suite import fingerprint
+from lit_retrieval.tasks import IsTree, SampleStream, save
 
 QUICKSTART = str(Path(__file__).parents[1] / "configs/experiments/quickstart.yaml")
 MIXER = "{class_path: lit_retrieval.mixers.Mamba, init_args: {state_dim: 4}}"
@@ -140,6 +143,52 @@ def test_a_file_that_is_no_checkpoint_is_refused(capsys):
 def test_a_file_of_tensors_from_elsewhere_is_refused(capsys, content):
     torch.save(content, "other.ckpt")
     assert "other.ckpt holds no training run" in refuse(capsys, "test", *TINY, "--ckpt_path", "other.ckpt")
+
+
+SUITE = """
+task: {{class_path: lit_retrieval.tasks.IsTree, init_args: {{max_size: 4}}}}
+regime: retrieval
+sizes: [4]
+eval_sizes: [4]
+test_samples: 6
+suite: {{name: trees, version: 0.0.1, sha256: {{retrieval: '{sha256}'}}}}
+"""
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_suite_is_tested_on_its_own_samples_or_not_at_all(capsys, is_right):
+    found = fingerprint(SampleStream(IsTree(max_size=4), "retrieval", [4], 0, "test"), 6)
+    Path("suite.yaml").write_text(SUITE.format(sha256=found if is_right else "0" * 64))
+    if is_right:
+        main(["test", *TINY, "--data", "suite.yaml"])
+        assert "│ all " in capsys.readouterr().out
+    else:
+        assert "the test samples are not those of the suite trees" in refuse(
+            capsys, "test", *TINY, "--data", "suite.yaml"
+        )
+
+
+def test_a_run_trains_and_is_tested_on_files(capsys):
+    stream = SampleStream(IsTree(max_size=4), "retrieval", [4], 7, "fit")
+    for name in ("train", "test"):
+        save(Path(f"{name}.npz"), stream.task.vocabulary, [stream.take(np.arange(10))], {"regime": "retrieval"})
+    fit("--data.train_file", "train.npz", "--data.val_file", "test.npz")
+    assert "validation after 6 steps" in capsys.readouterr().out
+    content = Path("train.npz").read_bytes()
+    Path("train.npz").write_bytes(content[:-1])
+    assert "train.npz is not what its manifest says" in refuse(capsys, "fit", *TINY, "--data.train_file", "train.npz")
+
+
+def test_two_tasks_are_reported_apart_at_sizes_beyond_those_of_training(capsys):
+    counting = "{class_path: lit_retrieval.tasks.Counting, init_args: {max_size: 16}}"
+    ngrams = "{class_path: lit_retrieval.tasks.NGramRetrieval, init_args: {max_size: 16}}"
+    mixture = f"{{class_path: lit_retrieval.tasks.Mixture, init_args: {{tasks: [{counting}, {ngrams}]}}}}"
+    Path("mixture.yaml").write_text(f"task: {mixture}\nsizes: {{4: 2, 8: 1}}\neval_sizes: 8..16..4\n")
+    main(["fit", *TINY, "--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--data", "mixture.yaml",
+          "--data.val_samples", "64"])  # fmt: skip
+    shown = capsys.readouterr().out
+    for row in ("Counting", "NGramRetrieval", "size 8", "size 12", "size 16", "8 to 15 words back", "all"):
+        assert f"│ {row} " in shown
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"]])

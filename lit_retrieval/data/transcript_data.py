@@ -124,7 +124,7 @@ class TranscriptData(LightningDataModule):
         sampler = BatchIndices(self.batch_size, *self._rank(), first_batch=self._first_batch)
         if file := self._files.get("fit"):
             return self._loader(FileStream(file, derive_seed(self.seed, "orders")), sampler)
-        return self._loader(TranscriptStream(self._stream("fit"), self.first_samples), sampler)
+        return self._loader(TranscriptStream(self.stream("fit"), self.first_samples), sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The same `val_samples` every time."""
@@ -133,12 +133,17 @@ class TranscriptData(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Batch]:
         """The same `test_samples` every time; raises `UserError` if there is a suite and they are not its own."""
         if self.suite is not None:
-            check_suite(self.suite, self._stream("test"), self.num_samples["test"])
+            check_suite(self.suite, self.stream("test"), self.num_samples["test"])
         return self._eval_loader("test")
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """The same `predict_samples` every time."""
         return self._eval_loader("predict")
+
+    def stream(self, split: str) -> SampleStream:
+        """The samples of a split that has no file: `fit`, `validate`, `test` or `predict`."""
+        sizes = self.sizes if split == "fit" else self.eval_sizes
+        return SampleStream(self.task, self.regime, sizes, self.seed, split)
 
     def state_dict(self) -> dict[str, Any]:
         """How many global batches have been trained on; a resumed run takes the next one."""
@@ -155,15 +160,11 @@ class TranscriptData(LightningDataModule):
         progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
         return int(progress.processed)
 
-    def _stream(self, split: str) -> SampleStream:
-        sizes = self.sizes if split == "fit" else self.eval_sizes
-        return SampleStream(self.task, self.regime, sizes, self.seed, split)
-
     def _eval_loader(self, split: str) -> DataLoader[Batch]:
         file = self._files.get(split)
         num_samples = len(file) if file else self.num_samples[split]
         sampler = FiniteBatchIndices(self.eval_batch_size, num_samples, *self._rank())
-        return self._loader(FileStream(file) if file else TranscriptStream(self._stream(split)), sampler)
+        return self._loader(FileStream(file) if file else TranscriptStream(self.stream(split)), sampler)
 
     def _loader(self, samples: TranscriptStream | FileStream, sampler: BatchIndices) -> DataLoader[Batch]:
         return DataLoader(

@@ -2,7 +2,7 @@
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from lit_retrieval.training.sequence_module import QUANTITIES
 
@@ -34,7 +34,8 @@ def score_table(trainer: Trainer, split: str, title: str) -> Table | None:
     groups = [name.removesuffix("loss") for name in logged if name.startswith(f"{split}/") and name.endswith("/loss")]
     if f"{split}/loss" not in logged:
         return None
-    table = Table("samples", *(quantity.replace("_", " ") for quantity in QUANTITIES), title=title)
+    names = (quantity.replace("_", " ") for quantity in QUANTITIES)
+    table = Table(Column("samples", no_wrap=True), *names, title=title)
     for group in [*sorted(set(groups) - {f"{split}/"}, key=_order), f"{split}/"]:
         values = (logged[group + quantity] for quantity in QUANTITIES)
         table.add_row(_label(group.split("/")[1]), *(f"{value:.4f}" for value in values))
