@@ -154,8 +154,8 @@ def _draw_places(stream: Stream, weights: npt.NDArray[np.float64], count: int) -
     for place in range(len(weights)):
         times[place] = -np.log(1 - draw_share(stream)) / weights[place]
     asked = np.full(len(weights), -1, np.int64)
-    for pair, place in enumerate(np.argsort(times)[:count]):
-        asked[place] = pair
+    drawn = np.flatnonzero(times <= np.partition(times, count - 1)[count - 1])
+    asked[drawn[np.argsort(times[drawn])]] = np.arange(count)
     return asked
 
 

@@ -36,16 +36,16 @@ def score_table(trainer: Trainer, split: str, title: str) -> Table | None:
         return None
     names = (quantity.replace("_", " ") for quantity in QUANTITIES)
     table = Table(Column("samples", no_wrap=True), *names, title=title)
-    for group in [*sorted(set(groups) - {f"{split}/"}, key=_order), f"{split}/"]:
+    for group in sorted(dict.fromkeys(groups), key=_order):
         values = (logged[group + quantity] for quantity in QUANTITIES)
         table.add_row(_label(group.split("/")[1]), *(f"{value:.4f}" for value in values))
     return table
 
 
 def _order(group: str) -> tuple[int, int]:
-    """Tasks in the order in which they were logged, then sizes, then distances, both rising."""
+    """Tasks in the order in which they were logged, sizes and distances, both rising, and all together at the end."""
     kind, _, number = group.split("/")[1].partition("_")
-    return ("task", "size", "distance").index(kind), int(number) if kind != "task" else 0
+    return ("task", "size", "distance", "").index(kind), int(number) if number.isdecimal() else 0
 
 
 def _label(group: str) -> str:

@@ -10,41 +10,97 @@ from rich.table import Table
 from torch.nn import functional as F
 
 from benchmarks.models import MODEL_FILES, build_model
-from lit_retrieval.data import Batch, TranscriptStream
-from lit_retrieval.tasks import REGIMES, AssociativeRecall, Author, IsTree, Regime, SampleStream, Task
+from lit_retrieval.data import TranscriptStream
+from lit_retrieval.errors import UserError
+from lit_retrieval.tasks import (
+    MQAR,
+    REGIMES,
+    AssociativeRecall,
+    Author,
+    Counting,
+    Index,
+    IsTree,
+    NGramRetrieval,
+    Regime,
+    SampleStream,
+    StringCopying,
+    Task,
+)
 
-_STEP_SIZE = 16  # problems of a training step: the smallest of the paper's, where writing them weighs most
+_LENGTHS = (16, 64, 256)  # words between `<s>` and the question
+_STEP_LENGTH = 64  # words of a training step: the fewest for which every task has a problem
+_CODE = "random_access_code"
 
 
-def data(batch: int = 64, rounds: int = 5, seconds: float = 0.3) -> None:
+def tasks() -> dict[str, Task]:
+    """Every built-in task and distribution, at a size that has problems of all lengths."""
+    return {
+        "AssociativeRecall": AssociativeRecall(num_keys=128, num_values=128),
+        "AssociativeRecall, code": AssociativeRecall(num_keys=128, num_values=128, distribution=_CODE),
+        "Counting": Counting(max_size=256),
+        "Counting, code": Counting(max_size=256, distribution=_CODE),
+        "Index": Index(max_size=256),
+        "Index, code": Index(max_size=256, distribution=_CODE),
+        "IsTree, binary": IsTree(max_size=128),
+        "IsTree, random": IsTree(max_size=128, distribution="random"),
+        "MQAR, 16 pairs": MQAR(vocab_size=8192, num_kv_pairs=16),
+        "NGramRetrieval": NGramRetrieval(max_size=256),
+        "StringCopying": StringCopying(max_size=256),
+    }
+
+
+def data(batch: int = 64, rounds: int = 5, seconds: float = 0.2, steps: bool = True) -> None:
     """Time how fast samples are written, on one thread, and what share of a training step that is.
 
     A sample is what the training loop takes: words written, searches answered, and turned into tensors. The training
-    step is forward, backward and AdamW of mamba_0.5M on all threads, on problems of size 16.
+    step is forward, backward and AdamW of mamba_0.5M on all threads, on problems of 64 words.
 
     Args:
         batch: Samples written at a time.
         rounds: Measurements of each speed; the table shows their medians.
         seconds: How long each measurement lasts.
+        steps: Whether to time training steps too.
     """
-    sizes = (16, 64, 128)
-    table = Table("task", "regime", *(f"samples/s at n = {size}" for size in sizes), "share of a training step")
-    tasks: dict[str, Task] = {
-        "IsTree, binary": IsTree(max_size=128),
-        "IsTree, random": IsTree(max_size=128, distribution="random"),
-        "AssociativeRecall": AssociativeRecall(num_keys=128, num_values=128),
-    }
-    for name, task in tasks.items():
+    columns = [f"samples/s at {length} words" for length in _LENGTHS]
+    table = Table("task", "regime", *columns, "share of a training step")
+    slowest = float("inf")
+    for name, task in tasks().items():
         for regime in REGIMES:
-            speeds = {size: _samples_per_second(task, regime, size, batch, rounds, seconds) for size in sizes}
-            share = batch / speeds[_STEP_SIZE] / _seconds_of_a_step(task, regime, batch, rounds)
-            table.add_row(name, regime, *(f"{speed:,.0f}" for speed in speeds.values()), f"{share:.3%}")
-    table.caption = f"medians of {rounds}; batches of {batch}; CPU, training step on {torch.get_num_threads()} threads"
+            speeds = {
+                length: _samples_per_second(task, regime, length, batch, rounds, seconds)
+                for length in _LENGTHS
+                if _has(task, length)
+            }
+            share = _share_of_a_step(task, regime, batch, rounds, speeds[_STEP_LENGTH]) if steps else "-"
+            shown = (f"{speeds[length]:,.0f}" if length in speeds else "-" for length in _LENGTHS)
+            table.add_row(name, regime, *shown, share)
+            slowest = min(slowest, speeds[_LENGTHS[-1]])
+    table.caption = (
+        f"medians of {rounds}; batches of {batch}; CPU, training step on {torch.get_num_threads()} threads; "
+        f"slowest at {_LENGTHS[-1]} words: {slowest:,.0f} samples/s"
+    )
     Console(width=120).print(table)
 
 
-def _samples_per_second(task: Task, regime: Regime, size: int, batch: int, rounds: int, seconds: float) -> float:
-    stream = TranscriptStream(SampleStream(task, regime, [size], seed=0, split="fit"))
+def _size(task: Task, length: int) -> int:
+    """The size of problems with `length` words: an edge of IsTree has three."""
+    return length // 3 + 1 if isinstance(task, IsTree) else length
+
+
+def _has(task: Task, length: int) -> bool:
+    try:
+        task.check_size(_size(task, length))
+    except UserError:
+        return False
+    return True
+
+
+def _stream(task: Task, regime: Regime, length: int) -> TranscriptStream:
+    return TranscriptStream(SampleStream(task, regime, [_size(task, length)], seed=0, split="fit"))
+
+
+def _samples_per_second(task: Task, regime: Regime, length: int, batch: int, rounds: int, seconds: float) -> float:
+    stream = _stream(task, regime, length)
     stream[np.arange(batch)]  # compiles what has not been compiled yet
     speeds, first = [], 0
     for _ in range(rounds):
@@ -56,10 +112,10 @@ def _samples_per_second(task: Task, regime: Regime, size: int, batch: int, round
     return statistics.median(speeds)
 
 
-def _seconds_of_a_step(task: Task, regime: Regime, batch: int, rounds: int) -> float:
+def _share_of_a_step(task: Task, regime: Regime, batch: int, rounds: int, samples_per_second: float) -> str:
     model = build_model(MODEL_FILES / "mamba_0.5M.yaml", len(task.vocabulary))
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    samples: Batch = TranscriptStream(SampleStream(task, regime, [_STEP_SIZE], seed=0, split="fit"))[np.arange(batch)]
+    samples = _stream(task, regime, _STEP_LENGTH)[np.arange(batch)]
     is_model = samples.author[:, 1:] == Author.MODEL
     times = []
     for _ in range(rounds + 1):
@@ -69,4 +125,4 @@ def _seconds_of_a_step(task: Task, regime: Regime, batch: int, rounds: int) -> f
         optimizer.step()
         optimizer.zero_grad()
         times.append(perf_counter() - start)
-    return statistics.median(times[1:])
+    return f"{batch / samples_per_second / statistics.median(times[1:]):.3%}"
