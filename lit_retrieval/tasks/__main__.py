@@ -120,6 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         functions[config.subcommand](**chosen)
     except UserError as error:
         fail(str(error))
+    except OSError as error:
+        fail(f"{error.filename or 'the output'} can't be written: {error.strerror}")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,9 @@ def save(
     path: Path, vocabulary: Vocabulary, batches: Iterable[Transcripts], manifest: dict[str, Any], form: Form = "ids",
     overwrite: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """Write samples to `path`, and their manifest to `path.manifest.json`; both appear whole or not at all.
+    """Write samples to `path`, and their manifest to `path.manifest.json`.
+
+    Each appears whole or not at all, the manifest last; `load` refuses a file and a manifest that don't match.
 
     Raises `UserError` for a suffix that is neither .npz nor .jsonl, and for a file that is there already.
 
