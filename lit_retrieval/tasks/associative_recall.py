@@ -8,7 +8,7 @@ from numba import njit
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks.pairs import FIRST_KEY, ask_for_key, pair_words, query_pieces, write_pairs
-from lit_retrieval.tasks.random import open_stream, shuffle
+from lit_retrieval.tasks.random import draw_below, open_stream, shuffle
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice
 from lit_retrieval.tasks.writing import Counts, Rows, ask, blank_rows, search_length
 from lit_retrieval.vocabulary import ASK, START, Ids, Vocabulary
@@ -111,15 +111,17 @@ def _write_batch(
     seed: np.uint64, indices: Counts, sizes: Counts, num_keys: int, num_values: int, is_code: bool, regime: int,
     pieces: Ids, rows: Rows,
 ) -> None:  # fmt: skip
-    keys, places = np.arange(num_keys), np.arange(num_keys)
+    keys, values, places = np.arange(num_keys), np.arange(num_keys), np.arange(num_keys)
     for row in range(len(indices)):
         tokens, author, num_pairs = rows.tokens[row], rows.author[row], sizes[row] // 2
         stream = open_stream(seed, indices[row])
         keys[:], places[:num_pairs] = np.arange(num_keys), np.arange(num_pairs)
         if not is_code:
             shuffle(stream, keys, num_pairs)
+        for pair in range(num_pairs):
+            values[pair] = draw_below(stream, num_values)
         at = ask(tokens, author, 0, START)
-        at = write_pairs(tokens, author, at, stream, keys[:num_pairs], FIRST_KEY + num_keys, num_values)
+        at = write_pairs(tokens, author, at, keys[:num_pairs], FIRST_KEY + num_keys, values)
         shuffle(stream, places[:num_pairs], rows.answers.shape[1])
         at = ask(tokens, author, at, ASK)
         rows.prompt_length[row] = at + 1

@@ -18,18 +18,18 @@ class MQAR(Task):
     r"""Pairs of a key and a value, then each key once more among other words. (Arora et al. 2023, Zoology.)
 
     In multi-query associative recall (arXiv:2312.04927), the model says the value of each key at once when it comes the
-    second time. How far behind the pairs follows a power law: of the places that are two words apart, the s-th is drawn
-    with a weight of `s ** (power_a - 1)`, none twice. A model may answer at once (`vanilla`), go through the keys from
-    the first to the one in question (`cot`), or search for it (`retrieval`). A sample of 12 words with 2 pairs, what
-    the retriever writes in brackets::
+    second time. No key comes twice among the pairs, and no value. How far behind them a key comes again follows a power
+    law: of the places that are two words apart, the s-th is drawn with a weight of `s ** (power_a - 1)`, none twice. A
+    model may answer at once (`vanilla`), go through the keys from the first to the one in question (`cot`), or search
+    for it (`retrieval`). A sample of 12 words with 2 pairs, what the retriever writes in brackets::
 
         prompt:    <s> k5 v1 k2 v4 k1 v4 k2
         vanilla:   v4 k5 v1
         cot:       k5 k2 v4 k5 k5 v1
         retrieval: <StartSearch> k2 <EndSearch> [v4] v4 k5 <StartSearch> k5 <EndSearch> [v1] v1
 
-    The size of a problem is its number of words in `vanilla`, without `<s>` (Zoology's input_seq_len). What would come
-    after the last answer is left out.
+    The size of a problem is its number of words in `vanilla`, without `<s>` (Zoology's input_seq_len). An answer stands
+    where Zoology has one more random word, and what would come after the last is left out.
 
     Args:
         vocab_size: Keys and values together, half of each.
@@ -120,14 +120,15 @@ def _write_batch(
     seed: np.uint64, indices: Counts, sizes: Counts, num_keys: int, num_values: int, weights: npt.NDArray[np.float64],
     blank: int, regime: int, pieces: Ids, rows: Rows,
 ) -> None:  # fmt: skip
-    num_pairs, keys = rows.answers.shape[1], np.arange(num_keys)
+    num_pairs, keys, values = rows.answers.shape[1], np.arange(num_keys), np.arange(num_values)
     for row in range(len(indices)):
         tokens, author = rows.tokens[row], rows.author[row]
         stream, num_places = open_stream(seed, indices[row]), (sizes[row] - 2 * num_pairs) // 2
-        keys[:] = np.arange(num_keys)
+        keys[:], values[:] = np.arange(num_keys), np.arange(num_values)
         shuffle(stream, keys, num_pairs)
+        shuffle(stream, values, num_pairs)
         at = ask(tokens, author, 0, START)
-        at = write_pairs(tokens, author, at, stream, keys[:num_pairs], FIRST_KEY + num_keys, num_values)
+        at = write_pairs(tokens, author, at, keys[:num_pairs], FIRST_KEY + num_keys, values)
         asked = _draw_places(stream, weights[:num_places], num_pairs)
         query = 0
         for place in range(num_places):

@@ -3,7 +3,6 @@
 import numpy as np
 from numba import njit
 
-from lit_retrieval.tasks.random import Stream, draw_below
 from lit_retrieval.tasks.task import QueryForm
 from lit_retrieval.tasks.writing import Authors, Counts, Rows, ask, encode_pieces, say, search_with
 from lit_retrieval.vocabulary import SPECIAL_WORDS, Ids, Vocabulary
@@ -27,13 +26,11 @@ def query_pieces(vocabulary: Vocabulary, query_form: QueryForm) -> Ids:
 
 
 @njit(cache=True)
-def write_pairs(
-    tokens: Ids, author: Authors, at: int, stream: Stream, keys: Counts, first_value: int, num_values: int
-) -> int:
-    """Write each key with a random value behind it; returns the next place."""
-    for key in keys:
-        at = ask(tokens, author, at, FIRST_KEY + key)
-        at = ask(tokens, author, at, first_value + draw_below(stream, num_values))
+def write_pairs(tokens: Ids, author: Authors, at: int, keys: Counts, first_value: int, values: Counts) -> int:
+    """Write each key with its value behind it, both counted from 0; returns the next place."""
+    for pair in range(len(keys)):
+        at = ask(tokens, author, at, FIRST_KEY + keys[pair])
+        at = ask(tokens, author, at, first_value + values[pair])
     return at
 
 
