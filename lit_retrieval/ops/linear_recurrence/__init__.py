@@ -1,0 +1,69 @@
+"""A matrix-valued linear recurrence: one function, and the one place that chooses how it is computed."""
+
+from torch import Tensor
+
+from lit_retrieval.ops.arrays import runs_on_numba
+from lit_retrieval.ops.linear_recurrence.chunked import linear_recurrence_chunked
+from lit_retrieval.ops.linear_recurrence.cpu import linear_recurrence_cpu
+from lit_retrieval.ops.linear_recurrence.naive import linear_recurrence_naive
+from lit_retrieval.ops.shapes import check_shape
+
+__all__ = ["linear_recurrence", "linear_recurrence_chunked", "linear_recurrence_cpu", "linear_recurrence_naive"]
+
+
+def linear_recurrence(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_decay: Tensor | None = None,
+    read: Tensor | None = None,
+    write: Tensor | None = None,
+    state: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The recurrence behind linear attention, gated linear attention, the delta rule and RWKV-7, left to right.
+
+    S_t = diag(exp(g_t)) S_{t-1} + b_t (a_t^T S_{t-1}) + k_t v_t^T and o_t = S_t^T q_t, where g is the log of the decay,
+    a reads and b writes  (Peng et al. 2025, arXiv:2503.14456). Without g, a and b it is linear attention
+    (arXiv:2006.16236), with a g for each head RetNet and Mamba-2, with one for each key gated linear attention
+    (arXiv:2312.06635). The gated delta rule (arXiv:2412.06464) has a = -beta exp(g) k, b = k and beta v for v.
+
+    Args:
+        q, k: Queries and keys, `(batch, time, heads, key_dim)`.
+        v: Values, `(batch, time, heads, value_dim)`.
+        log_decay: The log of each step's decay, at most 0, `(batch, time, heads, key_dim)` or `(..., 1)` for one for
+            all keys; no decay if absent.
+        read, write: What is read before the step and where it is added, shaped like `k`; both or neither.
+        state: The state S before the first step, `(batch, heads, key_dim, value_dim)`; zeros if absent.
+
+    Returns:
+        The outputs, shaped like `v`, and the state after the last step. Both carry gradients to every argument.
+    """
+    _check_shapes(q, k, v, log_decay, read, write, state)
+    if runs_on_numba(q, k, v, log_decay, read, write, state):
+        return linear_recurrence_cpu(q, k, v, log_decay, read, write, state)
+    return linear_recurrence_chunked(q, k, v, log_decay, read, write, state)
+
+
+def _check_shapes(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_decay: Tensor | None,
+    read: Tensor | None,
+    write: Tensor | None,
+    state: Tensor | None,
+) -> None:
+    batch, time, heads, key_dim = q.shape
+    if time < 1:
+        raise ValueError(f"q has shape {tuple(q.shape)}, which is no step at all; pass at least one")
+    if (read is None) != (write is None):
+        raise ValueError("read and write belong together; pass both or neither")
+    check_shape("k", k, (batch, time, heads, key_dim))
+    check_shape("v", v, (batch, time, heads, v.shape[-1]))
+    if log_decay is not None:
+        check_shape("log_decay", log_decay, (batch, time, heads, 1 if log_decay.shape[-1] == 1 else key_dim))
+    if read is not None and write is not None:
+        check_shape("read", read, (batch, time, heads, key_dim))
+        check_shape("write", write, (batch, time, heads, key_dim))
+    if state is not None:
+        check_shape("state", state, (batch, heads, key_dim, v.shape[-1]))

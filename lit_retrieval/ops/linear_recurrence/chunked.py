@@ -1,0 +1,66 @@
+"""The matrix-valued linear recurrence as matrix products over chunks of steps: any device, any dtype."""
+
+import torch
+from torch import Tensor
+
+_CHUNK = 16  # steps; a chunk keeps (steps, steps, key_dim) decays, as differences of logs, which can't overflow
+
+
+def linear_recurrence_chunked(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_decay: Tensor | None = None,
+    read: Tensor | None = None,
+    write: Tensor | None = None,
+    state: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The recurrence in chunks of 16 steps; arguments and results as in `linear_recurrence`."""
+    batch, _, heads, key_dim = q.shape
+    if state is None:
+        state = q.new_zeros(batch, heads, key_dim, v.shape[-1])
+    if log_decay is None:
+        log_decay = torch.zeros_like(k[..., :1])
+    outputs = []
+    # (batch, heads, steps, dim) from here on: each chunk is a batch of matrices.
+    parts = [_split(tensor) for tensor in (q, k, v, log_decay)]
+    corrections = [(None, None)] * len(parts[0]) if read is None else zip(_split(read), _split(write), strict=True)
+    for q_c, k_c, v_c, log_decay_c, (read_c, write_c) in zip(*parts, corrections, strict=True):
+        output, state = _run_chunk(q_c, k_c, v_c, log_decay_c, read_c, write_c, state)
+        outputs.append(output)
+    return torch.cat(outputs, 2).transpose(1, 2), state
+
+
+def _split(tensor: Tensor | None) -> tuple[Tensor, ...]:
+    assert tensor is not None
+    return tensor.transpose(1, 2).split(_CHUNK, 2)
+
+
+def _run_chunk(
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, read: Tensor | None, write: Tensor | None, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One chunk's outputs, and the state after it.
+
+    What is written in step j reaches a later step i with the decays of the steps between them: G_i - G_j in logs, where
+    G sums the logs from the chunk's start. What is read, u_i = a_i^T S_{i-1}, depends on earlier reads in the same
+    chunk, so u solves a triangular system.
+    """
+    sums = log_decay.cumsum(2)
+    from_start, to_end = sums.exp(), (sums[:, :, -1:] - sums).exp()
+    output = (q * from_start) @ state + _attend(q, sums, k, sums, 0) @ v
+    last_state = from_start[:, :, -1].unsqueeze(-1) * state + (k * to_end).transpose(2, 3) @ v
+    if read is None or write is None:
+        return output, last_state
+    before = sums - log_decay  # a read comes before its own step's decay
+    known = (read * before.exp()) @ state + _attend(read, before, k, sums, -1) @ v
+    system = -_attend(read, before, write, sums, -1)
+    u = torch.linalg.solve_triangular(system, known, upper=False, unitriangular=True)
+    return output + _attend(q, sums, write, sums, 0) @ u, last_state + (write * to_end).transpose(2, 3) @ u
+
+
+def _attend(q: Tensor, q_sums: Tensor, k: Tensor, k_sums: Tensor, diagonal: int) -> Tensor:
+    """How much of what step j wrote at `k` step i finds at `q`, `(batch, heads, i, j)`, for j up to i + diagonal."""
+    time = q.shape[2]
+    is_later = torch.ones(time, time, dtype=torch.bool, device=q.device).tril(diagonal).unsqueeze(-1)
+    logs = (q_sums.unsqueeze(3) - k_sums.unsqueeze(2)).masked_fill(~is_later, -torch.inf)
+    return (q.unsqueeze(3) * logs.exp() * k.unsqueeze(2)).sum(-1)
