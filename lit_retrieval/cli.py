@@ -1,12 +1,13 @@
 """The command line: `python -m lit_retrieval fit|validate|test|predict --config FILE`."""
 
 import logging
+import re
 import warnings
 from argparse import HelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -49,6 +50,16 @@ class Parser(OneLineErrors, LightningArgumentParser):
         command = "{fit,validate,test,predict} " if self._subparsers else ""
         self.usage = f"{self.prog.replace(' [options]', '')} {command}--config FILE [--key value ...]"
         return super().format_help(formatter)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Say it in one line, and which packages fla's layers need where they are missing."""
+        super().error(message + _missing_package(message), ex)
+
+
+def _missing_package(message: str) -> str:
+    if re.search(r"No module named '(fla|triton)\b", message):
+        return "; fla's layers need Linux and pip install flash-linear-attention triton"
+    return ""
 
 
 class RetrievalCLI(LightningCLI):
@@ -130,6 +141,7 @@ def _quieten() -> None:
     """Leave out what does not help: advice on workers that write faster than any model reads, and advertisements."""
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message="Triton is not supported on current platform")  # fla; ours runs there
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers import Mixer, MixerFactory, State
+from lit_retrieval.mixers import Mixer, MixerFactory, State, as_mixer
 from lit_retrieval.models.embedding import sinusoidal_embedding
 from lit_retrieval.models.rms_norm import RMSNorm
 
@@ -55,7 +55,8 @@ class SequenceModel(nn.Module):
         if not factories:
             raise UserError("stages hold no mixer; write a class_path under mixers, and a repeat of 1 or more")
         self.mixers = nn.ModuleList(
-            factory(hidden_size=hidden_size, layer_idx=layer_idx) for layer_idx, factory in enumerate(factories)
+            as_mixer(factory(hidden_size=hidden_size, layer_idx=layer_idx))
+            for layer_idx, factory in enumerate(factories)
         )
         self.norms = nn.ModuleList(RMSNorm(hidden_size) for _ in factories)
         self.final_norm = RMSNorm(hidden_size)

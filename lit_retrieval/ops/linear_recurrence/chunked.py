@@ -33,7 +33,7 @@ def linear_recurrence_chunked(
 
 def _split(tensor: Tensor | None) -> tuple[Tensor, ...]:
     assert tensor is not None
-    return tensor.transpose(1, 2).split(_CHUNK, 2)
+    return torch.split(tensor.transpose(1, 2), _CHUNK, 2)
 
 
 def _run_chunk(

@@ -34,9 +34,14 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *output_grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, scale = ctx.saved_tensors
-        x_grad, weight_grad = torch.empty_like(x), x.new_zeros(-(-len(x) // _ROWS), len(weight))
-        run_kernel(_backward, x, weight, scale, output_grads[0].contiguous(), x_grad, weight_grad)
-        return x_grad, weight_grad.sum(0), None
+        return *rms_norm_backward(x, weight, scale, output_grads[0].contiguous()), None
+
+
+def rms_norm_backward(x: Tensor, weight: Tensor, scale: Tensor, y_grad: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients for `x (rows, dim)` and `weight`, from each row's 1 / sqrt(mean(x^2) + eps) in `scale (rows,)`."""
+    x_grad, weight_grad = torch.empty_like(x), x.new_zeros(-(-len(x) // _ROWS), len(weight))
+    run_kernel(_backward, x, weight, scale, y_grad, x_grad, weight_grad)
+    return x_grad, weight_grad.sum(0)
 
 
 @njit(parallel=True, fastmath=FAST_MATH, cache=True, error_model="numpy")

@@ -1,0 +1,118 @@
+"""Any layer of fla as a mixer."""
+
+import inspect
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from lit_retrieval.ops import fla_cpu
+
+Nested: TypeAlias = Any
+"""A tensor with the batch first, None, or a tuple of these."""
+
+
+class FlaState(NamedTuple):
+    """What an fla layer remembers, in the parts of fla's cache, and how many tokens it has seen."""
+
+    recurrent: Nested
+    attention: Nested
+    convolution: Nested
+    feed_forward: Nested
+    length: int
+
+
+class FlaLayer(nn.Module):
+    """A layer of flash-linear-attention behind our interface: any number of tokens, the state handed in and back.
+
+    On a GPU these are fla's kernels; on a CPU ours (see `lit_retrieval.ops.fla_cpu`). RWKV-7 stands alone, like every
+    mixer: fla mixes the first layer's values into those of the later layers, and here each layer is a first one.
+
+    Args:
+        layer: The layer; its `forward` takes `past_key_values` and `use_cache`.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        fla_cpu.install()
+        self.layer: Any = _as_first(layer)
+
+    def forward(self, x: Tensor, state: FlaState | None = None) -> tuple[Tensor, FlaState]:
+        """Mix tokens along time.
+
+        Args:
+            x: `(batch, time, hidden_size)`.
+            state: What an earlier call handed back; nothing came before if absent. It is used up: without gradients,
+                fla writes into the convolutions' part.
+
+        Returns:
+            The outputs, shaped like `x`, and the state after the last token.
+        """
+        cache = _LayerCache(state)
+        y = self.layer(x, past_key_values=cache, use_cache=True)[0]
+        return y, cache.state()
+
+    @torch.no_grad()
+    def state_size(self, length: int) -> int:
+        """How many numbers the state holds for one sample after `length` tokens, by running the layer on zeros."""
+        weight = next(self.parameters())
+        _, state = self(weight.new_zeros(1, length, self.layer.hidden_size))
+        return _count(state[:-1])
+
+
+def _as_first(layer: Any) -> Any:
+    """The layer; RWKV-7's without the part that takes another layer's values."""
+    if hasattr(layer, "v_lora"):
+        del layer.v_lora
+        layer.layer_idx = 0
+    return layer
+
+
+class _LayerCache:
+    """fla's cache as one layer sees it: its own state stands at any index."""
+
+    def __init__(self, state: FlaState | None) -> None:
+        from fla.models.cache_utils import FLALayer
+
+        self._layer = FLALayer()
+        self._layer.is_initialized = state is not None
+        if state is not None:
+            names = ("recurrent_state", "attn_state", "conv_state", "ffn_state")
+            self._layer.state = dict(zip(names, state[:-1], strict=True))
+            self._layer._seen_tokens = state.length
+
+    def __len__(self) -> int:
+        return 2**31 if self._layer.is_initialized else 0  # fla asks whether there are more layers than its index
+
+    def __getitem__(self, layer_idx: int) -> Any:
+        return self._layer.state
+
+    def update(self, *, layer_idx: int, **parts: Any) -> Any:
+        return self._layer.update(**parts)
+
+    def get_seq_length(self, layer_idx: int | None = None) -> int:
+        length: int = self._layer.get_seq_length()
+        return length
+
+    def state(self) -> FlaState:
+        parts = {name: _as_tuples(part) for name, part in self._layer.state.items()}
+        return FlaState(
+            parts["recurrent_state"], parts["attn_state"], parts["conv_state"], parts["ffn_state"],
+            self.get_seq_length(),
+        )  # fmt: skip
+
+
+def _as_tuples(part: Any) -> Nested:
+    return tuple(_as_tuples(item) for item in part) if isinstance(part, list | tuple) else part
+
+
+def _count(part: Nested) -> int:
+    if isinstance(part, tuple):
+        return sum(_count(item) for item in part)
+    return 0 if part is None else int(part.numel())
+
+
+def as_mixer(module: nn.Module) -> nn.Module:
+    """The module itself if it is a mixer already; a layer with fla's interface is wrapped into one."""
+    takes_cache = "past_key_values" in inspect.signature(module.forward).parameters
+    return FlaLayer(module) if takes_cache else module

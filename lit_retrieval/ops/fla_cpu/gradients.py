@@ -1,0 +1,30 @@
+"""Backward functions for fla, which wants them apart from the forward ones."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def gradients_of(
+    function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor | None], output_grads: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """The gradients that `function`, run again, gives its inputs.
+
+    Args:
+        function: Takes the inputs and gives a sequence of outputs.
+        inputs: Tensors, or None for an input that is absent.
+        output_grads: One for each output, None for an output that has no influence.
+
+    Returns:
+        One gradient for each input, None where the input is.
+    """
+    leaves = [None if tensor is None else tensor.detach().requires_grad_() for tensor in inputs]
+    with torch.enable_grad():
+        outputs = function(*leaves)
+    pairs = [(output, grad) for output, grad in zip(outputs, output_grads, strict=True) if grad is not None]
+    present = [leaf for leaf in leaves if leaf is not None]
+    grads = iter(
+        torch.autograd.grad([output for output, _ in pairs], present, [grad for _, grad in pairs], allow_unused=True)
+    )
+    return [None if leaf is None else next(grads) for leaf in leaves]

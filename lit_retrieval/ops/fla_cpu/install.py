@@ -1,0 +1,146 @@
+"""The one table of what fla's layers call and what a CPU runs instead, and how it gets there.
+
+What fla dispatches is registered as a backend in its own registry. What it does not is rebound in the module whose
+layer calls it, to a function that looks at the device first: nothing changes for tensors on a GPU.
+"""
+
+import importlib
+from collections.abc import Callable
+from functools import cache, wraps
+from importlib.metadata import version
+from typing import Any
+
+from torch import Tensor
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.ops.fla_cpu import activations, layers, norms, recurrences
+
+# fla's module, its names, and what a CPU runs.
+_REGISTERED: dict[str, dict[str, Callable[..., Any]]] = {
+    "fla.modules.activations.ops": {
+        "elu_p1_bwd": activations.elu_p1_bwd,
+        "elu_p1_fwd": activations.elu_p1_fwd,
+        "sigmoid_bwd": activations.sigmoid_bwd,
+        "sigmoid_fwd": activations.sigmoid_fwd,
+        "swish_bwd": activations.swish_bwd,
+        "swish_fwd": activations.swish_fwd,
+    },
+    "fla.modules.causal_conv1d.ops": {
+        "causal_conv1d_bwd": layers.causal_conv1d_bwd,
+        "causal_conv1d_fwd": layers.causal_conv1d_fwd,
+        "causal_conv1d_update": layers.causal_conv1d_update,
+    },
+    "fla.modules.norm.fused_norm_gate": {
+        "layer_norm_gated_bwd": norms.layer_norm_gated_bwd,
+        "layer_norm_gated_fwd": norms.layer_norm_gated_fwd,
+    },
+    "fla.modules.norm.l2norm": {"l2norm_bwd": norms.l2norm_bwd, "l2norm_fwd": norms.l2norm_fwd},
+    "fla.modules.norm.layernorm": {"layer_norm_bwd": norms.layer_norm_bwd, "layer_norm_fwd": norms.layer_norm_fwd},
+    "fla.modules.rotary.ops": {"rotary_embedding_fwdbwd": layers.rotary_embedding_fwdbwd},
+    "fla.ops.kda": {"chunk_kda": recurrences.kda},
+}
+_GLA = {
+    "chunk_gla": recurrences.gla,
+    "fused_chunk_gla": recurrences.gla,
+    "fused_recurrent_gla": recurrences.gla,
+}
+_REBOUND: dict[str, dict[str, Callable[..., Any]]] = {
+    "fla.layers.delta_net": {
+        "chunk_delta_rule": recurrences.delta_rule,
+        "fused_recurrent_delta_rule": recurrences.delta_rule,
+    },
+    "fla.layers.gated_deltanet": {
+        "chunk_gated_delta_rule": recurrences.gated_delta_rule,
+        "fused_recurrent_gated_delta_rule": recurrences.gated_delta_rule,
+    },
+    "fla.layers.gla": _GLA,
+    "fla.layers.hgrn2": _GLA,
+    "fla.layers.kda": {"fused_recurrent_kda": recurrences.kda},
+    "fla.layers.linear_attn": {
+        "chunk_linear_attn": recurrences.linear_attention,
+        "fused_chunk_linear_attn": recurrences.linear_attention,
+        "fused_recurrent_linear_attn": recurrences.linear_attention,
+    },
+    "fla.layers.mamba2": {"Mamba2.torch_forward": layers.mamba2_forward},
+    "fla.layers.multiscale_retention": {
+        "chunk_retention": recurrences.retention,
+        "fused_chunk_retention": recurrences.retention,
+        "fused_recurrent_retention": recurrences.retention,
+    },
+    "fla.layers.rwkv7": {
+        "chunk_rwkv7": recurrences.rwkv7,
+        "fused_addcmul_rwkv7": layers.rwkv7_mixtures,
+        "fused_k_rwkv7": layers.rwkv7_keys,
+        "fused_mul_recurrent_rwkv7": recurrences.rwkv7_steps,
+        "gate_output_correction": layers.rwkv7_output,
+        "token_shift": layers.token_shift,
+    },
+    "fla.layers.simple_gla": {
+        "chunk_simple_gla": recurrences.gla,
+        "fused_recurrent_simple_gla": recurrences.gla,
+    },
+}
+
+
+@cache
+def install() -> None:
+    """Let fla's layers run on CPU tensors; a second call does nothing.
+
+    Raises:
+        UserError: If this version of fla has moved one of the names in the table.
+    """
+    backends = importlib.import_module("fla.backends")
+
+    class CPUBackend(backends.BaseBackend):  # type: ignore[name-defined,misc]
+        backend_type = "lit_retrieval_cpu"
+        priority = 0  # before any other, since the others are for devices that this one refuses
+
+    for module, names in _REGISTERED.items():
+        for name, ours in names.items():
+            theirs = getattr(*_find(module, name))
+            try:
+                backends.register(theirs, backend=CPUBackend, verifier=_verify)(ours)
+            except KeyError:
+                raise UserError(_moved(f"{module}.{name} among the functions that it dispatches")) from None
+    for module, names in _REBOUND.items():
+        for name, ours in names.items():
+            owner, attribute = _find(module, name)
+            setattr(owner, attribute, _for_cpu(ours, getattr(owner, attribute)))
+
+
+def _find(module: str, name: str) -> tuple[Any, str]:
+    """The module or class that holds a name, and the name's last part."""
+    try:
+        owner = importlib.import_module(module)
+        *path, attribute = name.split(".")
+        for part in path:
+            owner = getattr(owner, part)
+        getattr(owner, attribute)
+    except (ImportError, AttributeError):
+        raise UserError(_moved(f"{module}.{name}")) from None
+    return owner, attribute
+
+
+def _moved(what: str) -> str:
+    found = version("flash-linear-attention")
+    return f"fla {found} has no {what}, which runs on a CPU in ours; pip install flash-linear-attention==0.6.0"
+
+
+def _for_cpu(ours: Callable[..., Any], theirs: Callable[..., Any]) -> Callable[..., Any]:
+    """Ours for CPU tensors, theirs for all others."""
+
+    @wraps(theirs)
+    def choose(*args: Any, **kwargs: Any) -> Any:
+        return (ours if _is_on_cpu(*args, **kwargs) else theirs)(*args, **kwargs)
+
+    return choose
+
+
+def _verify(*args: Any, **kwargs: Any) -> tuple[bool, str]:
+    return _is_on_cpu(*args, **kwargs), "the tensors are not on a CPU"
+
+
+def _is_on_cpu(*args: Any, **kwargs: Any) -> bool:
+    """Whether the first tensor is on a CPU; a method's first argument is its layer, whose input comes next."""
+    values = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+    return next(values).is_cpu

@@ -1,0 +1,204 @@
+"""What else fla's layers call, on a CPU: convolution, rotary positions, RWKV-7's elementwise parts, Mamba-2.
+
+Each has the arguments of fla's own function.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.ops.causal_conv import causal_conv
+from lit_retrieval.ops.fla_cpu.gradients import gradients_of
+from lit_retrieval.ops.linear_recurrence import linear_recurrence
+from lit_retrieval.ops.rms_norm import rms_norm
+from lit_retrieval.ops.silu_gate import silu_gate
+
+
+def causal_conv1d_fwd(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    initial_state: Tensor | None = None,
+    output_final_state: bool = False,
+    activation: str | None = None,
+    cu_seqlens: Tensor | None = None,
+    cu_seqlens_cpu: Tensor | None = None,
+    chunk_indices: Tensor | None = None,
+    chunk_size: int = 64,
+    layout_fallback: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """A causal depthwise convolution of x, `(batch, time, dim)`, by `weight (dim, kernel)`.
+
+    fla's state is the last `kernel` inputs, `(batch, dim, kernel)`; the oldest of them has no influence any more.
+    """
+    _refuse_packed(cu_seqlens)
+    rows = x.reshape(*x.shape[:2], -1)
+    y, last_state = _convolve(rows, weight, bias, initial_state, activation)
+    y = y if residual is None else y + residual.reshape_as(y)
+    return y.view(x.shape), last_state.contiguous() if output_final_state else None
+
+
+def causal_conv1d_bwd(
+    x: Tensor,
+    dy: Tensor,
+    dht: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    residual: Tensor | None = None,
+    initial_state: Tensor | None = None,
+    activation: str | None = None,
+    cu_seqlens: Tensor | None = None,
+    cu_seqlens_cpu: Tensor | None = None,
+    chunk_indices: Tensor | None = None,
+    chunk_size: int = 64,
+    layout_fallback: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """The gradients of `causal_conv1d_fwd` for x, weight, bias, residual and state; `dht` is the last state's."""
+    rows = x.reshape(*x.shape[:2], -1)
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        return _convolve(x, weight, bias, state, activation)
+
+    dx, dweight, dbias, dstate = gradients_of(run, (rows, weight, bias, initial_state), (dy.reshape_as(rows), dht))
+    assert dx is not None
+    return dx.view(x.shape), dweight, dbias, None if residual is None else dy, dstate
+
+
+@torch.no_grad()
+def causal_conv1d_update(
+    x: Tensor,
+    cache: Tensor,
+    residual: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    activation: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One step of `causal_conv1d_fwd` for each sample, which writes into `cache`, as fla's own does."""
+    assert weight is not None
+    step = x.reshape(len(cache), 1, -1)
+    y, last_state = _convolve(step, weight, bias, cache, activation)
+    cache.copy_(last_state)
+    y = y.view(x.shape)
+    return (y if residual is None else y + residual), cache
+
+
+def _convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor | None, activation: str | None
+) -> tuple[Tensor, Tensor]:
+    """The outputs, and the last `kernel` inputs, `(batch, dim, kernel)`."""
+    batch, _, dim = x.shape
+    kernel = weight.shape[1]
+    if state is None:
+        state = x.new_zeros(batch, dim, kernel)
+    inputs = torch.cat([state.transpose(1, 2), x[:, -kernel:]], 1)
+    last_state = inputs[:, -kernel:].transpose(1, 2)
+    before = state[:, :, 1:].transpose(1, 2)
+    if activation in ("silu", "swish"):
+        y, _ = causal_conv(x, weight, x.new_zeros(dim) if bias is None else bias, before)
+        return y, last_state
+    padded = torch.cat([before, x], 1).transpose(1, 2)
+    return F.conv1d(padded, weight.unsqueeze(1), bias, groups=dim).transpose(1, 2), last_state
+
+
+def rotary_embedding_fwdbwd(
+    x: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    seqlen_offsets: int | Tensor = 0,
+    cu_seqlens: Tensor | None = None,
+    interleaved: bool = False,
+    inplace: bool = False,
+    conjugate: bool = False,
+    chunk_indices: Tensor | None = None,
+) -> Tensor:
+    """Rotary positions for x, `(batch, time, heads, head_dim)`; `conjugate` turns back, which is the gradient.
+
+    `interleaved` pairs neighbours; else number i goes with number i + half. Numbers beyond the pairs stay as they are.
+    """
+    _refuse_packed(cu_seqlens)
+    steps = torch.arange(x.shape[1], device=x.device) + torch.as_tensor(seqlen_offsets, device=x.device).view(-1, 1)
+    cos, sin = cos[steps].unsqueeze(2), sin[steps].unsqueeze(2)  # (1 or batch, time, 1, pairs)
+    sin = -sin if conjugate else sin
+    pairs = cos.shape[-1]
+    turned, rest = x[..., : 2 * pairs], x[..., 2 * pairs :]
+    first, second = (turned[..., ::2], turned[..., 1::2]) if interleaved else turned.chunk(2, -1)
+    parts = first * cos - second * sin, first * sin + second * cos
+    y = torch.stack(parts, -1).flatten(-2) if interleaved else torch.cat(parts, -1)
+    y = torch.cat([y, rest], -1)
+    return x.copy_(y) if inplace else y
+
+
+def token_shift(
+    x: Tensor, cu_seqlens: Tensor | None = None, cache: Tensor | None = None, output_cache: bool = False
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The step before minus this one, for x `(batch, time, dim)`, and the last step, `(batch, dim)`, if asked."""
+    _refuse_packed(cu_seqlens)
+    first = torch.zeros_like(x[:, :1]) if cache is None else cache.view_as(x[:, :1])
+    delta = torch.cat([first, x[:, :-1]], 1) - x
+    return (delta, x[:, -1]) if output_cache else delta
+
+
+def rwkv7_mixtures(x: Tensor, delta: Tensor, *shares: Tensor | None) -> tuple[Tensor | None, ...]:
+    """A mixture x + delta share for each share, `(1, 1, dim)`; None for a share that is None."""
+    return tuple(None if share is None else torch.addcmul(x, delta, share) for share in shares)
+
+
+def rwkv7_keys(k: Tensor, a: Tensor, k_a: Tensor) -> Tensor:
+    """The keys k (1 + (a - 1) k_a)."""
+    return k.addcmul(k * (a - 1), k_a)
+
+
+def rwkv7_output(o: Tensor, r: Tensor, k: Tensor, r_k: Tensor, v: Tensor, g: Tensor) -> Tensor:
+    """The outputs (o + (sum over key_dim of r k r_k) v) g, for o and g `(batch, time, heads * value_dim)`."""
+    return (o + ((r * k * r_k).sum(-1, keepdim=True) * v).flatten(2)) * g
+
+
+def mamba2_forward(
+    layer: Any,
+    input_states: Tensor,
+    last_state: dict[str, Tensor] | None = None,
+    use_cache: bool = False,
+    attention_mask: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mamba-2 (arXiv:2405.21060), in place of fla's `Mamba2.torch_forward`, with the state of an earlier call if any.
+
+    Returns:
+        The outputs, the convolution's state `(batch, conv_dim, kernel)`, and the recurrence's,
+        `(batch, heads, head_dim, state_size)`.
+    """
+    batch, time, _ = input_states.shape
+    heads, head_dim, groups, state_size = layer.num_heads, layer.head_dim, layer.n_groups, layer.ssm_state_size
+    gate, inner, dt = layer.in_proj(input_states).split([layer.intermediate_size, layer.conv_dim, heads], -1)
+    conv_state, state = (
+        (None, None) if last_state is None else (last_state["conv_state"], last_state["recurrent_state"])
+    )
+    weight = layer.conv1d.weight.squeeze(1)
+    inner, conv_state = _convolve(inner, weight, layer.conv1d.bias, conv_state, layer.activation)
+    x, B, C = torch.split(inner, [layer.intermediate_size, groups * state_size, groups * state_size], -1)
+    x = x.reshape(batch, time, heads, head_dim)
+    B, C = (part.reshape(batch, time, groups, -1).repeat_interleave(heads // groups, 2) for part in (B, C))
+    dt = F.softplus(dt + layer.dt_bias).clamp(*layer.dt_limit).unsqueeze(-1)
+    log_decay = -layer.A_log.exp().view(-1, 1) * dt
+    state = None if state is None else state.transpose(2, 3)
+    y, state = linear_recurrence(C, B, x * dt, log_decay, state=state)
+    y = (y + x * layer._get_D(expand_to_head_dim=True)).flatten(2)
+    y = _gate_and_norm(y, gate, layer) if layer.rmsnorm else y * layer.act(gate)
+    return layer.out_proj(y), conv_state.contiguous(), state.transpose(2, 3).contiguous()
+
+
+def _gate_and_norm(y: Tensor, gate: Tensor, layer: Any) -> Tensor:
+    """The gated norm at Mamba-2's end: over groups of channels, before the gate or after it."""
+    norm = layer.norm
+    y = y if norm.norm_before_gate else silu_gate(y, gate.contiguous())
+    groups = y.view(*y.shape[:2], -1, norm.group_size or y.shape[-1])
+    y = rms_norm(groups, torch.ones_like(groups[0, 0, 0]), norm.eps).flatten(2) * norm.weight
+    return silu_gate(y, gate.contiguous()) if norm.norm_before_gate else y
+
+
+def _refuse_packed(cu_seqlens: Tensor | None) -> None:
+    if cu_seqlens is not None:
+        raise UserError("packed sequences (cu_seqlens) run on a GPU only; give rows of one length on a CPU")

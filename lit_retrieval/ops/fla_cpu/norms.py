@@ -1,0 +1,160 @@
+"""fla's norms on a CPU: the forward and backward functions behind its layers, with their names and arguments.
+
+Rows are `(rows, dim)`. A residual that is given is added before the norm, and the sum is handed back.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lit_retrieval.ops.arrays import runs_on_numba
+from lit_retrieval.ops.fla_cpu.gradients import gradients_of
+from lit_retrieval.ops.rms_norm import rms_norm
+from lit_retrieval.ops.rms_norm.cpu import rms_norm_backward
+from lit_retrieval.ops.silu_gate import silu_gate
+
+
+def layer_norm_fwd(
+    x: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    residual: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+    residual_dtype: torch.dtype | None = None,
+    is_rms_norm: bool = False,
+    num_groups: int = 1,
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """A layer norm or an RMS norm of each row; row i has the weight and bias of group i mod `num_groups`.
+
+    Returns:
+        The outputs, each row's mean (None for an RMS norm) and reciprocal deviation, and the rows that were normalised.
+    """
+    if residual is not None:
+        x = x + residual
+    mean = None if is_rms_norm else x.mean(-1)
+    centred = x if mean is None else x - mean.unsqueeze(-1)
+    rstd = torch.rsqrt(centred.square().mean(-1) + eps)
+    if is_rms_norm and weight is not None and bias is None and num_groups == 1:
+        y = rms_norm(x, weight, eps)
+    else:
+        y = _scale(centred * rstd.unsqueeze(-1), weight, bias, num_groups)
+    return y.to(out_dtype or x.dtype), mean, rstd, x
+
+
+def layer_norm_bwd(
+    dy: Tensor,
+    x: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    mean: Tensor | None = None,
+    rstd: Tensor | None = None,
+    dres: Tensor | None = None,
+    has_residual: bool = False,
+    is_rms_norm: bool = False,
+    x_dtype: torch.dtype | None = None,
+    recompute_output: bool = False,
+    num_groups: int = 1,
+) -> tuple[Tensor | None, ...]:
+    """The gradients of `layer_norm_fwd` for x, weight, bias and the residual, and the outputs again if asked."""
+    assert rstd is not None
+    dweight: Tensor | None
+    normed = (x if mean is None else x - mean.unsqueeze(-1)) * rstd.unsqueeze(-1)
+    if is_rms_norm and weight is not None and bias is None and num_groups == 1 and runs_on_numba(x, weight, dy):
+        dx, dweight = rms_norm_backward(x.contiguous(), weight, rstd, dy.contiguous())
+        dbias = None
+    else:
+        scaled = _scale(dy, weight, None, num_groups)
+        dx = rstd.unsqueeze(-1) * (scaled - normed * (scaled * normed).mean(-1, keepdim=True))
+        if mean is not None:
+            dx = dx - (rstd * scaled.mean(-1)).unsqueeze(-1)
+        dweight = None if weight is None else (dy * normed).view(-1, num_groups * x.shape[-1]).sum(0)
+        dbias = None if bias is None else dy.reshape(-1, num_groups * x.shape[-1]).sum(0)
+    if dres is not None:
+        dx = dx + dres
+    grads = (dx.to(x_dtype or x.dtype), dweight, dbias, dx if has_residual else None)
+    return (*grads, _scale(normed, weight, bias, num_groups)) if recompute_output else grads
+
+
+def _scale(normed: Tensor, weight: Tensor | None, bias: Tensor | None, num_groups: int) -> Tensor:
+    rows = normed.view(-1, num_groups, normed.shape[-1])
+    if weight is not None:
+        rows = rows * weight.view(num_groups, -1)
+    if bias is not None:
+        rows = rows + bias.view(num_groups, -1)
+    return rows.view(normed.shape)
+
+
+def layer_norm_gated_fwd(
+    x: Tensor,
+    g: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    activation: str = "swish",
+    eps: float = 1e-5,
+    residual: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+    residual_dtype: torch.dtype | None = None,
+    is_rms_norm: bool = False,
+) -> tuple[Tensor, None, None, Tensor]:
+    """A norm of each row of x, times an activation of g; returns the outputs and the rows that were normalised.
+
+    The two Nones stand where fla's own keeps means and deviations; our backward computes them again.
+    """
+    if residual is not None:
+        x = x + residual
+    (y,) = _gated_norm(x, g, weight, bias, activation, eps, is_rms_norm)
+    return y.to(out_dtype or x.dtype), None, None, x
+
+
+def layer_norm_gated_bwd(
+    dy: Tensor,
+    x: Tensor,
+    g: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    activation: str = "swish",
+    eps: float = 1e-5,
+    mean: None = None,
+    rstd: None = None,
+    dresidual: Tensor | None = None,
+    has_residual: bool = False,
+    is_rms_norm: bool = False,
+    x_dtype: torch.dtype | None = None,
+    recompute_output: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """The gradients of `layer_norm_gated_fwd` for x, g, weight, bias and the residual, and the outputs if asked."""
+    outputs = []
+
+    def run(x: Tensor, g: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor]:
+        outputs.append(_gated_norm(x, g, weight, bias, activation, eps, is_rms_norm))
+        return outputs[0]
+
+    dx, dg, dweight, dbias = gradients_of(run, (x, g, weight, bias), (dy,))
+    assert dx is not None
+    if dresidual is not None:
+        dx = dx + dresidual
+    grads = (dx, dg, dweight, dbias, dx if has_residual else None)
+    return (*grads, outputs[0][0].detach()) if recompute_output else grads
+
+
+def _gated_norm(
+    x: Tensor, g: Tensor, weight: Tensor | None, bias: Tensor | None, activation: str, eps: float, is_rms_norm: bool
+) -> tuple[Tensor]:
+    if not is_rms_norm:
+        normed = F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+    else:
+        normed = rms_norm(x, torch.ones_like(x[0]) if weight is None else weight, eps)
+        normed = normed if bias is None else normed + bias
+    return (normed * g.sigmoid() if activation == "sigmoid" else silu_gate(normed, g),)
+
+
+def l2norm_fwd(x: Tensor, eps: float = 1e-6, output_dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+    """Each vector divided by its length; returns the unit vectors and one over each length."""
+    rstd = torch.rsqrt(x.square().sum(-1) + eps)
+    return (x * rstd.unsqueeze(-1)).to(output_dtype or x.dtype), rstd
+
+
+def l2norm_bwd(y: Tensor, rstd: Tensor, dy: Tensor, eps: float = 1e-6) -> Tensor:
+    """The gradient of `l2norm_fwd` for its input, from its outputs."""
+    return (dy - (dy * y).sum(-1, keepdim=True) * y) * rstd.unsqueeze(-1)

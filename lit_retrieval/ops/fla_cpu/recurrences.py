@@ -1,0 +1,242 @@
+"""The recurrences that fla's layers call, on a CPU: each has the arguments of fla's functions.
+
+They differ in how queries, keys and gates are prepared; `linear_recurrence` is behind all of them. `state_v_first` says
+that the state is `(batch, heads, value_dim, key_dim)`, the other way round than ours. Arguments that choose between
+kernels (`safe_gate`, `chunk_size` and `lower_bound` of RWKV-7) don't change what is computed.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.ops.linear_recurrence import linear_recurrence
+from lit_retrieval.ops.rms_norm import rms_norm
+
+_EPS = 1e-6  # what fla's kernels add to the square of a vector's length
+
+
+def linear_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float | None = None,
+    initial_state: Tensor | tuple[Tensor, Tensor] | None = None,
+    output_final_state: bool = False,
+    normalize: bool = False,
+    cu_seqlens: Tensor | None = None,
+) -> tuple[Tensor, Tensor | tuple[Tensor, Tensor] | None]:
+    """Linear attention (arXiv:2006.16236); `normalize` divides by the sum of the weights, and keeps the sum of keys."""
+    if not normalize:
+        assert not isinstance(initial_state, tuple)
+        return _run(q, k, v, None, None, None, scale, initial_state, output_final_state, False, cu_seqlens)
+    state, key_sum = initial_state if isinstance(initial_state, tuple) else (initial_state, None)
+    o, last = _run(q, k, v, None, None, None, scale, state, output_final_state, False, cu_seqlens)
+    key_sums = k.cumsum(1) if key_sum is None else k.cumsum(1) + key_sum
+    o = o / ((_scaled(q, scale) * key_sums).sum(-1, keepdim=True) + 1e-10)
+    return o, None if last is None else (last, key_sums[:, -1:])
+
+
+def gla(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None = None,
+    gk: Tensor | None = None,
+    scale: float | None = None,
+    initial_state: Tensor | None = None,
+    output_final_state: bool = False,
+    state_v_first: bool = False,
+    cu_seqlens: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Gated linear attention (arXiv:2312.06635): `g` or `gk` is the log of the decay, of each key or of each head."""
+    log_decay = g if gk is None else gk
+    if log_decay is not None and log_decay.dim() == 3:
+        log_decay = log_decay.unsqueeze(-1)
+    return _run(q, k, v, log_decay, None, None, scale, initial_state, output_final_state, state_v_first, cu_seqlens)
+
+
+def retention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float | None = None,
+    initial_state: Tensor | None = None,
+    output_final_state: bool = False,
+    cu_seqlens: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """RetNet's retention (arXiv:2307.08621): head h decays by 1 - 2^(-5 - h)."""
+    decay = (1 - torch.exp2(-5.0 - torch.arange(q.shape[2], dtype=torch.float, device=q.device))).log().to(q.dtype)
+    log_decay = decay.view(1, 1, -1, 1).expand(*q.shape[:3], 1)
+    return _run(q, k, v, log_decay, None, None, scale, initial_state, output_final_state, False, cu_seqlens)
+
+
+def delta_rule(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    scale: float | None = None,
+    initial_state: Tensor | None = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    cu_seqlens: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """DeltaNet's rule (arXiv:2406.06484): what the state has at k moves towards v by a share beta."""
+    if use_qk_l2norm_in_kernel:
+        q, k = _unit(q), _unit(k)
+    return _run_delta(q, k, v, None, beta, scale, initial_state, output_final_state, False, cu_seqlens)
+
+
+def gated_delta_rule(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    scale: float | None = None,
+    initial_state: Tensor | None = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    use_gate_in_kernel: bool = False,
+    A_log: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    use_beta_sigmoid_in_kernel: bool = False,
+    allow_neg_eigval: bool = False,
+    state_v_first: bool = False,
+    cu_seqlens: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """The gated delta rule (arXiv:2412.06464): before it is corrected, each head's state decays by one factor."""
+    if use_gate_in_kernel:
+        assert A_log is not None
+        g = -A_log.exp() * F.softplus(g if dt_bias is None else g + dt_bias)
+    if use_beta_sigmoid_in_kernel:
+        beta = beta.sigmoid() * (2 if allow_neg_eigval else 1)
+    if use_qk_l2norm_in_kernel:
+        q, k = _unit(q), _unit(k)
+    g = g.unsqueeze(-1)
+    return _run_delta(q, k, v, g, beta, scale, initial_state, output_final_state, state_v_first, cu_seqlens)
+
+
+def kda(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    A_log: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    scale: float | None = None,
+    initial_state: Tensor | None = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    use_gate_in_kernel: bool = False,
+    use_beta_sigmoid_in_kernel: bool = False,
+    allow_neg_eigval: bool = False,
+    safe_gate: bool = False,
+    lower_bound: float | None = None,
+    state_v_first: bool = False,
+    cu_seqlens: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Kimi's delta rule (arXiv:2510.26692): as the gated one, with a decay for each key."""
+    if use_gate_in_kernel:
+        assert A_log is not None
+        raw = g if dt_bias is None else g + dt_bias.view(g.shape[-2:])
+        rate = A_log.exp().view(-1, 1)
+        g = -rate * F.softplus(raw) if lower_bound is None else lower_bound * torch.sigmoid(rate * raw)
+    if use_beta_sigmoid_in_kernel:
+        beta = beta.sigmoid() * (2 if allow_neg_eigval else 1)
+    if use_qk_l2norm_in_kernel:
+        q, k = _unit(q), _unit(k)
+    return _run_delta(q, k, v, g, beta, scale, initial_state, output_final_state, state_v_first, cu_seqlens)
+
+
+def rwkv7(
+    r: Tensor,
+    w: Tensor,
+    k: Tensor,
+    v: Tensor,
+    a: Tensor,
+    b: Tensor,
+    scale: float = 1.0,
+    initial_state: Tensor | None = None,
+    output_final_state: bool = False,
+    cu_seqlens: Tensor | None = None,
+    safe_gate: bool = False,
+    lower_bound: float | None = None,
+    chunk_size: int | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """RWKV-7's recurrence (arXiv:2503.14456): log decay w, what is read at a is added at b."""
+    return _run(r, k, v, w, a, b, scale, initial_state, output_final_state, False, cu_seqlens)
+
+
+def rwkv7_steps(
+    r: Tensor,
+    w: Tensor,
+    k: Tensor,
+    v: Tensor,
+    kk: Tensor,
+    a: Tensor,
+    scale: float = 1.0,
+    initial_state: Tensor | None = None,
+    output_final_state: bool = False,
+    cu_seqlens: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """The same as `rwkv7`, with the unit keys `kk` and rates `a` that its two corrections are made of."""
+    return rwkv7(r, w, k, v, -kk, kk * a, scale, initial_state, output_final_state, cu_seqlens)
+
+
+def _run_delta(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_decay: Tensor | None,
+    beta: Tensor,
+    scale: float | None,
+    state: Tensor | None,
+    output_final_state: bool,
+    state_v_first: bool,
+    cu_seqlens: Tensor | None,
+) -> tuple[Tensor, Tensor | None]:
+    """A delta rule as reads and writes; `beta (batch, time, heads)`, and more heads of values than keys are allowed."""
+    if v.shape[2] != q.shape[2]:
+        q, k = (tensor.repeat_interleave(v.shape[2] // q.shape[2], 2) for tensor in (q, k))
+    rate = beta.unsqueeze(-1)
+    read = k * (-rate if log_decay is None else -rate * log_decay.exp())
+    return _run(
+        q, k, rate * v, log_decay, read, k, scale, state, output_final_state, state_v_first, cu_seqlens
+    )  # fmt: skip
+
+
+def _run(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_decay: Tensor | None,
+    read: Tensor | None,
+    write: Tensor | None,
+    scale: float | None,
+    state: Tensor | None,
+    output_final_state: bool,
+    state_v_first: bool,
+    cu_seqlens: Tensor | None,
+) -> tuple[Tensor, Tensor | None]:
+    """Scale the queries, turn the state round where fla has values first, and run."""
+    if cu_seqlens is not None:
+        raise UserError("packed sequences (cu_seqlens) run on a GPU only; give rows of one length on a CPU")
+    if state is not None and state_v_first:
+        state = state.transpose(-1, -2)
+    o, last_state = linear_recurrence(_scaled(q, scale), k, v, log_decay, read, write, state)
+    if not output_final_state:
+        return o, None
+    return o, last_state.transpose(-1, -2).contiguous() if state_v_first else last_state
+
+
+def _scaled(q: Tensor, scale: float | None) -> Tensor:
+    return q * (q.shape[-1] ** -0.5 if scale is None else scale)
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Unit vectors x / sqrt(|x|^2 + eps), by the norm that has a fused kernel and divides by a mean, not a sum."""
+    dim = x.shape[-1]
+    return rms_norm(x, x.new_full((dim,), dim**-0.5), _EPS / dim)
