@@ -1,0 +1,84 @@
+"""Prints, as JSON, how far our CPU path is from fla's own kernels, which Triton's interpreter runs here on a CPU.
+
+Run with TRITON_INTERPRET=1 as `python fla_interpreted.py`; it is a program of its own since Triton reads that once.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from triton import language
+from triton.runtime import autotuner
+
+sys.path.insert(0, str(Path(__file__).parent))
+from fla_layers import HIDDEN_SIZE, SMALL, make_layer
+
+TIME = 66  # two steps beyond the 64 of a chunk
+
+
+class LoopIndex(int):
+    """The interpreter's loops count in plain ints, but fla's kernels call `.to` on them."""
+
+    def to(self, dtype: Any) -> "LoopIndex":
+        return self
+
+
+def count(*limits: int) -> Iterator[LoopIndex]:
+    return map(LoopIndex, range(*limits))
+
+
+def take_first_config(init: Callable[..., None]) -> Callable[..., None]:
+    """An autotuner with one config to choose from measures nothing, and so needs no GPU."""
+
+    def init_with_one(self: Any, fn: Any, names: Any, configs: Any, *args: Any, **options: Any) -> None:
+        init(self, fn, names, sorted(configs, key=lambda config: config.num_warps)[:1], *args, **options)
+
+    return init_with_one
+
+
+def prepare_fla() -> None:
+    """Import fla with what the interpreter needs in place of names that fla's modules took over from Triton."""
+    autotuner.Autotuner.__init__ = take_first_config(autotuner.Autotuner.__init__)
+    make_layer("GatedLinearAttention")
+    for name, module in list(sys.modules.items()):
+        if name.startswith("fla.") and getattr(module, "tl", None) is language:
+            module.range = count
+            if "gather" in vars(module):
+                module.gather = lambda *args, **options: language.gather(*args, **options)
+
+
+def run(layer: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """The outputs, and the gradients for the inputs and every parameter."""
+    x = x.clone().requires_grad_()
+    y = layer(x)[0]
+    named = {"inputs": x, **{name.removeprefix("layer."): one for name, one in layer.named_parameters()}}
+    weights = torch.linspace(-1, 1, y.numel()).view(y.shape)
+    grads = torch.autograd.grad((y * weights).sum(), list(named.values()))
+    return {"outputs": y.detach(), **dict(zip(named, grads, strict=True))}
+
+
+def distance(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, float]:
+    return {
+        name: float((ours[name] - theirs[name]).abs().max() / max(1.0, float(theirs[name].abs().max())))
+        for name in theirs
+    }
+
+
+def main() -> None:
+    prepare_fla()
+    x = torch.randn(2, TIME, HIDDEN_SIZE, generator=torch.Generator().manual_seed(0))
+    theirs = {}
+    for name in sys.argv[1:] or SMALL:
+        theirs[name] = run(make_layer(name), x)
+
+    from lit_retrieval.mixers import FlaLayer  # from here on, fla runs our functions on a CPU
+
+    print(json.dumps({name: distance(run(FlaLayer(make_layer(name)), x), theirs[name]) for name in theirs}))
+
+
+if __name__ == "__main__":
+    main()

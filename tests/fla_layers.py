@@ -1,0 +1,38 @@
+"""Small fla layers for tests, one of each kind, with no weight at zero."""
+
+import logging
+import warnings
+
+import torch
+from torch import nn
+
+HIDDEN_SIZE = 32
+SMALL = {
+    "LinearAttention": {"num_heads": 2},
+    "MultiScaleRetention": {"num_heads": 2},
+    "SimpleGatedLinearAttention": {"num_heads": 2},
+    "GatedLinearAttention": {"num_heads": 2},
+    "HGRN2Attention": {"expand_ratio": 16},
+    "DeltaNet": {"num_heads": 2, "mode": "fused_recurrent"},  # fla's other mode refuses float32
+    "GatedDeltaNet": {"num_heads": 2, "head_dim": 16, "expand_v": 1.0},
+    "KimiDeltaAttention": {"num_heads": 2, "head_dim": 16},
+    "Mamba2": {"head_dim": 16, "state_size": 16, "chunk_size": 16},
+    "RWKV7Attention": {"head_dim": 16, "num_hidden_layers": 2},
+}
+
+
+def make_layer(name: str) -> nn.Module:
+    """The layer with its usual weights moved a little at random: RWKV-7's outputs would be zero otherwise."""
+    logging.disable(logging.WARNING)  # fla's advice on other packages
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import fla.layers
+        from fla.layers.simple_gla import SimpleGatedLinearAttention
+
+        torch.manual_seed(0)
+        layer_class = getattr(fla.layers, name, SimpleGatedLinearAttention)
+        layer = layer_class(hidden_size=HIDDEN_SIZE, layer_idx=0, **SMALL[name])
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return layer

@@ -1,0 +1,82 @@
+"""fla's layers as mixers: decoding, states, and what a user sees of them."""
+
+import sys
+
+import pytest
+import torch
+
+from lit_retrieval.mixers import FlaLayer, FlaState, Mamba, as_mixer, select_rows
+from fla_layers import HIDDEN_SIZE, SMALL, make_layer
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fla needs triton, which is for Linux only")
+NUMBERS = {  # heads * key_dim * value_dim, and the last inputs of every convolution
+    "LinearAttention": 2 * 16 * 16,
+    "MultiScaleRetention": 2 * 16 * 32,
+    "SimpleGatedLinearAttention": 2 * 16 * 16 + 4 * 3 * 32,
+    "GatedLinearAttention": 2 * 8 * 16,
+    "HGRN2Attention": 2 * 16 * 16,
+    "DeltaNet": 2 * 16 * 16 + 4 * 3 * 32,
+    "GatedDeltaNet": 2 * 16 * 16 + 4 * 3 * 32,
+    "KimiDeltaAttention": 2 * 16 * 16 + 4 * 3 * 32,
+    "Mamba2": 4 * 16 * 16 + 4 * (64 + 16 + 16),
+    "RWKV7Attention": 2 * 16 * 16 + 32,
+}
+
+
+@pytest.fixture(params=SMALL)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def mixer(name):
+    return FlaLayer(make_layer(name)).eval()
+
+
+@pytest.mark.parametrize("with_gradients", [False, True])
+@pytest.mark.parametrize("lengths", [[1] * 12, [5, 1, 1, 70, 1], [39, 39]])
+def test_parts_of_any_length_equal_the_whole(mixer, lengths, with_gradients):
+    x = torch.randn(2, sum(lengths), HIDDEN_SIZE, generator=torch.Generator().manual_seed(2))
+    with torch.set_grad_enabled(with_gradients):
+        y, whole = mixer(x)
+        parts, state = [], None
+        for part in x.split(lengths, 1):
+            part_y, state = mixer(part, state)
+            parts.append(part_y)
+    torch.testing.assert_close(torch.cat(parts, 1), y, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(state.recurrent, whole.recurrent, rtol=1e-4, atol=1e-4)
+    assert state.length == len(x[0])
+
+
+@torch.inference_mode()
+def test_rows_may_leave_between_two_steps(mixer):
+    x, rows = torch.randn(4, 9, HIDDEN_SIZE), torch.tensor([3, 1])
+    y, _ = mixer(x)
+    _, state = mixer(x[:, :6])
+    _, state = mixer(x[:, 6:7], state)
+    kept, _ = mixer(x[rows, 7:], select_rows(state, rows))
+    torch.testing.assert_close(kept, y[rows, 7:], rtol=1e-4, atol=1e-4)
+
+
+def test_state_size_counts_a_real_state(mixer, name):
+    assert mixer.state_size(3) == mixer.state_size(70) == NUMBERS[name]
+
+
+def test_every_parameter_gets_a_gradient(mixer):
+    mixer(torch.randn(2, 20, HIDDEN_SIZE))[0].square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in mixer.parameters())
+
+
+def test_a_later_rwkv7_layer_stands_alone():
+    from fla.layers import RWKV7Attention
+
+    mixer = FlaLayer(RWKV7Attention(hidden_size=HIDDEN_SIZE, layer_idx=3, num_hidden_layers=6, head_dim=16))
+    y, state = mixer(torch.randn(2, 7, HIDDEN_SIZE))
+    assert y.shape == (2, 7, HIDDEN_SIZE) and isinstance(state, FlaState)
+    assert not any("v_lora" in part for part, _ in mixer.named_parameters())
+
+
+def test_a_layer_of_fla_is_wrapped_and_a_mixer_is_not():
+    mamba = Mamba(HIDDEN_SIZE, 0)
+    assert as_mixer(mamba) is mamba
+    assert isinstance(as_mixer(make_layer("GatedLinearAttention")), FlaLayer)

@@ -1,0 +1,107 @@
+"""Our CPU path through fla's layers: against float64 steps, against fla's own kernels, and what a newer fla would hear."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.mixers import FlaLayer
+from lit_retrieval.ops.fla_cpu import layers, recurrences
+from lit_retrieval.ops.linear_recurrence import linear_recurrence_naive
+from fla_layers import HIDDEN_SIZE, SMALL, make_layer
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fla needs triton, which is for Linux only")
+TOLERANCE = 1e-4  # float32 rounds to 6e-8; norms of small vectors and sums over all steps lose up to three digits
+
+
+def run_with_gradients(mixer: FlaLayer, x: Tensor, before: Tensor | None) -> dict[str, Tensor]:
+    """Outputs, last state, and the gradients of a loss on both for inputs and parameters."""
+    x = x.clone().requires_grad_()
+    state = None if before is None else mixer(before)[1]
+    y, state = mixer(x, state)
+    last = {f"state {place}": tensor for place, tensor in enumerate(tensors_of(state))}
+    loss = sum(
+        (one * torch.linspace(-1, 1, one.numel(), dtype=one.dtype).view(one.shape)).sum() for one in last.values()
+    )
+    loss = loss + (y * torch.linspace(-1, 2, y.numel(), dtype=y.dtype).view(y.shape)).sum()
+    named = {"inputs": x, **dict(mixer.named_parameters())}
+    grads = torch.autograd.grad(loss, list(named.values()), materialize_grads=True)
+    return {"outputs": y, **last, **dict(zip(named, grads, strict=True))}
+
+
+def tensors_of(state) -> list[Tensor]:
+    if isinstance(state, tuple):
+        return [tensor for part in state for tensor in tensors_of(part)]
+    return [state] if isinstance(state, Tensor) else []
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_layer_agrees_with_float64_steps(name, monkeypatch):
+    generator = torch.Generator().manual_seed(1)
+    mixer, exact = FlaLayer(make_layer(name)), FlaLayer(make_layer(name).double())
+    for time in (1, 2, 63, 64, 100, 130):
+        x, before = (torch.randn(2, steps, HIDDEN_SIZE, generator=generator) for steps in (time, 5))
+        for prefix in (None, before):
+            actual = run_with_gradients(mixer, x, prefix)
+            with monkeypatch.context() as patch:
+                for module in (layers, recurrences):
+                    patch.setattr(module, "linear_recurrence", linear_recurrence_naive)
+                expected = run_with_gradients(exact, x.double(), None if prefix is None else prefix.double())
+            assert actual.keys() == expected.keys()
+            for part, wanted in expected.items():
+                limit = TOLERANCE * max(1.0, float(wanted.detach().abs().max()))
+                assert (actual[part] - wanted).abs().max() <= limit, (part, time, prefix is None)
+
+
+def interpret(*names: str) -> dict[str, dict[str, float]]:
+    program = Path(__file__).parents[1] / "fla_interpreted.py"
+    ran = subprocess.run(
+        [sys.executable, str(program), *names], capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONWARNINGS": "ignore"},
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    distances: dict[str, dict[str, float]] = json.loads(ran.stdout.splitlines()[-1])
+    return distances
+
+
+@pytest.mark.parametrize("names", [SMALL.keys() - {"RWKV7Attention"}, {"RWKV7Attention"}], ids=["others", "RWKV7"])
+def test_layers_agree_with_flas_own_kernels(names):
+    distances = interpret(*names)
+    assert set(distances) == names
+    for name, parts in distances.items():
+        assert {"outputs", "inputs"} < set(parts)
+        for part, distance in parts.items():
+            assert distance <= TOLERANCE, (name, part)
+
+
+def test_names_that_a_newer_fla_has_moved_are_named():
+    program = (
+        "import fla.layers.gla; del fla.layers.gla.chunk_gla\n"
+        "from lit_retrieval.ops import fla_cpu\n"
+        "try:\n    fla_cpu.install()\nexcept ValueError as error:\n    print(error)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "has no fla.layers.gla.chunk_gla" in ran.stdout and "pip install" in ran.stdout
+
+
+def test_packed_sequences_are_refused():
+    q = torch.randn(1, 4, 2, 8)
+    with pytest.raises(UserError, match="cu_seqlens"):
+        recurrences.gla(q, q, q, cu_seqlens=torch.tensor([0, 4]))
+
+
+def test_a_function_chooses_by_the_device_of_its_tensors():
+    import fla.layers.gla
+
+    FlaLayer(make_layer("GatedLinearAttention"))
+    q = torch.randn(1, 4, 2, 8)
+    o, _ = fla.layers.gla.chunk_gla(q=q, k=q, v=q, g=torch.zeros_like(q))
+    torch.testing.assert_close(o, recurrences.gla(q, q, q, torch.zeros_like(q))[0])
+    with pytest.raises(Exception, match=r"meta|[Tt]riton|[Dd]evice|driver|CUDA|pointer"):
+        fla.layers.gla.chunk_gla(**{name: torch.empty(1, 4, 2, 8, device="meta") for name in "qkvg"})
