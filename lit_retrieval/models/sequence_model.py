@@ -36,6 +36,7 @@ class SequenceModel(nn.Module):
         hidden_size: Numbers in each token's vector.
         stages: The mixers, from the embedding to the head.
         embedding: `sinusoidal` is the paper's frozen matrix, `learned` a trained one.
+        norm: `none` leaves all norms out, as the paper's theory does (arXiv:2402.18510, Definitions 3.1 and 3.4).
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class SequenceModel(nn.Module):
         hidden_size: int,
         stages: list[Stage],
         embedding: Literal["sinusoidal", "learned"] = "sinusoidal",
+        norm: Literal["rms", "none"] = "rms",
     ) -> None:
         super().__init__()
         if embedding == "sinusoidal":
@@ -58,8 +60,9 @@ class SequenceModel(nn.Module):
             as_mixer(factory(hidden_size=hidden_size, layer_idx=layer_idx))
             for layer_idx, factory in enumerate(factories)
         )
-        self.norms = nn.ModuleList(RMSNorm(hidden_size) for _ in factories)
-        self.final_norm = RMSNorm(hidden_size)
+        norms = [RMSNorm(hidden_size) if norm == "rms" else nn.Identity() for _ in [*factories, "final"]]
+        *before_mixers, self.final_norm = norms
+        self.norms = nn.ModuleList(before_mixers)
 
     def forward(self, tokens: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Score every token as the next one, at each place.

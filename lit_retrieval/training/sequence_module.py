@@ -38,6 +38,7 @@ class SequenceModule(LightningModule):
         learning_rate: Peak learning rate.
         warmup_samples: Samples until the peak.
         weight_decay: Of AdamW, on matrices.
+        norm: rms before each mixer and the head, or none, as in the paper's theory.
     """
 
     def __init__(
@@ -49,10 +50,11 @@ class SequenceModule(LightningModule):
         learning_rate: float = 3e-4,
         warmup_samples: int = 10_000,
         weight_decay: float = 0.0,
+        norm: Literal["rms", "none"] = "rms",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.model = SequenceModel(vocab_size, hidden_size, stages, embedding)
+        self.model = SequenceModel(vocab_size, hidden_size, stages, embedding, norm)
         self.learning_rate = learning_rate
         self.warmup_samples = warmup_samples
         self.weight_decay = weight_decay

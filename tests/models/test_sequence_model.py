@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 from torch.nn import functional as F
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers import Attention, Mamba, SwiGLU, select_rows
+from lit_retrieval.mixers import Attention, LinearRNN, Mamba, ReGLU, SwiGLU, select_rows
 from lit_retrieval.models import SequenceModel, Stage, sinusoidal_embedding
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"
@@ -130,6 +130,15 @@ def test_layers_are_counted_across_stages():
 
     SequenceModel(5, 8, [Stage([make, make], 2), Stage([make])])
     assert layers == [0, 1, 2, 3, 4]
+
+
+def test_a_model_without_norms_is_the_papers_block():
+    model = SequenceModel(20, 16, [Stage([LinearRNN, partial(ReGLU, intermediate_size=8)])], norm="none")
+    x = F.embedding(draw_tokens(2, 5), model.embedding)
+    unit, feed_forward = model.mixers
+    x = x + unit(x)[0]
+    x = x + feed_forward(x)[0]
+    torch.testing.assert_close(model(draw_tokens(2, 5))[0], x @ model.embedding.t())
 
 
 def test_model_without_mixers_is_refused():

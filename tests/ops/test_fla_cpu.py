@@ -1,4 +1,4 @@
-"""Our CPU path through fla's layers: against float64 steps, against fla's own kernels, and what a newer fla would hear."""
+"""Our CPU path through fla's layers: against float64 steps and fla's own kernels, and what a newer fla would hear."""
 
 import json
 import os

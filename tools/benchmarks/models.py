@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser
 from lit_retrieval.models import SequenceModel
 
 MODEL_FILES = Path(__file__).parents[2] / "configs" / "model"
-_MODEL_KEYS = ("hidden_size", "stages", "embedding")  # the other keys of a model file are about training
+_MODEL_KEYS = ("hidden_size", "stages", "embedding", "norm")  # the other keys of a model file are about training
 
 
 def build_model(file: Path, vocab_size: int) -> SequenceModel:

@@ -1,0 +1,77 @@
+"""The classical gated RNNs, by PyTorch, which is cuDNN on a GPU."""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class LSTMState(NamedTuple):
+    """What an LSTM remembers: its `output` and its `cell`, `(batch, state_dim)` each."""
+
+    output: Tensor
+    cell: Tensor
+
+
+class LSTM(nn.Module):
+    """An LSTM (Hochreiter and Schmidhuber 1997), and a projection back to the model's width.
+
+    Args:
+        hidden_size: Numbers in each token's vector.
+        layer_idx: The layer's place in the model, from 0; an LSTM does not use it.
+        state_dim: Numbers in the cell, and as many in the output that goes round; `hidden_size` if absent.
+    """
+
+    def __init__(self, hidden_size: int, layer_idx: int, state_dim: int | None = None) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(hidden_size, state_dim or hidden_size, batch_first=True)
+        self.out_proj = nn.Linear(self.rnn.hidden_size, hidden_size, bias=False)
+
+    def forward(self, x: Tensor, state: LSTMState | None = None) -> tuple[Tensor, LSTMState]:
+        """Mix tokens along time.
+
+        Args:
+            x: `(batch, time, hidden_size)`.
+            state: What an earlier call handed back; nothing came before if absent.
+
+        Returns:
+            The outputs, shaped like `x`, and the state after the last token.
+        """
+        before = None if state is None else (state.output.unsqueeze(0), state.cell.unsqueeze(0))
+        y, (output, cell) = self.rnn(x, before)
+        return self.out_proj(y), LSTMState(output[0], cell[0])
+
+    def state_size(self, length: int) -> int:
+        """How many numbers the state holds for one sample, whatever the `length`."""
+        return 2 * self.rnn.hidden_size
+
+
+class GRU(nn.Module):
+    """A GRU (Cho et al. 2014, arXiv:1406.1078), and a projection back to the model's width.
+
+    Args:
+        hidden_size: Numbers in each token's vector.
+        layer_idx: The layer's place in the model, from 0; a GRU does not use it.
+        state_dim: Numbers in the state; `hidden_size` if absent.
+    """
+
+    def __init__(self, hidden_size: int, layer_idx: int, state_dim: int | None = None) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(hidden_size, state_dim or hidden_size, batch_first=True)
+        self.out_proj = nn.Linear(self.rnn.hidden_size, hidden_size, bias=False)
+
+    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mix tokens along time.
+
+        Args:
+            x: `(batch, time, hidden_size)`.
+            state: What an earlier call handed back, `(batch, state_dim)`; zeros if absent.
+
+        Returns:
+            The outputs, shaped like `x`, and the state after the last token.
+        """
+        y, last = self.rnn(x, None if state is None else state.unsqueeze(0))
+        return self.out_proj(y), last[0]
+
+    def state_size(self, length: int) -> int:
+        """How many numbers the state holds for one sample, whatever the `length`."""
+        return self.rnn.hidden_size

@@ -1,0 +1,45 @@
+"""The paper's linear RNN."""
+
+import torch
+from torch import Tensor, nn
+
+from lit_retrieval.ops import linear_rnn
+
+
+class LinearRNN(nn.Module):
+    """The linear unit of the paper's RNN: h_t = A h_{t-1} + B x_t, and h_t is the output (arXiv:2402.18510, Def. 3.4).
+
+    With a ReGLU behind it, and `norm: none` in the model, this is the paper's block.
+
+    Args:
+        hidden_size: Numbers in each token's vector, and in the state.
+        layer_idx: The layer's place in the model, from 0; this mixer does not use it.
+        diagonal: Whether A is diagonal; else it is full, and starts as a rotation.
+    """
+
+    def __init__(self, hidden_size: int, layer_idx: int, diagonal: bool = False) -> None:
+        super().__init__()
+        self.A = nn.Parameter(torch.empty(hidden_size) if diagonal else torch.empty(hidden_size, hidden_size))
+        self.B = nn.Linear(hidden_size, hidden_size, bias=False)
+        if diagonal:
+            nn.init.uniform_(self.A, 0.9, 1.0)
+        else:
+            nn.init.orthogonal_(self.A)
+        self.A._no_weight_decay = True  # type: ignore[attr-defined]  # decay would shorten the memory
+
+    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mix tokens along time.
+
+        Args:
+            x: `(batch, time, hidden_size)`.
+            state: What an earlier call handed back, h, `(batch, hidden_size)`; zeros if absent.
+
+        Returns:
+            The outputs, shaped like `x`, and the state after the last token.
+        """
+        h = linear_rnn(self.B(x), self.A, state)
+        return h, h[:, -1]
+
+    def state_size(self, length: int) -> int:
+        """How many numbers the state holds for one sample, whatever the `length`."""
+        return len(self.A)

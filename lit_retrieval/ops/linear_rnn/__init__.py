@@ -1,0 +1,31 @@
+"""A linear recurrence of vectors whose transition never changes, so that a run of T steps is log2(T) rounds."""
+
+from torch import Tensor
+
+from lit_retrieval.ops.linear_rnn.doubling import linear_rnn_doubling
+from lit_retrieval.ops.linear_rnn.naive import linear_rnn_naive
+from lit_retrieval.ops.shapes import check_shape
+
+__all__ = ["linear_rnn", "linear_rnn_doubling", "linear_rnn_naive"]
+
+
+def linear_rnn(u: Tensor, A: Tensor, state: Tensor | None = None) -> Tensor:
+    """The states of a linear recurrence.
+
+    h_t = A h_{t-1} + u_t  (Wen et al. 2024, arXiv:2402.18510, Definition 3.4, with u_t = B x_t).
+
+    Args:
+        u: What each step adds, `(batch, time, dim)`.
+        A: The transition, `(dim, dim)`, or its diagonal, `(dim,)`.
+        state: The state h before the first step, `(batch, dim)`; zeros if absent.
+
+    Returns:
+        The state after every step, shaped like `u`.
+    """
+    batch, time, dim = u.shape
+    if time < 1:
+        raise ValueError(f"u has shape {tuple(u.shape)}, which is no step at all; pass at least one")
+    check_shape("A", A, (dim,) * A.dim())
+    if state is not None:
+        check_shape("state", state, (batch, dim))
+    return linear_rnn_doubling(u, A, state)

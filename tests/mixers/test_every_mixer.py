@@ -1,0 +1,151 @@
+"""What every mixer of ours promises: it is its own float64 steps, in parts as in the whole, and counts its state."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lit_retrieval.mixers import (
+    GRU,
+    LSTM,
+    Attention,
+    LinearRNN,
+    Mamba,
+    ReGLU,
+    SlidingWindowAttention,
+    SwiGLU,
+    select_rows,
+)
+
+HIDDEN_SIZE = 16
+MIXERS = {
+    "attention": partial(Attention, num_heads=2),
+    "window": partial(SlidingWindowAttention, num_heads=2, window=5),
+    "window of one": partial(SlidingWindowAttention, num_heads=2, window=1),
+    "Mamba": partial(Mamba, state_dim=4),
+    "linear RNN": LinearRNN,
+    "diagonal linear RNN": partial(LinearRNN, diagonal=True),
+    "LSTM": partial(LSTM, state_dim=12),
+    "GRU": partial(GRU, state_dim=12),
+    "SwiGLU": SwiGLU,
+    "ReGLU": ReGLU,
+}
+NUMBERS = {  # in the state after 3 and after 9 tokens
+    "attention": (96, 288), "window": (96, 128), "window of one": (0, 0), "Mamba": (224, 224), "linear RNN": (16, 16),
+    "diagonal linear RNN": (16, 16), "LSTM": (24, 24), "GRU": (12, 12), "SwiGLU": (0, 0), "ReGLU": (0, 0),
+}  # fmt: skip
+TOLERANCE = 1e-4  # float32 rounds to 6e-8; sums over all steps and channels lose up to three digits
+
+
+@pytest.fixture(params=MIXERS)
+def name(request):
+    return request.param
+
+
+def make(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    mixer = MIXERS[name](hidden_size=HIDDEN_SIZE, layer_idx=0)
+    for parameter in mixer.parameters() if "attention" in name or "window" in name or "GLU" in name else ():
+        nn.init.normal_(parameter, std=0.2)  # so that positions, masks and gates are seen in the output
+    return mixer
+
+
+def tensors_of(state) -> list[Tensor]:
+    if isinstance(state, tuple):
+        return [tensor for part in state for tensor in tensors_of(part)]
+    return [state] if isinstance(state, Tensor) else []
+
+
+def run_in_steps(mixer: nn.Module, x: Tensor, state):
+    outputs = []
+    for step in x.split(1, 1):
+        y, state = mixer(step, state)
+        outputs.append(y)
+    return torch.cat(outputs, 1), state
+
+
+def with_gradients(mixer: nn.Module, run, x: Tensor, before: Tensor | None) -> dict[str, Tensor]:
+    """Outputs, last state, and the gradients of a loss on both for inputs and parameters."""
+    x = x.clone().requires_grad_()
+    y, state = run(x, None if before is None else mixer(before)[1])
+    last = {f"state {place}": tensor for place, tensor in enumerate(tensors_of(state))}
+    weighted = [
+        one * torch.linspace(-1, 2, one.numel(), dtype=one.dtype).view(one.shape) for one in [y, *last.values()]
+    ]
+    named = {"inputs": x, **dict(mixer.named_parameters())}
+    grads = torch.autograd.grad(sum(one.sum() for one in weighted), list(named.values()), materialize_grads=True)
+    return {"outputs": y, **last, **dict(zip(named, grads, strict=True))}
+
+
+def test_a_run_agrees_with_float64_steps(name):
+    mixer, exact = make(name), make(name).double()
+    generator = torch.Generator().manual_seed(1)
+    for time in (1, 2, 63, 64, 100, 130):
+        x, before = (torch.randn(2, steps, HIDDEN_SIZE, generator=generator) for steps in (time, 5))
+        for prefix in (None, before):
+            actual = with_gradients(mixer, mixer, x, prefix)
+            in_double = None if prefix is None else prefix.double()
+            expected = with_gradients(exact, partial(run_in_steps, exact), x.double(), in_double)
+            assert actual.keys() == expected.keys()
+            for part, wanted in expected.items():
+                limit = TOLERANCE * max(1.0, float(wanted.detach().abs().max())) if wanted.numel() else 0.0
+                assert wanted.shape == actual[part].shape
+                assert not wanted.numel() or (actual[part] - wanted).abs().max() <= limit, (part, time)
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("lengths", [[1] * 12, [5, 1, 3, 1, 2], [6, 6]])
+def test_parts_of_any_length_equal_the_whole(name, lengths, grad):
+    mixer, x = make(name), torch.randn(2, 12, HIDDEN_SIZE)
+    with torch.set_grad_enabled(grad):
+        y, _ = mixer(x)
+        parts, state = [], None
+        for part in x.split(lengths, 1):
+            part_y, state = mixer(part, state)
+            parts.append(part_y)
+    torch.testing.assert_close(torch.cat(parts, 1), y, rtol=1e-4, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_rows_may_leave_between_two_steps(name):
+    mixer, x, rows = make(name), torch.randn(4, 9, HIDDEN_SIZE), torch.tensor([3, 1])
+    y, _ = mixer(x)
+    _, state = mixer(x[:, :7])
+    kept, _ = mixer(x[rows, 7:], select_rows(state, rows))
+    torch.testing.assert_close(kept, y[rows, 7:], rtol=1e-4, atol=1e-5)
+
+
+def test_state_size_counts_a_real_state(name):
+    mixer = make(name)
+    for length, numbers in zip((3, 9), NUMBERS[name], strict=True):
+        _, state = mixer(torch.randn(1, length, HIDDEN_SIZE))
+        assert mixer.state_size(length) == sum(tensor.numel() for tensor in tensors_of(state)) == numbers
+
+
+def test_every_parameter_gets_a_gradient(name):
+    mixer = make(name)
+    mixer(torch.randn(2, 5, HIDDEN_SIZE))[0].square().sum().backward()
+    unused = {"window of one": "qkv_proj.weight"}.get(name)
+    assert all(one.grad.abs().sum() > 0 for part, one in mixer.named_parameters() if part != unused)
+
+
+def test_a_window_sees_its_tokens_alone():
+    mixer, x = make("window"), torch.randn(1, 12, HIDDEN_SIZE)
+    changed = torch.cat([torch.randn(1, 4, HIDDEN_SIZE), x[:, 4:]], 1)
+    y, other = mixer(x)[0], mixer(changed)[0]
+    assert torch.allclose(y[:, 8:], other[:, 8:], atol=1e-6) and not torch.allclose(y[:, 7], other[:, 7], atol=1e-4)
+
+
+def test_reglu_equals_its_equation_and_can_multiply():
+    mixer = ReGLU(hidden_size=2, layer_idx=0, intermediate_size=2)
+    with torch.no_grad():
+        for projection in (mixer.gate_proj, mixer.up_proj, mixer.down_proj):
+            projection.weight.zero_()
+            projection.bias.zero_()
+        # x y = relu(x) y - relu(-x) y
+        mixer.gate_proj.weight[:, 0] = torch.tensor([1.0, -1.0])
+        mixer.up_proj.weight[:, 1] = 1.0
+        mixer.down_proj.weight[0] = torch.tensor([1.0, -1.0])
+    x = torch.randn(1, 20, 2)
+    torch.testing.assert_close(mixer(x)[0][..., 0], x[..., 0] * x[..., 1])

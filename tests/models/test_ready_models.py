@@ -1,0 +1,92 @@
+"""The model files: their size, that they learn, and one attention layer on top of each."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+from torch.nn import functional as F
+
+from lit_retrieval.data import TranscriptStream
+from lit_retrieval.mixers import Attention
+from lit_retrieval.models import SequenceModel
+from lit_retrieval.tasks import AssociativeRecall, Author
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "model"
+NAMES = sorted(path.name.removesuffix("_0.5M.yaml") for path in CONFIGS.glob("*_0.5M.yaml"))
+PAPERS_SIZE = 525_376  # trainable parameters of the paper's 0.5M Transformer
+OF_FLA = {name for name in NAMES if "fla.layers" in (CONFIGS / f"{name}_0.5M.yaml").read_text()}
+TOP = yaml.safe_load(
+    "{mixers: [{class_path: lit_retrieval.mixers.Attention}, {class_path: lit_retrieval.mixers.SwiGLU}]}"
+)
+
+
+@pytest.fixture(params=NAMES)
+def name(request):
+    if request.param in OF_FLA and sys.platform != "linux":
+        pytest.skip("fla needs triton, which is for Linux only")
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    logging.disable(logging.WARNING)  # fla's advice on other packages
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def build(config: dict, vocab_size: int = 16) -> SequenceModel:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(SequenceModel)
+    keys = ("hidden_size", "stages", "embedding", "norm")
+    arguments = {key: config[key] for key in keys if key in config} | {"vocab_size": vocab_size}
+    return SequenceModel(**parser.instantiate(parser.parse_object(arguments)))
+
+
+def read(name: str) -> dict:
+    return yaml.safe_load((CONFIGS / f"{name}_0.5M.yaml").read_text())
+
+
+def test_its_size_is_the_papers_within_a_tenth_and_as_its_first_line_says(name):
+    model = build(read(name))
+    # The paper's own hybrid is 12.8% below its Transformer.
+    assert abs(model.num_parameters / PAPERS_SIZE - 1) < (0.13 if name == "hybrid" else 0.1)
+    assert f"{model.num_parameters:,} trainable parameters" in (CONFIGS / f"{name}_0.5M.yaml").read_text()
+
+
+def test_it_overfits_64_samples_of_associative_recall(name):
+    config = read(name) | {"hidden_size": 32, "embedding": "learned"}
+    config["stages"] = [stage | {"repeat": min(stage["repeat"], 2)} for stage in config["stages"]]
+    torch.manual_seed(0)
+    task = AssociativeRecall(num_keys=8, num_values=8)
+    samples = TranscriptStream(task, "vanilla", [8], seed=0, split="fit")[np.arange(64)]
+    model = build(config, len(task.vocabulary))
+    is_model = samples.author[:, 1:] == Author.MODEL
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(400):
+        logits, _ = model(samples.tokens[:, :-1])
+        loss = F.cross_entropy(logits[is_model], samples.tokens[:, 1:][is_model])
+        if loss < 0.05:
+            return
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    raise AssertionError(f"the loss is still {loss:.3f}")
+
+
+def test_one_stage_more_puts_attention_on_top(name):
+    config = read(name) | {"hidden_size": 32}
+    config["stages"] = [*({**stage, "repeat": 1} for stage in config["stages"]), TOP]
+    model = build(config)
+    tokens = torch.randint(16, (2, 9))
+    logits, _ = model(tokens)
+    _, state = model(tokens[:, :5])
+    torch.testing.assert_close(model(tokens[:, 5:], state)[0], logits[:, 5:], rtol=1e-4, atol=1e-4)
+    assert isinstance(model.mixers[-2], Attention)
