@@ -21,6 +21,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.parsing import OneLineErrors, fail
 from lit_retrieval.training import (
     LastCheckpoint,
+    Memory,
     ProgressBar,
     ScoreTable,
     SequenceModule,
@@ -120,7 +121,7 @@ def _check_checkpoint(path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a mistake of the user's ends it with one line and status 2."""
     _quieten()
-    callbacks: list[Callback] = [LastCheckpoint(), Throughput(), ScoreTable(), TranscriptPrinter()]
+    callbacks: list[Callback] = [LastCheckpoint(), Throughput(), ScoreTable(), Memory(), TranscriptPrinter()]
     try:
         RetrievalCLI(
             SequenceModule,

@@ -1,5 +1,6 @@
 """A language model as a list of mixers between a tied embedding and head."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers import Mixer, MixerFactory, State, as_mixer
+from lit_retrieval.mixers import FlaLayer, Mixer, MixerFactory, State, as_mixer
 from lit_retrieval.models.embedding import sinusoidal_embedding
 from lit_retrieval.models.rms_norm import RMSNorm
 
@@ -87,6 +88,18 @@ class SequenceModel(nn.Module):
     def state_size(self, length: int) -> int:
         """How many numbers the model remembers of one sample after `length` tokens."""
         return sum(cast(Mixer, mixer).state_size(length) for mixer in self.mixers)
+
+    def state_sizes(self, length: int) -> dict[str, int]:
+        """The same by kind of mixer, those that remember nothing left out."""
+        sizes: Counter[str] = Counter()
+        for mixer in self.mixers:
+            kind = type(mixer.layer if isinstance(mixer, FlaLayer) else mixer).__name__
+            sizes[kind] += cast(Mixer, mixer).state_size(length)
+        return {kind: size for kind, size in sizes.items() if size}
+
+    def state_bits(self, length: int) -> int:
+        """How many bits those numbers are, in the number format of the embedding."""
+        return self.state_size(length) * torch.finfo(self.embedding.dtype).bits
 
     @property
     def num_parameters(self) -> int:

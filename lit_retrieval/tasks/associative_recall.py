@@ -90,6 +90,10 @@ class AssociativeRecall(Task):
         """From the first value of the pairs to the last key asked for."""
         return size + self.longest_reply(size, regime)
 
+    def random_bits(self, size: int) -> int | None:
+        """The bits of a random access code; see `Task.random_bits`."""
+        return size // 2 if self.distribution == "random_access_code" else None
+
     def check_size(self, size: int) -> None:
         """Raise `UserError` unless `size` words are pairs enough for the queries, and there are keys for them."""
         if size < 2 or size % 2:

@@ -101,6 +101,10 @@ class Counting(Task):
         """The words after the question; in `cot` if the list is empty, or has one numeral."""
         return self.longest_reply(0 if self.distribution == "random_access_code" else 1, regime)
 
+    def random_bits(self, size: int) -> int | None:
+        """The bits of a random access code; see `Task.random_bits`."""
+        return size if self.distribution == "random_access_code" else None
+
     def check_size(self, size: int) -> None:
         """Raise `UserError` unless there is a list of this length, and numerals for its counts."""
         check_range(size, 1, self.max_size)

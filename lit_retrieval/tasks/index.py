@@ -97,6 +97,10 @@ class Index(Task):
         """From the first place to the end of the question."""
         return size + 1
 
+    def random_bits(self, size: int) -> int | None:
+        """The bits of a random access code; see `Task.random_bits`."""
+        return size if self.distribution == "random_access_code" else None
+
     def check_size(self, size: int) -> None:
         """Raise `UserError` unless there is a list of this length, and numerals for its places."""
         check_range(size, 1, self.max_size)

@@ -124,6 +124,13 @@ class Task(ABC):
         """An upper bound on the `distances` of problems of this size; 0 if answers don't stand in the prompt."""
         return 0
 
+    def random_bits(self, size: int) -> int | None:
+        """How many fair and independent bits a problem of this size holds, any one of which may be asked for.
+
+        None if its problems are not such a random access code; then the ceiling of Theorem 4.6 says nothing about it.
+        """
+        return None
+
 
 def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
     """Raise `UserError` unless `value` is one of the choices for a task's argument."""

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 import torch
+from fla_layers import HIDDEN_SIZE, SMALL, make_layer
 
 from lit_retrieval.mixers import FlaLayer, FlaState, Mamba, as_mixer, select_rows
-from fla_layers import HIDDEN_SIZE, SMALL, make_layer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fla needs triton, which is for Linux only")
 NUMBERS = {  # heads * key_dim * value_dim, and the last inputs of every convolution

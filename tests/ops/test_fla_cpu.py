@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from fla_layers import HIDDEN_SIZE, SMALL, make_layer
 from torch import Tensor
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import FlaLayer
 from lit_retrieval.ops.fla_cpu import layers, recurrences
 from lit_retrieval.ops.linear_recurrence import linear_recurrence_naive
-from fla_layers import HIDDEN_SIZE, SMALL, make_layer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fla needs triton, which is for Linux only")
 TOLERANCE = 1e-4  # float32 rounds to 6e-8; norms of small vectors and sums over all steps lose up to three digits
