@@ -138,7 +138,10 @@ def test_words_need_no_torch(imports: list[Import]):
 
 
 def test_fla_and_triton_are_imported_only_when_asked_for(imports: list[Import]):
-    wrong = [str(found) for found in imports if found.is_at_import_time and found.package in {"fla", "triton"}]
+    """A module named gpu may import Triton, since it is itself imported only when asked for."""
+    early = [found for found in imports if found.is_at_import_time]
+    wrong = [str(found) for found in early if found.package in {"fla", "triton"} and found.path.stem != "gpu"]
+    wrong += [str(found) for found in early if found.module.split(".")[-1] == "gpu"]
     assert not wrong, "import these inside the function that needs them:\n" + "\n".join(wrong)
 
 

@@ -80,3 +80,18 @@ def test_a_layer_of_fla_is_wrapped_and_a_mixer_is_not():
     mamba = Mamba(HIDDEN_SIZE, 0)
     assert as_mixer(mamba) is mamba
     assert isinstance(as_mixer(make_layer("GatedLinearAttention")), FlaLayer)
+
+
+def test_weights_of_our_mamba_and_flas_move_both_ways():
+    from fla.layers import Mamba as FlaMamba
+
+    ours = Mamba(HIDDEN_SIZE, 0, state_dim=8)
+    theirs = FlaMamba(hidden_size=HIDDEN_SIZE, state_size=8, intermediate_size=2 * HIDDEN_SIZE, layer_idx=0).eval()
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 11, HIDDEN_SIZE)
+    torch.testing.assert_close(ours(x)[0], theirs(x)[0], rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    ours.load_state_dict(theirs.state_dict())
+    torch.testing.assert_close(ours(x)[0], theirs(x)[0], rtol=1e-4, atol=1e-5)

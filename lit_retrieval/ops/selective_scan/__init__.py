@@ -1,5 +1,7 @@
 """Mamba-1's selective scan: one function, and the one place that chooses how it is computed."""
 
+from importlib.util import find_spec
+
 from torch import Tensor
 
 from lit_retrieval.ops.arrays import runs_on_numba
@@ -23,7 +25,8 @@ def selective_scan(
         dt: Step sizes, positive, `(batch, time, dim)`.
         A: Decay rates, negative, `(dim, state_dim)`.
         B, C: Input and output maps, `(batch, time, state_dim)`.
-        state: The state h before the first step, `(batch, state_dim, dim)`; zeros if absent.
+        state: The state h before the first step, `(batch, state_dim, dim)`; zeros if absent. On a GPU it is float32
+            whatever the other arguments are.
 
     Returns:
         The outputs, shaped like `x`, and the state after the last step. Both carry gradients to every argument.
@@ -31,6 +34,10 @@ def selective_scan(
     _check_shapes(x, dt, A, B, C, state)
     if runs_on_numba(x, dt, A, B, C, state):
         return selective_scan_cpu(x, dt, A, B, C, state)
+    if x.is_cuda and find_spec("triton") is not None:
+        from lit_retrieval.ops.selective_scan.gpu import selective_scan_gpu
+
+        return selective_scan_gpu(x, dt, A, B, C, state)
     return selective_scan_naive(x, dt, A, B, C, state)
 
 

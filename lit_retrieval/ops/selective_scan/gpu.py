@@ -1,0 +1,180 @@
+"""Mamba-1's selective scan in Triton, forward and backward, for CUDA; imported only when a CUDA tensor asks for it.
+
+One program computes some channels of one sample. It goes through time in chunks; within a chunk, each of the
+`state_dim` rows of the state is a parallel scan over time of h_t = a_t h_{t-1} + b_t. The forward keeps the state
+before every chunk; the backward computes those of a chunk again, so `(batch, time, state_dim, dim)` is never stored.
+States and sums are float32 whatever the inputs are.
+"""
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+CHUNK = 64  # steps between two kept states
+_BLOCK = 32  # channels of a program: the numbers of a chunk, 64 * 32, are 16 for each of 128 threads
+
+
+def selective_scan_gpu(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Mamba-1's selective scan in Triton; arguments and results as in `selective_scan`, the state in float32."""
+    if state is None:
+        state = x.new_zeros(x.shape[0], A.shape[1], A.shape[0], dtype=torch.float32)
+    y, last_state = _SelectiveScan.apply(  # type: ignore[no-untyped-call]
+        x.contiguous(), dt.contiguous(), A.t().contiguous(), B.contiguous(), C.contiguous(), state.contiguous()
+    )
+    return y, last_state
+
+
+class _SelectiveScan(torch.autograd.Function):
+    """The scan with gradients for everything it takes; `A_t` is `(state_dim, dim)`, the rest as in `selective_scan`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, dt: Tensor, A_t: Tensor, B: Tensor, C: Tensor, state: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        batch, time, dim = x.shape
+        state_dim = len(A_t)
+        y, last_state = torch.empty_like(x), torch.empty_like(state, dtype=torch.float32)
+        checkpoints = x.new_empty(batch, triton.cdiv(time, CHUNK), state_dim, dim, dtype=torch.float32)
+        _forward_kernel[batch, triton.cdiv(dim, _BLOCK)](
+            x, dt, A_t, B, C, state, y, last_state, checkpoints, time, dim,
+            STATE_DIM=state_dim, ROWS=triton.next_power_of_2(state_dim), CHUNK=CHUNK, BLOCK=_BLOCK,
+        )  # fmt: skip
+        ctx.save_for_backward(x, dt, A_t, B, C, state, checkpoints)
+        ctx.set_materialize_grads(False)
+        return y, last_state
+
+    @staticmethod
+    def backward(ctx: Any, *output_grads: Tensor | None) -> tuple[Tensor, ...]:
+        x, dt, A_t, B, C, state, checkpoints = ctx.saved_tensors
+        batch, time, dim = x.shape
+        state_dim, blocks = len(A_t), triton.cdiv(dim, _BLOCK)
+        y_grad, last_state_grad = output_grads
+        y_grad = torch.zeros_like(x) if y_grad is None else y_grad.contiguous()
+        last_state_grad = (
+            torch.zeros_like(checkpoints[:, 0]) if last_state_grad is None else last_state_grad.contiguous()
+        )
+        x_grad, dt_grad, state_grad = torch.empty_like(x), torch.empty_like(dt), torch.empty_like(state)
+        # Sums over samples, and over the blocks of channels, are left to PyTorch: no atomics, the same bits every time.
+        A_grad = torch.empty_like(checkpoints[:, 0])
+        B_grad, C_grad = (x.new_empty(blocks, batch, time, state_dim, dtype=torch.float32) for _ in range(2))
+        _backward_kernel[batch, blocks](
+            x, dt, A_t, B, C, checkpoints, y_grad, last_state_grad,
+            x_grad, dt_grad, A_grad, B_grad, C_grad, state_grad, batch, time, dim,
+            STATE_DIM=state_dim, ROWS=triton.next_power_of_2(state_dim), CHUNK=CHUNK, BLOCK=_BLOCK,
+        )  # fmt: skip
+        return (
+            x_grad, dt_grad, A_grad.sum(0).to(A_t.dtype), B_grad.sum(0).to(B.dtype), C_grad.sum(0).to(C.dtype),
+            state_grad,
+        )  # fmt: skip
+
+
+@triton.jit
+def _then(a_1, b_1, a_2, b_2):  # type: ignore[no-untyped-def]
+    """The step h -> a_1 h + b_1, and after it h -> a_2 h + b_2, as one."""
+    return a_1 * a_2, a_2 * b_1 + b_2
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _forward_kernel(  # type: ignore[no-untyped-def]
+    x, dt, A, B, C, state, y, last_state, checkpoints, time, dim,
+    STATE_DIM: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    b = tl.program_id(0).to(tl.int64)
+    channels = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    rows, steps = tl.arange(0, ROWS), tl.arange(0, CHUNK)
+    is_channel = channels < dim
+    of_state = rows[:, None] * dim + channels[None, :]
+    is_state = (rows < STATE_DIM)[:, None] & is_channel[None, :]
+    h = tl.load(state + b * STATE_DIM * dim + of_state, mask=is_state, other=0.0).to(tl.float32)
+    chunks = tl.cdiv(time, CHUNK)
+    for chunk in range(chunks):
+        tl.store(checkpoints + (b * chunks + chunk) * STATE_DIM * dim + of_state, h, mask=is_state)
+        t = chunk * CHUNK + steps
+        is_step = t < time
+        is_number = is_step[:, None] & is_channel[None, :]
+        of_x = (b * time + t[:, None]) * dim + channels[None, :]
+        # Steps beyond the end have dt = 0: they neither decay nor add, and the state passes through them.
+        dt_t = tl.load(dt + of_x, mask=is_number, other=0.0).to(tl.float32)
+        inflow = dt_t * tl.load(x + of_x, mask=is_number, other=0.0).to(tl.float32)
+        total = tl.zeros((CHUNK, BLOCK), tl.float32)
+        for n in range(STATE_DIM):
+            of_B = (b * time + t) * STATE_DIM + n
+            B_n = tl.load(B + of_B, mask=is_step, other=0.0).to(tl.float32)
+            C_n = tl.load(C + of_B, mask=is_step, other=0.0).to(tl.float32)
+            A_n = tl.load(A + n * dim + channels, mask=is_channel, other=0.0).to(tl.float32)
+            before = tl.sum(tl.where(rows[:, None] == n, h, 0.0), 0)
+            decays, sums = tl.associative_scan((tl.exp(dt_t * A_n[None, :]), inflow * B_n[:, None]), 0, _then)
+            h_n = decays * before[None, :] + sums
+            total += C_n[:, None] * h_n
+            last = tl.sum(tl.where(steps[:, None] == CHUNK - 1, h_n, 0.0), 0)
+            h = tl.where(rows[:, None] == n, last[None, :], h)
+        tl.store(y + of_x, total.to(y.dtype.element_ty), mask=is_number)
+    tl.store(last_state + b * STATE_DIM * dim + of_state, h, mask=is_state)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _backward_kernel(  # type: ignore[no-untyped-def]
+    x, dt, A, B, C, checkpoints, y_grad, last_state_grad,
+    x_grad, dt_grad, A_grad, B_grad, C_grad, state_grad, batch, time, dim,
+    STATE_DIM: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    b = tl.program_id(0).to(tl.int64)
+    block = tl.program_id(1).to(tl.int64)
+    channels = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    rows, steps = tl.arange(0, ROWS), tl.arange(0, CHUNK)
+    is_channel = channels < dim
+    of_state = b * STATE_DIM * dim + rows[:, None] * dim + channels[None, :]
+    is_state = (rows < STATE_DIM)[:, None] & is_channel[None, :]
+    h_grad = tl.load(last_state_grad + of_state, mask=is_state, other=0.0).to(tl.float32)
+    A_sum = tl.zeros((ROWS, BLOCK), tl.float32)
+    chunks = tl.cdiv(time, CHUNK)
+    for back in range(chunks):
+        chunk = chunks - 1 - back
+        t = chunk * CHUNK + steps
+        is_step = t < time
+        is_number = is_step[:, None] & is_channel[None, :]
+        of_x = (b * time + t[:, None]) * dim + channels[None, :]
+        dt_t = tl.load(dt + of_x, mask=is_number, other=0.0).to(tl.float32)
+        x_t = tl.load(x + of_x, mask=is_number, other=0.0).to(tl.float32)
+        out_grad = tl.load(y_grad + of_x, mask=is_number, other=0.0).to(tl.float32)
+        # The gradient of h_t comes back through the next step's decay; after the last step there is none.
+        is_next = (t + 1 < time)[:, None] & is_channel[None, :]
+        dt_next = tl.load(dt + of_x + dim, mask=is_next, other=0.0).to(tl.float32)
+        inflow = dt_t * x_t
+        inflow_grad = tl.zeros((CHUNK, BLOCK), tl.float32)
+        exponent_grad = tl.zeros((CHUNK, BLOCK), tl.float32)  # of dt through exp(dt A)
+        for n in range(STATE_DIM):
+            of_B = (b * time + t) * STATE_DIM + n
+            B_n = tl.load(B + of_B, mask=is_step, other=0.0).to(tl.float32)
+            C_n = tl.load(C + of_B, mask=is_step, other=0.0).to(tl.float32)
+            A_n = tl.load(A + n * dim + channels, mask=is_channel, other=0.0).to(tl.float32)
+            kept = checkpoints + ((b * chunks + chunk) * STATE_DIM + n) * dim + channels
+            added = inflow * B_n[:, None]
+            decays, sums = tl.associative_scan((tl.exp(dt_t * A_n[None, :]), added), 0, _then)
+            h_n = decays * tl.load(kept, mask=is_channel, other=0.0)[None, :] + sums
+            after = tl.sum(tl.where(rows[:, None] == n, h_grad, 0.0), 0)
+            decays, sums = tl.associative_scan(
+                (tl.exp(dt_next * A_n[None, :]), out_grad * C_n[:, None]), 0, _then, reverse=True
+            )
+            grad = decays * after[None, :] + sums
+            of_partial = (block * batch * time + b * time + t) * STATE_DIM + n
+            tl.store(C_grad + of_partial, tl.sum(out_grad * h_n, 1), mask=is_step)
+            tl.store(B_grad + of_partial, tl.sum(grad * inflow, 1), mask=is_step)
+            inflow_grad += grad * B_n[:, None]
+            product = grad * (h_n - added)  # h_n - added is the decayed state of the step before
+            exponent_grad += product * A_n[None, :]
+            A_sum += tl.where(rows[:, None] == n, tl.sum(product * dt_t, 0)[None, :], 0.0)
+            first = tl.sum(tl.where(steps[:, None] == 0, grad, 0.0), 0)
+            h_grad = tl.where(rows[:, None] == n, first[None, :], h_grad)
+        tl.store(x_grad + of_x, (inflow_grad * dt_t).to(x_grad.dtype.element_ty), mask=is_number)
+        tl.store(dt_grad + of_x, (inflow_grad * x_t + exponent_grad).to(dt_grad.dtype.element_ty), mask=is_number)
+    dt_0 = tl.load(dt + b * time * dim + channels, mask=is_channel, other=0.0).to(tl.float32)
+    A_all = tl.load(A + rows[:, None] * dim + channels[None, :], mask=is_state, other=0.0).to(tl.float32)
+    h_grad = h_grad * tl.exp(dt_0[None, :] * A_all)
+    tl.store(state_grad + of_state, h_grad.to(state_grad.dtype.element_ty), mask=is_state)
+    tl.store(A_grad + of_state, A_sum, mask=is_state)
