@@ -4,6 +4,7 @@ from pathlib import Path
 
 from benchmarks.data import data
 from benchmarks.decode import decode
+from benchmarks.ops import ops
 from benchmarks.parameters import parameters
 from benchmarks.train import train
 from jsonargparse import ArgumentParser
@@ -13,7 +14,7 @@ def main() -> None:
     """Run the subcommand that the command line names."""
     parser = ArgumentParser(description="Measure this project, one subcommand for each question.")
     subcommands = parser.add_subcommands()
-    functions = {function.__name__: function for function in (parameters, data, train, decode)}
+    functions = {function.__name__: function for function in (parameters, data, ops, train, decode)}
     for name, function in functions.items():
         title = (function.__doc__ or "").splitlines()[0]
         subparser = ArgumentParser(description=(function.__doc__ or "").split("\n\n    Args:")[0])

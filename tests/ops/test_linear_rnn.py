@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lit_retrieval.ops import linear_rnn
-from lit_retrieval.ops.linear_rnn import linear_rnn_naive
+from lit_retrieval.ops.linear_rnn import linear_rnn_doubling, linear_rnn_naive
 
 BATCH, DIM = 2, 6
 
@@ -18,7 +18,7 @@ def test_doubling_agrees_with_steps(time, shape, with_state):
     u = torch.randn(BATCH, time, DIM, generator=generator, dtype=torch.float64)
     tensors = [u, A, *([torch.randn(BATCH, DIM, generator=generator, dtype=torch.float64)] if with_state else [])]
     tensors = [tensor.requires_grad_() for tensor in tensors]
-    results = [run(*tensors) for run in (linear_rnn, linear_rnn_naive)]
+    results = [run(*tensors) for run in (linear_rnn_doubling, linear_rnn_naive)]
     torch.testing.assert_close(*results, rtol=1e-10, atol=1e-10)
     weights = torch.linspace(-1, 1, u.numel(), dtype=u.dtype).view(u.shape)
     actual, expected = (torch.autograd.grad((one * weights).sum(), tensors, materialize_grads=True) for one in results)

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Callable
 from importlib.metadata import version
 from time import perf_counter
+from unittest.mock import patch
 
 import torch
 from rich.console import Console
@@ -13,6 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.models import MODEL_FILES, build_model
+from benchmarks.naive_fla import naive_recurrences
+from lit_retrieval.mixers import FlaLayer, linear_rnn
+from lit_retrieval.models import SequenceModel
+from lit_retrieval.ops.linear_rnn import linear_rnn_naive
 
 
 class _MambapyModel(nn.Module):
@@ -53,36 +58,74 @@ class _LlamaModel(nn.Module):
         return self.model(tokens).logits
 
 
-def train(batch: int = 64, time: int = 128, vocab_size: int = 64, rounds: int = 5) -> None:
-    """Time a training step, forward and backward, of our 0.5M models and of two packages' models of the same size.
+class _Naive(nn.Module):
+    """A model whose recurrences run one step at a time: fla's own naive ones, or a PyTorch loop."""
 
-    Ours and theirs take turns in one run, so that whatever else the machine does slows both. The two Mambas are equal
-    in width 64, 16 blocks, state 16 and expansion 2; mambapy's has no norm after its last block. The two Transformers
-    are equal in every size (head_dim=16 is written out, since LlamaConfig may keep another one) and in the number of
-    their trainable parameters. All share one frozen embedding, which is the head as well. The optimiser is not timed.
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits, `(batch, time, vocab_size)`, of tokens `(batch, time)`."""
+        with naive_recurrences(), patch.object(linear_rnn, "linear_rnn", linear_rnn_naive):
+            logits: Tensor = self.model(tokens)[0]
+        return logits
+
+
+_IN_A_LOOP = ("linear_rnn",)  # ours, compared with a loop over time; fla's layers are recognised by their files
+_OF_PACKAGES: dict[str, tuple[str, Callable[[Tensor], nn.Module]]] = {
+    "mamba": ("mambapy", _MambapyModel),
+    "transformer": ("transformers", _LlamaModel),
+}
+
+
+def train(
+    models: list[str] | None = None, batch: int = 64, time: int = 128, vocab_size: int = 64, rounds: int = 5
+) -> None:
+    """Time a training step, forward and backward, of our 0.5M models, and of what one would use instead.
+
+    Each takes turns with our Transformer and with the other side in one run, so that whatever else the machine does
+    slows all of them. Layers of fla are compared with themselves on recurrences of one step at a time: fla's `naive`
+    ones, or a loop in PyTorch for Mamba-2, where there is none. The two Mamba-1 are equal in width 64, 16
+    blocks, state 16 and expansion 2; mambapy's has no norm after its last block. The two Transformers are equal in
+    every size (head_dim=16 is written out, since LlamaConfig may keep another one) and in the number of their trainable
+    parameters. All share one frozen embedding, which is the head as well. The optimiser is not timed.
 
     Args:
+        models: Files in configs/model without `_0.5M.yaml`; all if absent.
         batch: Sequences in a batch.
         time: Tokens in a sequence.
         vocab_size: Number of tokens.
-        rounds: Timed steps of each model, after two that are not counted.
+        rounds: Timed steps of each model, after one that is not counted.
     """
-    table = Table("our model", "ms", "compared with", "ms", "times as fast")
-    for name, other_name, make_other in (
-        ("mamba_0.5M", "mambapy", _MambapyModel),
-        ("transformer_0.5M", "transformers", _LlamaModel),
-    ):
-        ours = build_model(MODEL_FILES / f"{name}.yaml", vocab_size)
-        other = _make(other_name, make_other, ours.embedding)
-        tokens = torch.randint(vocab_size, (batch, time))
-        ours_ms, other_ms = _time_in_turns([ours, other], tokens, rounds)
-        table.add_row(name, f"{ours_ms:.0f}", other_name, f"{other_ms:.0f}", f"{other_ms / ours_ms:.2f}")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    table = Table("model", "ms", "of Transformer's", "compared with", "ms", "times as fast")
+    transformer = build_model(MODEL_FILES / "transformer_0.5M.yaml", vocab_size).to(device)
+    tokens = torch.randint(vocab_size, (batch, time), device=device)
+    for name in models or sorted(path.name.removesuffix("_0.5M.yaml") for path in MODEL_FILES.glob("*_0.5M.yaml")):
+        ours = build_model(MODEL_FILES / f"{name}_0.5M.yaml", vocab_size).to(device)
+        other_name, other = _other_side(name, ours, device)
+        sides = [ours, transformer, *([other] if other is not None else [])]
+        ours_ms, transformer_ms, *other_ms = _time_in_turns(sides, tokens, rounds)
+        compared = [f"{other_ms[0]:.0f}", f"{other_ms[0] / ours_ms:.2f}"] if other_ms else ["", ""]
+        table.add_row(name, f"{ours_ms:.0f}", f"{ours_ms / transformer_ms:.2f}", other_name, *compared)
     table.caption = (
-        f"medians of {rounds} steps at batch {batch}, time {time}, float32; CPU ({platform.machine()}), "
+        f"medians of {rounds} steps at batch {batch}, time {time}, float32; {device} ({platform.machine()}), "
         f"threads: {torch.get_num_threads()}; "
         + ", ".join(f"{package} {version(package)}" for package in ("torch", "numba", "mambapy", "transformers"))
     )
-    Console().print(table)
+    Console(width=120).print(table)
+
+
+def _other_side(name: str, ours: SequenceModel, device: str) -> tuple[str, nn.Module | None]:
+    """What a model is compared with, and its name; on a GPU, naive recurrences are no comparison."""
+    if name in _OF_PACKAGES:
+        package, make = _OF_PACKAGES[name]
+        return package, _make(package, make, ours.embedding).to(device)
+    is_of_fla = any(isinstance(mixer, FlaLayer) for mixer in ours.mixers)
+    if device == "cpu" and (is_of_fla or name in _IN_A_LOOP):
+        return "one step at a time", _Naive(ours)
+    return "", None
 
 
 def _make(package: str, make: Callable[[Tensor], nn.Module], embedding: Tensor) -> nn.Module:
@@ -95,11 +138,13 @@ def _make(package: str, make: Callable[[Tensor], nn.Module], embedding: Tensor) 
 def _time_in_turns(models: list[nn.Module], tokens: Tensor, rounds: int) -> list[float]:
     """Median milliseconds of a forward and a backward of each model; the models take turns."""
     times: list[list[float]] = [[] for _ in models]
-    for _ in range(rounds + 2):
+    for _ in range(rounds + 1):
         for model, model_times in zip(models, times, strict=True):
             start = perf_counter()
             output = model(tokens)
             logits = output[0] if isinstance(output, tuple) else output  # ours hands its state back as well
             F.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()).backward()
+            if tokens.is_cuda:
+                torch.cuda.synchronize()
             model_times.append(1000 * (perf_counter() - start))
-    return [statistics.median(model_times[2:]) for model_times in times]
+    return [statistics.median(model_times[1:]) for model_times in times]

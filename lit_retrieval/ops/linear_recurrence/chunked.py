@@ -63,4 +63,6 @@ def _attend(q: Tensor, q_sums: Tensor, k: Tensor, k_sums: Tensor, diagonal: int)
     time = q.shape[2]
     is_later = torch.ones(time, time, dtype=torch.bool, device=q.device).tril(diagonal).unsqueeze(-1)
     logs = (q_sums.unsqueeze(3) - k_sums.unsqueeze(2)).masked_fill(~is_later, -torch.inf)
+    if logs.shape[-1] == 1:
+        return (q @ k.transpose(2, 3)) * logs.squeeze(-1).exp()
     return (q.unsqueeze(3) * logs.exp() * k.unsqueeze(2)).sum(-1)
