@@ -1,8 +1,8 @@
 """The matrix-valued linear recurrence in Numba, forward and backward, for float32 on a CPU.
 
-Each head of each sample is one thread's work. The inner loops run over `value_dim`, which is last in the state, so that
-they become SIMD instructions. The forward keeps the state of every 16th step only; the backward computes the 16 states
-between two of them again.
+Each head of each sample is one thread's work. Values are taken eight at a time, as SIMD registers, and `value_dim` is
+filled up with zeros to a multiple of eight. The forward keeps the state of every 16th step only; the backward computes
+the 16 states between two of them again.
 """
 
 from typing import Any
@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from numba import njit, prange
 from torch import Tensor
+from torch.nn import functional as F
 
 from lit_retrieval.ops.arrays import run_kernel
+from lit_retrieval.ops.lanes import WIDTH, add_product, add_scaled, load, scale, store, total, zeros
 from lit_retrieval.ops.vector_exp import FAST_MATH
 
 CHUNK = 16  # steps between two kept states; 17 states of 64 x 64 numbers fit into a core's second-level cache
@@ -30,8 +32,13 @@ def linear_recurrence_cpu(
 ) -> tuple[Tensor, Tensor]:
     """The recurrence in Numba, float32 only; arguments and results as in `linear_recurrence`."""
     batch, _, heads, key_dim = q.shape
+    value_dim = v.shape[-1]
+    if missing := -value_dim % WIDTH:
+        v, state = F.pad(v, (0, missing)), None if state is None else F.pad(state, (0, missing))
+        o, last_state = linear_recurrence_cpu(q, k, v, log_decay, read, write, state)
+        return o[..., :value_dim], last_state[..., :value_dim]
     if state is None:
-        state = q.new_zeros(batch, heads, key_dim, v.shape[-1])
+        state = q.new_zeros(batch, heads, key_dim, value_dim)
     decay = torch.ones_like(q[..., :1]) if log_decay is None else log_decay.exp()
     if read is None or write is None:
         read = write = q.new_empty(0, 0, 0, 0)  # the kernels take an empty tensor for none
@@ -83,45 +90,49 @@ def _forward(
     keeps_states, corrects = checkpoints.shape[2] > 0, len(read) > 0
     for head in prange(batch * heads):
         b, h = head // heads, head % heads
-        state_bh = last_state[b, h]
-        state_bh[:] = state[b, h]
-        found = np.empty(v.shape[3], np.float32)
+        last_state[b, h] = state[b, h]
+        rows, found = last_state[b, h].reshape(-1), np.empty(v.shape[3], np.float32)
         for t in range(time):
             if keeps_states and t % CHUNK == 0:
-                checkpoints[b, h, t // CHUNK] = state_bh
+                checkpoints[b, h, t // CHUNK] = last_state[b, h]
             if corrects:
-                _find(read[b, t, h], state_bh, found)
-                _decay_and_add_two(k[b, t, h], v[b, t, h], decay[b, t, h], write[b, t, h], found, state_bh, state_bh)
+                _find(read[b, t, h], rows, found)
+                _decay_and_add_two(k[b, t, h], v[b, t, h], decay[b, t, h], write[b, t, h], found, rows, rows)
             else:
-                _decay_and_add(k[b, t, h], v[b, t, h], decay[b, t, h], state_bh, state_bh)
-            _find(q[b, t, h], state_bh, o[b, t, h])
+                _decay_and_add(k[b, t, h], v[b, t, h], decay[b, t, h], rows, rows)
+            _find(q[b, t, h], rows, o[b, t, h])
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
-def _find(q: Any, state: Any, found: Any) -> None:
-    """The state's rows weighted by q."""
-    for j in range(len(found)):
-        found[j] = _ZERO
-    for i in range(len(q)):
-        q_i, row = q[i], state[i]
-        for j in range(len(found)):
-            found[j] += q_i * row[j]
+def _find(q: Any, rows: Any, found: Any) -> None:
+    """The state's rows weighted by q; `rows (key_dim * value_dim)` is the state, row after row."""
+    value_dim = len(found)
+    for j in range(0, value_dim, WIDTH):
+        sums = zeros()
+        for i in range(len(q)):
+            sums = add_scaled(sums, q[i], load(rows, i * value_dim + j))
+        store(found, j, sums)
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
 def _decay_and_add(k: Any, v: Any, decay: Any, before: Any, after: Any) -> None:
-    for i in range(len(k)):
-        k_i, decay_i, row, new_row = k[i], decay[i % len(decay)], before[i], after[i]  # one decay for all keys, or each
-        for j in range(len(v)):
-            new_row[j] = decay_i * row[j] + k_i * v[j]
+    value_dim, step = len(v), 1 if len(decay) > 1 else 0  # one decay for all keys, or one for each
+    for j in range(0, value_dim, WIDTH):
+        v_j = load(v, j)
+        for i in range(len(k)):
+            at = i * value_dim + j
+            store(after, at, add_scaled(scale(decay[i * step], load(before, at)), k[i], v_j))
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
 def _decay_and_add_two(k: Any, v: Any, decay: Any, write: Any, found: Any, before: Any, after: Any) -> None:
-    for i in range(len(k)):
-        k_i, decay_i, write_i, row, new_row = k[i], decay[i % len(decay)], write[i], before[i], after[i]
-        for j in range(len(v)):
-            new_row[j] = decay_i * row[j] + k_i * v[j] + write_i * found[j]
+    value_dim, step = len(v), 1 if len(decay) > 1 else 0
+    for j in range(0, value_dim, WIDTH):
+        v_j, found_j = load(v, j), load(found, j)
+        for i in range(len(k)):
+            at = i * value_dim + j
+            kept = add_scaled(scale(decay[i * step], load(before, at)), k[i], v_j)
+            store(after, at, add_scaled(kept, write[i], found_j))
 
 
 @njit(parallel=True, fastmath=FAST_MATH, cache=True, error_model="numpy")
@@ -134,12 +145,12 @@ def _backward(
     value_dim, corrects = v.shape[3], len(read) > 0
     for head in prange(batch * heads):
         b, h = head // heads, head % heads
-        states = np.empty((CHUNK + 1, key_dim, value_dim), np.float32)
-        found = np.empty((CHUNK, value_dim), np.float32)
-        found_grad = np.empty(value_dim, np.float32)
+        states = np.empty((CHUNK + 1, key_dim * value_dim), np.float32)
+        found, found_grad = np.empty((CHUNK, value_dim), np.float32), np.empty(value_dim, np.float32)
+        grads = state_grad[b, h].reshape(-1)
         for chunk in range(checkpoints.shape[2] - 1, -1, -1):
             start, stop = chunk * CHUNK, min((chunk + 1) * CHUNK, time)
-            states[0] = checkpoints[b, h, chunk]
+            states[0] = checkpoints[b, h, chunk].reshape(-1)
             for t in range(start, stop):
                 before, after, found_t = states[t - start], states[t - start + 1], found[t - start]
                 if corrects:
@@ -148,74 +159,77 @@ def _backward(
                 else:
                     _decay_and_add(k[b, t, h], v[b, t, h], decay[b, t, h], before, after)
             for t in range(stop - 1, start - 1, -1):
-                before, after, found_t = states[t - start], states[t - start + 1], found[t - start]
-                if corrects:
-                    _add_found_grads(
-                        q[b, t, h], write[b, t, h], found_t, o_grad[b, t, h], state_grad[b, h], write_grad[b, t, h],
-                        found_grad,
-                    )  # fmt: skip
+                before, after = states[t - start], states[t - start + 1]
                 _step_backward(
-                    q[b, t, h], k[b, t, h], v[b, t, h], decay[b, t, h], before, after, o_grad[b, t, h],
-                    q_grad[b, t, h], k_grad[b, t, h], v_grad[b, t, h], decay_grad[b, t, h], state_grad[b, h],
+                    q[b, t, h], k[b, t, h], v[b, t, h], before, after, o_grad[b, t, h],
+                    q_grad[b, t, h], k_grad[b, t, h], v_grad[b, t, h], decay_grad[b, t, h], grads,
                 )  # fmt: skip
                 if corrects:
-                    _add_read_grads(read[b, t, h], before, found_grad, read_grad[b, t, h], state_grad[b, h])
+                    _write_backward(write[b, t, h], found[t - start], write_grad[b, t, h], found_grad, grads)
+                _decay_backward(decay[b, t, h], value_dim, grads)
+                if corrects:
+                    _read_backward(read[b, t, h], before, found_grad, read_grad[b, t, h], grads)
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
 def _step_backward(
-    q: Any, k: Any, v: Any, decay: Any, before: Any, after: Any, o_grad: Any,
-    q_grad: Any, k_grad: Any, v_grad: Any, decay_grad: Any, state_grad: Any,
+    q: Any, k: Any, v: Any, before: Any, after: Any, o_grad: Any,
+    q_grad: Any, k_grad: Any, v_grad: Any, decay_grad: Any, grads: Any,
 ) -> None:  # fmt: skip
-    """One step's gradients; `state_grad` goes from the gradient of the state after the step to the one before it."""
-    for j in range(len(v)):
-        v_grad[j] = _ZERO
-    decay_grad[:] = _ZERO
+    """The gradients of one step for q, k, v and decay; `grads`, of the state after it, gets the output's part."""
+    value_dim, step = len(v), 1 if len(decay_grad) > 1 else 0
+    v_grad[:] = _ZERO
+    decay_sum = zeros()
     for i in range(len(q)):
-        q_i, k_i, decay_i, grad_i, before_i, after_i = (
-            q[i],
-            k[i],
-            decay[i % len(decay)],
-            state_grad[i],
-            before[i],
-            after[i],
-        )
-        q_sum, k_sum, decay_sum = _ZERO, _ZERO, _ZERO
-        for j in range(len(v)):
-            grad = grad_i[j] + q_i * o_grad[j]
-            q_sum += after_i[j] * o_grad[j]
-            k_sum += grad * v[j]
-            decay_sum += grad * before_i[j]
-            v_grad[j] += k_i * grad
-            grad_i[j] = decay_i * grad
-        q_grad[i], k_grad[i] = q_sum, k_sum
-        decay_grad[i % len(decay)] += decay_sum
+        q_sum, k_sum = zeros(), zeros()
+        if step:
+            decay_sum = zeros()
+        for j in range(0, value_dim, WIDTH):
+            at, o_grad_j = i * value_dim + j, load(o_grad, j)
+            grad = add_scaled(load(grads, at), q[i], o_grad_j)
+            q_sum = add_product(q_sum, load(after, at), o_grad_j)
+            k_sum = add_product(k_sum, grad, load(v, j))
+            decay_sum = add_product(decay_sum, grad, load(before, at))
+            store(v_grad, j, add_scaled(load(v_grad, j), k[i], grad))
+            store(grads, at, grad)
+        q_grad[i], k_grad[i] = total(q_sum), total(k_sum)
+        if step:
+            decay_grad[i] = total(decay_sum)
+    if not step:
+        decay_grad[0] = total(decay_sum)
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
-def _add_found_grads(
-    q: Any, write: Any, found: Any, o_grad: Any, state_grad: Any, write_grad: Any, found_grad: Any
-) -> None:
+def _decay_backward(decay: Any, value_dim: int, grads: Any) -> None:
+    """From the gradient of the state after a step to that of the state before it, through the decay."""
+    step = 1 if len(decay) > 1 else 0
+    for i in range(len(grads) // value_dim):
+        for at in range(i * value_dim, (i + 1) * value_dim, WIDTH):
+            store(grads, at, scale(decay[i * step], load(grads, at)))
+
+
+@njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
+def _write_backward(write: Any, found: Any, write_grad: Any, found_grad: Any, grads: Any) -> None:
     """The gradients of what was written and of what was found, from that of the state after the step."""
-    for j in range(len(found)):
-        found_grad[j] = _ZERO
-    for i in range(len(q)):
-        q_i, write_i, grad_i = q[i], write[i], state_grad[i]
-        write_sum = _ZERO
-        for j in range(len(found)):
-            grad = grad_i[j] + q_i * o_grad[j]
-            write_sum += grad * found[j]
-            found_grad[j] += write_i * grad
-        write_grad[i] = write_sum
+    value_dim = len(found)
+    found_grad[:] = _ZERO
+    for i in range(len(write)):
+        write_sum = zeros()
+        for j in range(0, value_dim, WIDTH):
+            grad = load(grads, i * value_dim + j)
+            write_sum = add_product(write_sum, grad, load(found, j))
+            store(found_grad, j, add_scaled(load(found_grad, j), write[i], grad))
+        write_grad[i] = total(write_sum)
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
-def _add_read_grads(read: Any, before: Any, found_grad: Any, read_grad: Any, state_grad: Any) -> None:
+def _read_backward(read: Any, before: Any, found_grad: Any, read_grad: Any, grads: Any) -> None:
     """The gradient of what was read, and its part in that of the state before the step."""
+    value_dim = len(found_grad)
     for i in range(len(read)):
-        read_i, before_i, grad_i = read[i], before[i], state_grad[i]
-        read_sum = _ZERO
-        for j in range(len(found_grad)):
-            read_sum += before_i[j] * found_grad[j]
-            grad_i[j] += read_i * found_grad[j]
-        read_grad[i] = read_sum
+        read_sum = zeros()
+        for j in range(0, value_dim, WIDTH):
+            at, found_j = i * value_dim + j, load(found_grad, j)
+            read_sum = add_product(read_sum, load(before, at), found_j)
+            store(grads, at, add_scaled(load(grads, at), read[i], found_j))
+        read_grad[i] = total(read_sum)
