@@ -8,7 +8,6 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core.imputils import impl_ret_untracked
 from numba.extending import intrinsic, models, register_model
 from numba.np.arrayobj import make_array
 
@@ -18,7 +17,7 @@ _intrinsic: Any = intrinsic  # whose own annotations ask kernels for the typing 
 _FLAGS = ("contract", "nsz", "reassoc", "arcp")  # as FAST_MATH: NaN and infinity are kept
 
 
-class _Lanes(types.Type):  # type: ignore[misc]
+class _Lanes(types.Type):
     """The type of eight numbers."""
 
     def __init__(self) -> None:
@@ -29,13 +28,13 @@ _LANES = _Lanes()
 
 
 @register_model(_Lanes)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, lanes: Any) -> None:
-        super().__init__(manager, lanes, _VECTOR)
+        super().__init__(manager, lanes, _VECTOR)  # type: ignore[no-untyped-call]
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, start: Any) -> Any:
-    data = make_array(array_type)(context, builder, array).data
+    data = make_array(array_type)(context, builder, array).data  # type: ignore[no-untyped-call]
     return builder.bitcast(builder.gep(data, [start]), _VECTOR.as_pointer())
 
 
@@ -74,7 +73,7 @@ def zeros(typing_context: Any) -> Any:
     """Eight zeros."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return impl_ret_untracked(context, builder, _LANES, ir.Constant(_VECTOR, [0.0] * WIDTH))
+        return ir.Constant(_VECTOR, [0.0] * WIDTH)
 
     return _LANES(), generate
 
