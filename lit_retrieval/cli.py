@@ -144,6 +144,12 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", message="Triton is not supported on current platform")  # fla; ours runs there
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
+    logging.getLogger("fla.layers.mamba2").addFilter(_is_said_once)
+
+
+def _is_said_once(record: logging.LogRecord) -> bool:
+    """Whether it is not what fla's Mamba2 says again for every layer."""
+    return "does not recommend using Triton's conv1d" not in record.getMessage()
 
 
 def _is_no_tip(record: logging.LogRecord) -> bool:

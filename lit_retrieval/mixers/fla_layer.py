@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from lit_retrieval.ops import fla_cpu
 
+_ONE_TOKEN_AT_A_TIME = {"Mamba2"}  # fla's kernels for it read a prompt, or one more token, but not several
+
 Nested: TypeAlias = Any
 """A tensor with the batch first, None, or a tuple of these."""
 
@@ -48,9 +50,20 @@ class FlaLayer(nn.Module):
         Returns:
             The outputs, shaped like `x`, and the state after the last token.
         """
+        if state is not None and x.is_cuda and type(self.layer).__name__ in _ONE_TOKEN_AT_A_TIME:
+            return self._in_steps(x, state)
         cache = _LayerCache(state)
         y = self.layer(x, past_key_values=cache, use_cache=True)[0]
         return y, cache.state()
+
+    def _in_steps(self, x: Tensor, state: FlaState) -> tuple[Tensor, FlaState]:
+        """The same, one token after the other."""
+        outputs = []
+        for token in x.split(1, 1):  # type: ignore[no-untyped-call]
+            cache = _LayerCache(state)
+            outputs.append(self.layer(token, past_key_values=cache, use_cache=True)[0])
+            state = cache.state()
+        return torch.cat(outputs, 1), state
 
     @torch.no_grad()
     def state_size(self, length: int) -> int:

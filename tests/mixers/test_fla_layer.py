@@ -67,6 +67,15 @@ def test_every_parameter_gets_a_gradient(mixer):
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in mixer.parameters())
 
 
+def test_steps_on_a_gpu_equal_the_whole(mixer):
+    x = torch.randn(2, 9, HIDDEN_SIZE)
+    y, _ = mixer(x)
+    _, state = mixer(x[:, :4])
+    rest, state = mixer._in_steps(x[:, 4:], state)
+    torch.testing.assert_close(rest, y[:, 4:], rtol=1e-4, atol=1e-4)
+    assert state.length == 9
+
+
 def test_a_later_rwkv7_layer_stands_alone():
     from fla.layers import RWKV7Attention
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from lit_retrieval.data import TranscriptStream
 from lit_retrieval.mixers import Attention
 from lit_retrieval.models import SequenceModel
-from lit_retrieval.tasks import AssociativeRecall, Author
+from lit_retrieval.tasks import AssociativeRecall, Author, SampleStream
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"
 NAMES = sorted(path.name.removesuffix("_0.5M.yaml") for path in CONFIGS.glob("*_0.5M.yaml"))
@@ -65,7 +65,7 @@ def test_it_overfits_64_samples_of_associative_recall(name):
     config["stages"] = [stage | {"repeat": min(stage["repeat"], 2)} for stage in config["stages"]]
     torch.manual_seed(0)
     task = AssociativeRecall(num_keys=8, num_values=8)
-    samples = TranscriptStream(task, "vanilla", [8], seed=0, split="fit")[np.arange(64)]
+    samples = TranscriptStream(SampleStream(task, "vanilla", [8], 0, "fit"))[np.arange(64)]
     model = build(config, len(task.vocabulary))
     is_model = samples.author[:, 1:] == Author.MODEL
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
