@@ -60,25 +60,40 @@ def test_its_size_is_the_papers_within_a_tenth_and_as_its_first_line_says(name):
     assert f"{model.num_parameters:,} trainable parameters" in (CONFIGS / f"{name}_0.5M.yaml").read_text()
 
 
-def test_it_overfits_64_samples_of_associative_recall(name):
-    config = read(name) | {"hidden_size": 32, "embedding": "learned"}
-    config["stages"] = [stage | {"repeat": min(stage["repeat"], 2)} for stage in config["stages"]]
+def train_on_64_samples(config: dict, steps: int, device: str = "cpu", enough: float = 0.0) -> list[float]:
+    """The losses of some steps of AdamW on 64 samples of associative recall, until one is below `enough`."""
     torch.manual_seed(0)
     task = AssociativeRecall(num_keys=8, num_values=8)
     samples = TranscriptStream(SampleStream(task, "vanilla", [8], 0, "fit"))[np.arange(64)]
-    model = build(config, len(task.vocabulary))
-    is_model = samples.author[:, 1:] == Author.MODEL
+    model = build(config, len(task.vocabulary)).to(device)
+    tokens, is_model = samples.tokens.to(device), (samples.author[:, 1:] == Author.MODEL).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(400):
-        logits, _ = model(samples.tokens[:, :-1])
-        loss = F.cross_entropy(logits[is_model], samples.tokens[:, 1:][is_model])
-        if loss < 0.05:
-            return
+    losses: list[float] = []
+    while len(losses) < steps and (not losses or losses[-1] >= enough):
+        logits, _ = model(tokens[:, :-1])
+        loss = F.cross_entropy(logits[is_model], tokens[:, 1:][is_model])
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    raise AssertionError(f"the loss is still {loss:.3f}")
+        losses.append(loss.item())
+    return losses
+
+
+def test_it_overfits_64_samples_of_associative_recall(name):
+    config = read(name) | {"hidden_size": 32, "embedding": "learned"}
+    config["stages"] = [stage | {"repeat": min(stage["repeat"], 2)} for stage in config["stages"]]
+    losses = train_on_64_samples(config, steps=400, enough=0.05)
+    assert losses[0] > 1 and losses[-1] < 0.05
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_it_learns_as_on_a_cpu(name):
+    losses = train_on_64_samples(read(name), steps=200, device="cuda")
+    on_a_cpu = train_on_64_samples(read(name), steps=10)
+    assert len(losses) == 200 and losses[-1] < losses[0]
+    assert max(abs(one - other) for one, other in zip(losses, on_a_cpu, strict=False)) < 1e-3
 
 
 def test_one_stage_more_puts_attention_on_top(name):

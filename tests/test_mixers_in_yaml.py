@@ -1,10 +1,29 @@
-"""A user's mixer, in a file in the working directory, named in YAML and trained by the command line."""
+"""What a user may write for a mixer: a class in the working directory, attention on top, an fla that is not there."""
 
 import subprocess
 import sys
 from pathlib import Path
 
-QUICKSTART = Path(__file__).parents[1] / "configs/experiments/quickstart.yaml"
+import pytest
+
+from lit_retrieval.cli import main
+
+ROOT = Path(__file__).parents[1]
+QUICKSTART = ROOT / "configs/experiments/quickstart.yaml"
+WITHOUT_FLA = """
+import sys
+
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "fla":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Blocker())
+from lit_retrieval.cli import main
+main(sys.argv[1:])
+"""
 OWN_FILE = """
 import torch
 from torch import Tensor, nn
@@ -52,3 +71,23 @@ def test_a_mixer_in_the_working_directory_trains(tmp_path):
     assert "validation after 3 steps" in ran.stdout
     saved = (tmp_path / "runs/own/version_0/config.yaml").read_text()
     assert "running_mean.RunningMean" in saved and "keep: 0.5" in saved
+
+
+def test_one_line_puts_attention_on_top(capsys):
+    (readme_line,) = [line for line in (ROOT / "README.md").read_text().splitlines() if "--model.stages+" in line]
+    top = readme_line.split("'")[1]
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", "--config", str(QUICKSTART), "--model.stages+", top, "--print_config"])
+    assert stopped.value.code == 0
+    stages = capsys.readouterr().out.split("stages:")[1].split("embedding:")[0]
+    assert stages.index("mixers.Mamba") < stages.index("mixers.Attention") < stages.index("mixers.SwiGLU")
+    assert stages.count("repeat:") == 2
+
+
+def test_a_missing_fla_is_one_line_that_says_what_to_install():
+    command = [sys.executable, "-c", WITHOUT_FLA, "fit", "--config", str(QUICKSTART)]
+    model = str(ROOT / "configs/model/gla_0.5M.yaml")
+    ran = subprocess.run([*command, "--model", model], capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 2
+    (line,) = [line for line in ran.stderr.splitlines() if line.startswith("error:")]
+    assert "No module named 'fla'" in line and "pip install flash-linear-attention triton" in line
