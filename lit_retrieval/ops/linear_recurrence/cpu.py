@@ -161,22 +161,24 @@ def _backward(
             for t in range(stop - 1, start - 1, -1):
                 before, after = states[t - start], states[t - start + 1]
                 _step_backward(
-                    q[b, t, h], k[b, t, h], v[b, t, h], before, after, o_grad[b, t, h],
+                    q[b, t, h], k[b, t, h], v[b, t, h], decay[b, t, h], before, after, o_grad[b, t, h], not corrects,
                     q_grad[b, t, h], k_grad[b, t, h], v_grad[b, t, h], decay_grad[b, t, h], grads,
                 )  # fmt: skip
                 if corrects:
                     _write_backward(write[b, t, h], found[t - start], write_grad[b, t, h], found_grad, grads)
-                _decay_backward(decay[b, t, h], value_dim, grads)
-                if corrects:
-                    _read_backward(read[b, t, h], before, found_grad, read_grad[b, t, h], grads)
+                    _read_backward(read[b, t, h], decay[b, t, h], before, found_grad, read_grad[b, t, h], grads)
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
 def _step_backward(
-    q: Any, k: Any, v: Any, before: Any, after: Any, o_grad: Any,
+    q: Any, k: Any, v: Any, decay: Any, before: Any, after: Any, o_grad: Any, is_all: bool,
     q_grad: Any, k_grad: Any, v_grad: Any, decay_grad: Any, grads: Any,
 ) -> None:  # fmt: skip
-    """The gradients of one step for q, k, v and decay; `grads`, of the state after it, gets the output's part."""
+    """The gradients of one step for q, k, v and decay.
+
+    `grads` goes from the gradient of the state after the step to the one before it if this is all that the step does;
+    else it gets the output's part.
+    """
     value_dim, step = len(v), 1 if len(decay_grad) > 1 else 0
     v_grad[:] = _ZERO
     decay_sum = zeros()
@@ -191,21 +193,12 @@ def _step_backward(
             k_sum = add_product(k_sum, grad, load(v, j))
             decay_sum = add_product(decay_sum, grad, load(before, at))
             store(v_grad, j, add_scaled(load(v_grad, j), k[i], grad))
-            store(grads, at, grad)
+            store(grads, at, scale(decay[i * step], grad) if is_all else grad)
         q_grad[i], k_grad[i] = total(q_sum), total(k_sum)
         if step:
             decay_grad[i] = total(decay_sum)
     if not step:
         decay_grad[0] = total(decay_sum)
-
-
-@njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
-def _decay_backward(decay: Any, value_dim: int, grads: Any) -> None:
-    """From the gradient of the state after a step to that of the state before it, through the decay."""
-    step = 1 if len(decay) > 1 else 0
-    for i in range(len(grads) // value_dim):
-        for at in range(i * value_dim, (i + 1) * value_dim, WIDTH):
-            store(grads, at, scale(decay[i * step], load(grads, at)))
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
@@ -223,13 +216,13 @@ def _write_backward(write: Any, found: Any, write_grad: Any, found_grad: Any, gr
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
-def _read_backward(read: Any, before: Any, found_grad: Any, read_grad: Any, grads: Any) -> None:
-    """The gradient of what was read, and its part in that of the state before the step."""
-    value_dim = len(found_grad)
+def _read_backward(read: Any, decay: Any, before: Any, found_grad: Any, read_grad: Any, grads: Any) -> None:
+    """The gradient of what was read; `grads` goes from that of the state after the step to that before it."""
+    value_dim, step = len(found_grad), 1 if len(decay) > 1 else 0
     for i in range(len(read)):
         read_sum = zeros()
         for j in range(0, value_dim, WIDTH):
             at, found_j = i * value_dim + j, load(found_grad, j)
             read_sum = add_product(read_sum, load(before, at), found_j)
-            store(grads, at, add_scaled(load(grads, at), read[i], found_j))
+            store(grads, at, add_scaled(scale(decay[i * step], load(grads, at)), read[i], found_j))
         read_grad[i] = total(read_sum)
