@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from lit_retrieval.errors import UserError
 from lit_retrieval.ops import fla_cpu
 
 _ONE_TOKEN_AT_A_TIME = {"Mamba2"}  # fla's kernels for it read a prompt, or one more token, but not several
@@ -27,8 +28,9 @@ class FlaState(NamedTuple):
 class FlaLayer(nn.Module):
     """A layer of flash-linear-attention behind our interface: any number of tokens, the state handed in and back.
 
-    On a GPU these are fla's kernels; on a CPU ours (see `lit_retrieval.ops.fla_cpu`). RWKV-7 stands alone, like every
-    mixer: fla mixes the first layer's values into those of the later layers, and here each layer is a first one.
+    On a GPU these are fla's kernels; on a CPU ours, for the layers that `lit_retrieval.ops.fla_cpu` knows. RWKV-7
+    stands alone, like every mixer: fla mixes the first layer's values into those of the later layers, and here each
+    layer is a first one.
 
     Args:
         layer: The layer; its `forward` takes `past_key_values` and `use_cache`.
@@ -52,17 +54,25 @@ class FlaLayer(nn.Module):
         """
         if state is not None and x.is_cuda and type(self.layer).__name__ in _ONE_TOKEN_AT_A_TIME:
             return self._in_steps(x, state)
+        return self._run(x, state)
+
+    def _run(self, x: Tensor, state: FlaState | None) -> tuple[Tensor, FlaState]:
         cache = _LayerCache(state)
-        y = self.layer(x, past_key_values=cache, use_cache=True)[0]
+        try:
+            y = self.layer(x, past_key_values=cache, use_cache=True)[0]
+        except RuntimeError as error:
+            if x.is_cpu and "active drivers" in str(error):  # Triton found no GPU to compile one of fla's kernels for
+                name = type(self.layer).__name__
+                raise UserError(f"fla's {name} runs on a GPU only; take a layer of configs/model on a CPU") from None
+            raise
         return y, cache.state()
 
     def _in_steps(self, x: Tensor, state: FlaState) -> tuple[Tensor, FlaState]:
         """The same, one token after the other."""
         outputs = []
         for token in x.split(1, 1):  # type: ignore[no-untyped-call]
-            cache = _LayerCache(state)
-            outputs.append(self.layer(token, past_key_values=cache, use_cache=True)[0])
-            state = cache.state()
+            y, state = self._run(token, state)
+            outputs.append(y)
         return torch.cat(outputs, 1), state
 
     @torch.no_grad()
