@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from lit_retrieval.cli import main
+from lit_retrieval.tasks import AssociativeRecall, Counting, Index
 from lit_retrieval.training.memory import ceiling
 
 QUICKSTART = str(Path(__file__).parents[2] / "configs/experiments/quickstart.yaml")
@@ -46,6 +47,12 @@ def test_the_ceiling_solves_its_equation(p):
 def test_an_eleventh_of_the_bits_leaves_two_thirds():
     """Known by hand: H(2/3) = log2(3) - 2/3 = 0.918296."""
     assert ceiling(81_704, 1_000_000) == pytest.approx(2 / 3, abs=1e-6)
+
+
+@pytest.mark.parametrize(("task_class", "size", "bits"), [(Index, 8, 8), (AssociativeRecall, 8, 4), (Counting, 8, 8)])
+def test_a_random_access_code_has_a_bit_for_each_place_or_pair(task_class, size, bits):
+    assert task_class(distribution="random_access_code").random_bits(size) == bits
+    assert task_class().random_bits(size) is None
 
 
 def test_the_state_is_logged_as_a_hyperparameter():
