@@ -1,4 +1,7 @@
-"""The one exception that means: you, the user, can mend this."""
+"""Why a command ends early: exceptions whose message is one line, each with its exit status."""
+
+# A run that was stopped and saved (EX_TEMPFAIL of sysexits.h): whoever started it may start it again.
+PREEMPTED = 75
 
 
 class UserError(ValueError):
@@ -6,3 +9,20 @@ class UserError(ValueError):
 
     The command line prints that line alone and exits with status 2; from Python it is an ordinary `ValueError`.
     """
+
+
+class DamagedCheckpointError(UserError):
+    """A file that was a checkpoint and is one no more, or never was; an older one may do in its place."""
+
+
+class RunEndedError(Exception):
+    """A run that ends before its last step, and in order: what it says, and the status to exit with.
+
+    Args:
+        message: One line.
+        status: Exit status of the process.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from jsonargparse import ArgumentParser
 
+USER_ERROR = 2
 
 class OneLineErrors(ArgumentParser):
     """A parser whose errors are one line."""
@@ -20,7 +21,7 @@ class OneLineErrors(ArgumentParser):
 def fail(message: str) -> NoReturn:
     """Print one line on standard error, and exit with status 2."""
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(USER_ERROR)
 
 
 def _nearest_key(message: str, parser: ArgumentParser) -> str:

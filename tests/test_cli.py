@@ -21,6 +21,7 @@ TINY = [
     "--data.val_samples", "6", "--data.test_samples", "6", "--data.predict_samples", "2",
     "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", "1",
 ]  # fmt: skip
+SHORT = ["--trainer.max_steps", "6", "--trainer.val_check_interval", "3"]
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,7 @@ def empty_folder(tmp_path, monkeypatch):
 
 
 def fit(*arguments):
-    main(["fit", *TINY, "--trainer.max_steps", "6", "--trainer.val_check_interval", "3", *arguments])
+    main(["fit", *TINY, *SHORT, "--run_dir", "run", *arguments])
 
 
 def refuse(capsys, *arguments):
@@ -44,19 +45,19 @@ def refuse(capsys, *arguments):
 
 def test_fit_writes_checkpoints_scalars_and_a_table(capsys):
     fit()
-    run = Path("runs/quickstart/version_0")
-    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-    assert torch.load(run / "checkpoints/last.ckpt")["global_step"] == 6
-    events = EventAccumulator(str(run)).Reload().Tags()["scalars"]
+    names = {"best.ckpt", "step_3.ckpt", "step_6.ckpt"}
+    found = {path.name for path in Path("run/checkpoints").iterdir()}
+    assert found == names | {f"{name}.sha256" for name in names}
+    assert torch.load("run/checkpoints/step_6.ckpt")["global_step"] == 6
+    events = EventAccumulator("run").Reload().Tags()["scalars"]
     assert {"train/loss", "val/loss", "val/closed_loop_accuracy", "val/undecided", "val/exact_match"} <= set(events)
     assert re.search(r"validation after 6 steps", capsys.readouterr().out)
 
 
 def test_a_checkpoint_is_validated_tested_and_shown(capsys):
     fit()
-    checkpoint = "runs/quickstart/version_0/checkpoints/last.ckpt"
-    for command in ("validate", "test", "predict"):
-        main([command, *TINY, "--ckpt_path", checkpoint])
+    for command, checkpoint in (("validate", "last"), ("test", "best"), ("predict", "run/checkpoints/step_3.ckpt")):
+        main([command, *TINY, "--run_dir", "run", "--ckpt_path", checkpoint])
     shown = capsys.readouterr().out
     assert "test/loss" not in shown, "one table is enough"
     assert shown.count("closed loop") == 3 and "right" in shown and "<s> " in shown
@@ -64,20 +65,20 @@ def test_a_checkpoint_is_validated_tested_and_shown(capsys):
 
 def test_scores_of_several_sizes_are_reported_apart(capsys):
     fit("--data.task.init_args.max_size", "6", "--data.eval_sizes", "[4, 6]")
-    events = EventAccumulator("runs/quickstart/version_0").Reload().Tags()["scalars"]
+    events = EventAccumulator("run").Reload().Tags()["scalars"]
     assert {"val/size_4/closed_loop_accuracy", "val/size_6/loss"} <= set(events)
     assert re.search(r"│ size 6 +│", capsys.readouterr().out)
 
 
 def test_the_last_checkpoint_is_of_the_last_step_even_between_validations():
     fit("--trainer.max_steps", "5")
-    assert torch.load("runs/quickstart/version_0/checkpoints/last.ckpt")["global_step"] == 5
+    assert torch.load("run/checkpoints/step_5.ckpt")["global_step"] == 5
 
 
 def test_the_same_seed_gives_the_same_weights():
     fit()
-    fit()
-    first, second = (torch.load(f"runs/quickstart/version_{run}/checkpoints/last.ckpt") for run in (0, 1))
+    fit("--fresh", "true")
+    first, second = (torch.load(f"{run}/checkpoints/step_6.ckpt") for run in ("run", "run-2"))
     for name, weights in first["state_dict"].items():
         assert torch.equal(weights, second["state_dict"][name]), name
 
@@ -88,12 +89,12 @@ def test_a_resumed_run_goes_on_with_the_samples_it_has_not_seen(monkeypatch):
         TranscriptStream, "__getitem__", lambda stream, indices: (taken.append(list(indices)), take(stream, indices))[1]
     )
     fit("--trainer.max_steps", "3")
-    checkpoint = torch.load("runs/quickstart/version_0/checkpoints/last.ckpt")
+    checkpoint = torch.load("run/checkpoints/step_3.ckpt")
     assert checkpoint["TranscriptData"] == {"first_batch": 3}
     taken.clear()
-    fit("--ckpt_path", "runs/quickstart/version_0/checkpoints/last.ckpt")
+    fit("--run_dir", "other", "--ckpt_path", "run/checkpoints/step_3.ckpt")
     assert taken[0] == [12, 13, 14, 15], "three batches of four have been seen"
-    resumed = torch.load("runs/quickstart/version_1/checkpoints/last.ckpt")
+    resumed = torch.load("other/checkpoints/step_6.ckpt")
     assert resumed["global_step"] == 6 and resumed["TranscriptData"] == {"first_batch": 6}
 
 
@@ -126,14 +127,17 @@ def test_a_wrong_key_in_a_file_is_named(capsys):
 
 def test_the_checkpoint_of_another_model_is_refused(capsys):
     fit()
-    checkpoint = "runs/quickstart/version_0/checkpoints/last.ckpt"
-    said = refuse(capsys, "test", *TINY, "--model.hidden_size", "32", "--ckpt_path", checkpoint)
+    wider = ["test", *TINY, "--model.hidden_size", "32", "--ckpt_path", "run/checkpoints/step_6.ckpt"]
+    assert "step_6.ckpt was trained with other hyperparameters: model.hidden_size is 16 there and 32" in refuse(
+        capsys, *wider
+    )
+    said = refuse(capsys, *wider, "--prefer", "command_line")
     assert "the checkpoint is of another model: model.embedding is (16, 16) there and (16, 32) here" in said
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(capsys):
     fit()
-    whole = Path("runs/quickstart/version_0/checkpoints/last.ckpt").read_bytes()
+    whole = Path("run/checkpoints/step_6.ckpt").read_bytes()
     for content in (b"not a checkpoint", b"", whole[: len(whole) // 2]):
         Path("last.ckpt").write_bytes(content)
         assert "last.ckpt can't be read as a checkpoint" in refuse(capsys, "test", *TINY, "--ckpt_path", "last.ckpt")

@@ -11,7 +11,7 @@ COMMAND = [
     sys.executable, "-m", "lit_retrieval", "fit", "--config", str(ROOT / "configs/experiments/quickstart.yaml"),
     "--data.regime", "vanilla", "--data.batch_size", "8", "--data.val_samples", "30", "--data.eval_batch_size", "8",
     "--trainer.accelerator", "cpu", "--trainer.max_steps", "4", "--trainer.val_check_interval", "4",
-    "--trainer.enable_progress_bar", "false",
+    "--trainer.enable_progress_bar", "false", "--run_dir", "run",
 ]  # fmt: skip
 
 
@@ -19,7 +19,7 @@ def fit(folder, *arguments):
     folder.mkdir()
     run = subprocess.run([*COMMAND, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr[-2000:]
-    return torch.load(folder / "runs/quickstart/version_0/checkpoints/last.ckpt"), run.stdout
+    return torch.load(folder / "run/checkpoints/step_4.ckpt"), run.stdout
 
 
 def test_two_ranks_learn_what_one_learns(tmp_path):

@@ -19,10 +19,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     **{room: set(DATA_CHAIN[:place]) for place, room in enumerate(DATA_CHAIN)},
     **{room: set(MODEL_CHAIN[:place]) for place, room in enumerate(MODEL_CHAIN)},
+    "runs": {"errors"},
     "decoding": BOTH_CHAINS - {"ops"},
-    "training": BOTH_CHAINS | {"decoding"},
+    "training": BOTH_CHAINS | {"decoding", "runs"},
     "parsing": {"errors"},
-    "cli": BOTH_CHAINS | {"decoding", "training", "parsing"},
+    "cli": BOTH_CHAINS | {"decoding", "runs", "training", "parsing"},
     "__main__": {"cli"},
 }
 MAY_IMPORT["tasks"].add("parsing")  # it has a command line of its own

@@ -1,19 +1,101 @@
-"""The checkpoint to go on from."""
+"""The checkpoints to go on from."""
+
+from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.runs import RunFolder
+
+# Lightning takes up an interrupted validation, from its first sample, where its loop has begun one batch and no more.
+_BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+_UNTOUCHED = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
 
 
-class LastCheckpoint(ModelCheckpoint):
-    """Keeps `last.ckpt`, written after every validation and when training ends.
+class LastCheckpoint(Checkpoint):
+    """Keeps the newest checkpoints of a run, written after every validation and when training ends.
 
-    Lightning's `save_last` writes it only when the best checkpoint has changed as well.
+    They are written between two optimiser steps, when the validation that was due is over: everything that a run needs
+    to go on is in the file, and gradients that are half accumulated are not, so nothing is lost.
+
+    Args:
+        keep: How many; an older one takes the place of a newer one that turns out to be damaged.
+        every_n_steps: Write one after so many optimiser steps as well.
     """
 
-    def __init__(self) -> None:
-        super().__init__(filename="last", enable_version_counter=False)
+    def __init__(self, keep: int = 2, every_n_steps: int | None = None) -> None:
+        if keep < 1 or (every_n_steps is not None and every_n_steps < 1):
+            raise UserError(f"keep={keep}, every_n_steps={every_n_steps} keeps nothing to go on from; write 1 or more")
+        self.keep = keep
+        self.every_n_steps = every_n_steps
+        self._is_due = False
+        self._is_validating = False
+        self._is_finished = False
+        self._saved_step = -1
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse an interval of validations that ends between two optimiser steps."""
+        interval, accumulated = trainer.val_check_interval, trainer.accumulate_grad_batches
+        if stage == "fit" and isinstance(interval, int) and interval % accumulated:
+            raise UserError(
+                f"trainer.val_check_interval={interval} counts batches and is no multiple of "
+                f"trainer.accumulate_grad_batches={accumulated}; write {max(1, interval // accumulated) * accumulated}"
+            )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take note of where training begins."""
+        self._saved_step = trainer.global_step
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Write a checkpoint if one is due and the last optimiser step is complete."""
+        step = trainer.global_step
+        # Lightning counts what it has logged, and is one off after a resume between two validations.
+        trainer.fit_loop.epoch_loop._batches_that_stepped = step
+        if not between_steps(trainer) or step == self._saved_step:
+            return
+        if self._is_due or (self.every_n_steps is not None and step % self.every_n_steps == 0):
+            self.save(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the count of what is logged right here as well: a validation belongs to the step before it."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._is_validating = True
+            trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step - 1
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let a checkpoint be due."""
+        self._is_due, self._is_validating = True, False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write it once more, if training went on after the last validation."""
-        if not self._should_skip_saving_checkpoint(trainer):
-            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
+        """Write the last one, which says that the run is finished."""
+        self._is_finished = True
+        self.save(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Note whether the run is finished, which batches are done, and whether a validation must be done again."""
+        checkpoint["is_finished"] = self._is_finished
+        loops = checkpoint["loops"]["fit_loop"]
+        for count in ("total", "current"):  # a batch that has only been fetched is fetched again
+            batches = loops["epoch_loop.batch_progress"][count]
+            batches["ready"] = batches["completed"]
+            state = _BEGUN if self._is_validating else _UNTOUCHED
+            loops["epoch_loop.val_loop.batch_progress"][count] = dict(state)
+
+    def save(self, trainer: Trainer) -> Path:
+        """Write a checkpoint of this moment, which must be between two optimiser steps, and remove old ones."""
+        folder = RunFolder(Path(trainer.default_root_dir))
+        path = folder.step_file(trainer.global_step)
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            trainer.save_checkpoint(path, weights_only=False)
+            if trainer.is_global_zero:
+                folder.prune(trainer.global_step, self.keep)
+        self._is_due, self._saved_step = False, trainer.global_step
+        return path
+
+
+def between_steps(trainer: Trainer) -> bool:
+    """Whether all gradients have gone into an optimiser step."""
+    batches = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+    return batches % trainer.accumulate_grad_batches == 0

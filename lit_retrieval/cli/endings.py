@@ -1,0 +1,57 @@
+"""What a failure means to whoever started the run: one line and an exit status, where there is more to say than a bug.
+
+The statuses are in docs/running.md: 0, 2 (`parser.USER_ERROR`), 3 (`FiniteLoss`), 75 and 130 (`Preemption`), and these.
+"""
+
+import errno
+from collections.abc import Iterator
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from lit_retrieval.parsing import USER_ERROR
+from lit_retrieval.errors import RunEndedError, UserError
+
+OUT_OF_MEMORY = 4
+DISK_FULL = 5
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
+
+
+def ending(error: BaseException) -> tuple[str, int] | None:
+    """What to print and which status to exit with; None for what only a programmer can mend."""
+    for cause in _causes(error):
+        if isinstance(cause, RunEndedError):
+            return str(cause), cause.status
+        if isinstance(cause, UserError | MisconfigurationException):
+            return f"error: {_one_line(cause)}", USER_ERROR
+        if isinstance(cause, OSError) and cause.errno in _NO_SPACE:
+            return f"error: the disk is full: {_one_line(cause)}; {_AS_BEFORE}", DISK_FULL
+        if _is_out_of_memory(cause):
+            return f"error: out of memory: {_one_line(cause)[:200]}; {_LESS}", OUT_OF_MEMORY
+    return None
+
+
+_AS_BEFORE = "the checkpoints that are there are whole, so make room and start the same command again"
+_LESS = (
+    "lower data.batch_size or data.eval_batch_size, or let a step have several batches with "
+    "trainer.accumulate_grad_batches"
+)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and, one after the other, what it came from: loggers wrap what the disk says."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,100 @@
+"""A checkpoint as a file: written whole or not at all, with its sha256 beside it, and checked when it is read."""
+
+import hashlib
+import os
+import struct
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from lit_retrieval.errors import DamagedCheckpointError, UserError
+
+# What `torch.load` raises for bytes that are no checkpoint; there is no one exception for that.
+_UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, struct.error)
+
+
+def save(content: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint so that a process or a machine that stops at any moment leaves the old one or the new one.
+
+    It is written beside its place, forced onto the disk and then renamed. The hash is known before the renaming: while
+    one name stands for either of two files, the hashes of both are in the file beside it.
+
+    Args:
+        content: What `torch.load` will give back: tensors, numbers, text, and lists and dicts of them.
+        path: The file; its folder is made if it is not there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".{path.name}.part")
+    try:
+        with staged.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        digest = _digest(staged)
+        _write_hashes(path, [digest, *_hashes(path)])
+        os.replace(staged, path)
+        _write_hashes(path, [digest])
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU; nothing in it can run code.
+
+    Raises `DamagedCheckpointError` if the file is not what was written, or was never a checkpoint, and `UserError` if
+    there is none. A file without a hash beside it, from elsewhere, is taken as it is.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path}; write best, last or the path of a .ckpt file in --ckpt_path")
+    if (hashes := _hashes(path)) and _digest(path) not in hashes:
+        raise DamagedCheckpointError(f"{path} is damaged: its sha256 is not the one in {_beside(path).name}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError:
+        raise DamagedCheckpointError(
+            f"{path} can't be read as a checkpoint; it holds something else than numbers and text, which is not opened"
+        ) from None
+    except _UNREADABLE:
+        raise DamagedCheckpointError(
+            f"{path} can't be read as a checkpoint; it is cut short or another kind of file"
+        ) from None
+    if not isinstance(content, dict) or "pytorch-lightning_version" not in content:
+        raise DamagedCheckpointError(f"{path} holds no training run; write a .ckpt file that `fit` has written")
+    return content
+
+
+def remove(path: Path) -> None:
+    """Delete a checkpoint and its hash; the hash last, so that no checkpoint stands unchecked."""
+    path.unlink(missing_ok=True)
+    _beside(path).unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hashes(path: Path) -> list[str]:
+    """The hashes beside a checkpoint, in the form of `sha256sum`; none if there is no such file."""
+    try:
+        return [line.split()[0] for line in _beside(path).read_text(errors="replace").splitlines() if line.strip()]
+    except FileNotFoundError:
+        return []
+
+
+def _write_hashes(path: Path, digests: list[str]) -> None:
+    staged = path.with_name(f".{path.name}.sha256.part")
+    try:
+        with staged.open("w") as file:
+            file.writelines(f"{digest}  {path.name}\n" for digest in digests)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(staged, _beside(path))
+    finally:
+        staged.unlink(missing_ok=True)

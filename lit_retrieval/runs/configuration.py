@@ -1,0 +1,53 @@
+"""Which run a configuration is: what its result depends on, and what it does not."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+# Where a run runs, what it shows and what comes after training. Whatever is not named here makes another run, a new
+# option too: two runs in one folder would be worse than one run in two.
+_OF_THE_MACHINE = {
+    "config", "run_dir", "fresh", "prefer", "verbose", "weights_only", "return_predictions", "last_checkpoint",
+    "checkpoint.dirpath", "checkpoint.verbose",
+    "data.num_workers", "data.eval_batch_size", "data.test_samples", "data.predict_samples",
+    "trainer.accelerator", "trainer.strategy", "trainer.devices", "trainer.num_nodes", "trainer.logger",
+    "trainer.fast_dev_run", "trainer.max_time", "trainer.limit_test_batches", "trainer.limit_predict_batches",
+    "trainer.num_sanity_val_steps", "trainer.log_every_n_steps", "trainer.enable_checkpointing",
+    "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.deterministic", "trainer.benchmark",
+    "trainer.inference_mode", "trainer.use_distributed_sampler", "trainer.profiler", "trainer.detect_anomaly",
+    "trainer.barebones", "trainer.plugins", "trainer.sync_batchnorm", "trainer.default_root_dir",
+    "trainer.enable_autolog_hparams", "trainer.model_registry",
+}  # fmt: skip
+
+
+def effective(configuration: dict[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that its result depends on, flat: `{"data.sizes.0": 8, ...}`.
+
+    Keys without a value are left out, so that an option that comes later, and is not used, makes no other run.
+    """
+    return dict(_flatten(configuration, ""))
+
+
+def fingerprint(configuration: dict[str, Any]) -> str:
+    """Eight letters that two configurations share if, but for an accident, they are the same run."""
+    text = json.dumps(effective(configuration), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """In which keys two configurations differ, each in words: `data.sizes.0 is 8 there and 16 here`."""
+    there, here = effective(there), effective(here)
+    keys = [key for key in sorted({*there, *here}) if there.get(key) != here.get(key)]
+    return [f"{key} is {there.get(key, 'not set')} there and {here.get(key, 'not set')} here" for key in keys]
+
+
+def _flatten(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if key in _OF_THE_MACHINE or value is None:
+        return
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if not children:
+        yield key, str(value) if children is not None else value
+        return
+    for name, child in children:
+        yield from _flatten(child, f"{key}.{name}" if key else str(name))

@@ -1,0 +1,31 @@
+"""The checkpoint with the best score."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the checkpoint with the best score, also where the folder of the run has been moved.
+
+    `ModelCheckpoint` forgets the best score when its folder has another name than before, and so overwrites a better
+    checkpoint with a worse one.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best scores, with their files where they are now."""
+        super().load_state_dict(
+            {
+                **state_dict,
+                "dirpath": self.dirpath,
+                "best_model_path": self._here(state_dict["best_model_path"]),
+                "kth_best_model_path": self._here(state_dict["kth_best_model_path"]),
+                "last_model_path": self._here(state_dict["last_model_path"]),
+                "best_k_models": {self._here(path): score for path, score in state_dict["best_k_models"].items()},
+            }
+        )
+
+    def _here(self, path: str) -> str:
+        assert self.dirpath is not None
+        return str(Path(self.dirpath) / Path(path).name) if path else ""

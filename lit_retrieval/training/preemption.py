@@ -1,0 +1,93 @@
+"""What a run does when it is asked to stop."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Any, cast
+
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lit_retrieval.errors import PREEMPTED, RunEndedError
+from lit_retrieval.training.last_checkpoint import LastCheckpoint, between_steps
+
+# SLURM sends what `#SBATCH --signal` says before the time is up, and SIGTERM with it; Ctrl-C is SIGINT.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_INTERRUPTED = 128 + signal.SIGINT
+
+
+class Preemption(Callback):
+    """Saves the run and ends it when a signal asks for it: SIGTERM, SIGUSR1 or Ctrl-C, to any of its processes.
+
+    The handler only takes note. All ranks compare their notes between two optimiser steps and before each batch of a
+    validation that all of them have, so that they save together and none waits for another. An interrupted validation
+    is done again; the one after the last step is completed, since nothing else is left to do.
+    """
+
+    def __init__(self) -> None:
+        self._asked: signal.Signals | None = None
+        self._handlers: dict[signal.Signals, Any] = {}
+        self._shared_batches = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals over; Lightning's own handler, set a moment ago, waits for ranks that don't listen."""
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Stop between two steps."""
+        if between_steps(trainer):
+            self._stop_if_asked(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the batches that all ranks have."""
+        batches = torch.tensor(sum(cast("list[int]", trainer.num_val_batches)), device=pl_module.device)
+        self._shared_batches = int(trainer.strategy.reduce(batches, reduce_op="min"))
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Stop in the middle of a validation, but of the last one."""
+        is_last = trainer.global_step >= trainer.max_steps > 0
+        if self._handlers and batch_idx < self._shared_batches and not is_last:
+            self._stop_if_asked(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give the signals back."""
+        self._restore()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the signals back."""
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._asked = signal.Signals(number)
+        if self._asked == signal.SIGINT:  # whoever presses Ctrl-C twice does not want to wait
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _restore(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def _stop_if_asked(self, trainer: Trainer) -> None:
+        asked = self._asked or 0
+        if trainer.world_size > 1:
+            note = torch.tensor(int(asked), device=trainer.strategy.root_device)
+            asked = int(trainer.strategy.reduce(note, reduce_op="max"))
+        if asked:
+            (last,) = [one for one in trainer.checkpoint_callbacks if isinstance(one, LastCheckpoint)]
+            path = last.save(trainer)
+            status = _INTERRUPTED if asked == signal.SIGINT else PREEMPTED
+            raise RunEndedError(
+                f"stopped by {signal.Signals(asked).name} after {trainer.global_step:,} steps and saved in {path}; "
+                "the same command goes on",
+                0 if is_launched(trainer) else status,
+            )
+
+
+def is_launched(trainer: Trainer) -> bool:
+    """Whether Lightning has started this process as a further rank; if one fails, Lightning kills the first as well."""
+    environment = trainer.strategy.cluster_environment  # type: ignore[attr-defined]
+    return isinstance(environment, LightningEnvironment) and environment.local_rank() > 0
