@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import ParallelStrategy
 
 from lit_retrieval.errors import PREEMPTED, RunEndedError
 from lit_retrieval.training.last_checkpoint import LastCheckpoint, between_steps
@@ -89,5 +90,7 @@ class Preemption(Callback):
 
 def is_launched(trainer: Trainer) -> bool:
     """Whether Lightning has started this process as a further rank; if one fails, Lightning kills the first as well."""
-    environment = trainer.strategy.cluster_environment  # type: ignore[attr-defined]
+    if not isinstance(trainer.strategy, ParallelStrategy):
+        return False
+    environment = trainer.strategy.cluster_environment
     return isinstance(environment, LightningEnvironment) and environment.local_rank() > 0

@@ -79,15 +79,23 @@ class SequenceModule(LightningModule):
         return cast("tuple[Tensor, Any]", self.model(tokens, state))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The mean loss over the words of the model, in nats."""
+        """The mean loss over the words of the model, in nats; over those of all ranks, once their losses are averaged."""
         logits, _ = self(batch.tokens[:, :-1])
         is_model = batch.author[:, 1:] == Author.MODEL
         targets = batch.tokens[:, 1:][is_model]
-        logits = logits[is_model]
-        loss = F.cross_entropy(logits, targets)
-        self.log("train/loss", loss, prog_bar=True)
-        self.log("train/token_accuracy", (logits.detach().argmax(-1) == targets).float().mean())
+        logits, share = logits[is_model], self._share(is_model)
+        loss = F.cross_entropy(logits, targets) * share
+        accuracy = (logits.detach().argmax(-1) == targets).float().mean() * share
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
+        self.log("train/token_accuracy", accuracy, sync_dist=True)
         return loss
+
+    def _share(self, is_model: Tensor) -> Tensor | float:
+        """How many words this rank has for each that a rank has on average: ranks with more words count for more."""
+        if self._trainer is None or self.trainer.world_size == 1:
+            return 1.0
+        words = is_model.sum().float()
+        return words / cast("Tensor", self.trainer.strategy.reduce(words.clone(), reduce_op="mean"))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch, teacher forced and closed loop."""

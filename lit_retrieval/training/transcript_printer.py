@@ -10,6 +10,7 @@ from rich.text import Text
 from lit_retrieval.data import Batch
 from lit_retrieval.decoding import Reply
 from lit_retrieval.decoding.session import UNDECIDED
+from lit_retrieval.errors import UserError
 from lit_retrieval.tasks import Author
 from lit_retrieval.training.sequence_module import SequenceModule
 from lit_retrieval.vocabulary import Vocabulary
@@ -19,6 +20,11 @@ _STYLES = {Author.PROMPT: "dim", Author.MODEL: "", Author.RETRIEVER: "bold cyan"
 
 class TranscriptPrinter(Callback):
     """Prints what `predict` decoded: the prompt, the model's words, and what it retrieved in `[brackets]`."""
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse several processes, which would print all at once."""
+        if trainer.world_size > 1:
+            raise UserError("predict prints what one process decodes; write --trainer.devices 1")
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int,

@@ -93,6 +93,11 @@ def place(tmp_path):
     return Place(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def make_place():
+    return Place
+
+
 @pytest.fixture
 def twin(tmp_path):
     """Another folder, for the run that nothing happens to."""
