@@ -120,12 +120,14 @@ class RetrievalCLI(LightningCLI):
             self.start = begin_evaluation(name, configuration, run_dir, ckpt_path)
             if ckpt_path is None:
                 rank_zero_warn(f"{self.subcommand} without --ckpt_path takes a model that has learned nothing")
-        if self.start.is_finished:
-            sys.exit()
         if prefer == "checkpoint":
             self.config = self.parser.parse_object({self.subcommand: {"model": model_of(self.start)}}, self.config)
         elif prefer is None:
             check_model(self.start, configuration["model"])
+        if is_first_rank():
+            print(*self.start.news, sep="\n", end="\n" if self.start.news else "", flush=True)
+        if self.start.is_finished:
+            sys.exit()
 
     def _configuration(self) -> dict[str, Any]:
         text = self.parser.dump(self.config, skip_unset=False, format="yaml")

@@ -22,12 +22,14 @@ class Start(NamedTuple):
         checkpoint: What to load; None to begin with a new model.
         content: What is in it.
         is_finished: Whether nothing is left to train.
+        news: What to tell the user about it, a line each.
     """
 
     folder: RunFolder | None
     checkpoint: Path | None = None
     content: dict[str, Any] | None = None
     is_finished: bool = False
+    news: tuple[str, ...] = ()
 
 
 def begin_fit(
@@ -54,13 +56,12 @@ def begin_fit(
     if prefer is None:
         _check_same_run(folder, configuration)
     step, is_finished = found.content["global_step"], bool(found.content["is_finished"]) and prefer is None
-    for line in found.damaged:
-        say(f"{line}; taking {found.path.name} in its place")
     if is_finished:
-        say(f"{folder.path} is finished after {step:,} steps; score it with `test --ckpt_path best`, or add --fresh")
+        news = f"{folder.path} is finished after {step:,} steps; score it with `test --ckpt_path best`, or add --fresh"
     else:
-        say(f"resuming {folder.path} after {step:,} steps, from {found.path.name}")
-    return Start(folder, found.path, found.content, is_finished)
+        news = f"resuming {folder.path} after {step:,} steps, from {found.path.name}"
+    replaced = (f"{line}; taking {found.path.name} in its place" for line in found.damaged)
+    return Start(folder, found.path, found.content, is_finished, (*replaced, news))
 
 
 def begin_evaluation(name: str, configuration: dict[str, Any], run_dir: str | None, ckpt_path: str | None) -> Start:
@@ -97,12 +98,6 @@ def check_model(start: Start, model: dict[str, Any]) -> None:
 def model_of(start: Start) -> dict[str, Any]:
     """The hyperparameters of the checkpoint's model, as they stand in a configuration."""
     return _model(start) if start.content is not None else {}
-
-
-def say(line: str) -> None:
-    """Print a line, once for all processes."""
-    if is_first_rank():
-        print(line, flush=True)
 
 
 def is_first_rank() -> bool:

@@ -28,10 +28,7 @@ def save(content: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(f".{path.name}.part")
     try:
-        with staged.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(content, staged)
         digest = _digest(staged)
         _write_hashes(path, [digest, *_hashes(path)])
         os.replace(staged, path)
@@ -69,6 +66,19 @@ def remove(path: Path) -> None:
     """Delete a checkpoint and its hash; the hash last, so that no checkpoint stands unchecked."""
     path.unlink(missing_ok=True)
     _beside(path).unlink(missing_ok=True)
+
+
+def _write(content: dict[str, Any], path: Path) -> None:
+    try:
+        with path.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:
+        said = error if isinstance(error, OSError) else error.__context__  # torch.save hides what the disk said
+        if isinstance(said, OSError):
+            raise OSError(said.errno, said.strerror, str(path)) from None
+        raise
 
 
 def _beside(path: Path) -> Path:

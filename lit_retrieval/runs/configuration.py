@@ -45,9 +45,11 @@ def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
 def _flatten(value: Any, key: str) -> Iterator[tuple[str, Any]]:
     if key in _OF_THE_MACHINE or value is None:
         return
-    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
-    if not children:
-        yield key, str(value) if children is not None else value
-        return
-    for name, child in children:
+    if not isinstance(value, dict | list):
+        yield key, value
+    elif not value:
+        yield key, str(value)
+    for name, child in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
         yield from _flatten(child, f"{key}.{name}" if key else str(name))

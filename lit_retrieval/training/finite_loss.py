@@ -41,8 +41,9 @@ class FiniteLoss(Callback):
         self._is_bad = None
         if is_bad:
             raise RunEndedError(
-                f"the loss or its gradient is not finite in step {trainer.global_step + 1:,}, which was not taken; the "
-                "newest checkpoint is from before it. Lower model.learning_rate, or set trainer.gradient_clip_val",
+                f"error: the loss or its gradient is not finite in step {trainer.global_step + 1:,}, which was not "
+                "taken; the newest checkpoint is from before it. Lower model.learning_rate, or set "
+                "trainer.gradient_clip_val",
                 0 if is_launched(trainer) else STATUS,
             )
 

@@ -79,7 +79,7 @@ class SequenceModule(LightningModule):
         return cast("tuple[Tensor, Any]", self.model(tokens, state))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The mean loss over the words of the model, in nats; over those of all ranks, once their losses are averaged."""
+        """The mean loss over the words of the model, in nats; the mean over ranks is that over all their words."""
         logits, _ = self(batch.tokens[:, :-1])
         is_model = batch.author[:, 1:] == Author.MODEL
         targets = batch.tokens[:, 1:][is_model]

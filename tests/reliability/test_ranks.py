@@ -1,0 +1,110 @@
+"""Any number of workers and ranks sees the same global batches, and learns and scores the same."""
+
+import subprocess
+from collections import defaultdict
+
+import pytest
+
+TWO = ["--trainer.strategy", "ddp", "--trainer.devices", "2"]
+# Retrieval, where the rows of a batch have different numbers of words to learn.
+STEPS = [
+    "--data.regime", "retrieval", "--data.sizes", "[4]", "--trainer.max_steps", "12", "--trainer.val_check_interval",
+    "6", "--data.val_samples", "7", "--data.test_samples", "7",
+]  # fmt: skip
+# No noise here: two ranks draw two rows of it each, one rank four.
+QUIET = ["--model.stages", "[{mixers: [{class_path: lit_retrieval.mixers.Mamba, init_args: {state_dim: 2}}]}]"]
+# Writes down the hash of every row that a rank trains on, with the number of its global batch.
+WITNESS = """
+import hashlib, os
+from lightning.pytorch import Callback
+
+class Witness(Callback):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        done = trainer.fit_loop.epoch_loop.batch_progress.total.completed
+        with open(f"witness_{trainer.global_rank}.txt", "a") as file:
+            for row, length in zip(batch.tokens.tolist(), batch.length.tolist()):
+                print(done, hashlib.sha256(str(row[:length]).encode()).hexdigest(), file=file)
+"""
+
+
+def batches(place):
+    """The rows of each global batch, as a set of hashes: their order within a batch is the ranks'."""
+    found = defaultdict(list)
+    for path in place.path.glob("witness_*.txt"):
+        for line in path.read_text().splitlines():
+            number, digest = line.split()
+            found[int(number)].append(digest)
+    return {number: sorted(rows) for number, rows in found.items()}
+
+
+def fit(place, *arguments):
+    (place.path / "witness.py").write_text(WITNESS)
+    return place.fit(*STEPS, "--trainer.callbacks", "[{class_path: witness.Witness}]", *arguments)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, make_place):
+    place = make_place(tmp_path_factory.mktemp("alone"))
+    fit(place, *QUIET)
+    return place
+
+
+def assert_same_losses(one, other):
+    first, second = one.scalars(), other.scalars()
+    for tag in ("train/loss", "train/token_accuracy", "val/loss", "val/closed_loop_accuracy", "val/undecided"):
+        assert [step for step, _ in first[tag]] == [step for step, _ in second[tag]]
+        for (_, a), (_, b) in zip(first[tag], second[tag], strict=True):
+            assert a == pytest.approx(b, abs=1e-6), tag
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--data.num_workers", "1"], ["--data.num_workers", "2"], [*TWO], [*TWO, "--data.num_workers", "1"]],
+    ids=["1 worker", "2 workers", "2 ranks", "2 ranks with a worker each"],
+)
+def test_workers_and_ranks_change_nothing(place, alone, options):
+    fit(place, *QUIET, *options)
+    assert batches(place) == batches(alone) and len(batches(alone)) == 12
+    assert_same_losses(alone, place)
+
+
+def test_two_ranks_may_go_on_as_one(place, alone):
+    fit(place, *QUIET, *TWO)
+    # As if the two ranks had been killed after 6 steps.
+    for path in place.folder().glob("step_12.ckpt*"):
+        path.unlink()
+    for path in place.path.glob("witness_*.txt"):
+        lines = [line for line in path.read_text().splitlines() if int(line.split()[0]) < 6]
+        path.write_text("".join(f"{line}\n" for line in lines))
+    assert "resuming run after 6 steps" in fit(place, *QUIET)
+    assert batches(place) == batches(alone)
+    assert_same_losses(alone, place)
+
+
+def test_accumulation_and_the_interval_of_validations_leave_the_samples_alone(place, alone):
+    fit(place, *QUIET, "--trainer.accumulate_grad_batches", "3", "--trainer.max_steps", "4")
+    assert batches(place) == batches(alone)
+
+
+@pytest.mark.parametrize("command", ["validate", "test"])
+def test_two_ranks_score_what_one_scores(alone, command):
+    """Seven samples, four at a time: the ranks have different numbers of rows, and of batches."""
+    tables = []
+    for options in ([], TWO):
+        said = alone.run(command, *STEPS, *QUIET, *options, "--run_dir", "run", "--ckpt_path", "best")
+        tables.append([line for line in said.splitlines() if line.startswith("│ all")])
+    assert tables[0] == tables[1] and len(tables[0]) == 1
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_rank_ends_the_others(place, tiny, rank):
+    process = place.start(
+        "fit", *tiny, *TWO, "--run_dir", "run", "--trainer.max_steps", "100000", "--last_checkpoint.every_n_steps", "5"
+    )
+    while not place.steps():
+        assert process.poll() is None
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
+    child = int(listed.stdout.split()[0])
+    subprocess.run(["kill", "-KILL", str([process.pid, child][rank])], check=True)
+    process.communicate(timeout=60)  # the pipes close when the last process has ended
+    assert process.returncode != 0

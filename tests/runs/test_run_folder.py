@@ -1,0 +1,68 @@
+import subprocess
+import sys
+
+import pytest
+
+from lit_retrieval import runs
+from lit_retrieval.errors import UserError
+from lit_retrieval.runs import RunFolder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    for step in (5, 20, 100):
+        save(folder, step)
+    return folder
+
+
+def save(folder, step):
+    runs.save({"pytorch-lightning_version": "2", "global_step": step}, folder.step_file(step))
+
+
+def test_the_newest_is_the_one_of_the_latest_step(folder):
+    assert folder.newest().content["global_step"] == 100
+    assert RunFolder(folder.path / "empty").newest() is None
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(folder):
+    for step in (100, 20):
+        folder.step_file(step).write_bytes(b"")
+    found = folder.newest()
+    assert found.path == folder.step_file(5) and len(found.damaged) == 2
+    folder.step_file(5).write_bytes(b"")
+    with pytest.raises(UserError, match=r"no older one that is whole; add --fresh"):
+        folder.newest()
+
+
+def test_pruning_keeps_the_newest_and_removes_what_is_from_after_now(folder):
+    save(folder, 30)
+    folder.prune(30, keep=2)
+    assert folder.step_files() == [folder.step_file(30), folder.step_file(20)]
+
+
+def test_each_fresh_folder_is_the_next_beside_it(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    assert folder.next_beside() == folder == folder.newest_beside()
+    folder.path.mkdir()
+    assert folder.next_beside().path.name == "run-2"
+    folder.next_beside().path.mkdir()
+    assert folder.newest_beside().path.name == "run-2" and folder.next_beside().path.name == "run-3"
+
+
+def test_only_one_process_writes_and_a_killed_one_lets_go(folder):
+    program = f"""
+from pathlib import Path
+from lit_retrieval.runs import RunFolder
+with RunFolder(Path({str(folder.path)!r})).writing():
+    print("has it", flush=True)
+    input()
+"""
+    other = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stdin=subprocess.PIPE)
+    assert other.stdout.readline() == b"has it\n"
+    with pytest.raises(UserError, match="another process is training in"), folder.writing():
+        pass
+    other.kill()
+    other.communicate()
+    with folder.writing():
+        pass
