@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser
 
 USER_ERROR = 2
 
+
 class OneLineErrors(ArgumentParser):
     """A parser whose errors are one line."""
 

@@ -112,7 +112,7 @@ def test_a_resumed_run_goes_on_with_the_samples_it_has_not_seen(monkeypatch):
         (["--data.regime", "rag"], "Got value: rag"),
         (["--ckpt_path", "none.ckpt"], "there is no checkpoint none.ckpt"),
         (["--trainer.max_steps=-1"], "write trainer.max_steps"),
-        (["--config", "none.yaml"], "File does not exist"),
+        (["--config", "none.yaml"], "there is no file none.yaml"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_the_mend_and_writes_nothing(capsys, arguments, said):

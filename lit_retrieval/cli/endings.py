@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from lit_retrieval.parsing import USER_ERROR
 from lit_retrieval.errors import RunEndedError, UserError
+from lit_retrieval.parsing import USER_ERROR
 
 OUT_OF_MEMORY = 4
 DISK_FULL = 5

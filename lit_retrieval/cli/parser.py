@@ -2,7 +2,11 @@
 
 import os
 from argparse import HelpFormatter
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 
+import yaml
 from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -19,6 +23,22 @@ class Parser(OneLineErrors, LightningArgumentParser):
         command = "{fit,validate,test,predict} " if self._subparsers else ""
         self.usage = f"{self.prog.replace(' [options]', '')} {command}--config FILE [--key value ...]"
         return super().format_help(formatter)
+
+
+def check_files(arguments: Sequence[str]) -> None:
+    """Say which `--config` is no configuration: the parser would say what is wrong in it, but not in which."""
+    words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
+    for path in (Path(value) for option, value in pairwise(words) if option in ("--config", "-c")):
+        if not path.is_file():
+            fail(f"there is no file {path}; write the path of a YAML in --config")
+        try:
+            content = yaml.safe_load(path.read_text())
+        except UnicodeDecodeError:
+            fail(f"{path} is no text; write the path of a YAML in --config")
+        except yaml.YAMLError as error:
+            fail(f"{path} is no YAML: {' '.join(str(error).split())}")
+        if not isinstance(content, dict):
+            fail(f"{path} has no keys, as in `trainer: ...`; write the path of a configuration in --config")
 
 
 def limit_imports() -> None:

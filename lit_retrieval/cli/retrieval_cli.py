@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_retrieval.cli.endings import ending
-from lit_retrieval.cli.parser import Parser, limit_imports
+from lit_retrieval.cli.parser import Parser, check_files, limit_imports
 from lit_retrieval.cli.start import Prefer, Start, begin_evaluation, begin_fit, check_model, is_first_rank, model_of
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import UserError
@@ -144,7 +144,10 @@ class RetrievalCLI(LightningCLI):
         kwargs["plugins"] = [*_listed(self._get(self.config_init, "trainer.plugins")), AtomicCheckpointIO()]
         if self._get(self.config_init, "trainer.enable_progress_bar") is not False:
             self.trainer_defaults["callbacks"].append(ProgressBar())
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except ValueError as error:  # the Trainer checks its own arguments
+            raise UserError(f"trainer: {' '.join(str(error).split())}") from None
 
     def _logger(self) -> TensorBoardLogger | bool:
         if self.start.folder is None or self.subcommand == "predict":
@@ -179,6 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; what ends it early is one line and an exit status of its own."""
     _quieten()
     limit_imports()
+    check_files(sys.argv[1:] if arguments is None else arguments)
     callbacks: list[Callback] = [
         Preemption(), StepSeed(), FiniteLoss(), Throughput(), ScoreTable(), TranscriptPrinter(),
     ]  # fmt: skip

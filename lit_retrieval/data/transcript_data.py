@@ -1,6 +1,9 @@
 """The LightningDataModule."""
 
+import os
+import signal
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -169,7 +172,7 @@ class TranscriptData(LightningDataModule):
     def _loader(self, samples: TranscriptStream | FileStream, sampler: BatchIndices) -> DataLoader[Batch]:
         return DataLoader(
             samples, sampler=sampler, batch_size=None, num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=self.num_workers > 0, worker_init_fn=_leave_signals_to_training,
         )  # fmt: skip
 
     def _rank(self) -> tuple[int, int]:
@@ -193,6 +196,8 @@ class TranscriptData(LightningDataModule):
         for name, count in (("batch_size", self.batch_size), ("eval_batch_size", self.eval_batch_size)):
             if count < 1:
                 raise UserError(f"{name}={count} is no batch; write 1 or more in data.{name}")
+        if self.num_workers < 0:
+            raise UserError(f"num_workers={self.num_workers} is no number of processes; write 0 or more")
 
     def _check_budget(self) -> None:
         shortest = self.task.shortest_reply(self.regime)
@@ -201,3 +206,17 @@ class TranscriptData(LightningDataModule):
                 f"budget={self.budget} is shorter than the shortest right reply, {shortest} words in the regime "
                 f"{self.regime}; write {self._longest_reply()} or more in data.budget, or leave it out"
             )
+
+
+def _leave_signals_to_training(worker: int) -> None:
+    """Let a worker write on when all processes of a job are asked to stop: the training process stops it, in order."""
+    if hasattr(signal, "sigwaitinfo"):  # not on a Mac
+        signals = {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1}
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        Thread(target=_end_with_training, args=(signals, os.getppid()), daemon=True).start()
+
+
+def _end_with_training(signals: set[signal.Signals], training: int) -> None:
+    while signal.sigwaitinfo(signals).si_pid != training:
+        pass
+    os._exit(0)

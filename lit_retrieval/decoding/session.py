@@ -4,9 +4,11 @@ from collections import deque
 from collections.abc import Container, Iterable
 from typing import NamedTuple
 
+import numpy as np
+
 from lit_retrieval.retrieval import Context, Retriever
 from lit_retrieval.tasks import Author
-from lit_retrieval.vocabulary import Ids, Vocabulary
+from lit_retrieval.vocabulary import FAILED, Ids, Vocabulary
 
 UNDECIDED = -1
 
@@ -19,12 +21,14 @@ class Reply(NamedTuple):
         author: Who wrote each, `(time,)`.
         answers: The model's answers, UNDECIDED where the budget ran out before them, `(answers,)`.
         num_searches: How many searches were run.
+        num_timeouts: How many of them took too long, and so found nothing.
     """
 
     tokens: list[int]
     author: list[Author]
     answers: list[int]
     num_searches: int
+    num_timeouts: int = 0
 
 
 class Session:
@@ -63,6 +67,7 @@ class Session:
         self._author: list[Author] = []
         self._answers: list[int] = []
         self._num_searches = 0
+        self._num_timeouts = 0
         self._limit = len(self._turns[0]) + budget
         self._begin_turn()
 
@@ -94,7 +99,7 @@ class Session:
     def reply(self) -> Reply:
         """The row as it stands."""
         undecided = [UNDECIDED] * (self._num_answers - len(self._answers))
-        return Reply(self._tokens, self._author, self._answers + undecided, self._num_searches)
+        return Reply(self._tokens, self._author, self._answers + undecided, self._num_searches, self._num_timeouts)
 
     def _begin_turn(self) -> None:
         if self._turns:
@@ -102,5 +107,9 @@ class Session:
 
     def _search(self, query: Ids) -> None:
         self._num_searches += 1
-        found = self._retriever(self._context.visible, query, self._vocabulary)
+        try:
+            found = self._retriever(self._context.visible, query, self._vocabulary)
+        except TimeoutError:
+            self._num_timeouts += 1
+            found = np.array([FAILED], np.int32)
         self._forced.extend((int(token), Author.RETRIEVER) for token in found)

@@ -49,6 +49,8 @@ class SequenceModel(nn.Module):
         norm: Literal["rms", "none"] = "rms",
     ) -> None:
         super().__init__()
+        if hidden_size < 1:
+            raise UserError(f"hidden_size={hidden_size} leaves no room for a word; write 1 or more")
         if embedding == "sinusoidal":
             self.register_buffer("embedding", sinusoidal_embedding(vocab_size, hidden_size))
         else:

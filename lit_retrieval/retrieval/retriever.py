@@ -25,7 +25,8 @@ class Retriever(Protocol):
             vocabulary: The words behind the ids.
 
         Returns:
-            The ids to put into the transcript, `(words,)`, at least one: FAILED where nothing matches.
+            The ids to put into the transcript, `(words,)`, at least one: FAILED where nothing matches. Raises
+            `TimeoutError` if the search takes too long; the transcript then says FAILED, and the score counts it.
         """
         ...
 
@@ -48,7 +49,7 @@ class RegularExpressionRetriever:
     compile, is too long, repeats too often, runs out of time or returns what are no words of the vocabulary has FAILED.
 
     Args:
-        timeout: Seconds for one search.
+        timeout: Seconds for one search, of processor time.
         max_length: Characters in a pattern.
         max_repetitions: The product of all counts `{k}` in a pattern.
     """
@@ -68,12 +69,15 @@ class RegularExpressionRetriever:
         return vocabulary.encode(words if words and all(word in vocabulary for word in words) else [_FAILED_WORD])
 
     def search(self, pattern: str, text: str) -> str | None:
-        """The first group that took part in the first match of `pattern` in `text`; None if there is none."""
+        """The first group that took part in the first match of `pattern` in `text`; None if there is none.
+
+        Raises `TimeoutError` when the time is up.
+        """
         if len(pattern) > self.max_length or _repetitions(pattern) > self.max_repetitions:
             return None
         try:
             match = regex.search(pattern, text, timeout=self.timeout)
-        except (regex.error, TimeoutError, OverflowError, RecursionError):
+        except (regex.error, OverflowError, RecursionError):
             return None
         return next((group for group in match.groups() if group is not None), None) if match else None
 

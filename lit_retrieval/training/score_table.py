@@ -34,10 +34,11 @@ def score_table(trainer: Trainer, split: str, title: str) -> Table | None:
     groups = [name.removesuffix("loss") for name in logged if name.startswith(f"{split}/") and name.endswith("/loss")]
     if f"{split}/loss" not in logged:
         return None
-    names = (quantity.replace("_", " ") for quantity in QUANTITIES)
+    shown = [quantity for quantity in QUANTITIES if quantity != "timeouts" or logged[f"{split}/timeouts"] > 0]
+    names = (quantity.replace("_", " ") for quantity in shown)
     table = Table(Column("samples", no_wrap=True), *names, title=title)
     for group in sorted(dict.fromkeys(groups), key=_order):
-        values = (logged[group + quantity] for quantity in QUANTITIES)
+        values = (logged[group + quantity] for quantity in shown)
         table.add_row(_label(group.split("/")[1]), *(f"{value:.4f}" for value in values))
     return table
 

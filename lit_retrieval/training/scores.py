@@ -60,7 +60,8 @@ def closed_loop(replies: Sequence[Reply], batch: Batch, chance: float) -> dict[s
     Returns:
         `closed_loop_accuracy`, the share of a sample's answers that are right; `all_right`, the share of samples in
         which all are; `undecided`, the share of answers not given within the budget; `paper_score`, where those count
-        as a guess would (arXiv:2402.18510, section 6.1: 0.5); `searches`, a sample.
+        as a guess would (arXiv:2402.18510, section 6.1: 0.5); `searches`, a sample, and how many of them were
+        `timeouts`.
     """
     answers = torch.full_like(batch.answers, PAD)
     for row, reply in enumerate(replies):
@@ -72,6 +73,7 @@ def closed_loop(replies: Sequence[Reply], batch: Batch, chance: float) -> dict[s
         "undecided": is_undecided.float(),
         "paper_score": is_right + chance * is_undecided,
         "searches": torch.tensor([[float(reply.num_searches)] for reply in replies], device=answers.device),
+        "timeouts": torch.tensor([[float(reply.num_timeouts)] for reply in replies], device=answers.device),
     }
     weights = torch.ones(len(replies), 1, device=answers.device)
     return {name: Measured(value, weights) for name, value in values.items()}

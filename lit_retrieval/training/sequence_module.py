@@ -18,7 +18,7 @@ from lit_retrieval.training.scores import Scores, closed_loop, teacher_forced
 from lit_retrieval.vocabulary import PAD
 
 QUANTITIES = (
-    "closed_loop_accuracy", "all_right", "undecided", "paper_score", "searches",
+    "closed_loop_accuracy", "all_right", "undecided", "paper_score", "searches", "timeouts",
     "exact_match", "token_accuracy", "loss",
 )  # fmt: skip
 

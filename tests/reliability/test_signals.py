@@ -1,5 +1,6 @@
 """Whoever asks a run to stop, and whichever of its processes, finds it saved and may start it again."""
 
+import os
 import random
 import re
 import signal
@@ -83,6 +84,23 @@ def test_sigterm_to_torchrun_saves_the_run(place, uninterrupted, tiny, assert_sa
         assert "stopped by SIGTERM" in said, said[-3000:]
     place.fit(*LONG, *TWO)
     assert_same_run(uninterrupted[2], place, STEPS)
+
+
+def test_a_signal_in_a_validation_ends_it_and_it_is_done_again(place, twin, tiny, assert_same_run):
+    """SLURM signals all processes of a job, the workers of the loaders too."""
+    long = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.num_workers", "1"]
+    slow = ["--data.val_samples", "1500", "--data.eval_batch_size", "4"]
+    process = place.start("fit", *tiny, *long, *slow, "--run_dir", "run")
+    while not list(place.path.glob("run/events*")):
+        assert process.poll() is None
+    time.sleep(4)  # two steps take less, a validation far more
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == PREEMPTED and "after 2 steps and saved in" in said, said
+    assert place.steps() == [2]
+    place.fit(*long, *slow)
+    twin.fit(*long, *slow)
+    assert_same_run(twin, place, 4)
 
 
 def test_ctrl_c_saves_too(place, tiny):

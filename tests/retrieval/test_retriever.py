@@ -1,5 +1,4 @@
 import re
-import time
 
 import numpy as np
 import pytest
@@ -119,10 +118,9 @@ def test_expressions_that_cannot_be_run_find_nothing(query):
 
 
 def test_a_pattern_that_would_run_for_ever_is_stopped():
-    text, pattern = "1 " * 200 + "y", r"(?:\S*\s*)*\s(?:\S*\s*)*(x)"
-    began = time.perf_counter()
-    assert RegularExpressionRetriever(timeout=0.05).search(pattern, text) is None
-    assert time.perf_counter() - began < 2
+    text, pattern = "1 " * 200 + "y", r"(?R)?(1)"
+    with pytest.raises(TimeoutError):
+        RegularExpressionRetriever(timeout=0.05).search(pattern, text)
 
 
 def test_a_pattern_above_a_cap_finds_nothing():

@@ -103,7 +103,7 @@ trainer:
     )
     main(["fit", "--config", "config.yaml"])
     assert seen == [4, 4, 4, 4, 4, 8], "learned at 3, and two batches later"
-    (checkpoint,) = tmp_path.rglob("last.ckpt")
+    (checkpoint,) = tmp_path.rglob("step_6.ckpt")
     seen.clear()
     main(["fit", "--config", "config.yaml", "--trainer.max_steps", "8", "--ckpt_path", str(checkpoint)])
     assert seen == [8, 8]

@@ -1,0 +1,118 @@
+"""Fifty mistakes: each ends in one line that names the key or the file, and a mend where there is one."""
+
+from pathlib import Path
+
+import pytest
+
+from lit_retrieval.cli import main
+
+MISTAKES = [
+    # A wrong command, or none.
+    ([], "subcommand"),
+    (["train"], "train"),
+    (["fit", "extra"], "extra"),
+    (["fit", "--conifg", "x.yaml"], "conifg"),
+    # Files.
+    (["fit", "--config", "none.yaml"], "none.yaml"),
+    (["fit", "--config", "."], "--config"),
+    (["fit", "--config", "tabs.yaml"], "tabs.yaml"),
+    (["fit", "--config", "binary.yaml"], "binary.yaml"),
+    (["fit", "--config", "empty.yaml"], "empty.yaml"),
+    (["fit", "--config", "list.yaml"], "list.yaml"),
+    (["fit", "--config", "wrong_key.yaml"], "did you mean model.hidden_size?"),
+    (["fit", "--config", "wrong_section.yaml"], "modle"),
+    (["fit", "--config", "wrong_type.yaml"], "hidden_size"),
+    (["fit", "--config", "dangling.yaml"], "nowhere.yaml"),
+    (["fit", "TINY", "--data", "none.yaml"], "none.yaml"),
+    (["fit", "TINY", "--trainer", "none.yaml"], "none.yaml"),
+    # Keys that are not there, and some that are nearly.
+    (["fit", "TINY", "--model.hiden_size", "3"], "did you mean model.hidden_size?"),
+    (["fit", "TINY", "--model.learningrate", "3"], "did you mean model.learning_rate?"),
+    (["fit", "TINY", "--data.batchsize", "3"], "did you mean data.batch_size?"),
+    (["fit", "TINY", "--trainer.maxsteps", "3"], "did you mean trainer.max_steps?"),
+    (["fit", "TINY", "--data.task.init_args.maxsize", "9"], "maxsize"),
+    (["fit", "TINY", "--run_dr", "x"], "did you mean run_dir?"),
+    (["test", "TINY", "--fresh", "true"], "--fresh"),
+    # Values of another type.
+    (["fit", "TINY", "--model.hidden_size", "wide"], "model.hidden_size"),
+    (["fit", "TINY", "--model.hidden_size"], "model.hidden_size"),
+    (["fit", "TINY", "--data.sizes", "8"], "sizes='8' is no range"),
+    (["fit", "TINY", "--data.regime", "rag"], "data.regime"),
+    (["fit", "TINY", "--data.num_workers", "many"], "data.num_workers"),
+    (["fit", "TINY", "--seed_everything", "now"], "seed_everything"),
+    (["fit", "TINY", "--prefer", "me"], "prefer"),
+    (["fit", "TINY", "--trainer.precision", "8-bit"], "precision"),
+    (["fit", "TINY", "--model.embedding", "random"], "model.embedding"),
+    # Values out of range.
+    (["fit", "TINY", "--model.hidden_size", "0"], "hidden_size"),
+    (["fit", "TINY", "--model.stages", "[]"], "stages"),
+    (["fit", "TINY", "--data.batch_size", "0"], "data.batch_size"),
+    (["fit", "TINY", "--data.eval_batch_size", "-1"], "data.eval_batch_size"),
+    (["fit", "TINY", "--data.sizes", "[]"], "sizes"),
+    (["fit", "TINY", "--data.sizes", "[3]"], "size=3"),
+    (["fit", "TINY", "--data.sizes", "[99]"], "data.task.init_args.max_size"),
+    (["fit", "TINY", "--data.budget", "0"], "data.budget"),
+    (["fit", "TINY", "--data.num_workers", "-1"], "num_workers"),
+    (["fit", "TINY", "--trainer.max_steps", "-5"], "max_steps"),
+    (["fit", "TINY", "--trainer.accumulate_grad_batches", "3", "--trainer.val_check_interval", "10"], "write 9"),
+    (["fit", "TINY", "--last_checkpoint.keep", "0"], "keep=0"),
+    (["fit", "TINY", "--trainer.default_root_dir", "x"], "--run_dir"),
+    # Classes.
+    (["fit", "TINY", "--data.task", "lit_retrieval.tasks.IsBush"], "IsBush"),
+    (["fit", "TINY", "--data.task", "nowhere.Task"], "nowhere"),
+    (["fit", "TINY", "--data.task", "lit_retrieval.mixers.Mamba"], "data.task"),
+    (["fit", "TINY", "--data.task", "os.system"], "os.system"),
+    (["fit", "TINY", "--model.stages", "[{mixers: [{class_path: lit_retrieval.mixers.Mambo}]}]"], "Mambo"),
+    # Hardware.
+    (["fit", "TINY", "--trainer.accelerator", "quantum"], "quantum"),
+    (["fit", "TINY", "--trainer.strategy", "fsdp"], "fsdp"),
+    (["fit", "TINY", "--trainer.devices", "0"], "devices"),
+    # Checkpoints.
+    (["test", "TINY", "--ckpt_path", "none.ckpt"], "none.ckpt"),
+    (["test", "TINY", "--ckpt_path", "best"], "train with `fit` first"),
+    (["test", "TINY", "--ckpt_path", "binary.yaml"], "binary.yaml can't be read as a checkpoint"),
+    (["test", "TINY", "--ckpt_path", "http://example.org/x.ckpt"], "is an address"),
+]
+FILES = {
+    "tabs.yaml": b"model:\n\thidden_size: 4\n",
+    "binary.yaml": bytes(range(256)),
+    "empty.yaml": b"",
+    "list.yaml": b"- 1\n- 2\n",
+    "wrong_key.yaml": b"model:\n  hidden_sise: 4\n",
+    "wrong_section.yaml": b"modle:\n  hidden_size: 4\n",
+    "wrong_type.yaml": b"model:\n  hidden_size: [4]\n  stages: []\n",
+    "dangling.yaml": b"model: nowhere.yaml\n",
+}
+
+
+@pytest.fixture
+def mistaken(tmp_path, tiny, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["lit_retrieval"])
+    stages = "[{mixers: [{class_path: lit_retrieval.mixers.Mamba}]}]"
+    valid = [stages if "noise" in word else word for word in tiny] + ["--trainer.max_steps", "2"]
+    for name, content in FILES.items():
+        Path(name).write_bytes(content)
+
+    def run(arguments):
+        words = [part for word in arguments for part in (valid if word == "TINY" else [word])]
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        assert stopped.value.code not in (0, None)
+        return capfd.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), MISTAKES, ids=lambda value: " ".join(value)[-60:] if isinstance(value, list) else ""
+)
+def test_a_mistake_is_named_in_a_few_lines(mistaken, arguments, said):
+    err = mistaken(arguments)
+    assert "Traceback" not in err and len(err.splitlines()) <= 15
+    (line,) = [line for line in err.splitlines() if line.startswith("error:")]
+    assert said in line
+
+
+def test_there_are_fifty_of_them():
+    assert len(MISTAKES) >= 50
