@@ -158,7 +158,9 @@ class SequenceModule(LightningModule):
         scores.reset()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse the checkpoint of another model, in one line."""
+        """Refuse the checkpoint of another model, in one line; FSDP has loaded the weights itself and left them out."""
+        if "state_dict" not in checkpoint:
+            return
         own, other = self.state_dict(), checkpoint["state_dict"]
         for name in sorted({*own, *other}):
             shapes = [tuple(state[name].shape) if name in state else "nothing" for state in (own, other)]

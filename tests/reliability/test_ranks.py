@@ -5,6 +5,7 @@ from collections import defaultdict
 
 import pytest
 
+slow = pytest.mark.slow
 TWO = ["--trainer.strategy", "ddp", "--trainer.devices", "2"]
 # Retrieval, where the rows of a batch have different numbers of words to learn.
 STEPS = [
@@ -59,8 +60,12 @@ def assert_same_losses(one, other):
 
 @pytest.mark.parametrize(
     "options",
-    [["--data.num_workers", "1"], ["--data.num_workers", "2"], [*TWO], [*TWO, "--data.num_workers", "1"]],
-    ids=["1 worker", "2 workers", "2 ranks", "2 ranks with a worker each"],
+    [
+        pytest.param(["--data.num_workers", "1"], marks=slow, id="1 worker"),
+        pytest.param(["--data.num_workers", "2"], marks=slow, id="2 workers"),
+        pytest.param(TWO, marks=slow, id="2 ranks"),
+        pytest.param([*TWO, "--data.num_workers", "1"], id="2 ranks with a worker each"),
+    ],
 )
 def test_workers_and_ranks_change_nothing(place, alone, options):
     fit(place, *QUIET, *options)
@@ -68,6 +73,7 @@ def test_workers_and_ranks_change_nothing(place, alone, options):
     assert_same_losses(alone, place)
 
 
+@slow
 def test_two_ranks_may_go_on_as_one(place, alone):
     fit(place, *QUIET, *TWO)
     # As if the two ranks had been killed after 6 steps.
@@ -81,12 +87,13 @@ def test_two_ranks_may_go_on_as_one(place, alone):
     assert_same_losses(alone, place)
 
 
+@slow
 def test_accumulation_and_the_interval_of_validations_leave_the_samples_alone(place, alone):
     fit(place, *QUIET, "--trainer.accumulate_grad_batches", "3", "--trainer.max_steps", "4")
     assert batches(place) == batches(alone)
 
 
-@pytest.mark.parametrize("command", ["validate", "test"])
+@pytest.mark.parametrize("command", [pytest.param("validate", marks=slow), "test"])
 def test_two_ranks_score_what_one_scores(alone, command):
     """Seven samples, four at a time: the ranks have different numbers of rows, and of batches."""
     tables = []
@@ -96,7 +103,7 @@ def test_two_ranks_score_what_one_scores(alone, command):
     assert tables[0] == tables[1] and len(tables[0]) == 1
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=slow), 1])
 def test_a_killed_rank_ends_the_others(place, tiny, rank):
     process = place.start(
         "fit", *tiny, *TWO, "--run_dir", "run", "--trainer.max_steps", "100000", "--last_checkpoint.every_n_steps", "5"

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +17,10 @@ LONG = [
     "--trainer.max_steps", str(STEPS), "--trainer.val_check_interval", "50", "--trainer.accumulate_grad_batches", "2",
     "--last_checkpoint.every_n_steps", "5",
 ]  # fmt: skip
-TWO = ["--trainer.strategy", "ddp", "--trainer.devices", "2"]
+TRAINERS = Path(__file__).parents[2] / "configs/trainer"
+TWO = ["--trainer", str(TRAINERS / "ddp.yaml"), "--trainer.devices", "2"]
+BY_TORCHRUN = ["--trainer", str(TRAINERS / "torchrun.yaml"), "--trainer.devices", "2"]
+BY_SLURM = ["--trainer", str(TRAINERS / "slurm.yaml"), "--trainer.devices", "2", "--trainer.num_nodes", "1"]
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 PREEMPTED = 75
 
@@ -48,16 +53,24 @@ TARGETS = {
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory, make_place):
-    """The same runs, left alone: one for each number of ranks."""
-    places = {}
-    for ranks, options in ((1, []), (2, TWO)):
-        places[ranks] = make_place(tmp_path_factory.mktemp(f"ranks_{ranks}"))
-        places[ranks].fit(*LONG, *options)
-    return places
+    """The same run, left alone, on a number of ranks."""
+
+    @cache
+    def run(ranks):
+        place = make_place(tmp_path_factory.mktemp(f"ranks_{ranks}"))
+        place.fit(*LONG, *(TWO if ranks == 2 else []))
+        return place
+
+    return run
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("target", TARGETS)
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("target", "times"),
+    [("all ranks", 1), *(pytest.param(target, 5, marks=slow) for target in TARGETS)],
+)
 def test_sigterm_saves_the_run_and_says_so(place, uninterrupted, tiny, assert_same_run, target, times):
     options, targets = TARGETS[target]
     chance = random.Random(times)
@@ -69,23 +82,43 @@ def test_sigterm_saves_the_run_and_says_so(place, uninterrupted, tiny, assert_sa
         assert int(re.search(r"after (\d+) steps", line)[1]) == place.steps()[0]
         assert "Traceback" not in said
     place.fit(*LONG, *options)
-    assert_same_run(uninterrupted[2 if options else 1], place, STEPS)
+    assert_same_run(uninterrupted(2 if options else 1), place, STEPS)
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [pytest.param(5, marks=slow)])
 def test_sigterm_to_torchrun_saves_the_run(place, uninterrupted, tiny, assert_same_run, times):
     """torchrun passes the signal on and exits with a status of its own; its workers exit with 75."""
     chance = random.Random(times)
     for number in range(times):
-        process = place.start("fit", *tiny, *LONG, *TWO, "--run_dir", "run", launcher=TORCHRUN)
+        process = place.start("fit", *tiny, *LONG, *BY_TORCHRUN, "--run_dir", "run", launcher=TORCHRUN)
         step = int((number + chance.random()) * STEPS / (times + 1))
         said = stop(place, process, step, lambda process: [process.pid])
         assert process.returncode != 0
         assert "stopped by SIGTERM" in said, said[-3000:]
     place.fit(*LONG, *TWO)
-    assert_same_run(uninterrupted[2], place, STEPS)
+    assert_same_run(uninterrupted(2), place, STEPS)
 
 
+@slow
+def test_the_signal_before_slurms_time_limit_saves_the_run(place, uninterrupted, tiny, assert_same_run):
+    """Two processes as srun starts them, and SIGUSR1 to both, as `#SBATCH --signal=USR1@60` sends it."""
+    job = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1"}
+    place.environment |= job | {"SLURM_NODELIST": "127.0.0.1", "SLURM_NODEID": "0", "SLURM_JOB_NAME": "train"}
+    processes = []
+    for rank in ("0", "1"):
+        place.environment |= {"SLURM_PROCID": rank, "SLURM_LOCALID": rank}
+        processes.append(place.start("fit", *tiny, *LONG, *BY_SLURM, "--run_dir", "run"))
+    both = [process.pid for process in processes]
+    said = stop(place, processes[0], 60, lambda process: both, signal.SIGUSR1)
+    processes[1].communicate(timeout=30)
+    assert [process.returncode for process in processes] == [PREEMPTED, PREEMPTED], said[-3000:]
+    for name in (*job, "SLURM_NODELIST", "SLURM_NODEID", "SLURM_JOB_NAME", "SLURM_PROCID", "SLURM_LOCALID"):
+        del place.environment[name]
+    place.fit(*LONG, *TWO)
+    assert_same_run(uninterrupted(2), place, STEPS)
+
+
+@slow
 def test_a_signal_in_a_validation_ends_it_and_it_is_done_again(place, twin, tiny, assert_same_run):
     """SLURM signals all processes of a job, the workers of the loaders too."""
     long = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.num_workers", "1"]
