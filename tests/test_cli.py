@@ -77,7 +77,7 @@ def test_the_last_checkpoint_is_of_the_last_step_even_between_validations():
 
 def test_the_same_seed_gives_the_same_weights():
     fit()
-    fit("--fresh", "true")
+    fit("--fresh")
     first, second = (torch.load(f"{run}/checkpoints/step_6.ckpt") for run in ("run", "run-2"))
     for name, weights in first["state_dict"].items():
         assert torch.equal(weights, second["state_dict"][name]), name

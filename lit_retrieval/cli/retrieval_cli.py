@@ -99,7 +99,7 @@ class RetrievalCLI(LightningCLI):
         if "verbose" in self._subcommand_method_arguments[subcommand]:
             parser.set_defaults({"verbose": False})
         if subcommand == "fit":
-            parser.add_argument("--fresh", type=bool, default=False, help="Begin anew, in the next folder beside it.")
+            parser.add_argument("--fresh", action="store_true", help="Begin anew, in the next folder beside it.")
         return parser
 
     def _parse_ckpt_path(self) -> None:

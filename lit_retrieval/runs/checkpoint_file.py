@@ -3,6 +3,7 @@
 import hashlib
 import os
 import struct
+from collections import OrderedDict
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -14,6 +15,8 @@ from lit_retrieval.errors import DamagedCheckpointError, UserError
 # What `torch.load` raises for bytes that are no checkpoint; there is no one exception for that.
 _UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, struct.error)
 
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
+
 
 def save(content: dict[str, Any], path: Path) -> None:
     """Write a checkpoint so that a process or a machine that stops at any moment leaves the old one or the new one.
@@ -24,7 +27,10 @@ def save(content: dict[str, Any], path: Path) -> None:
     Args:
         content: What `torch.load` will give back: tensors, numbers, text, and lists and dicts of them.
         path: The file; its folder is made if it is not there.
+
+    Raises `UserError` if there is something else in the content, which `load` would refuse to open.
     """
+    _check_plain(content, "")
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(f".{path.name}.part")
     try:
@@ -66,6 +72,18 @@ def remove(path: Path) -> None:
     """Delete a checkpoint and its hash; the hash last, so that no checkpoint stands unchecked."""
     path.unlink(missing_ok=True)
     _beside(path).unlink(missing_ok=True)
+
+
+def _check_plain(value: Any, key: str) -> None:
+    """Refuse what is neither numbers nor text, by its exact type: a subclass would be written as code."""
+    if type(value) in (dict, OrderedDict, list, tuple, set):
+        for name, child in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_plain(child, f"{key}.{name}" if key else str(name))
+    elif type(value) not in _PLAIN and not isinstance(value, torch.Tensor):
+        raise UserError(
+            f"a checkpoint would hold a {type(value).__name__} in {key}; give numbers, text, and lists and dicts of "
+            "them, as a configuration has them"
+        )
 
 
 def _write(content: dict[str, Any], path: Path) -> None:

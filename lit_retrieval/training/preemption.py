@@ -42,7 +42,9 @@ class Preemption(Callback):
             self._stop_if_asked(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count the batches that all ranks have."""
+        """Count the batches that all ranks have; a validation by itself just ends."""
+        if trainer.state.fn == "validate":
+            _end_at_once()
         batches = torch.tensor(sum(cast("list[int]", trainer.num_val_batches)), device=pl_module.device)
         self._shared_batches = int(trainer.strategy.reduce(batches, reduce_op="min"))
 
@@ -53,6 +55,14 @@ class Preemption(Callback):
         is_last = trainer.global_step >= trainer.max_steps > 0
         if self._handlers and batch_idx < self._shared_batches and not is_last:
             self._stop_if_asked(trainer)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let a test just end."""
+        _end_at_once()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let a prediction just end."""
+        _end_at_once()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the signals back."""
@@ -86,6 +96,12 @@ class Preemption(Callback):
                 "the same command goes on",
                 0 if is_launched(trainer) else status,
             )
+
+
+def _end_at_once() -> None:
+    """Let SIGTERM do what it does to any process; Lightning would take note of it, and go on."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def is_launched(trainer: Trainer) -> bool:

@@ -32,7 +32,7 @@ MISTAKES = [
     (["fit", "TINY", "--trainer.maxsteps", "3"], "did you mean trainer.max_steps?"),
     (["fit", "TINY", "--data.task.init_args.maxsize", "9"], "maxsize"),
     (["fit", "TINY", "--run_dr", "x"], "did you mean run_dir?"),
-    (["test", "TINY", "--fresh", "true"], "--fresh"),
+    (["test", "TINY", "--fresh"], "--fresh"),
     # Values of another type.
     (["fit", "TINY", "--model.hidden_size", "wide"], "model.hidden_size"),
     (["fit", "TINY", "--model.hidden_size"], "model.hidden_size"),

@@ -1,6 +1,8 @@
 """Any number of workers and ranks sees the same global batches, and learns and scores the same."""
 
+import signal
 import subprocess
+import time
 from collections import defaultdict
 
 import pytest
@@ -101,6 +103,22 @@ def test_two_ranks_score_what_one_scores(alone, command):
         said = alone.run(command, *STEPS, *QUIET, *options, "--run_dir", "run", "--ckpt_path", "best")
         tables.append([line for line in said.splitlines() if line.startswith("│ all")])
     assert tables[0] == tables[1] and len(tables[0]) == 1
+
+
+@slow
+def test_a_nan_on_two_ranks_ends_both(place):
+    broken = "[{mixers: [{class_path: lit_retrieval.mixers.Mamba}, {class_path: noise.Broken}]}]"
+    assert "not finite in step 26" in place.fit(*TWO, "--model.stages", broken, "--trainer.max_steps", "30", status=3)
+
+
+@slow
+def test_sigterm_ends_a_test_at_once(place, alone, tiny):
+    long = ["--data.test_samples", "100000", "--run_dir", str(alone.path / "run"), "--ckpt_path", "last"]
+    process = place.start("test", *tiny, *STEPS, *QUIET, *long)
+    time.sleep(12)  # imports, and then a test of minutes
+    process.terminate()
+    process.communicate(timeout=10)
+    assert process.returncode == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=slow), 1])

@@ -1,5 +1,6 @@
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -76,6 +77,14 @@ def test_code_in_a_file_does_not_run(tmp_path):
         with pytest.raises(DamagedCheckpointError, match="something else than numbers and text, which is not opened"):
             runs.load(tmp_path / name)
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_could_not_be_loaded_again_is_not_saved(tmp_path):
+    with pytest.raises(
+        UserError, match=r"a checkpoint would hold a PosixPath in hyper_parameters\.files\.0; give numbers"
+    ):
+        runs.save({**CONTENT, "hyper_parameters": {"files": [Path("x")]}}, tmp_path / "a.ckpt")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_file_is_said_with_the_mend(tmp_path):
