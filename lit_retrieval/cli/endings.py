@@ -1,6 +1,6 @@
 """What a failure means to whoever started the run: one line and an exit status, where there is more to say than a bug.
 
-The statuses are in docs/running.md: 0, 2 (`parser.USER_ERROR`), 3 (`FiniteLoss`), 75 and 130 (`Preemption`), and these.
+The statuses are in docs/running.md: 0, 2 (`USER_ERROR`), 3 (`FiniteLoss`), 75 and 130 (`Preemption`), and these.
 """
 
 import errno

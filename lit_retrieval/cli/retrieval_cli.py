@@ -14,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lit_retrieval.cli.endings import ending
+from lit_retrieval.cli.endings import DISK_FULL, OUT_OF_MEMORY, ending
 from lit_retrieval.cli.parser import Parser, check_files, limit_imports
 from lit_retrieval.cli.start import Prefer, Start, begin_evaluation, begin_fit, check_model, is_first_rank, model_of
 from lit_retrieval.data import TranscriptData
@@ -199,11 +199,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser_kwargs={"prog": "python -m lit_retrieval", "description": _DESCRIPTION},
             args=None if arguments is None else list(arguments),
         )
-    except Exception as error:
+    except Exception as error:  # whatever comes is looked at here once, and raised again unless it is known
         if (known := ending(error)) is None:
             raise
         line, status = known
-        if is_first_rank():
+        if is_first_rank() or status in (OUT_OF_MEMORY, DISK_FULL):  # the others come to all ranks
             print(line, file=sys.stderr)
         sys.exit(status)
 

@@ -55,7 +55,7 @@ def begin_fit(
         return Start(folder, *_read(path)) if path else Start(folder)
     if prefer is None:
         _check_same_run(folder, configuration)
-    step, is_finished = found.content["global_step"], bool(found.content["is_finished"]) and prefer is None
+    step, is_finished = found.content["global_step"], bool(found.content.get("is_finished")) and prefer is None
     if is_finished:
         news = f"{folder.path} is finished after {step:,} steps; score it with `test --ckpt_path best`, or add --fresh"
     else:

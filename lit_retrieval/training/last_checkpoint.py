@@ -53,9 +53,8 @@ class LastCheckpoint(Checkpoint):
         step = trainer.global_step
         # Lightning counts what it has logged, and is one off after a resume between two validations.
         trainer.fit_loop.epoch_loop._batches_that_stepped = step
-        if not between_steps(trainer) or step == self._saved_step:
-            return
-        if self._is_due or (self.every_n_steps is not None and step % self.every_n_steps == 0):
+        is_new = self.every_n_steps is not None and step % self.every_n_steps == 0 and step != self._saved_step
+        if between_steps(trainer) and (self._is_due or is_new):
             self.save(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
