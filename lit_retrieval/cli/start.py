@@ -49,9 +49,13 @@ def begin_fit(
         folder = folder.next_beside()
     elif not run_dir:
         folder = folder.newest_beside()
+    path = configuration.get("ckpt_path")
+    if path in ("best", "last"):
+        raise UserError(
+            f"fit goes on from its newest checkpoint by itself; leave --ckpt_path {path} out, or name a file"
+        )
     found = folder.newest()
     if found is None:
-        path = configuration.get("ckpt_path")
         return Start(folder, *_read(path)) if path else Start(folder)
     if prefer is None:
         _check_same_run(folder, configuration)

@@ -125,6 +125,17 @@ def test_another_configuration_in_the_same_folder_is_refused_unless_it_is_prefer
     assert torch.load("run/checkpoints/step_8.ckpt")["global_step"] == 8
 
 
+def test_a_run_that_began_with_a_checkpoint_goes_on_with_its_own(command):
+    command("fit", *SHORT)
+    other = [*SHORT[:-1], "other", "--trainer.max_steps", "8", "--ckpt_path", "run/checkpoints/step_6.ckpt"]
+    command("fit", *other)
+    assert "other is finished after 8 steps" in command("fit", *other, status=0)
+    runs.remove(Path("other/checkpoints/step_8.ckpt"))
+    command("fit", *other)
+    assert torch.load("other/checkpoints/step_8.ckpt")["global_step"] == 8
+    assert "leave --ckpt_path last out" in command("fit", *SHORT, "--ckpt_path", "last", status=2)
+
+
 def test_hyperparameters_that_differ_are_named_and_either_may_win(command):
     command("fit", *SHORT)
     other = ["--run_dir", "run", "--ckpt_path", "last", "--model.learning_rate", "0.5", "--model.hidden_size", "4"]

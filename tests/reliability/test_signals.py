@@ -21,6 +21,15 @@ TRAINERS = Path(__file__).parents[2] / "configs/trainer"
 TWO = ["--trainer", str(TRAINERS / "ddp.yaml"), "--trainer.devices", "2"]
 BY_TORCHRUN = ["--trainer", str(TRAINERS / "torchrun.yaml"), "--trainer.devices", "2"]
 BY_SLURM = ["--trainer", str(TRAINERS / "slurm.yaml"), "--trainer.devices", "2", "--trainer.num_nodes", "1"]
+WATCH = """
+from pathlib import Path
+from lightning.pytorch import Callback
+
+class Watch(Callback):
+    def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        if batch_idx == 3:
+            Path("validating").touch()
+"""
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 PREEMPTED = 75
 
@@ -121,12 +130,15 @@ def test_the_signal_before_slurms_time_limit_saves_the_run(place, uninterrupted,
 @slow
 def test_a_signal_in_a_validation_ends_it_and_it_is_done_again(place, twin, tiny, assert_same_run):
     """SLURM signals all processes of a job, the workers of the loaders too."""
-    long = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.num_workers", "1"]
-    slow = ["--data.val_samples", "1500", "--data.eval_batch_size", "4"]
+    watched = ["--trainer.callbacks", "[{class_path: watch.Watch}]"]
+    long = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.num_workers", "1", *watched]
+    slow = ["--data.val_samples", "1000", "--data.eval_batch_size", "4"]
+    for one in (place, twin):
+        (one.path / "watch.py").write_text(WATCH)
     process = place.start("fit", *tiny, *long, *slow, "--run_dir", "run")
-    while not list(place.path.glob("run/events*")):
+    while not (place.path / "validating").exists():
         assert process.poll() is None
-    time.sleep(4)  # two steps take less, a validation far more
+        time.sleep(0.02)
     os.killpg(process.pid, signal.SIGTERM)
     _, said = process.communicate(timeout=30)
     assert process.returncode == PREEMPTED and "after 2 steps and saved in" in said, said

@@ -1,0 +1,80 @@
+"""The command: what is built, what is left unsaid, and how it ends."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from lightning.pytorch import Callback
+
+from lit_retrieval.cli.endings import DISK_FULL, OUT_OF_MEMORY, ending
+from lit_retrieval.cli.parser import Parser, check_files, limit_imports
+from lit_retrieval.cli.retrieval_cli import RetrievalCLI, SaveConfiguration
+from lit_retrieval.cli.start import is_first_rank
+from lit_retrieval.data import TranscriptData
+from lit_retrieval.training import (
+    FiniteLoss,
+    Preemption,
+    ScoreTable,
+    SequenceModule,
+    StepSeed,
+    Throughput,
+    TranscriptPrinter,
+)
+
+_DESCRIPTION = "Train sequence models on in-context retrieval, and score them with the search run while they decode."
+_SAID_BETTER = ("Restoring states", "Restored all states", "Loaded model weights")
+
+# What an endless stream needs, and the parts that every run has.
+_TRAINER_DEFAULTS: dict[str, Any] = {
+    "use_distributed_sampler": False,
+    "check_val_every_n_epoch": None,
+    "val_check_interval": 500,
+    "log_every_n_steps": 10,
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; what ends it early is one line and an exit status of its own."""
+    _quieten()
+    limit_imports()
+    check_files(sys.argv[1:] if arguments is None else arguments)
+    callbacks: list[Callback] = [
+        Preemption(), StepSeed(), FiniteLoss(), Throughput(), ScoreTable(), TranscriptPrinter(),
+    ]  # fmt: skip
+    try:
+        RetrievalCLI(
+            SequenceModule,
+            TranscriptData,
+            save_config_callback=SaveConfiguration,
+            save_config_kwargs={"save_to_log_dir": False},
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            trainer_defaults={**_TRAINER_DEFAULTS, "callbacks": callbacks},
+            parser_class=Parser,
+            parser_kwargs={"prog": "python -m lit_retrieval", "description": _DESCRIPTION},
+            args=None if arguments is None else list(arguments),
+        )
+    except Exception as error:  # whatever comes is looked at here once, and raised again unless it is known
+        if (known := ending(error)) is None:
+            raise
+        line, status = known
+        if is_first_rank() or status in (OUT_OF_MEMORY, DISK_FULL):  # the others come to all ranks
+            print(line, file=sys.stderr)
+        sys.exit(status)
+
+
+def _quieten() -> None:
+    """Leave out what does not help: advice on workers that are fast enough, advertisements, and what is said twice."""
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    said = record.getMessage()
+    return "Tip:" not in said and not said.startswith(_SAID_BETTER)
