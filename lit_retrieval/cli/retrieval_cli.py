@@ -22,7 +22,7 @@ class SaveConfiguration(SaveConfigCallback):
     """Writes the whole configuration of a training run into its folder."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write `config.yaml`, and in one stroke: the next command reads it."""
+        """Write `config.yaml`, and in one stroke: the next command reads it. It names its folder, and so the run."""
         if stage != "fit":
             return
         folder = Path(trainer.default_root_dir)
@@ -30,6 +30,7 @@ class SaveConfiguration(SaveConfigCallback):
         run = self.config.clone()
         for order in _ORDERS:
             run.pop(order, None)
+        run["run_dir"] = str(folder)
         staged = folder / ".config.yaml.part"
         staged.write_text(self.parser.dump(run, skip_unset=False, skip_validation=True))
         staged.replace(folder / "config.yaml")

@@ -107,6 +107,9 @@ def test_a_run_goes_by_its_configuration_and_finds_its_folder_again(command):
     (first,) = Path("runs").glob("quickstart-*")
     assert f"{first} is finished after 6 steps" in command("fit", *run, "--data.num_workers", "1", status=0)
     assert "closed loop" in command("test", *run, "--ckpt_path", "best", "--data.test_samples", "3")
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", f"{first}/config.yaml"])
+    main(["test", "--config", f"{first}/config.yaml", "--ckpt_path", "best"])
     said = command("test", *run, "--ckpt_path", "best", "--data.eval_sizes", "[4]", status=2)
     assert f"the latest of this name is {first}, where data.eval_sizes.0 is not set there and 4 here" in said
     command("test", *run, "--ckpt_path", "best", "--data.eval_sizes", "[4]", "--run_dir", str(first))
