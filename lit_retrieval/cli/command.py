@@ -15,6 +15,7 @@ from lit_retrieval.cli.start import is_first_rank
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.training import (
     FiniteLoss,
+    Memory,
     Preemption,
     ScoreTable,
     SequenceModule,
@@ -43,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     limit_imports()
     check_files(sys.argv[1:] if arguments is None else arguments)
     callbacks: list[Callback] = [
-        Preemption(), StepSeed(), FiniteLoss(), Throughput(), ScoreTable(), TranscriptPrinter(),
+        Preemption(), StepSeed(), FiniteLoss(), Throughput(), ScoreTable(), Memory(),
+        TranscriptPrinter(),
     ]  # fmt: skip
     try:
         RetrievalCLI(
@@ -72,7 +74,14 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    warnings.filterwarnings("ignore", message="Triton is not supported on current platform")  # fla; ours runs there
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_news)
+    logging.getLogger("fla.layers.mamba2").addFilter(_is_said_once)
+
+
+def _is_said_once(record: logging.LogRecord) -> bool:
+    """Whether it is not what fla's Mamba2 says again for every layer."""
+    return "does not recommend using Triton's conv1d" not in record.getMessage()
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -1,10 +1,12 @@
 """The parser of the command line: a short usage, and which classes a configuration may name."""
 
 import os
+import re
 from argparse import HelpFormatter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import NoReturn
 
 import yaml
 from jsonargparse import set_parsing_settings
@@ -23,6 +25,16 @@ class Parser(OneLineErrors, LightningArgumentParser):
         command = "{fit,validate,test,predict} " if self._subparsers else ""
         self.usage = f"{self.prog.replace(' [options]', '')} {command}--config FILE [--key value ...]"
         return super().format_help(formatter)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Say it in one line, and which packages fla's layers need where they are missing."""
+        super().error(message + _missing_package(message), ex)
+
+
+def _missing_package(message: str) -> str:
+    if re.search(r"No module named '(fla|triton)\b", message):
+        return "; fla's layers need Linux and pip install flash-linear-attention triton"
+    return ""
 
 
 def check_files(arguments: Sequence[str]) -> None:
