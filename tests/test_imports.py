@@ -20,10 +20,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{room: set(DATA_CHAIN[:place]) for place, room in enumerate(DATA_CHAIN)},
     **{room: set(MODEL_CHAIN[:place]) for place, room in enumerate(MODEL_CHAIN)},
     "runs": {"errors"},
+    "constructions": {*MODEL_CHAIN, "vocabulary"},
     "decoding": BOTH_CHAINS - {"ops"},
-    "training": BOTH_CHAINS | {"decoding", "runs"},
+    "training": BOTH_CHAINS | {"constructions", "decoding", "runs"},
     "parsing": {"errors"},
-    "cli": BOTH_CHAINS | {"decoding", "runs", "training", "parsing"},
+    "cli": BOTH_CHAINS | {"constructions", "decoding", "runs", "training", "parsing"},
     "__main__": {"cli"},
 }
 MAY_IMPORT["tasks"].add("parsing")  # it has a command line of its own

@@ -29,9 +29,10 @@ class Attention(nn.Module):
         layer_idx: The layer's place in the model, from 0; attention does not use it.
         num_heads: Heads, each of `hidden_size / num_heads` numbers.
         rope_base: The rotary embedding's base; the slowest pair of numbers turns about once in 6 times as many tokens.
+            Without one, attention does not know where a token stands.
     """
 
-    def __init__(self, hidden_size: int, layer_idx: int, num_heads: int = 4, rope_base: float = 10000.0) -> None:
+    def __init__(self, hidden_size: int, layer_idx: int, num_heads: int = 4, rope_base: float | None = 10000.0) -> None:
         super().__init__()
         if hidden_size % (2 * num_heads):
             raise UserError(
@@ -69,7 +70,8 @@ class Attention(nn.Module):
         # Two products, not one and a split: each result is contiguous, and their gradients need not be joined again.
         qk_weight, v_weight = self.qkv_proj.weight[: 2 * hidden_size], self.qkv_proj.weight[2 * hidden_size :]
         qk = F.linear(x, qk_weight).view(batch, time, 2 * self.num_heads, self.head_dim)
-        q, k = rotate(qk, start, self.rope_base).transpose(1, 2).chunk(2, 1)
+        qk = qk if self.rope_base is None else rotate(qk, start, self.rope_base)
+        q, k = qk.transpose(1, 2).chunk(2, 1)
         return q, k, F.linear(x, v_weight).view(batch, time, self.num_heads, self.head_dim).transpose(1, 2)
 
     def state_size(self, length: int) -> int:

@@ -1,6 +1,6 @@
-"""Language models: an embedding, a list of mixers, and the embedding again as the head."""
+"""Language models as lists of mixers."""
 
-from lit_retrieval.models.embedding import sinusoidal_embedding
+from lit_retrieval.models.mixer_stack import MixerStack
 from lit_retrieval.models.sequence_model import SequenceModel, Stage
 
-__all__ = ["SequenceModel", "Stage", "sinusoidal_embedding"]
+__all__ = ["MixerStack", "SequenceModel", "Stage"]

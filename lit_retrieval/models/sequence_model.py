@@ -1,16 +1,16 @@
 """A language model as a list of mixers between a tied embedding and head."""
 
-from collections import Counter
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers import FlaLayer, Mixer, MixerFactory, State, as_mixer
+from lit_retrieval.mixers import MixerFactory, State, as_mixer
 from lit_retrieval.models.embedding import sinusoidal_embedding
+from lit_retrieval.models.mixer_stack import MixerStack
 from lit_retrieval.models.rms_norm import RMSNorm
 
 
@@ -27,7 +27,7 @@ class Stage:
     repeat: int = 1
 
 
-class SequenceModel(nn.Module):
+class SequenceModel(MixerStack):
     """Predicts each next token: h = h + mixer(RMSNorm(h)) for one mixer after the other, then RMSNorm and the head.
 
     The head is the embedding matrix again. A hybrid is a list of two stages.
@@ -86,24 +86,3 @@ class SequenceModel(nn.Module):
             hidden = hidden + mixed
             new_states.append(new_state)
         return F.linear(self.final_norm(hidden), self.embedding), tuple(new_states)
-
-    def state_size(self, length: int) -> int:
-        """How many numbers the model remembers of one sample after `length` tokens."""
-        return sum(cast(Mixer, mixer).state_size(length) for mixer in self.mixers)
-
-    def state_sizes(self, length: int) -> dict[str, int]:
-        """The same by kind of mixer, those that remember nothing left out."""
-        sizes: Counter[str] = Counter()
-        for mixer in self.mixers:
-            kind = type(mixer.layer if isinstance(mixer, FlaLayer) else mixer).__name__
-            sizes[kind] += cast(Mixer, mixer).state_size(length)
-        return {kind: size for kind, size in sizes.items() if size}
-
-    def state_bits(self, length: int) -> int:
-        """How many bits those numbers are, in the number format of the embedding."""
-        return self.state_size(length) * torch.finfo(self.embedding.dtype).bits
-
-    @property
-    def num_parameters(self) -> int:
-        """How many numbers are trained; a frozen embedding is not."""
-        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)

@@ -115,7 +115,7 @@ class Scores(Metric):
         members = self._members(batch).float()
         for name, (values, weights) in measured.items():
             quantity, counted = self.quantities.index(name), share * weights
-            self.totals[:, quantity] += torch.einsum("gba,ba->g", members, counted * values)
+            self.totals[:, quantity] += torch.einsum("gba,ba->g", members, counted * values.float())
             self.weights[:, quantity] += torch.einsum("gba,ba->g", members, counted)
 
     def compute(self) -> dict[str, Tensor]:

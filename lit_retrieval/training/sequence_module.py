@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from lit_retrieval.constructions import ConstructedModel, Construction
 from lit_retrieval.data import Batch, TranscriptData
 from lit_retrieval.decoding import Reply, Session, generate
 from lit_retrieval.errors import UserError
@@ -31,7 +32,7 @@ class SequenceModule(LightningModule):
 
     Args:
         vocab_size: Number of words; taken from the data, never written.
-        hidden_size: Width of the residual stream.
+        hidden_size: Width of the residual stream; needed unless there is a construction.
         stages: The layers, from the embedding up: each stage a list of mixers and how often it is repeated. A mixer is
             named by class_path: lit_retrieval.mixers.Mamba, Attention, SwiGLU, or your own.
         embedding: sinusoidal, frozen and tied to the head as in the paper, or learned and tied.
@@ -39,22 +40,30 @@ class SequenceModule(LightningModule):
         warmup_samples: Samples until the peak.
         weight_decay: Of AdamW, on matrices.
         norm: rms before each mixer and the head, or none, as in the paper's theory.
+        construction: A model whose weights are written down, in place of all of the above; named by class_path:
+            lit_retrieval.constructions.Theorem46, Theorem52, Theorem56. It can be tested, and has nothing to learn.
     """
 
     def __init__(
         self,
         vocab_size: int,
-        hidden_size: int,
-        stages: list[Stage],
+        hidden_size: int | None = None,
+        stages: list[Stage] | None = None,
         embedding: Literal["sinusoidal", "learned"] = "sinusoidal",
         learning_rate: float = 3e-4,
         warmup_samples: int = 10_000,
         weight_decay: float = 0.0,
         norm: Literal["rms", "none"] = "rms",
+        construction: Construction | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.model = SequenceModel(vocab_size, hidden_size, stages, embedding, norm)
+        self.model: SequenceModel | ConstructedModel
+        self.construction = construction
+        if construction is None:
+            if hidden_size is None or stages is None:
+                raise UserError("there is no model; write model.hidden_size and model.stages, or model.construction")
+            self.model = SequenceModel(vocab_size, hidden_size, stages, embedding, norm)
         self.learning_rate = learning_rate
         self.warmup_samples = warmup_samples
         self.weight_decay = weight_decay
@@ -69,8 +78,12 @@ class SequenceModule(LightningModule):
         return data
 
     def setup(self, stage: str) -> None:
-        """Make room for the scores, now that the groups are known."""
+        """Make room for the scores, and write down a construction, now that the task is known."""
         data = self.data
+        if self.construction is not None:
+            if stage == "fit":
+                raise UserError("a construction has nothing to learn; run test, validate or predict")
+            self.model = self.construction.write(data.task.vocabulary)
         for split in ("val", "test"):
             self.scores[split] = Scores(QUANTITIES, data.eval_values, data.longest_distance, data.task.kinds)
 

@@ -1,0 +1,78 @@
+"""The theorems as classes that a configuration names."""
+
+from collections.abc import Callable
+from typing import Literal, Protocol, get_args
+
+import torch
+
+from lit_retrieval.constructions import theorem_4_6, theorem_5_2, theorem_5_6
+from lit_retrieval.constructions.model import ConstructedModel
+from lit_retrieval.errors import UserError
+from lit_retrieval.vocabulary import Vocabulary
+
+Problem = Literal["index", "associative_recall", "ngram_retrieval", "counting"]
+Precision = Literal["float64", "float32"]
+
+
+class Construction(Protocol):
+    """Anything that writes down a model for a vocabulary."""
+
+    def write(self, vocabulary: Vocabulary) -> ConstructedModel:
+        """Write the model; raises `UserError` if it is for other words."""
+        ...
+
+
+class _Theorem:
+    """A theorem that has a model for each of the four simple problems.
+
+    Args:
+        problem: index, associative_recall, ngram_retrieval or counting: the task that the model is written for.
+        ngram_size: Words of an n-gram, for ngram_retrieval.
+        precision: float64, or float32, which is exact for short contexts only.
+    """
+
+    number: str
+    _models: dict[str, Callable[..., ConstructedModel]]
+
+    def __init__(self, problem: Problem, ngram_size: int = 3, precision: Precision = "float64") -> None:
+        if problem not in get_args(Problem):
+            raise UserError(f"theorem {self.number} has no problem {problem!r}; write {', '.join(get_args(Problem))}")
+        self.problem = problem
+        self.ngram_size = ngram_size
+        self.precision = precision
+
+    def write(self, vocabulary: Vocabulary) -> ConstructedModel:
+        """Write the model; see `Construction`."""
+        options = {"ngram_size": self.ngram_size} if self.problem == "ngram_retrieval" else {}
+        model = self._models[self.problem](vocabulary, **options)
+        if unsaid := model.registers.unsaid(vocabulary):
+            raise UserError(
+                f"theorem {self.number} for {self.problem} says words such as {unsaid!r}, which the task has not; give "
+                "the task of this problem, with query_form: full for theorem 5.2"
+            )
+        return model.to(getattr(torch, self.precision))
+
+
+def _models_of(module: object) -> dict[str, Callable[..., ConstructedModel]]:
+    return {problem: getattr(module, problem) for problem in get_args(Problem)}
+
+
+class Theorem46(_Theorem):
+    """Transformers of constant size, which answer at once (arXiv:2402.18510, Theorem 4.6)."""
+
+    number = "4.6"
+    _models = _models_of(theorem_4_6)
+
+
+class Theorem52(_Theorem):
+    """Linear RNNs of constant size, which answer with one search in their context (arXiv:2402.18510, Theorem 5.2)."""
+
+    number = "5.2"
+    _models = _models_of(theorem_5_2)
+
+
+class Theorem56(_Theorem):
+    """Linear RNNs with one Transformer layer on top, which answer at once (arXiv:2402.18510, Theorem 5.6)."""
+
+    number = "5.6"
+    _models = _models_of(theorem_5_6)

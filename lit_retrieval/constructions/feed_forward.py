@@ -1,0 +1,105 @@
+"""What one ReGLU layer computes with weights that are written down (arXiv:2402.18510, appendix C.1).
+
+Each function gives the hidden units of a layer; `write_feed_forward` makes a layer of them. Registers are set by adding
+to them, so a layer's targets have to be 0 before it.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import product as every_combination
+from typing import NamedTuple
+
+import torch
+
+from lit_retrieval.constructions.registers import Form, Registers
+from lit_retrieval.mixers import ReGLU
+
+
+class Unit(NamedTuple):
+    """A hidden unit, which adds relu(gate) * up to registers.
+
+    Args:
+        gate, up: What it reads.
+        down: What it adds to, each with a factor.
+    """
+
+    gate: Form
+    up: Form
+    down: Form
+
+
+def multiply(left: str, right: Form, target: str) -> list[Unit]:
+    """`left` times `right` (Lemma C.1); as printed, with a sum of the two units, it gives |left| * right."""
+    return [Unit({left: 1.0}, right, {target: 1.0}), Unit({left: -1.0}, right, {target: -1.0})]
+
+
+def square(source: Form, target: str) -> list[Unit]:
+    """The square of what is at least 0 (Lemma C.1)."""
+    return [Unit(source, source, {target: 1.0})]
+
+
+def add(source: Form, target: str) -> list[Unit]:
+    """A linear form (Lemma C.2)."""
+    return [Unit({"one": 1.0}, source, {target: 1.0})]
+
+
+def indicate(source: Form, value: int, target: Form) -> list[Unit]:
+    """1 where an integer is `value`, else 0 (Lemma C.3, with a unit less)."""
+    steps = ((value - 1, 1.0), (value, -2.0), (value + 1, 1.0))
+    return [_hinge(source, start, target, factor) for start, factor in steps]
+
+
+def look_up(keys: Sequence[str], base: int, table: dict[tuple[int, ...], float], target: str) -> list[Unit]:
+    """The entry of a table, for keys that are integers from 0 to `base - 1` (Lemma C.4)."""
+    code = {key: float(base**place) for place, key in enumerate(keys)}
+    units: list[Unit] = []
+    for entry in every_combination(range(base), repeat=len(keys)):
+        value = table.get(entry, 0.0)
+        number = sum(digit * base**place for place, digit in enumerate(entry))
+        units.extend(indicate(code, number, {target: value}) if value else [])
+    return units
+
+
+def exceed(source: Form, threshold: float, margin: float, target: str) -> list[Unit]:
+    """1 from `threshold` on, 0 up to `threshold - margin` (Lemma C.5, whose last line has a sign the wrong way)."""
+    return [
+        _hinge(source, threshold - margin, {target: 1.0}, 1 / margin),
+        _hinge(source, threshold, {target: 1.0}, -1 / margin),
+    ]
+
+
+def lie_between(source: Form, low: float, high: float, margin: float, target: str) -> list[Unit]:
+    """1 from `low` to `high`, 0 beyond by `margin` (Lemma C.6)."""
+    below = [unit._replace(down={target: -unit.down[target]}) for unit in exceed(source, high + margin, margin, target)]
+    return exceed(source, low, margin, target) + below
+
+
+def where(conditions: Iterable[str], source: Form, target: str) -> list[Unit]:
+    """`source` where all conditions hold, else 0.
+
+    A condition is a register that is 0 or 1, and holds where it is 1; with `not ` before its name, where it is 0.
+    """
+    gate: Form = {"one": 1.0}
+    for condition in conditions:
+        name = condition.removeprefix("not ")
+        gate[name] = gate.get(name, 0.0) + (-1.0 if name != condition else 1.0)
+        gate["one"] -= 0.0 if name != condition else 1.0
+    return [Unit(gate, source, {target: 1.0})]
+
+
+def write_feed_forward(registers: Registers, units: Sequence[Unit]) -> ReGLU:
+    """The layer with these hidden units."""
+    layer = ReGLU(registers.width, 0, len(units)).to(torch.float64)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.zero_()
+        for number, unit in enumerate(units):
+            layer.gate_proj.weight[number] = registers.row(unit.gate)
+            layer.up_proj.weight[number] = registers.row(unit.up)
+            layer.down_proj.weight[:, number] = registers.row(unit.down)
+    return layer
+
+
+def _hinge(source: Form, start: float, target: Form, factor: float) -> Unit:
+    """relu(source - start) times a factor."""
+    gate = {**source, "one": source.get("one", 0.0) - start}
+    return Unit(gate, {"one": 1.0}, {name: factor * weight for name, weight in target.items()})

@@ -1,0 +1,50 @@
+"""What one linear recurrence remembers with weights that are written down (arXiv:2402.18510, appendix C.3)."""
+
+from collections.abc import Sequence
+
+import torch
+
+from lit_retrieval.constructions.registers import Form, Registers
+from lit_retrieval.mixers import LinearRNN
+
+
+def ago(source: str, lag: int) -> str:
+    """The register with what `source` was `lag` tokens ago; `source` itself for 0."""
+    return f"{source} {lag} ago" if lag else source
+
+
+def remembered(sources: Sequence[str], lags: int) -> list[str]:
+    """The registers that `remember` needs."""
+    return [f"{source} {lag} ago" for source in sources for lag in range(lags + 1)]
+
+
+def remember(registers: Registers, sources: Sequence[str], lags: int, sums: Sequence[str] = ()) -> LinearRNN:
+    """A linear unit that keeps registers of the last tokens, and sums of others over all tokens.
+
+    Lemma C.20: each register moves on by one place at every token, h_t[j] = h_{t-1}[j - 1]. Lemma C.21: a sum adds its
+    register to itself, h_t = h_{t-1} + x_t. What it keeps appears in `ago(source, 1)` to `ago(source, lags)`, a sum in
+    `sum of SOURCE`.
+
+    Args:
+        registers: Names of the channels, those of `remembered` and the sums among them.
+        sources: What is kept.
+        lags: For how many tokens.
+        sums: What is added up.
+    """
+    unit = LinearRNN(registers.width, 0).to(torch.float64)
+    with torch.no_grad():
+        unit.A.zero_()
+        unit.B.weight.zero_()
+        for source in sources:
+            unit.B.weight[registers[f"{source} 0 ago"], registers[source]] = 1
+            for lag in range(1, lags + 1):
+                unit.A[registers[f"{source} {lag} ago"], registers[f"{source} {lag - 1} ago"]] = 1
+        for source in sums:
+            total = registers[f"sum of {source}"]
+            unit.A[total, total] = unit.B.weight[total, registers[source]] = 1
+    return unit
+
+
+def minus(form: Form, other: Form) -> Form:
+    """The difference of two forms."""
+    return {name: form.get(name, 0.0) - other.get(name, 0.0) for name in {**form, **other}}

@@ -1,0 +1,53 @@
+"""A language model whose every weight is written down."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lit_retrieval.constructions.registers import Registers, write_embedding, write_head
+from lit_retrieval.models import MixerStack
+from lit_retrieval.vocabulary import Vocabulary
+
+
+class ConstructedModel(MixerStack):
+    """The paper's models without norms: h = h + mixer(h) for one mixer after the other (arXiv:2402.18510, section 3).
+
+    Embedding and head are functions of the words alone, and no parameters (appendix A.3).
+
+    Args:
+        vocabulary: The words.
+        registers: Names of the residual stream's channels; `position` is filled in if it is among them.
+        mixers: The layers, with their weights.
+        dtype: The number format; float32 is exact for short contexts only.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        registers: Registers,
+        mixers: Sequence[nn.Module],
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__()
+        self.registers = registers
+        self.mixers = nn.ModuleList(mixers)
+        self.register_buffer("embedding", write_embedding(registers, vocabulary))
+        self.register_buffer("head", write_head(registers, vocabulary))
+        self.to(dtype)
+
+    def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """The logits of each next word, `(batch, time, vocab_size)`, and the state, after `tokens (batch, time)`."""
+        start, states = (0, (None,) * len(self.mixers)) if state is None else state
+        hidden = F.embedding(tokens, self.embedding)
+        stop = start + tokens.shape[1]
+        if "position" in self.registers:
+            hidden[..., self.registers["position"]] = torch.arange(start, stop, device=tokens.device).to(hidden.dtype)
+        new_states = []
+        for mixer, mixer_state in zip(self.mixers, states, strict=True):
+            mixed, new_state = mixer(hidden, mixer_state)
+            hidden = hidden + mixed
+            new_states.append(new_state)
+        return F.linear(hidden, cast(Tensor, self.head)), (stop, tuple(new_states))

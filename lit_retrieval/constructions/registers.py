@@ -1,0 +1,92 @@
+"""The residual stream with names for its channels, and what words are in it."""
+
+import re
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from lit_retrieval.vocabulary import Vocabulary
+
+# A weighted sum of registers, {"number": 2.0, "one": -1.0} for 2 * number - 1.
+Form = dict[str, float]
+
+
+class Registers:
+    """Names for the channels of the residual stream.
+
+    `one` is 1 at every token, `number` the number in a word (5 for k5), `is k` 1 where the word is of the kind k, and
+    `position` the token's place, 0 for `<s>`. The head reads `say k`, how much the next word should be of the kind k,
+    and `say number`, the number that should be in it.
+
+    Args:
+        names: The registers that a construction uses, besides `one` and `number`.
+        multiple: The number of channels is a multiple of this.
+    """
+
+    def __init__(self, names: Iterable[str], multiple: int = 2) -> None:
+        self.names = tuple(dict.fromkeys(["one", "number", *names]))
+        self._channels = {name: channel for channel, name in enumerate(self.names)}
+        self.width = -(-len(self.names) // multiple) * multiple
+
+    def __getitem__(self, name: str) -> int:
+        return self._channels[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._channels
+
+    def unsaid(self, vocabulary: Vocabulary) -> str | None:
+        """A kind that the head may say and no word of the vocabulary is of; None if there is none."""
+        kinds = {read_word(word)[0] for word in vocabulary.words}
+        said = (name.removeprefix("say ") for name in self.names if name.startswith("say ") and name != "say number")
+        return next((kind for kind in said if kind not in kinds), None)
+
+    def row(self, form: Form) -> Tensor:
+        """The weights that read a form, `(width,)`, float64."""
+        row = torch.zeros(self.width, dtype=torch.float64)
+        for name, weight in form.items():
+            row[self[name]] += weight
+        return row
+
+
+def read_word(word: str) -> tuple[str, int]:
+    """The kind of a word and its number: (k, 5) for k5, (numeral, 7) for 7; any other word is a kind of its own."""
+    if parts := re.fullmatch(r"([a-z]*)([0-9]+)", word):
+        return parts[1] or "numeral", int(parts[2])
+    return word, 0
+
+
+def write_embedding(registers: Registers, vocabulary: Vocabulary) -> Tensor:
+    """What each word puts into the registers, `(vocab_size, width)`: a number is so many times one vector.
+
+    arXiv:2402.18510, appendix A.3.
+    """
+    embedding = torch.zeros(len(vocabulary), registers.width, dtype=torch.float64)
+    for token, word in enumerate(vocabulary.words):
+        kind, number = read_word(word)
+        embedding[token, registers["one"]] = 1
+        embedding[token, registers["number"]] = number
+        if f"is {kind}" in registers:
+            embedding[token, registers[f"is {kind}"]] = 1
+    return embedding
+
+
+def write_head(registers: Registers, vocabulary: Vocabulary) -> Tensor:
+    """What each word's logit reads from the registers, `(vocab_size, width)`.
+
+    The word of kind k with the number i has the logit S * (say k) + 2 i x - i^2, where x is `say number`: the kind
+    decides, and within a kind the nearest number. The paper's head is its embedding again, where i has the logit i x,
+    and the largest number always wins (arXiv:2402.18510, Definition 3.2 with appendix A.3).
+    """
+    head = torch.zeros(len(vocabulary), registers.width, dtype=torch.float64)
+    words = [read_word(word) for word in vocabulary.words]
+    scale = 4.0 * max(number for _, number in words) ** 2 + 4
+    for token, (kind, number) in enumerate(words):
+        if f"say {kind}" not in registers:
+            head[token, registers["one"]] = -scale
+            continue
+        head[token, registers[f"say {kind}"]] = scale
+        if "say number" in registers:
+            head[token, registers["say number"]] = 2 * number
+            head[token, registers["one"]] = -(number**2)
+    return head

@@ -1,0 +1,88 @@
+"""Theorem 4.6: Transformers of constant size, which answer at once.
+
+Each model is a feed-forward layer and one or two Transformer blocks; it knows the places of tokens from its embedding.
+"""
+
+from lit_retrieval.constructions.attend import average, count, look_back, match, write_attention
+from lit_retrieval.constructions.feed_forward import add, square, where, write_feed_forward
+from lit_retrieval.constructions.linear_unit import ago
+from lit_retrieval.constructions.model import ConstructedModel
+from lit_retrieval.constructions.outcome import compare_share, say, say_yes_or_no
+from lit_retrieval.constructions.registers import Registers
+from lit_retrieval.vocabulary import Vocabulary
+
+_POSITION = ("position", "square of position")
+
+
+def index(vocabulary: Vocabulary) -> ConstructedModel:
+    """Index: attention finds the word at the place asked for (Lemma C.15)."""
+    registers = Registers([*_POSITION, "is w", "no word", *say("w")])
+    mixers = [
+        write_feed_forward(registers, [
+            *square({"position": 1.0}, "square of position"), *where(["not is w"], {"one": 1.0}, "no word"),
+        ]),
+        write_attention(
+            registers, [match(["number"], ["position"], [({"number": 1.0}, "say number")], {"no word": 1.0})]
+        ),
+        write_feed_forward(registers, add({"one": 1.0}, "say w")),
+    ]  # fmt: skip
+    return ConstructedModel(vocabulary, registers, mixers)
+
+
+def associative_recall(vocabulary: Vocabulary) -> ConstructedModel:
+    """Associative recall: one layer copies the word before (Lemma C.13), the next finds the value behind the key."""
+    key, after_key = ago("number", 1), ago("is k", 1)
+    registers = Registers(
+        [*_POSITION, "is k", "is v", key, after_key, "no pair", f"square of {key}", *say("v")]
+    )  # fmt: skip
+    mixers = [
+        write_feed_forward(registers, square({"position": 1.0}, "square of position")),
+        write_attention(registers, [look_back(1, [({"number": 1.0}, key), ({"is k": 1.0}, after_key)])]),
+        write_feed_forward(registers, [
+            *square({key: 1.0}, f"square of {key}"), *add({"one": 1.0}, "no pair"),
+            *where(["is v", after_key], {"one": -1.0}, "no pair"),
+        ]),
+        write_attention(registers, [match(["number"], [key], [({"number": 1.0}, "say number")], {"no pair": 1.0})]),
+        write_feed_forward(registers, add({"one": 1.0}, "say v")),
+    ]  # fmt: skip
+    return ConstructedModel(vocabulary, registers, mixers)
+
+
+def ngram_retrieval(vocabulary: Vocabulary, ngram_size: int = 3) -> ConstructedModel:
+    """c-gram retrieval: one layer copies the last c - 1 words, a head each, the next finds where they stood."""
+    lags = ngram_size - 1
+    before, here = ([ago("number", lag + first) for lag in range(lags)] for first in (1, 0))
+    registers = Registers(
+        [*_POSITION, "is w", "no word", *before, *(f"square of {name}" for name in before), *say("w")], 2 * lags
+    )
+    squares = [unit for name in before for unit in square({name: 1.0}, f"square of {name}")]
+    mixers = [
+        write_feed_forward(registers, square({"position": 1.0}, "square of position")),
+        write_attention(
+            registers, [look_back(lag, [({"number": 1.0}, ago("number", lag))]) for lag in range(1, lags + 1)]
+        ),
+        write_feed_forward(registers, [*squares, *where(["not is w"], {"one": 1.0}, "no word")]),
+        write_attention(registers, [match(here, before, [({"number": 1.0}, "say number")], {"no word": 1.0})]),
+        write_feed_forward(registers, add({"one": 1.0}, "say w")),
+    ]
+    return ConstructedModel(vocabulary, registers, mixers)
+
+
+def counting(vocabulary: Vocabulary) -> ConstructedModel:
+    """Counting: one layer copies the word before and sees the `?`, the next counts up to it (Lemma C.14)."""
+    word = ago("number", 1)
+    registers = Registers(
+        [*_POSITION, "is <s>", "is ?", "share of ?", word, "square of number", f"square of {word}", "share",
+         *say_yes_or_no()], 4
+    )  # fmt: skip
+    behind = {"share of ?": float(len(vocabulary))}  # at least 1: the vocabulary has more numerals than the list
+    mixers = [
+        write_feed_forward(registers, [
+            *square({"position": 1.0}, "square of position"), *square({"number": 1.0}, "square of number"),
+        ]),
+        write_attention(registers, [look_back(1, [({"number": 1.0}, word)]), average([({"is ?": 1.0}, "share of ?")])]),
+        write_feed_forward(registers, square({word: 1.0}, f"square of {word}")),
+        write_attention(registers, [count(word, f"square of {word}", "number", "share", behind)]),
+        write_feed_forward(registers, compare_share("share", len(vocabulary))),
+    ]  # fmt: skip
+    return ConstructedModel(vocabulary, registers, mixers)

@@ -1,0 +1,94 @@
+"""Theorem 5.2: a linear RNN of constant size that answers with one search in its context."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from lit_retrieval.constructions.feed_forward import where, write_feed_forward
+from lit_retrieval.constructions.linear_unit import ago, remember, remembered
+from lit_retrieval.constructions.model import ConstructedModel
+from lit_retrieval.constructions.registers import Form, Registers
+from lit_retrieval.vocabulary import Vocabulary
+
+
+class Copied(NamedTuple):
+    """A word of the query that has the number of a word of the question.
+
+    Args:
+        kind: Its kind (k for k5).
+        from_end: Which word of the question, counted from 0 at its last.
+        plus: What is added to the number.
+    """
+
+    kind: str
+    from_end: int
+    plus: int = 0
+
+
+class Answer(NamedTuple):
+    """What is said after the search.
+
+    Args:
+        kind: The kind of the answer, which has the number of the word that was found.
+        found: Only where a word of this kind was found; whatever was if absent.
+    """
+
+    kind: str
+    found: str | None = None
+
+
+def index(vocabulary: Vocabulary) -> ConstructedModel:
+    r"""Index: `^(?:\S+\s+){ k }(\S+)`, and the word that it finds."""
+    query: list[str | Copied] = [r"^(?:\S+\s+){", Copied("numeral", 0), r"}(\S+)"]
+    return _search_once(vocabulary, 1, query, [Answer("w")])
+
+
+def associative_recall(vocabulary: Vocabulary) -> ConstructedModel:
+    r"""Associative recall of one key: `(?<!\S) k \s+(\S+)`, and the value that it finds."""
+    return _search_once(vocabulary, 1, [r"(?<!\S)", Copied("k", 0), r"\s+(\S+)"], [Answer("v")])
+
+
+def ngram_retrieval(vocabulary: Vocabulary, ngram_size: int = 3) -> ConstructedModel:
+    r"""c-gram retrieval: `(?<!\S) q_1 \s+ ... q_{c-1} \s+(\S+)`, and the word that it finds."""
+    last = ngram_size - 2
+    words = [piece for place in range(last, -1, -1) for piece in (Copied("w", place), r"\s+")]
+    return _search_once(vocabulary, ngram_size - 1, [r"(?<!\S)", *words[:-1], r"\s+(\S+)"], [Answer("w")])
+
+
+def counting(vocabulary: Vocabulary) -> ConstructedModel:
+    r"""Counting: `^(?>.*?(?<!\S)( q )(?!\S)){ t + 1 }(?=.*\s\?)`, YES if it finds something and NO if not."""
+    query: list[str | Copied] = [
+        r"^(?>.*?(?<!\S)(", Copied("numeral", 1), r")(?!\S)){", Copied("numeral", 0, plus=1), r"}(?=.*\s\?)",
+    ]  # fmt: skip
+    return _search_once(vocabulary, 2, query, [Answer("YES", "numeral"), Answer("NO", "FAILED")])
+
+
+def _search_once(
+    vocabulary: Vocabulary, question: int, query: Sequence[str | Copied], answers: Sequence[Answer]
+) -> ConstructedModel:
+    """The model that writes a query behind a question of so many words, and then an answer.
+
+    How far back the `?` is says what comes next. The linear unit keeps the last words (Lemma C.20), the feed-forward
+    layer recites (Lemma C.23).
+    """
+    said = ["<StartSearch>", *query, "<EndSearch>"]
+    reach = question + len(said) + 1  # how far back the `?` is when the answer is due
+    kinds = [word.kind if isinstance(word, Copied) else word for word in said] + [answer.kind for answer in answers]
+    registers = Registers(
+        ["is ?", *(f"is {answer.found}" for answer in answers if answer.found), "say number",
+         *(f"say {kind}" for kind in kinds), *remembered(["is ?", "number"], reach)]
+    )  # fmt: skip
+    units = []
+    for place, word in enumerate(said):
+        now = ago("is ?", question + place)
+        if isinstance(word, Copied):
+            number: Form = {ago("number", place + word.from_end): 1.0, "one": float(word.plus)}
+            units += [*where([now], {"one": 1.0}, f"say {word.kind}"), *where([now], number, "say number")]
+        else:
+            units += where([now], {"one": 1.0}, f"say {word}")
+    for answer in answers:
+        conditions = [ago("is ?", reach), *([f"is {answer.found}"] if answer.found else [])]
+        units += where(conditions, {"one": 1.0}, f"say {answer.kind}")
+        if not answer.found:
+            units += where(conditions, {"number": 1.0}, "say number")
+    linear_unit = remember(registers, ["is ?", "number"], reach)
+    return ConstructedModel(vocabulary, registers, [linear_unit, write_feed_forward(registers, units)])

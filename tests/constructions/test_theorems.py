@@ -1,0 +1,149 @@
+"""The theorems' models in the decoding loop, with the search really run: right on everything, or not at all."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from reading import read_all
+
+from lit_retrieval.constructions import Theorem46, Theorem52, Theorem56
+from lit_retrieval.decoding import Session, generate
+from lit_retrieval.errors import UserError
+from lit_retrieval.retrieval import RegularExpressionRetriever
+from lit_retrieval.tasks import AssociativeRecall, Counting, Index, NGramRetrieval
+
+CODE = "random_access_code"
+THEOREMS = {"4.6": (Theorem46, "vanilla"), "5.2": (Theorem52, "retrieval"), "5.6": (Theorem56, "vanilla")}
+PROBLEMS = {
+    "index": lambda size, **hard: Index(max_size=size, num_words=9, query_form="full", **hard),
+    "associative_recall": lambda size, **hard: AssociativeRecall(
+        num_keys=max(2, size // 2), num_values=9, query_form="full", **hard
+    ),
+    "ngram_retrieval": lambda size: NGramRetrieval(max_size=size, num_words=40, query_form="full"),
+    "counting": lambda size, **hard: Counting(max_size=size, num_words=6, query_form="full", **hard),
+}
+BOTH = pytest.mark.parametrize("theorem", THEOREMS)
+
+
+def answers(model, task, prompts):
+    """What the model answers to prompts of ids."""
+    retriever, ends = RegularExpressionRetriever(timeout=5.0), frozenset(task.answer_words.tolist())
+    replies = generate(model, [Session([prompt], ends, retriever, task.vocabulary, 40) for prompt in prompts])
+    return [reply.answers for reply in replies]
+
+
+def check(theorem, problem, task, size, count, batch):
+    written, regime = THEOREMS[theorem]
+    model = written(problem).write(task.vocabulary)
+    for start in range(0, count, batch):
+        indices = np.arange(start, min(start + batch, count))
+        transcripts = task.sample(1, indices, np.full(len(indices), size), regime)
+        prompts = [row[:length] for row, length in zip(transcripts.tokens, transcripts.prompt_length, strict=True)]
+        assert answers(model, task, prompts) == transcripts.answers.tolist()
+
+
+SIZES = [
+    pytest.param(16, 1000, 250),
+    pytest.param(64, 1000, 100),
+    pytest.param(256, 1000, 50, marks=pytest.mark.slow),
+    pytest.param(1024, 1000, 10, marks=pytest.mark.slow),
+]
+
+
+@BOTH
+@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize(("size", "count", "batch"), SIZES)
+def test_a_thousand_random_instances_are_answered_right(theorem, problem, size, count, batch):
+    check(theorem, problem, PROBLEMS[problem](size), size, count, batch)
+
+
+@BOTH
+@pytest.mark.parametrize("problem", ["index", "associative_recall", "counting"])
+@pytest.mark.parametrize(("size", "count", "batch"), SIZES)
+def test_a_thousand_hard_instances_are_answered_right(theorem, problem, size, count, batch):
+    check(theorem, problem, PROBLEMS[problem](size, distribution=CODE), size, count, batch)
+
+
+def every_index():
+    task = PROBLEMS["index"](4)
+    for listed in product(["w1", "w2", "w3"], repeat=4):
+        for place in range(1, 5):
+            yield task, ["<s>", *listed, "?", str(place)], listed[place - 1]
+
+
+def every_associative_recall():
+    task = AssociativeRecall(num_keys=3, num_values=2, query_form="full")
+    for keys in product(["k1", "k2", "k3"], repeat=3):
+        if len(set(keys)) == 3:
+            for values in product(["v1", "v2"], repeat=3):
+                pairs = [word for pair in zip(keys, values, strict=True) for word in pair]
+                for key, value in zip(keys, values, strict=True):
+                    yield task, ["<s>", *pairs, "?", key], value
+
+
+def every_ngram_retrieval():
+    task = NGramRetrieval(max_size=5, num_words=3, query_form="full")
+    for listed in product(["w1", "w2", "w3"], repeat=5):
+        for start in range(3):
+            query = listed[start : start + 2]
+            if [listed[at : at + 2] for at in range(4)].count(query) == 1:
+                yield task, ["<s>", *listed, "?", *query], listed[start + 2]
+
+
+def every_counting():
+    task = Counting(max_size=4, num_words=3, query_form="full")
+    for listed in product("123", repeat=4):
+        for word, threshold in product("123", range(4)):
+            verdict = "YES" if listed.count(word) > threshold else "NO"
+            yield task, ["<s>", *listed, "?", word, str(threshold)], verdict
+
+
+@BOTH
+@pytest.mark.parametrize("every", [every_index, every_associative_recall, every_ngram_retrieval, every_counting])
+def test_every_small_instance_is_answered_right(theorem, every):
+    tasks, prompts, right = zip(*every(), strict=True)
+    task = tasks[0]
+    model = THEOREMS[theorem][0](every.__name__.removeprefix("every_")).write(task.vocabulary)
+    given = answers(model, task, [task.vocabulary.encode(prompt) for prompt in prompts])
+    assert [task.vocabulary.decode(answer) for answer in given] == [[word] for word in right] and len(right) > 100
+
+
+@BOTH
+@pytest.mark.parametrize("ngram_size", [2, 4])
+def test_ngrams_of_other_sizes(theorem, ngram_size):
+    task = NGramRetrieval(max_size=30, num_words=40, ngram_size=ngram_size, query_form="full")
+    written, regime = THEOREMS[theorem]
+    model = written("ngram_retrieval", ngram_size).write(task.vocabulary)
+    transcripts = task.sample(0, np.arange(200), np.full(200, 30), regime)
+    prompts = [task.vocabulary.encode(prompt) for prompt, _ in read_all(transcripts, task)]
+    assert answers(model, task, prompts) == transcripts.answers.tolist()
+
+
+@BOTH
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_neither_layers_nor_width_nor_parameters_depend_on_the_length(theorem, problem):
+    models = [THEOREMS[theorem][0](problem).write(PROBLEMS[problem](size).vocabulary) for size in (16, 1024)]
+    described = [(len(model.mixers), model.registers.width, model.num_parameters) for model in models]
+    assert described[0] == described[1]
+    if theorem == "5.2":
+        assert models[0].state_size(16) == models[1].state_size(1024)
+
+
+@pytest.mark.parametrize("problem", ["index", "associative_recall", "counting"])
+def test_a_model_without_a_search_has_more_bits_of_memory_than_the_code(problem):
+    """The lower bound of Theorem 4.6: who is always right remembers at least n bits, and here they do."""
+    for size in (16, 256):
+        task = PROBLEMS[problem](size, distribution=CODE)
+        longest = int(task.sample(0, np.arange(20), np.full(20, size), "vanilla").length.max())
+        for theorem in ("4.6", "5.6"):
+            model = THEOREMS[theorem][0](problem).write(task.vocabulary)
+            assert model.state_bits(longest) >= task.random_bits(size)
+
+
+def test_a_model_for_other_words_is_refused():
+    with pytest.raises(UserError, match=r"theorem 5\.2 for index says words such as .*; give the task of this problem"):
+        Theorem52("index").write(Index().vocabulary)
+    with pytest.raises(UserError, match="says words such as 'v'"):
+        Theorem46("associative_recall").write(Index().vocabulary)
+    with pytest.raises(UserError, match=r"theorem 5\.6 has no problem 'is_tree'"):
+        Theorem56("is_tree")
