@@ -5,7 +5,7 @@ from typing import Literal, Protocol, get_args
 
 import torch
 
-from lit_retrieval.constructions import theorem_4_6, theorem_5_2, theorem_5_6
+from lit_retrieval.constructions import theorem_4_6, theorem_5_2, theorem_5_3, theorem_5_6
 from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.errors import UserError
 from lit_retrieval.vocabulary import Vocabulary
@@ -22,7 +22,15 @@ class Construction(Protocol):
         ...
 
 
-class _Theorem:
+def _check_words(model: ConstructedModel, vocabulary: Vocabulary, what: str) -> None:
+    if unsaid := model.registers.unsaid(vocabulary):
+        raise UserError(
+            f"{what} says words such as {unsaid!r}, which the task has not; give the task that it is for in data.task, "
+            "with query_form: full for theorem 5.2"
+        )
+
+
+class _SimpleProblems:
     """A theorem that has a model for each of the four simple problems.
 
     Args:
@@ -45,11 +53,7 @@ class _Theorem:
         """Write the model; see `Construction`."""
         options = {"ngram_size": self.ngram_size} if self.problem == "ngram_retrieval" else {}
         model = self._models[self.problem](vocabulary, **options)
-        if unsaid := model.registers.unsaid(vocabulary):
-            raise UserError(
-                f"theorem {self.number} for {self.problem} says words such as {unsaid!r}, which the task has not; give "
-                "the task of this problem, with query_form: full for theorem 5.2"
-            )
+        _check_words(model, vocabulary, f"theorem {self.number} for {self.problem}")
         return model.to(getattr(torch, self.precision))
 
 
@@ -57,21 +61,40 @@ def _models_of(module: object) -> dict[str, Callable[..., ConstructedModel]]:
     return {problem: getattr(module, problem) for problem in get_args(Problem)}
 
 
-class Theorem46(_Theorem):
+class Theorem46(_SimpleProblems):
     """Transformers of constant size, which answer at once (arXiv:2402.18510, Theorem 4.6)."""
 
     number = "4.6"
     _models = _models_of(theorem_4_6)
 
 
-class Theorem52(_Theorem):
+class Theorem52(_SimpleProblems):
     """Linear RNNs of constant size, which answer with one search in their context (arXiv:2402.18510, Theorem 5.2)."""
 
     number = "5.2"
     _models = _models_of(theorem_5_2)
 
 
-class Theorem56(_Theorem):
+class Theorem53:
+    """A linear RNN of constant size that decides IsTree by searches (arXiv:2402.18510, Theorem 5.3 and Algorithm 2).
+
+    Args:
+        precision: float64, or float32.
+    """
+
+    number = "5.3"
+
+    def __init__(self, precision: Precision = "float64") -> None:
+        self.precision = precision
+
+    def write(self, vocabulary: Vocabulary) -> ConstructedModel:
+        """Write the model; see `Construction`."""
+        model = theorem_5_3.is_tree(vocabulary)
+        _check_words(model, vocabulary, f"theorem {self.number}")
+        return model.to(getattr(torch, self.precision))
+
+
+class Theorem56(_SimpleProblems):
     """Linear RNNs with one Transformer layer on top, which answer at once (arXiv:2402.18510, Theorem 5.6)."""
 
     number = "5.6"

@@ -9,7 +9,7 @@ third search is there only if x is p, the fourth only if an edge was found, to o
 vertex o only if that was new; where no edge was found, the next vertex is p, or the verdict follows.
 """
 
-from lit_retrieval.constructions.feed_forward import Unit, add, indicate, where, write_feed_forward
+from lit_retrieval.constructions.feed_forward import Unit, indicate, where, write_feed_forward
 from lit_retrieval.constructions.linear_unit import ago, remember, remembered
 from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.constructions.registers import Form, Registers
@@ -40,7 +40,7 @@ def is_tree(vocabulary: Vocabulary) -> ConstructedModel:
 
 
 def _is(words: str) -> list[str]:
-    """Conditions on the last words: `E@1 not -@4` says that the last but one is <EndSearch>, and the fifth last no `-`."""
+    """Conditions on the last words: `E@1 not -@4` says that the last but one is <EndSearch>, the fifth last no `-`."""
     names = {"S": "<StartSearch>", "E": "<EndSearch>", "N": "numeral"}
     conditions, turned = [], ""
     for part in words.split():

@@ -40,8 +40,8 @@ class SequenceModule(LightningModule):
         warmup_samples: Samples until the peak.
         weight_decay: Of AdamW, on matrices.
         norm: rms before each mixer and the head, or none, as in the paper's theory.
-        construction: A model whose weights are written down, in place of all of the above; named by class_path:
-            lit_retrieval.constructions.Theorem46, Theorem52, Theorem56. It can be tested, and has nothing to learn.
+        construction: A model whose weights are written down, in place of all of the above; named by class_path, as
+            lit_retrieval.constructions.Theorem52. It can be tested, and has nothing to learn.
     """
 
     def __init__(

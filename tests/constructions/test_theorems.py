@@ -141,7 +141,7 @@ def test_a_model_without_a_search_has_more_bits_of_memory_than_the_code(problem)
 
 
 def test_a_model_for_other_words_is_refused():
-    with pytest.raises(UserError, match=r"theorem 5\.2 for index says words such as .*; give the task of this problem"):
+    with pytest.raises(UserError, match=r"theorem 5\.2 for index says words such as .*; give the task that it is for"):
         Theorem52("index").write(Index().vocabulary)
     with pytest.raises(UserError, match="says words such as 'v'"):
         Theorem46("associative_recall").write(Index().vocabulary)
