@@ -29,16 +29,16 @@ CONSTRUCTIONS = sorted((CONFIGS / "constructions").rglob("*.yaml"))
 @pytest.mark.parametrize("path", CONSTRUCTIONS, ids=name)
 def test_every_construction_is_right(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    main(["test", "--config", str(path), "--data.sizes", "[8, 16]", "--data.test_samples", "20",
+    sizes = ["--data.sizes", "[8, 16]"] if "machines" not in path.read_text() else []
+    main(["test", "--config", str(path), *sizes, "--data.test_samples", "20",
           "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"])  # fmt: skip
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│ all ")]
     assert line.split("│")[2].strip() == "1.0000"
 
 
-def test_every_file_is_an_experiment_or_a_part_of_one_or_a_task_of_ones_own():
-    assert sorted([*EXPERIMENTS, *PARTS, *CONSTRUCTIONS, CONFIGS / "own_task/hops.yaml"]) == sorted(
-        CONFIGS.rglob("*.yaml")
-    )
+def test_every_file_is_an_experiment_or_a_part_of_one_or_a_task_of_ones_own_or_a_machine():
+    others = [CONFIGS / "own_task/hops.yaml", *(CONFIGS / "machines").iterdir()]
+    assert sorted([*EXPERIMENTS, *PARTS, *CONSTRUCTIONS, *others]) == sorted(CONFIGS.rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", PARTS, ids=name)

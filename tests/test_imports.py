@@ -27,8 +27,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": BOTH_CHAINS | {"constructions", "decoding", "runs", "training", "parsing"},
     "__main__": {"cli"},
 }
-MAY_IMPORT["tasks"].add("parsing")  # it has a command line of its own
-ROOMS_WITHOUT_TORCH = ["errors", "parsing", "vocabulary", "retrieval", "tasks"]
+MAY_IMPORT["machines"] = {"errors"}
+MAY_IMPORT["tasks"] |= {"parsing", "machines"}  # it has a command line of its own
+MAY_IMPORT["constructions"].add("machines")
+ROOMS_WITHOUT_TORCH = ["errors", "machines", "parsing", "vocabulary", "retrieval", "tasks"]
 
 
 class Import(NamedTuple):

@@ -1,6 +1,18 @@
 """The paper's theorems, run: models whose every weight is written down, in the same loop as trained ones."""
 
-from lit_retrieval.constructions.construction import Construction, Theorem46, Theorem52, Theorem53, Theorem56
+from lit_retrieval.constructions.construction import (
+    Construction,
+    Theorem41,
+    Theorem46,
+    Theorem52,
+    Theorem53,
+    Theorem54,
+    Theorem56,
+    Theorem58,
+)
 from lit_retrieval.constructions.model import ConstructedModel
 
-__all__ = ["ConstructedModel", "Construction", "Theorem46", "Theorem52", "Theorem53", "Theorem56"]
+__all__ = [
+    "ConstructedModel", "Construction", "Theorem41", "Theorem46", "Theorem52", "Theorem53", "Theorem54", "Theorem56",
+    "Theorem58",
+]  # fmt: skip

@@ -5,9 +5,18 @@ from typing import Literal, Protocol, get_args
 
 import torch
 
-from lit_retrieval.constructions import theorem_4_6, theorem_5_2, theorem_5_3, theorem_5_6
+from lit_retrieval.constructions import (
+    theorem_4_1,
+    theorem_4_6,
+    theorem_5_2,
+    theorem_5_3,
+    theorem_5_4,
+    theorem_5_6,
+    theorem_5_8,
+)
 from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.errors import UserError
+from lit_retrieval.machines import TuringMachine
 from lit_retrieval.vocabulary import Vocabulary
 
 Problem = Literal["index", "associative_recall", "ngram_retrieval", "counting"]
@@ -99,3 +108,62 @@ class Theorem56(_SimpleProblems):
 
     number = "5.6"
     _models = _models_of(theorem_5_6)
+
+
+class _Machine:
+    """A theorem that has a model for each Turing machine.
+
+    Args:
+        table: The machine, as the task has it; see `lit_retrieval.machines.TuringMachine`.
+        precision: float64, or float32, which is exact for short runs only.
+    """
+
+    number: str
+    _model: Callable[[Vocabulary, TuringMachine], ConstructedModel]
+
+    def __init__(self, table: dict[str, dict[int, str]], precision: Precision = "float64") -> None:
+        self.machine = TuringMachine(table)
+        self.precision = precision
+
+    def write(self, vocabulary: Vocabulary) -> ConstructedModel:
+        """Write the model; see `Construction`."""
+        model = type(self)._model(vocabulary, self.machine)
+        _check_words(model, vocabulary, f"theorem {self.number}")
+        return model.to(getattr(torch, self.precision))
+
+
+class Theorem54(_Machine):
+    """Any Turing machine as a linear RNN that searches its own trace (arXiv:2402.18510, Theorem 5.4)."""
+
+    number = "5.4"
+    _model = staticmethod(theorem_5_4.turing_machine)
+
+
+class Theorem58(_Machine):
+    """Any Turing machine as a linear RNN with one Transformer layer on top (arXiv:2402.18510, Theorem 5.8)."""
+
+    number = "5.8"
+    _model = staticmethod(theorem_5_8.turing_machine)
+
+
+class Theorem41:
+    """A machine with little space as a linear RNN that writes its tape again and again (arXiv:2402.18510, Theorem 4.1).
+
+    Args:
+        table: The machine, as the task has it; see `lit_retrieval.machines.TuringMachine`.
+        space: Cells of the tape.
+        precision: float64, or float32.
+    """
+
+    number = "4.1"
+
+    def __init__(self, table: dict[str, dict[int, str]], space: int, precision: Precision = "float64") -> None:
+        self.machine = TuringMachine(table)
+        self.space = space
+        self.precision = precision
+
+    def write(self, vocabulary: Vocabulary) -> ConstructedModel:
+        """Write the model; see `Construction`."""
+        model = theorem_4_1.turing_machine(vocabulary, self.machine, self.space)
+        _check_words(model, vocabulary, f"theorem {self.number}")
+        return model.to(getattr(torch, self.precision))

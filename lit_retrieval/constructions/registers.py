@@ -50,8 +50,8 @@ class Registers:
 
 
 def read_word(word: str) -> tuple[str, int]:
-    """The kind of a word and its number: (k, 5) for k5, (numeral, 7) for 7; any other word is a kind of its own."""
-    if parts := re.fullmatch(r"([a-z]*)([0-9]+)", word):
+    """The kind of a word and its number: (k, 5) for k5, (numeral, -7) for -7; any other word is a kind of its own."""
+    if parts := re.fullmatch(r"([a-z]*)(-?[0-9]+)", word):
         return parts[1] or "numeral", int(parts[2])
     return word, 0
 

@@ -5,6 +5,7 @@ from lit_retrieval.tasks.counting import Counting
 from lit_retrieval.tasks.fingerprint import Fingerprint, flatten
 from lit_retrieval.tasks.index import Index
 from lit_retrieval.tasks.is_tree import IsTree
+from lit_retrieval.tasks.machine_run import MachineRun, SmallSpaceRun
 from lit_retrieval.tasks.mixture import Mixture
 from lit_retrieval.tasks.mqar import MQAR
 from lit_retrieval.tasks.ngram_retrieval import NGramRetrieval
@@ -16,7 +17,31 @@ from lit_retrieval.tasks.task import REGIMES, Author, QueryForm, Regime, Task, T
 from lit_retrieval.tasks.word_task import Turn, WordTask
 
 __all__ = [
-    "MQAR", "REGIMES", "AssociativeRecall", "Author", "Counting", "Fingerprint", "Index", "IsTree", "Mixture",
-    "NGramRetrieval", "QueryForm", "Regime", "SampleFile", "SampleStream", "SizeSpec", "Sizes", "StringCopying", "Task",
-    "Transcripts", "Turn", "WordTask", "describe", "flatten", "load", "save",
+    "MQAR",
+    "REGIMES",
+    "AssociativeRecall",
+    "Author",
+    "Counting",
+    "Fingerprint",
+    "Index",
+    "IsTree",
+    "MachineRun",
+    "Mixture",
+    "NGramRetrieval",
+    "QueryForm",
+    "Regime",
+    "SampleFile",
+    "SampleStream",
+    "SizeSpec",
+    "Sizes",
+    "SmallSpaceRun",
+    "StringCopying",
+    "Task",
+    "Transcripts",
+    "Turn",
+    "WordTask",
+    "describe",
+    "flatten",
+    "load",
+    "save",
 ]  # fmt: skip

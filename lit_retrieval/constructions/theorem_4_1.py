@@ -1,0 +1,73 @@
+"""The positive half of Theorem 4.1: a linear RNN that runs a machine with little space, with a chain of thought.
+
+The model writes the whole tape again in every step, with the state in front of the cell that the head is on, as in
+`t1 q0 t2 t1`. What stands at a place depends on four neighbours in the tape before, so the RNN keeps one tape of words.
+With a space of m cells its state is O(m) numbers, which is O(log n) where m is.
+"""
+
+from lit_retrieval.constructions import transition
+from lit_retrieval.constructions.feed_forward import Unit, where, write_feed_forward
+from lit_retrieval.constructions.linear_unit import ago, remember, remembered
+from lit_retrieval.constructions.model import ConstructedModel
+from lit_retrieval.constructions.registers import Registers
+from lit_retrieval.machines import VERDICTS, TuringMachine
+from lit_retrieval.vocabulary import Vocabulary
+
+_KEPT = ["is q", "is t", "number"]
+
+
+def turing_machine(vocabulary: Vocabulary, machine: TuringMachine, space: int) -> ConstructedModel:
+    """The model of a machine on a tape of `space` cells."""
+    registers = Registers(
+        [*remembered(_KEPT, space + 1), *_KEPT, *transition.REGISTERS, "say t", "say q",
+         *(f"say {verdict}" for verdict in VERDICTS), "say number"]
+    )  # fmt: skip
+    mixers = [
+        remember(registers, _KEPT, space + 1),
+        write_feed_forward(registers, _select(space)),
+        write_feed_forward(registers, transition.look_up_action(machine)),
+        write_feed_forward(registers, _rewrite(space)),
+    ]
+    return ConstructedModel(vocabulary, registers, mixers)
+
+
+def _at(space: int, offset: int) -> int:
+    """How far back the word is that stood `offset` places from this one's successor, in the tape before."""
+    return space - offset
+
+
+def _heads(space: int) -> dict[int, str]:
+    """Where the head was in the tape before, as seen from the word that comes next: at it, or next to it."""
+    return {offset: ago("is q", _at(space, offset)) for offset in (-1, 0, 1)}
+
+
+def _select(space: int) -> list[Unit]:
+    """The state and the symbol behind it, if the head was at most one place away."""
+    units = []
+    for offset, head in _heads(space).items():
+        units += where([head], {ago("number", _at(space, offset)): 1.0}, "state")
+        units += where([head], {ago("number", _at(space, offset + 1)): 1.0}, "symbol")
+    return units
+
+
+def _rewrite(space: int) -> list[Unit]:
+    """The next word: that of the tape before, or what the step has put there.
+
+    `q a` becomes `a' q'` where the head goes right, and `b q a` becomes `q' b a'` where it goes left.
+    """
+    behind, here, before = (_heads(space)[offset] for offset in (-1, 0, 1))
+    old, left = ago("number", _at(space, 0)), ago("number", _at(space, -1))
+    same_kind = [f"not {head}" for head in (behind, here, before)]
+    return [
+        *_word(same_kind, old),
+        *transition.say_symbol([here, "goes right"]),
+        *_word([here, "not goes right"], left),
+        *transition.say_state([behind, "goes right"]),
+        *transition.say_symbol([behind, "not goes right"]),
+        *_word([before, "goes right"], old),
+        *transition.say_state([before, "not goes right"]),
+    ]
+
+
+def _word(conditions: list[str], number: str) -> list[Unit]:
+    return [*where(conditions, {"one": 1.0}, "say t"), *where(conditions, {number: 1.0}, "say number")]

@@ -1,0 +1,86 @@
+"""Theorem 5.8: any Turing machine as a linear RNN of constant size with one Transformer layer on top.
+
+A step is `c r t D q` (`lit_retrieval.tasks.MachineRun`): the cell, what attention finds to have been written into it
+last, the new symbol, the direction and the next state.
+"""
+
+from lit_retrieval.constructions import transition
+from lit_retrieval.constructions.attend import SHARPNESS, Head, write_attention
+from lit_retrieval.constructions.feed_forward import Unit, multiply, where, write_feed_forward
+from lit_retrieval.constructions.linear_unit import ago, remember, remembered
+from lit_retrieval.constructions.model import ConstructedModel
+from lit_retrieval.constructions.registers import Registers
+from lit_retrieval.machines import TuringMachine
+from lit_retrieval.vocabulary import Vocabulary
+
+_REACH = 4
+_KEPT = ["is c", "is r", "is L", "is R", "number"]
+_NOW = [f"is {kind}" for kind in ("t", "q", "?", "<s>")]
+_LONGEST = 2**16  # words of a run; a later record wins by less than another cell loses
+
+
+def turing_machine(vocabulary: Vocabulary, machine: TuringMachine) -> ConstructedModel:
+    """The model of a machine, whose table is in one feed-forward layer of the RNN."""
+    registers = Registers(
+        [*remembered(_KEPT, _REACH), *_KEPT, *_NOW, "sum of one", "cell", "no record", "square of cell",
+         "square of number", "read", *transition.REGISTERS, *transition.SAID, "say c", "say r"]
+    )  # fmt: skip
+    mixers = [
+        remember(registers, _KEPT, _REACH, sums=["one"]),
+        write_feed_forward(registers, [*_select(), *_record()]),
+        write_feed_forward(registers, [
+            *transition.look_up_action(machine), *multiply("cell", {"cell": 1.0}, "square of cell"),
+            *multiply("number", {"number": 1.0}, "square of number"),
+        ]),
+        write_attention(registers, [_last_written()]),
+        write_feed_forward(registers, [
+            *where(["is c"], {"one": 1.0}, "say r"), *where(["is c"], {"read": 1.0}, "say number"), *_go_on(),
+            *transition.say_symbol(["is r"]), *transition.say_move(["is t"]), *transition.say_state(["is L"]),
+            *transition.say_state(["is R"]),
+        ]),
+    ]  # fmt: skip
+    return ConstructedModel(vocabulary, registers, mixers)
+
+
+def _select() -> list[Unit]:
+    """The state and the symbol that was read, from the words since the last state, wherever they are needed."""
+    units = []
+    for conditions, lag in ((["is r"], 0), (["is t"], 1), (["is L"], 2), (["is R"], 2)):
+        units += where(conditions, {ago("number", 2 + lag): 1.0}, "state")
+        units += where(conditions, {ago("number", lag): 1.0}, "symbol")
+    return units
+
+
+def _record() -> list[Unit]:
+    """The cell that a symbol belongs to: its name comes right before in the prompt, and one word earlier in a step."""
+    return [
+        *where(["is t", ago("is c", 1)], {ago("number", 1): 1.0}, "cell"),
+        *where(["is t", ago("is r", 1)], {ago("number", 2): 1.0}, "cell"),
+        *where(["not is t"], {"one": 1.0}, "no record"),
+    ]
+
+
+def _last_written() -> Head:
+    """The symbol of the latest record of this cell (Lemma C.16), or 0, the number of `<s>`, where there is none.
+
+    Another cell costs as much as `_LONGEST` places, `<s>` half of that. The score is -(cell' - cell)^2, but for what is
+    the same for all tokens.
+    """
+    far = SHARPNESS * _LONGEST
+    return Head(
+        [
+            ({"number": 2.0}, {"cell": far}),
+            ({"one": 1.0}, {"square of cell": -far, "no record": -far, "is <s>": far / 2, "sum of one": SHARPNESS}),
+            ({"square of number": 1.0}, {"is <s>": far}),
+        ],
+        [({"number": 1.0}, "read")],
+    )
+
+
+def _go_on() -> list[Unit]:
+    """The name of the first cell, and of the next one: the last one's neighbour."""
+    return [
+        *where(["is ?"], {"one": 1.0}, "say c"),
+        *where(["is q"], {"one": 1.0}, "say c"),
+        *where(["is q"], {ago("number", 4): 1.0, ago("is R", 1): 1.0, ago("is L", 1): -1.0}, "say number"),
+    ]

@@ -1,0 +1,88 @@
+"""Turing machines from a table, run step by step: what the theorems' models must do as well."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from lit_retrieval.errors import UserError
+
+BLANK = 0
+VERDICTS = ("HALT", "YES", "NO")
+
+
+class Action(NamedTuple):
+    """What a machine does in a state on a symbol.
+
+    Args:
+        symbol: What it writes.
+        move: 1 to the right, -1 to the left.
+        state: The next state, counted from 0; -1 where the run ends.
+        verdict: What it ends with; empty where it goes on.
+    """
+
+    symbol: int
+    move: int
+    state: int
+    verdict: str
+
+
+class Step(NamedTuple):
+    """A step of a run: in `state` the machine read `read` in cell `cell`, and took `action`."""
+
+    cell: int
+    state: int
+    read: int
+    action: Action
+
+
+class TuringMachine:
+    """A machine with one tape without ends; it starts in its first state, in cell 0.
+
+    Args:
+        table: For each state what it does on each symbol, in the usual notation: `{A: {0: 1RB, 1: 1LHALT}, B: ...}`
+            writes a 1 on a blank, goes right and into state B. Symbols are numbers, 0 is the blank. HALT, YES and NO
+            end the run.
+    """
+
+    def __init__(self, table: dict[str, dict[int, str]]) -> None:
+        names = list(table)
+        self.num_states = len(names)
+        self.actions = {
+            (names.index(state), symbol): _parse(state, symbol, written, names)
+            for state, row in table.items()
+            for symbol, written in row.items()
+        }
+        self.num_symbols = 1 + max((symbol for _, symbol in self.actions), default=-1)
+        if missing := [
+            (names[state], symbol)
+            for state in range(self.num_states)
+            for symbol in range(self.num_symbols)
+            if (state, symbol) not in self.actions
+        ]:
+            raise UserError(f"the machine has no action for {missing[0]} (state, symbol); write one, as in 1RHALT")
+        if not names or max(action.symbol for action in self.actions.values()) >= self.num_symbols:
+            raise UserError("the machine has no states, or no action for a symbol that it writes; complete the table")
+
+    def run(self, tape: Sequence[int], max_steps: int = 10_000) -> Iterator[Step]:
+        """The steps on a tape that begins in cell 0, up to the last one, or as many as `max_steps`."""
+        cells = defaultdict(int, enumerate(tape))
+        cell = state = 0
+        for _ in range(max_steps):
+            action = self.actions[state, cells[cell]]
+            yield Step(cell, state, cells[cell], action)
+            cells[cell] = action.symbol
+            cell, state = cell + action.move, action.state
+            if action.verdict:
+                return
+
+
+def _parse(state: str, symbol: int, written: str, names: list[str]) -> Action:
+    parts = re.fullmatch(r"(\d+)([LR])(\w+)", str(written))
+    if not parts or (parts[3] not in names and parts[3] not in VERDICTS):
+        raise UserError(
+            f"state {state} on {symbol} does {written!r}; write the symbol, L or R, and a state of the table or one of "
+            f"{', '.join(VERDICTS)}, as in 1RB"
+        )
+    verdict = parts[3] if parts[3] in VERDICTS else ""
+    return Action(int(parts[1]), 1 if parts[2] == "R" else -1, -1 if verdict else names.index(parts[3]), verdict)

@@ -1,0 +1,88 @@
+"""Turing machines as models, against a simulator that the models' authors did not write for them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from lit_retrieval.constructions import Theorem41, Theorem54, Theorem58
+from lit_retrieval.decoding import Session, generate
+from lit_retrieval.retrieval import EitherFormRetriever, RegularExpressionRetriever
+from lit_retrieval.tasks import MachineRun, SmallSpaceRun
+from lit_retrieval.vocabulary import PAD
+
+MACHINES = {
+    path.stem: yaml.safe_load(path.read_text()) for path in (Path(__file__).parents[2] / "configs/machines").iterdir()
+}
+TAPES = {"increment": range(1, 9), "palindrome": range(1, 9)}
+STEPS = {"busy_beaver_2": 6, "busy_beaver_3": 21, "busy_beaver_4": 107}
+ONES = {"busy_beaver_2": 4, "busy_beaver_3": 5, "busy_beaver_4": 13}
+SEARCH = EitherFormRetriever(RegularExpressionRetriever(timeout=5.0))
+
+
+def simulate(table, tape):
+    """Tape, head, steps and verdict, straight from the table; a second way to run a machine."""
+    cells, head, state, steps = dict(enumerate(tape)), 0, next(iter(table)), 0
+    while state in table:
+        written, move, state = (lambda action: (int(action[0]), action[1], action[2:]))(
+            table[state][cells.get(head, 0)]
+        )
+        cells[head] = written
+        head += 1 if move == "R" else -1
+        steps += 1
+    return {cell: symbol for cell, symbol in cells.items() if symbol}, head, steps, state
+
+
+def decode(construction, task, regime, size, count):
+    transcripts = task.sample(3, np.arange(count), np.full(count, size), regime)
+    model, ends = construction.write(task.vocabulary), frozenset(task.answer_words.tolist())
+    sessions = [Session(transcripts.turns(row), ends, SEARCH, task.vocabulary, 20_000) for row in range(count)]
+    for row, reply in enumerate(generate(model, sessions)):
+        assert reply.tokens == transcripts.tokens[row][transcripts.tokens[row] != PAD].tolist(), "word for word"
+        yield task.vocabulary.decode(reply.tokens)
+
+
+def replay(words):
+    """The tape, the head, the number of steps and the verdict that a trace of cells tells of."""
+    prompt, trace = words[1 : words.index("?")], words[words.index("?") + 1 :]
+    cells = {int(cell[1:]): int(symbol[1:]) for cell, symbol in zip(prompt[::2], prompt[1::2], strict=True)}
+    moves = [at for at, word in enumerate(trace) if word in ("L", "R")]
+    for begun, at in zip([0, *(at + 2 for at in moves)], moves, strict=False):
+        cell = int(trace[begun][1:])
+        cells[cell] = int(trace[at - 1][1:])
+        head = cell + (1 if trace[at] == "R" else -1)
+    return {cell: symbol for cell, symbol in cells.items() if symbol}, head, len(moves), trace[-1]
+
+
+@pytest.mark.parametrize(("theorem", "regime"), [(Theorem54, "retrieval"), (Theorem58, "cot")], ids=["5.4", "5.8"])
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_model_runs_a_machine_as_a_simulator_does(name, theorem, regime):
+    table, count = MACHINES[name], 1 if name in STEPS else 6
+    for size in TAPES.get(name, [0]):
+        for words in decode(theorem(table), MachineRun(table), regime, size, count):
+            told = words[1 : words.index("?")]
+            tape, head, steps, verdict = simulate(table, [int(symbol[1:]) for symbol in told[1::2]])
+            assert replay(words) == (tape, head, steps, verdict)
+            if name in STEPS:
+                assert (steps, sum(tape.values()), verdict) == (STEPS[name], ONES[name], "HALT")
+            if name == "palindrome":
+                assert verdict == ("YES" if told[1::2] == told[1::2][::-1] else "NO")
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_linear_rnn_rewrites_its_tape_to_the_verdict(name):
+    table = MACHINES[name]
+    space, head = (40, 20) if name in STEPS else (14, 2)
+    task = SmallSpaceRun(table, space, head)
+    for size in TAPES.get(name, [0]):
+        for words in decode(Theorem41(table, space), task, "cot", size, 1 if name in STEPS else 6):
+            tape = [int(word[1:]) for word in words[1 : space + 2] if word != "q0"][head : head + size]
+            assert words[-1] == simulate(table, tape)[3]
+
+
+def test_neither_layers_nor_width_nor_parameters_depend_on_the_length_of_the_run():
+    table = MACHINES["busy_beaver_4"]
+    for theorem in (Theorem54, Theorem58):
+        models = [theorem(table).write(MachineRun(table, max_steps=steps).vocabulary) for steps in (110, 5000)]
+        assert models[0].num_parameters == models[1].num_parameters

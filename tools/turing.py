@@ -1,0 +1,63 @@
+"""Watch a model with written-down weights run a Turing machine: `python tools/turing.py configs/machines/increment.yaml`."""
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from jsonargparse import auto_cli
+from rich.console import Console
+from rich.text import Text
+
+from lit_retrieval.constructions import Theorem54, Theorem58
+from lit_retrieval.decoding import Session, generate
+from lit_retrieval.machines import VERDICTS
+from lit_retrieval.retrieval import EitherFormRetriever
+from lit_retrieval.tasks import MachineRun
+
+_THEOREMS = {"5.4": Theorem54, "5.8": Theorem58}
+_WORDS_OF_A_STEP = 10
+
+
+def turing(
+    machine: Path,
+    tape: list[int] = [],  # noqa: B006 (jsonargparse shows it in --help; nothing changes it)
+    theorem: Literal["5.4", "5.8"] = "5.4",
+    max_steps: int = 1000,
+) -> None:
+    """Decode a machine's run from its model, and print the tape after each step, the head's cell turned round.
+
+    Args:
+        machine: A table, as in configs/machines.
+        tape: The symbols from cell 0 on; 0 is the blank.
+        theorem: 5.4, a linear RNN that searches its own trace, or 5.8, one with a Transformer layer on top.
+        max_steps: Where to stop a machine that goes on.
+    """
+    table = yaml.safe_load(machine.read_text())
+    task = MachineRun(table, max_steps)
+    told = " ".join(f"c{cell} t{symbol}" for cell, symbol in enumerate(tape))
+    prompt = task.vocabulary.encode(f"<s> {told} ?".split())
+    ends = frozenset(task.answer_words.tolist())
+    session = Session([prompt], ends, EitherFormRetriever(), task.vocabulary, max_steps * _WORDS_OF_A_STEP)
+    (reply,) = generate(_THEOREMS[theorem](table).write(task.vocabulary), [session])
+    _print_run(dict(enumerate(tape)), task.vocabulary.decode(reply.tokens[len(prompt) :]))
+
+
+def _print_run(cells: dict[int, int], trace: list[str]) -> None:
+    """The tape as the words of the model tell of it, a line for each step."""
+    console, begun, number = Console(), 0, 0
+    for at, word in enumerate(trace):
+        if word not in ("L", "R") or at + 1 == len(trace):
+            continue
+        cell, state, number = int(trace[begun][1:]), trace[at + 1], number + 1
+        cells[cell] = int(trace[at - 1][1:])
+        head, begun = cell + (1 if word == "R" else -1), at + 2
+        reach = [*cells, head]
+        line = Text(f"{number:>5} {state:<5} ")
+        for place in range(min(reach), max(reach) + 1):
+            line.append(f" {cells.get(place, 0)}", "reverse" if place == head else "")
+        console.print(line)
+    console.print(trace[-1] if trace[-1] in VERDICTS else f"no verdict in {number} steps; raise --max_steps")
+
+
+if __name__ == "__main__":
+    auto_cli(turing, as_positional=True)
