@@ -1,103 +1,179 @@
 """Run the theorems' models, and print what they are and how far they are right: `python tools/theorems.py --help`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import yaml
 from jsonargparse import auto_cli
 from rich.progress import track
 
-from lit_retrieval.constructions import ConstructedModel, Theorem46, Theorem52, Theorem56
-from lit_retrieval.constructions.construction import Problem
+from lit_retrieval.constructions import (
+    Construction,
+    Theorem41,
+    Theorem46,
+    Theorem52,
+    Theorem53,
+    Theorem54,
+    Theorem56,
+    Theorem58,
+)
+from lit_retrieval.constructions.construction import Precision, Problem
 from lit_retrieval.decoding import Session, generate
-from lit_retrieval.retrieval import RegularExpressionRetriever
-from lit_retrieval.tasks import AssociativeRecall, Counting, Index, NGramRetrieval, Regime, Task
+from lit_retrieval.retrieval import EitherFormRetriever, RegularExpressionRetriever
+from lit_retrieval.tasks import (
+    AssociativeRecall,
+    Counting,
+    Index,
+    IsTree,
+    MachineRun,
+    NGramRetrieval,
+    Regime,
+    SmallSpaceRun,
+    Task,
+)
+from lit_retrieval.vocabulary import PAD
 
-_MODELS = {Theorem46: "Transformer", Theorem52: "linear RNN, one search", Theorem56: "linear RNN + one attention layer"}
-_REGIMES: dict[type, Regime] = {Theorem46: "vanilla", Theorem52: "retrieval", Theorem56: "vanilla"}
-_PROBLEMS: tuple[Problem, ...] = ("index", "associative_recall", "ngram_retrieval", "counting")
-_WORDS_AT_ONCE = 16_384  # words of all rows that are decoded together
-_BUDGET = 64  # longer than any query of these models
-
-
-class Line(NamedTuple):
-    """A line of the table."""
-
-    theorem: str
-    problem: str
-    model: str
-    layers: int
-    width: int
-    parameters: int
-    state_bits: int
-    right64: str
-    right32: str
+_WORDS_AT_ONCE = 16_384  # words of all prompts that are decoded together
+_MACHINES = Path(__file__).parents[1] / "configs" / "machines"
 
 
-def theorems(sizes: tuple[int, ...] = (16, 64, 256, 1024), samples: int = 200, seed: int = 0) -> None:
-    """Score every model of a theorem on random instances of each size, and print a table in Markdown.
+class Case(NamedTuple):
+    """A theorem's model for a task.
 
     Args:
-        sizes: Lengths of the lists.
+        theorem: Its number.
+        task_name: What the task is called.
+        model: What the model is.
+        write: Makes the construction in a precision.
+        task: Makes the task with room for a size.
+        regime: How the model answers.
+        sizes: What it is tried on.
+    """
+
+    theorem: str
+    task_name: str
+    model: str
+    write: Callable[[Precision], Construction]
+    task: Callable[[int], Task]
+    regime: Regime
+    sizes: tuple[int, ...]
+
+
+def theorems(largest: int = 1024, samples: int = 200, seed: int = 0) -> None:
+    """Score every model of a theorem on random instances of several sizes, and print a table in Markdown.
+
+    Args:
+        largest: The longest lists; a quarter, a sixteenth and a sixty-fourth of it are tried too.
         samples: Instances of each length.
         seed: Names the instances.
     """
-    lines = list(_lines(sizes, samples, seed))
-    names = ["theorem", "problem", "model", "layers", "width", "parameters", f"state bits at n = {sizes[-1]}"]
-    print("| " + " | ".join([*names, "right in float64", "right in float32"]) + " |")
-    print("|---" * len(Line._fields) + "|")
-    for line in lines:
-        print("| " + " | ".join(f"{value:,}" if isinstance(value, int) else value for value in line) + " |")
+    sizes = tuple(size for size in (largest // 64, largest // 16, largest // 4, largest) if size >= 4)
+    cases = [*_simple_cases(sizes), *_graph_cases(), *_machine_cases()]
+    lines = [_line(case, samples, seed) for case in track(cases, "Running")]
+    names = [
+        "theorem",
+        "task",
+        "model",
+        "layers",
+        "width",
+        "parameters",
+        "state bits",
+        "right in float64",
+        "in float32",
+    ]
+    for line in (names, ["---"] * len(names), *lines):
+        print("| " + " | ".join(line) + " |")
 
 
-def _lines(sizes: tuple[int, ...], samples: int, seed: int) -> Iterator[Line]:
-    pairs = [(theorem, problem) for theorem in _MODELS for problem in _PROBLEMS]
-    for theorem, problem in track(pairs, "Running"):
-        tasks = {size: _task(problem, size) for size in sizes}
-        model = theorem(problem).write(tasks[sizes[-1]].vocabulary)
-        length = int(tasks[sizes[-1]].sample(seed, np.arange(16), np.full(16, sizes[-1]), "vanilla").length.max())
-        right = {
-            precision: _describe({size: _right(theorem(problem, precision=precision), task, size, samples, seed)
-                                  for size, task in tasks.items()})
-            for precision in ("float64", "float32")
-        }  # fmt: skip
-        yield Line(
-            theorem.number, problem, _MODELS[theorem], len(model.mixers), model.registers.width, model.num_parameters,
-            model.state_bits(length), right["float64"], right["float32"],
+def _simple_cases(sizes: tuple[int, ...]) -> Iterator[Case]:
+    tasks: dict[Problem, Callable[[int], Task]] = {
+        "index": lambda size: Index(max_size=size, query_form="full"),
+        "associative_recall": lambda size: AssociativeRecall(num_keys=size // 2, query_form="full"),
+        "ngram_retrieval": lambda size: NGramRetrieval(max_size=size, query_form="full"),
+        "counting": lambda size: Counting(max_size=size, query_form="full"),
+    }
+    models: list[tuple[type[Theorem46 | Theorem52 | Theorem56], str, Regime]] = [
+        (Theorem46, "Transformer", "vanilla"),
+        (Theorem52, "linear RNN, one search", "retrieval"),
+        (Theorem56, "linear RNN + one attention layer", "vanilla"),
+    ]
+    for theorem, model, regime in models:
+        for problem, task in tasks.items():
+
+            def write(precision: Precision, theorem=theorem, problem=problem) -> Construction:  # type: ignore[no-untyped-def]
+                return theorem(problem, precision=precision)
+
+            yield Case(theorem.number, problem, model, write, task, regime, sizes)
+
+
+def _graph_cases() -> Iterator[Case]:
+    yield Case(
+        "5.3", "is_tree", "linear RNN, searches", lambda precision: Theorem53(precision),
+        lambda size: IsTree(max_size=size, distribution="random"), "retrieval", (8, 16, 32, 64),
+    )  # fmt: skip
+
+
+def _machine_cases() -> Iterator[Case]:
+    beaver, palindrome = (
+        yaml.safe_load((_MACHINES / f"{name}.yaml").read_text()) for name in ("busy_beaver_4", "palindrome")
+    )
+    for name, table, sizes in (("busy_beaver_4", beaver, (0,)), ("palindrome", palindrome, (4, 8, 16))):
+
+        def run(size: int, table=table) -> Task:  # type: ignore[no-untyped-def]
+            return MachineRun(table)
+
+        yield Case(
+            "5.4", name, "linear RNN, a search a step", lambda precision, table=table: Theorem54(table, precision), run,
+            "retrieval", sizes,
         )  # fmt: skip
+        yield Case(
+            "5.8", name, "linear RNN + one attention layer", lambda precision, table=table: Theorem58(table, precision),
+            run, "cot", sizes,
+        )  # fmt: skip
+    yield Case(
+        "4.1", "palindrome", "linear RNN, 20 cells of space", lambda precision: Theorem41(palindrome, 20, precision),
+        lambda size: SmallSpaceRun(palindrome, 20), "cot", (4, 8, 16),
+    )  # fmt: skip
 
 
-def _task(problem: Problem, size: int) -> Task:
-    if problem == "index":
-        return Index(max_size=size, query_form="full")
-    if problem == "associative_recall":
-        return AssociativeRecall(num_keys=size // 2, query_form="full")
-    if problem == "ngram_retrieval":
-        return NGramRetrieval(max_size=size, query_form="full")
-    return Counting(max_size=size, query_form="full")
+def _line(case: Case, samples: int, seed: int) -> list[str]:
+    tasks = {size: case.task(size) for size in case.sizes}
+    model = case.write("float64").write(tasks[case.sizes[-1]].vocabulary)
+    right = [
+        {size: _right(case.write(precision), task, size, case.regime, samples, seed) for size, task in tasks.items()}
+        for precision in ("float64", "float32")
+    ]
+    longest = tasks[case.sizes[-1]].sample(seed, np.arange(16), np.full(16, case.sizes[-1]), case.regime).length.max()
+    counts = (len(model.mixers), model.registers.width, model.num_parameters, model.state_bits(int(longest)))
+    return [case.theorem, case.task_name, case.model, *(f"{count:,}" for count in counts), *map(_describe, right)]
 
 
-def _right(theorem: Theorem46 | Theorem52 | Theorem56, task: Task, size: int, samples: int, seed: int) -> float:
+def _right(construction: Construction, task: Task, size: int, regime: Regime, samples: int, seed: int) -> float:
     """The share of instances that are answered right."""
-    model: ConstructedModel = theorem.write(task.vocabulary)
-    retriever, ends, right = RegularExpressionRetriever(timeout=5.0), frozenset(task.answer_words.tolist()), 0
-    batch = max(1, _WORDS_AT_ONCE // size)
+    model, right = construction.write(task.vocabulary), 0
+    retriever, ends = (
+        EitherFormRetriever(RegularExpressionRetriever(timeout=5.0)),
+        frozenset(task.answer_words.tolist()),
+    )
+    budget = task.longest_reply(size, regime) + 1
+    batch = max(1, _WORDS_AT_ONCE // (size + 64))
     for start in range(0, samples, batch):
         indices = np.arange(start, min(start + batch, samples))
-        transcripts = task.sample(seed, indices, np.full(len(indices), size), _REGIMES[type(theorem)])
+        transcripts = task.sample(seed, indices, np.full(len(indices), size), regime)
         sessions = [
-            Session(transcripts.turns(row), ends, retriever, task.vocabulary, _BUDGET) for row in range(len(indices))
+            Session(transcripts.turns(row), ends, retriever, task.vocabulary, budget, count)
+            for row, count in enumerate((transcripts.answers != PAD).sum(1))
         ]
-        replies = generate(model, sessions)
-        right += sum(
-            reply.answers == answers for reply, answers in zip(replies, transcripts.answers.tolist(), strict=True)
-        )
+        pairs = zip(generate(model, sessions), transcripts.answers.tolist(), strict=True)
+        right += sum(reply.answers == [answer for answer in answers if answer != PAD] for reply, answers in pairs)
     return right / samples
 
 
 def _describe(right: dict[int, float]) -> str:
     if all(share == 1 for share in right.values()):
-        return f"all, to n = {max(right):,}"
+        return f"all right, n up to {max(right):,}"
     return ", ".join(f"{share:.3f} at {size:,}" for size, share in right.items())
 
 

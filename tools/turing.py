@@ -1,4 +1,4 @@
-"""Watch a model with written-down weights run a Turing machine: `python tools/turing.py configs/machines/increment.yaml`."""
+"""Watch a model with written-down weights run a Turing machine: `python tools/turing.py --help`."""
 
 from pathlib import Path
 from typing import Literal
