@@ -89,7 +89,7 @@ class RetrievalCLI(LightningCLI):
             self.start = begin_fit(name, configuration, run_dir, self._get(self.config, "fresh"), prefer)
         else:
             self.start = begin_evaluation(name, configuration, run_dir, ckpt_path)
-            if ckpt_path is None:
+            if ckpt_path is None and configuration["model"].get("construction") is None:
                 rank_zero_warn(f"{self.subcommand} without --ckpt_path takes a model that has learned nothing")
         if prefer == "checkpoint":
             self.config = self.parser.parse_object({self.subcommand: {"model": model_of(self.start)}}, self.config)
