@@ -1,6 +1,7 @@
-"""Language models as lists of mixers."""
+"""Language models: an embedding, a list of mixers, and the embedding again as the head."""
 
+from lit_retrieval.models.embedding import sinusoidal_embedding
 from lit_retrieval.models.mixer_stack import MixerStack
 from lit_retrieval.models.sequence_model import SequenceModel, Stage
 
-__all__ = ["MixerStack", "SequenceModel", "Stage"]
+__all__ = ["MixerStack", "SequenceModel", "Stage", "sinusoidal_embedding"]
