@@ -70,6 +70,21 @@ def test_a_model_runs_a_machine_as_a_simulator_does(name, theorem, regime):
                 assert verdict == ("YES" if told[1::2] == told[1::2][::-1] else "NO")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("theorem", "regime"), [(Theorem54, "retrieval"), (Theorem58, "cot")], ids=["5.4", "5.8"])
+def test_a_run_of_nearly_a_thousand_steps(theorem, regime):
+    table = MACHINES["palindrome"]
+    tape = [1, 2, 2] * 7 + [2, 2, 1] * 7
+    prompt = f"<s> {' '.join(f'c{cell} t{symbol}' for cell, symbol in enumerate(tape))} ?"
+    task = MachineRun(table)
+    model, ends = theorem(table).write(task.vocabulary), frozenset(task.answer_words.tolist())
+    (reply,) = generate(
+        model, [Session([task.vocabulary.encode(prompt.split())], ends, SEARCH, task.vocabulary, 20_000)]
+    )
+    found = replay(task.vocabulary.decode(reply.tokens))
+    assert found == simulate(table, tape) and 900 < found[2] <= 1000 and found[3] == "YES"
+
+
 @pytest.mark.parametrize("name", MACHINES)
 def test_a_linear_rnn_rewrites_its_tape_to_the_verdict(name):
     table = MACHINES[name]
