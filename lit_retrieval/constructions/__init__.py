@@ -4,6 +4,7 @@ from lit_retrieval.constructions.construction import (
     Construction,
     Theorem41,
     Theorem46,
+    Theorem47,
     Theorem52,
     Theorem53,
     Theorem54,
@@ -13,6 +14,6 @@ from lit_retrieval.constructions.construction import (
 from lit_retrieval.constructions.model import ConstructedModel
 
 __all__ = [
-    "ConstructedModel", "Construction", "Theorem41", "Theorem46", "Theorem52", "Theorem53", "Theorem54", "Theorem56",
-    "Theorem58",
+    "ConstructedModel", "Construction", "Theorem41", "Theorem46", "Theorem47", "Theorem52", "Theorem53", "Theorem54",
+    "Theorem56", "Theorem58",
 ]  # fmt: skip

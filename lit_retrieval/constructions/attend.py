@@ -85,9 +85,101 @@ def count(wanted: str, square: str, offered: str, target: str, never: Form) -> H
     return head
 
 
+def match_first(
+    wanted: Sequence[str], offered: Sequence[str], copies: Sequence[tuple[Form, str]], longest: int, never: Form
+) -> Head:
+    """Copies from the first token that fits; from `<s>` if none does (Lemma C.15).
+
+    Besides `position` and the squares of `offered` it reads those of `wanted`; `offered` is 0 at `<s>`. The proof of
+    the lemma says that the largest k' wins, where its score, -n k'^2, and the definition have the smallest.
+
+    Args:
+        wanted, offered: Registers with integers, as for `match`.
+        copies: Pairs of what is read there, and the register that gets it here.
+        longest: More than any position.
+        never: What makes a token fit worse, by as much as so many mistakes; 0 at `<s>`.
+    """
+    return _prefer(
+        [({"one": -1.0}, {"position": SHARPNESS})], 2.0 * longest, wanted, match(wanted, offered, copies, never)
+    )
+
+
+def match_closest(
+    wanted: Sequence[str], offered: Sequence[str], copies: Sequence[tuple[Form, str]], longest: int, never: Form
+) -> Head:
+    """Copies from the latest token that fits; from `<s>` if none does (Lemma C.16). Arguments as for `match_first`.
+
+    The score is linear in the position. As printed, -n (k - k')^2 against n^(4c+1) for a mistake, it leaves float64's
+    whole numbers before n = 64: a context of 5 n words needs c = 2, and 64^9 is 2^54.
+    """
+    return _prefer(
+        [({"one": 1.0}, {"position": SHARPNESS})], 2.0 * longest, wanted, match(wanted, offered, copies, never)
+    )
+
+
+def match_nearest(
+    wanted: Sequence[str],
+    offered: Sequence[str],
+    place: Form,
+    copies: Sequence[tuple[Form, str]],
+    longest: int,
+    never: Form,
+) -> Head:
+    """Copies from the token that fits and is nearest to a place; from `<s>` if none fits (Lemma C.17).
+
+    Of two that are as near it takes the later, by a quarter of a place that is added; as printed, the two are averaged.
+    It needs 400 (longest x)^2 below 2^53, for numbers x in `wanted` and `offered`.
+
+    Args:
+        wanted, offered, copies, longest, never: As for `match_first`.
+        place: A position, from 0 to `longest - 1`.
+    """
+    preference: list[tuple[Form, Form]] = [
+        ({**{name: 2 * weight for name, weight in place.items()}, "one": 2 * place.get("one", 0.0) + 0.5},
+         {"position": SHARPNESS}),
+        ({"one": -1.0}, {"square of position": SHARPNESS}),
+    ]  # fmt: skip
+    return _prefer(preference, 4.0 * longest**2, wanted, match(wanted, offered, copies, never))
+
+
+def match_next(
+    wanted: Sequence[str],
+    offered: Sequence[str],
+    index: str,
+    copies: Sequence[tuple[Form, str]],
+    highest: int,
+    never: Form,
+) -> Head:
+    """Copies from the token that fits and comes next by its index, 1 / (m + 1) after 1 / m (Lemma C.18).
+
+    If none has the next index, it is the one whose index is nearest to that; `<s>` if none fits. `square of INDEX` must
+    stand beside the index. Of x here and x' there the score is -(x' (1 + x) - x)^2, which is 0 where x' = x / (1 + x).
+    The paper approximates that by x - x^2 + x^3, so the next index is right to 1 / m^4 only; its definition has `<s>`
+    among the tokens that fit, where its proof puts `<s>` behind them, as here; and at n = 64 its n^7 for a mistake,
+    times squares of numbers up to n, is 2^54. This one needs 1000 highest^4 x^2 below 2^53, for numbers x.
+
+    Args:
+        wanted, offered, copies, never: As for `match_first`.
+        index: A register with 1 / m here and there; 0 at `<s>`.
+        highest: More than any m.
+    """
+    scale = float(highest) ** 4  # the scores of 1 / (m + 1) and 1 / (m + 2) differ by more than 1 / (m + 1)^4
+    preference: list[tuple[Form, Form]] = [
+        ({"one": -scale, index: -2 * scale, f"square of {index}": -scale}, {f"square of {index}": SHARPNESS}),
+        ({index: 2 * scale, f"square of {index}": 2 * scale}, {index: SHARPNESS}),
+    ]
+    return _prefer(preference, 10 * scale, wanted, match(wanted, offered, copies, never))
+
+
+def all_but(name: str) -> Form:
+    """What makes every token but those with this register, and `<s>`, fit worse."""
+    return {"one": 1.0, name: -1.0, "is <s>": -1.0}
+
+
 def write_attention(registers: Registers, heads: Sequence[Head]) -> Attention:
     """The layer with these heads, without rotary positions; the registers' width is a multiple of their number."""
     layer = Attention(registers.width, 0, len(heads), rope_base=None).to(torch.float64)
+    assert all(max(len(head.scores), len(head.copies)) <= layer.head_dim for head in heads), "a head has no more room"
     queries, keys, values = layer.qkv_proj.weight.detach().chunk(3)
     layer.qkv_proj.weight.detach().zero_()
     layer.out_proj.weight.detach().zero_()
@@ -101,3 +193,13 @@ def write_attention(registers: Registers, heads: Sequence[Head]) -> Attention:
             values[first + place] = registers.row(source)
             layer.out_proj.weight.detach()[registers[target], first + place] = 1
     return layer
+
+
+def _prefer(preference: list[tuple[Form, Form]], stake: float, wanted: Sequence[str], fit: Head) -> Head:
+    """The head that takes the best of several tokens that fit, and `<s>` if none does.
+
+    A mistake costs the stake, `<s>` half of it; preferences of tokens and of `<s>` differ by less than that half.
+    """
+    scores = [({name: stake * weight for name, weight in here.items()}, there) for here, there in fit.scores]
+    start: Form = {"one": -stake / 2, **{f"square of {name}": stake for name in wanted}}
+    return Head([*scores, (start, {"is <s>": SHARPNESS}), *preference], fit.copies)

@@ -8,6 +8,7 @@ import torch
 from lit_retrieval.constructions import (
     theorem_4_1,
     theorem_4_6,
+    theorem_4_7,
     theorem_5_2,
     theorem_5_3,
     theorem_5_4,
@@ -84,23 +85,38 @@ class Theorem52(_SimpleProblems):
     _models = _models_of(theorem_5_2)
 
 
-class Theorem53:
-    """A linear RNN of constant size that decides IsTree by searches (arXiv:2402.18510, Theorem 5.3 and Algorithm 2).
+class _IsTree:
+    """A theorem that has a model for IsTree.
 
     Args:
         precision: float64, or float32.
     """
 
-    number = "5.3"
+    number: str
+    _model: Callable[[Vocabulary], ConstructedModel]
 
     def __init__(self, precision: Precision = "float64") -> None:
         self.precision = precision
 
     def write(self, vocabulary: Vocabulary) -> ConstructedModel:
         """Write the model; see `Construction`."""
-        model = theorem_5_3.is_tree(vocabulary)
+        model = self._model(vocabulary)
         _check_words(model, vocabulary, f"theorem {self.number}")
         return model.to(getattr(torch, self.precision))
+
+
+class Theorem47(_IsTree):
+    """A Transformer of constant size that decides IsTree by an Euler tour (arXiv:2402.18510, Theorem 4.7)."""
+
+    number = "4.7"
+    _model = staticmethod(theorem_4_7.is_tree)
+
+
+class Theorem53(_IsTree):
+    """A linear RNN of constant size that decides IsTree by searches (arXiv:2402.18510, Theorem 5.3 and Algorithm 2)."""
+
+    number = "5.3"
+    _model = staticmethod(theorem_5_3.is_tree)
 
 
 class Theorem56(_SimpleProblems):

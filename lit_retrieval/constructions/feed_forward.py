@@ -48,6 +48,11 @@ def indicate(source: Form, value: int, target: Form) -> list[Unit]:
     return [_hinge(source, start, target, factor) for start, factor in steps]
 
 
+def choose(tested: Form, value: int, source: Form, target: str) -> list[Unit]:
+    """`source` where an integer is `value`, else 0: Lemma C.3, with Lemma C.1 in the same units."""
+    return [unit._replace(up=source) for unit in indicate(tested, value, {target: 1.0})]
+
+
 def look_up(keys: Sequence[str], base: int, table: dict[tuple[int, ...], float], target: str) -> list[Unit]:
     """The entry of a table, for keys that are integers from 0 to `base - 1` (Lemma C.4)."""
     code = {key: float(base**place) for place, key in enumerate(keys)}

@@ -46,6 +46,12 @@ def test_indicator(a, b, value):
     assert run(units, a=a, b=b) == 5.0 * (a - b == value)
 
 
+@given(a=integers, b=st.integers(-3, 3), value=st.integers(-3, 3))
+def test_choice(a, b, value):
+    units = feed_forward.choose({"b": 1.0}, value, {"a": 2.0, "one": 1.0}, "out")
+    assert run(units, a=a, b=b) == (2 * a + 1) * (b == value)
+
+
 @given(keys=KEYS, entries=ENTRIES)
 def test_lookup_table(keys, entries):
     table = {key: float(entry) for key, entry in entries.items()}

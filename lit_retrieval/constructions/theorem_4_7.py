@@ -1,0 +1,144 @@
+"""Theorem 4.7: a Transformer of constant size that decides IsTree by writing an Euler tour, Algorithm 1 word by word.
+
+The paper counts a vertex's edges and looks for the next count. Here the edges of a vertex are a linked list: each edge
+knows, for either of its ends, what the edge before it leads to from there. So the edge after the one to u is found by
+u. A token can know an edge only from its second vertex on; there it stands for that end, and the token behind it stands
+for the other.
+"""
+
+from lit_retrieval.constructions.attend import all_but, look_back, match_closest, match_first, write_attention
+from lit_retrieval.constructions.feed_forward import Unit, add, choose, indicate, square, where, write_feed_forward
+from lit_retrieval.constructions.linear_unit import ago
+from lit_retrieval.constructions.model import ConstructedModel
+from lit_retrieval.constructions.registers import Form, Registers
+from lit_retrieval.vocabulary import Vocabulary
+
+_REACH = {"number": 4, "is ~": 3, "is <s>": 1}  # how many tokens back each is read
+_WORDS = ("<s>", "?", "~", "numeral")
+_TOKEN = ("position", *(f"is {word}" for word in _WORDS))
+_EDGE = ("is end", "end", "other", "is listed", "listed end", "listed other", "other before")
+_TOUR = ("is on tour", "is root", "parent", "came from", "next", "next behind parent", "ahead")
+_OUTCOME = ("place of ?", "nothing is ahead", "has been ahead", "tour has all vertices")
+_SQUARED = ("position", "number", "end", "listed end", "other before", "parent", "came from", "ahead")
+
+
+def is_tree(vocabulary: Vocabulary) -> ConstructedModel:
+    """IsTree with the tour that stops at a cycle (arXiv:2402.18510, Algorithm 1 and Lemma C.27)."""
+    registers = Registers(
+        [*_TOKEN, *_EDGE, *_TOUR, *_OUTCOME, *(f"square of {name}" for name in _SQUARED),
+         *(ago(name, lag) for name, reach in _REACH.items() for lag in range(1, reach + 1)),
+         "say numeral", "say YES", "say NO", "say number"], 24
+    )  # fmt: skip
+    longest = 8 * len(vocabulary)  # n vertices are among the words, and prompt and tour are 5 n - 1
+    mixers = [
+        write_feed_forward(registers, square({"position": 1.0}, "square of position")),
+        write_attention(registers, [
+            look_back(lag, [({name: 1.0}, ago(name, lag)) for name, reach in _REACH.items() if lag <= reach])
+            for lag in range(1, 5)
+        ]),
+        write_feed_forward(registers, [*_read_edges(), *_read_tour()]),
+        write_feed_forward(registers, _square("number", "end", "listed end")),
+        write_attention(registers, [
+            match_closest(["end"], ["listed end"], [({"listed other": 1.0}, "other before")], longest,
+                          all_but("is listed")),
+            match_first(["number"], ["number"], [({ago("number", 1): 1.0}, "parent")], longest, all_but("is on tour")),
+            match_closest([], [], [({"position": 1.0}, "place of ?")], longest, all_but("is ?")),
+        ]),
+        write_feed_forward(registers, _come_back()),
+        write_feed_forward(registers, _square("other before", "parent", "came from")),
+        write_attention(registers, [
+            match_closest(["number", last], ["end", "other before"], [({"other": 1.0}, found)], longest,
+                          all_but("is end"))
+            for last, found in (("came from", "next"), ("parent", "next behind parent"))
+        ]),
+        write_feed_forward(registers, _skip_parent()),
+        write_feed_forward(registers, [
+            *_square("ahead"), *indicate({"ahead": 1.0}, 0, {"nothing is ahead": 1.0}), *_count_vertices(),
+        ]),
+        write_attention(registers, [
+            match_closest(["ahead"], ["number"], [({"is on tour": 1.0}, "has been ahead")], longest,
+                          all_but("is on tour")),
+        ]),
+        write_feed_forward(registers, _move()),
+    ]  # fmt: skip
+    return ConstructedModel(vocabulary, registers, mixers)
+
+
+def _square(*names: str) -> list[Unit]:
+    return [unit for name in names for unit in square({name: 1.0}, f"square of {name}")]
+
+
+def _read_edges() -> list[Unit]:
+    """The ends of edges, each with the other end, and the same once more one token later.
+
+    There it is listed for the ends that follow, so that no end finds itself as the one before.
+    """
+    return [
+        *_put(1, "end", 0, "other", 2, "is end"),
+        *_put(2, "end", 3, "other", 1, "is end"),
+        *_put(2, "listed end", 1, "listed other", 3, "is listed"),
+        *_put(3, "listed end", 4, "listed other", 2, "is listed"),
+    ]
+
+
+def _put(sign: int, end: str, end_ago: int, other: str, other_ago: int, flag: str) -> list[Unit]:
+    """An edge whose `~` was so many tokens ago, by where its vertices stand."""
+    conditions = [ago("is ~", sign)]
+    return [
+        *where(conditions, {ago("number", end_ago): 1.0}, end),
+        *where(conditions, {ago("number", other_ago): 1.0}, other),
+        *where(conditions, {"one": 1.0}, flag),
+    ]
+
+
+def _read_tour() -> list[Unit]:
+    """Vertices that belong to no edge, and those that are vertex 1."""
+    no_edge = [f"not {ago(name, lag)}" for name, lag in (("is ~", 1), ("is ~", 2), ("is <s>", 1))]
+    return [
+        *where(["is numeral", *no_edge], {"one": 1.0}, "is on tour"),
+        *indicate({"number": 1.0}, 1, {"is root": 1.0}),
+    ]
+
+
+def _come_back() -> list[Unit]:
+    """The vertex before this one, if it is a child; 0 where the tour comes from the parent."""
+    before = ago("number", 1)
+    return [
+        *add({before: 1.0}, "came from"),
+        *choose({before: 1.0, "parent": -1.0}, 0, {before: -1.0}, "came from"),
+    ]
+
+
+def _skip_parent() -> list[Unit]:
+    """Where the next edge leads, or the one behind it where that leads to the parent; vertex 1 has none.
+
+    0 is for no edge, and for no parent as well.
+    """
+    is_parent: Form = {"next": 1.0, "parent": -1.0, "is root": 1.0}
+    return [
+        *add({"next": 1.0}, "ahead"),
+        *choose(is_parent, 0, {"next behind parent": 1.0, "next": -1.0}, "ahead"),
+    ]
+
+
+def _count_vertices() -> list[Unit]:
+    """Whether the tour has 2 n - 1 words: it is then at the position 5 n - 3, and the `?` at 3 n - 2."""
+    return indicate({"position": 3.0, "place of ?": -5.0}, 1, {"tour has all vertices": 1.0})
+
+
+def _move() -> list[Unit]:
+    """The next vertex, or the verdict."""
+    child = ["is on tour", "not nothing is ahead", "not has been ahead"]
+    parent = ["is on tour", "nothing is ahead", "not is root"]
+    end = ["is on tour", "nothing is ahead", "is root"]
+    return [
+        *where(["is ?"], {"one": 1.0}, "say numeral"),
+        *where(["is ?"], {"one": 1.0}, "say number"),
+        *where(child, {"one": 1.0}, "say numeral"),
+        *where(child, {"ahead": 1.0}, "say number"),
+        *where(parent, {"one": 1.0}, "say numeral"),
+        *where(parent, {"parent": 1.0}, "say number"),
+        *where(["is on tour", "has been ahead"], {"one": 1.0}, "say NO"),
+        *where([*end, "tour has all vertices"], {"one": 1.0}, "say YES"),
+        *where([*end, "not tour has all vertices"], {"one": 1.0}, "say NO"),
+    ]
