@@ -13,10 +13,12 @@ from lit_retrieval.constructions import (
     Construction,
     Theorem41,
     Theorem46,
+    Theorem47,
     Theorem52,
     Theorem53,
     Theorem54,
     Theorem56,
+    Theorem57,
     Theorem58,
 )
 from lit_retrieval.constructions.construction import Precision, Problem
@@ -50,6 +52,7 @@ class Case(NamedTuple):
         task: Makes the task with room for a size.
         regime: How the model answers.
         sizes: What it is tried on.
+        reply: The words that it answers a size with at most; those of the regime if absent.
     """
 
     theorem: str
@@ -59,6 +62,7 @@ class Case(NamedTuple):
     task: Callable[[int], Task]
     regime: Regime
     sizes: tuple[int, ...]
+    reply: Callable[[int], int] | None = None
 
 
 def theorems(largest: int = 1024, samples: int = 200, seed: int = 0) -> None:
@@ -109,9 +113,17 @@ def _simple_cases(sizes: tuple[int, ...]) -> Iterator[Case]:
 
 
 def _graph_cases() -> Iterator[Case]:
+    def graphs(size: int) -> Task:
+        return IsTree(max_size=size, distribution="random")
+
+    sizes = (8, 16, 32, 64)
+    yield Case("4.7", "is_tree", "Transformer, a tour", lambda precision: Theorem47(precision), graphs, "cot", sizes)
     yield Case(
-        "5.3", "is_tree", "linear RNN, searches", lambda precision: Theorem53(precision),
-        lambda size: IsTree(max_size=size, distribution="random"), "retrieval", (8, 16, 32, 64),
+        "5.3", "is_tree", "linear RNN, searches", lambda precision: Theorem53(precision), graphs, "retrieval", sizes
+    )
+    yield Case(
+        "5.7", "is_tree", "linear RNN + one attention layer, linked edges", lambda precision: Theorem57(precision),
+        graphs, "vanilla", sizes, lambda size: 12 * size - 6,
     )  # fmt: skip
 
 
@@ -142,26 +154,28 @@ def _line(case: Case, samples: int, seed: int) -> list[str]:
     tasks = {size: case.task(size) for size in case.sizes}
     model = case.write("float64").write(tasks[case.sizes[-1]].vocabulary)
     right = [
-        {size: _right(case.write(precision), task, size, case.regime, samples, seed) for size, task in tasks.items()}
+        {size: _right(case, precision, task, size, samples, seed) for size, task in tasks.items()}
         for precision in ("float64", "float32")
     ]
-    longest = tasks[case.sizes[-1]].sample(seed, np.arange(16), np.full(16, case.sizes[-1]), case.regime).length.max()
-    counts = (len(model.mixers), model.registers.width, model.num_parameters, model.state_bits(int(longest)))
+    largest, task = case.sizes[-1], tasks[case.sizes[-1]]
+    transcripts = task.sample(seed, np.arange(16), np.full(16, largest), case.regime)
+    longest = int((transcripts.prompt_length.max() + case.reply(largest)) if case.reply else transcripts.length.max())
+    counts = (len(model.mixers), model.registers.width, model.num_parameters, model.state_bits(longest))
     return [case.theorem, case.task_name, case.model, *(f"{count:,}" for count in counts), *map(_describe, right)]
 
 
-def _right(construction: Construction, task: Task, size: int, regime: Regime, samples: int, seed: int) -> float:
+def _right(case: Case, precision: Precision, task: Task, size: int, samples: int, seed: int) -> float:
     """The share of instances that are answered right."""
-    model, right = construction.write(task.vocabulary), 0
+    model, right = case.write(precision).write(task.vocabulary), 0
     retriever, ends = (
         EitherFormRetriever(RegularExpressionRetriever(timeout=5.0)),
         frozenset(task.answer_words.tolist()),
     )
-    budget = task.longest_reply(size, regime) + 1
+    budget = case.reply(size) if case.reply else task.longest_reply(size, case.regime) + 1
     batch = max(1, _WORDS_AT_ONCE // (size + 64))
     for start in range(0, samples, batch):
         indices = np.arange(start, min(start + batch, samples))
-        transcripts = task.sample(seed, indices, np.full(len(indices), size), regime)
+        transcripts = task.sample(seed, indices, np.full(len(indices), size), case.regime)
         sessions = [
             Session(transcripts.turns(row), ends, retriever, task.vocabulary, budget, count)
             for row, count in enumerate((transcripts.answers != PAD).sum(1))

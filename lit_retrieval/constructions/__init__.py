@@ -9,11 +9,12 @@ from lit_retrieval.constructions.construction import (
     Theorem53,
     Theorem54,
     Theorem56,
+    Theorem57,
     Theorem58,
 )
 from lit_retrieval.constructions.model import ConstructedModel
 
 __all__ = [
     "ConstructedModel", "Construction", "Theorem41", "Theorem46", "Theorem47", "Theorem52", "Theorem53", "Theorem54",
-    "Theorem56", "Theorem58",
+    "Theorem56", "Theorem57", "Theorem58",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from lit_retrieval.constructions import (
     theorem_5_3,
     theorem_5_4,
     theorem_5_6,
+    theorem_5_7,
     theorem_5_8,
 )
 from lit_retrieval.constructions.model import ConstructedModel
@@ -124,6 +125,16 @@ class Theorem56(_SimpleProblems):
 
     number = "5.6"
     _models = _models_of(theorem_5_6)
+
+
+class Theorem57(_IsTree):
+    """A linear RNN with one Transformer layer on top that decides IsTree by 12 n - 6 words (arXiv:2402.18510, 5.7).
+
+    Its chain of thought is no regime of the task: score it in `vanilla`, with a `data.budget` for so many words.
+    """
+
+    number = "5.7"
+    _model = staticmethod(theorem_5_7.is_tree)
 
 
 class _Machine:

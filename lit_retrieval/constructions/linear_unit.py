@@ -45,6 +45,33 @@ def remember(registers: Registers, sources: Sequence[str], lags: int, sums: Sequ
     return unit
 
 
+def turn(source: str, place: int) -> str:
+    """The register with the sum of what `source` was `place`, `place + period`, `place + 2 period`, ... tokens ago."""
+    return f"turn {place} of {source}"
+
+
+def take_turns(registers: Registers, sources: Sequence[str], period: int) -> LinearRNN:
+    """A linear unit that goes round: where `source` is 1 at one token, it says how long ago that was, modulo `period`.
+
+    Lemma C.20 with the end of the row tied to its beginning: h_t[0] = h_{t-1}[period - 1] + x_t, and h_t[j] =
+    h_{t-1}[j - 1].
+
+    Args:
+        registers: Names of the channels, `turn(source, 0)` to `turn(source, period - 1)` among them.
+        sources: From when it counts.
+        period: In tokens.
+    """
+    unit = LinearRNN(registers.width, 0).to(torch.float64)
+    with torch.no_grad():
+        unit.A.zero_()
+        unit.B.weight.zero_()
+        for source in sources:
+            unit.B.weight[registers[turn(source, 0)], registers[source]] = 1
+            for place in range(period):
+                unit.A[registers[turn(source, place)], registers[turn(source, (place - 1) % period)]] = 1
+    return unit
+
+
 def minus(form: Form, other: Form) -> Form:
     """The difference of two forms."""
     return {name: form.get(name, 0.0) - other.get(name, 0.0) for name in {**form, **other}}

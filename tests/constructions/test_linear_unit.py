@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lit_retrieval.constructions.linear_unit import ago, remember, remembered
+from lit_retrieval.constructions.linear_unit import ago, remember, remembered, take_turns, turn
 from lit_retrieval.constructions.registers import Registers
 
 rows = st.lists(st.integers(-9, 9), min_size=1, max_size=30)
@@ -23,6 +23,18 @@ def test_recent_inputs_and_sums(a, lags):
         assert h[0, :, registers[ago("a", lag)]].tolist() == expected
     assert h[0, :, registers["sum of a"]].tolist() == [sum(a[: place + 1]) for place in range(len(a))]
     assert state.shape == (1, registers.width), "the same for any length"
+
+
+@settings(deadline=None)
+@given(a=rows, period=st.integers(2, 5))
+def test_turns(a, period):
+    registers = Registers(["a", *(turn("a", place) for place in range(period))])
+    x = torch.zeros(1, len(a), registers.width, dtype=torch.float64)
+    x[0, :, registers["a"]] = torch.tensor(a, dtype=torch.float64)
+    h, _ = take_turns(registers, ["a"], period)(x)
+    for place in range(period):
+        expected = [sum(a[now - place :: -period]) if now >= place else 0 for now in range(len(a))]
+        assert h[0, :, registers[turn("a", place)]].tolist() == expected
 
 
 def test_nothing_ago_is_the_register_itself():
