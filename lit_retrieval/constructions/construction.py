@@ -101,7 +101,7 @@ class _IsTree:
 
     def write(self, vocabulary: Vocabulary) -> ConstructedModel:
         """Write the model; see `Construction`."""
-        model = self._model(vocabulary)
+        model = type(self)._model(vocabulary)
         _check_words(model, vocabulary, f"theorem {self.number}")
         return model.to(getattr(torch, self.precision))
 
@@ -130,7 +130,8 @@ class Theorem56(_SimpleProblems):
 class Theorem57(_IsTree):
     """A linear RNN with one Transformer layer on top that decides IsTree by 12 n - 6 words (arXiv:2402.18510, 5.7).
 
-    Its chain of thought is no regime of the task: score it in `vanilla`, with a `data.budget` for so many words.
+    Its chain of thought is no regime of the task: score it in `vanilla`, with a `data.budget` for so many words, and in
+    closed loop alone, since a teacher would have it answer at once.
     """
 
     number = "5.7"
