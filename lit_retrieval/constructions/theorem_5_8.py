@@ -5,7 +5,7 @@ last, the new symbol, the direction and the next state.
 """
 
 from lit_retrieval.constructions import transition
-from lit_retrieval.constructions.attend import SHARPNESS, Head, write_attention
+from lit_retrieval.constructions.attend import all_but, match_closest, write_attention
 from lit_retrieval.constructions.feed_forward import Unit, multiply, where, write_feed_forward
 from lit_retrieval.constructions.linear_unit import ago, remember, remembered
 from lit_retrieval.constructions.model import ConstructedModel
@@ -16,23 +16,25 @@ from lit_retrieval.vocabulary import Vocabulary
 _REACH = 4
 _KEPT = ["is c", "is r", "is L", "is R", "number"]
 _NOW = [f"is {kind}" for kind in ("t", "q", "?", "<s>")]
-_LONGEST = 2**16  # words of a run; a later record wins by less than another cell loses
+_LONGEST = 2**16  # words of a run
 
 
 def turing_machine(vocabulary: Vocabulary, machine: TuringMachine) -> ConstructedModel:
     """The model of a machine, whose table is in one feed-forward layer of the RNN."""
     registers = Registers(
-        [*remembered(_KEPT, _REACH), *_KEPT, *_NOW, "sum of one", "cell", "no record", "square of cell",
+        [*remembered(_KEPT, _REACH), *_KEPT, *_NOW, "position", "cell", "is record", "square of cell",
          "square of number", "read", *transition.REGISTERS, *transition.SAID, "say c", "say r"]
     )  # fmt: skip
     mixers = [
-        remember(registers, _KEPT, _REACH, sums=["one"]),
+        remember(registers, _KEPT, _REACH),
         write_feed_forward(registers, [*_select(), *_record()]),
         write_feed_forward(registers, [
             *transition.look_up_action(machine), *multiply("cell", {"cell": 1.0}, "square of cell"),
             *multiply("number", {"number": 1.0}, "square of number"),
         ]),
-        write_attention(registers, [_last_written()]),
+        write_attention(registers, [  # what was written last into this cell, or a blank, the number of `<s>`
+            match_closest(["number"], ["cell"], [({"number": 1.0}, "read")], _LONGEST, all_but("is record"))
+        ]),
         write_feed_forward(registers, [
             *where(["is c"], {"one": 1.0}, "say r"), *where(["is c"], {"read": 1.0}, "say number"), *_go_on(),
             *transition.say_symbol(["is r"]), *transition.say_move(["is t"]), *transition.say_state(["is L"]),
@@ -56,25 +58,8 @@ def _record() -> list[Unit]:
     return [
         *where(["is t", ago("is c", 1)], {ago("number", 1): 1.0}, "cell"),
         *where(["is t", ago("is r", 1)], {ago("number", 2): 1.0}, "cell"),
-        *where(["not is t"], {"one": 1.0}, "no record"),
+        *where(["is t"], {"one": 1.0}, "is record"),
     ]
-
-
-def _last_written() -> Head:
-    """The symbol of the latest record of this cell (Lemma C.16), or 0, the number of `<s>`, where there is none.
-
-    Another cell costs as much as `_LONGEST` places, `<s>` half of that. The score is -(cell' - cell)^2, but for what is
-    the same for all tokens.
-    """
-    far = SHARPNESS * _LONGEST
-    return Head(
-        [
-            ({"number": 2.0}, {"cell": far}),
-            ({"one": 1.0}, {"square of cell": -far, "no record": -far, "is <s>": far / 2, "sum of one": SHARPNESS}),
-            ({"square of number": 1.0}, {"is <s>": far}),
-        ],
-        [({"number": 1.0}, "read")],
-    )
 
 
 def _go_on() -> list[Unit]:

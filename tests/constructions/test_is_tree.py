@@ -102,7 +102,7 @@ def test_what_is_written_about_every_graph_with_four_vertices_and_three_edges(th
     ]
 
 
-SIZES = [8, 16, pytest.param(32, marks=pytest.mark.slow), pytest.param(64, marks=pytest.mark.slow)]
+SIZES = [8, *(pytest.param(size, marks=pytest.mark.slow) for size in (16, 32, 64))]
 
 
 @THEOREMS
