@@ -1,13 +1,18 @@
 """Every file in configs/ goes through the command line."""
 
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import pytest
+from sweeps.grid import read_grid, trials
 
 from lit_retrieval.cli import main
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 EXPERIMENTS = sorted((CONFIGS / "experiments").rglob("*.yaml"))
+CONSTRUCTIONS = sorted((CONFIGS / "constructions").rglob("*.yaml"))
+SWEEPS = sorted((CONFIGS / "sweeps").rglob("*.yaml"))
 PARTS = sorted(path for part in ("data", "model", "trainer") for path in (CONFIGS / part).rglob("*.yaml"))
 SMALL = ["--data.batch_size", "2", "--data.eval_batch_size", "2", "--data.val_samples", "2", "--data.budget", "40"]
 
@@ -23,9 +28,6 @@ def test_every_experiment_runs(path, tmp_path, monkeypatch, capsys):
     assert "validation after 1 steps" in capsys.readouterr().out
 
 
-CONSTRUCTIONS = sorted((CONFIGS / "constructions").rglob("*.yaml"))
-
-
 @pytest.mark.parametrize("path", CONSTRUCTIONS, ids=name)
 def test_every_construction_is_right(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -36,9 +38,9 @@ def test_every_construction_is_right(path, tmp_path, monkeypatch, capsys):
     assert line.split("│")[2].strip() == "1.0000"
 
 
-def test_every_file_is_an_experiment_or_a_part_of_one_or_a_task_of_ones_own_or_a_machine():
+def test_every_file_is_an_experiment_or_a_part_of_one_or_a_sweep_or_a_task_of_ones_own_or_a_machine():
     others = [CONFIGS / "own_task/hops.yaml", *(CONFIGS / "machines").iterdir()]
-    assert sorted([*EXPERIMENTS, *PARTS, *CONSTRUCTIONS, *others]) == sorted(CONFIGS.rglob("*.yaml"))
+    assert sorted([*EXPERIMENTS, *PARTS, *CONSTRUCTIONS, *SWEEPS, *others]) == sorted(CONFIGS.rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", PARTS, ids=name)
@@ -50,6 +52,16 @@ def test_every_part_fits_into_an_experiment(path, capsys):
     keys = [line.split(":")[0] for line in path.read_text().splitlines() if line[:1].isalpha()]
     printed = capsys.readouterr().out
     assert keys and all(f"  {key}:" in printed for key in keys)
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=name)
+def test_every_point_and_every_value_of_a_sweep_has_a_configuration_of_its_own(path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["tools/sweep.py"])
+    grid = read_grid(path)
+    first_values = {key: values[:1] for key, values in grid.grid.items()}
+    assert len(trials(replace(grid, seeds=[0], grid=first_values), path.parent)) == len(grid.points)
+    first_point = dict(list(grid.points.items())[:1])
+    assert len(trials(replace(grid, seeds=[0], points=first_point), path.parent)) == prod(map(len, grid.grid.values()))
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=name)

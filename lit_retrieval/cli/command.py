@@ -38,28 +38,40 @@ _TRAINER_DEFAULTS: dict[str, Any] = {
 }
 
 
+class _Reading(RetrievalCLI):
+    """Takes a command line apart, and does nothing that it says."""
+
+    def _set_seed(self) -> None:
+        """Nothing is drawn."""
+
+    def before_instantiate_classes(self) -> None:
+        """Nothing is found."""
+
+    def instantiate_classes(self) -> None:
+        """Nothing is built."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing is run."""
+
+
+def read_configuration(arguments: Sequence[str]) -> dict[str, Any]:
+    """All keys of a command line with their values, defaults included; nothing is built or run.
+
+    A mistake ends the process as it would end the command: with one line, and status 2.
+    """
+    _quieten()
+    limit_imports()
+    check_files(arguments)
+    return _command(_Reading, arguments)._configuration()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; what ends it early is one line and an exit status of its own."""
     _quieten()
     limit_imports()
     check_files(sys.argv[1:] if arguments is None else arguments)
-    callbacks: list[Callback] = [
-        Preemption(), StepSeed(), FiniteLoss(), Throughput(), ScoreTable(), Memory(),
-        TranscriptPrinter(),
-    ]  # fmt: skip
     try:
-        RetrievalCLI(
-            SequenceModule,
-            TranscriptData,
-            save_config_callback=SaveConfiguration,
-            save_config_kwargs={"save_to_log_dir": False},
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            trainer_defaults={**_TRAINER_DEFAULTS, "callbacks": callbacks},
-            parser_class=Parser,
-            parser_kwargs={"prog": "python -m lit_retrieval", "description": _DESCRIPTION},
-            args=None if arguments is None else list(arguments),
-        )
+        _command(RetrievalCLI, arguments)
     except Exception as error:  # whatever comes is looked at here once, and raised again unless it is known
         if (known := ending(error)) is None:
             raise
@@ -69,11 +81,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(status)
 
 
+def _command(cli_class: type[RetrievalCLI], arguments: Sequence[str] | None) -> RetrievalCLI:
+    callbacks: list[Callback] = [
+        Preemption(), StepSeed(), FiniteLoss(), Throughput(), ScoreTable(), Memory(),
+        TranscriptPrinter(),
+    ]  # fmt: skip
+    return cli_class(
+        SequenceModule,
+        TranscriptData,
+        save_config_callback=SaveConfiguration,
+        save_config_kwargs={"save_to_log_dir": False},
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        trainer_defaults={**_TRAINER_DEFAULTS, "callbacks": callbacks},
+        parser_class=Parser,
+        parser_kwargs={"prog": "python -m lit_retrieval", "description": _DESCRIPTION},
+        args=None if arguments is None else list(arguments),
+    )
+
+
 def _quieten() -> None:
     """Leave out what does not help: advice on workers that are fast enough, advertisements, and what is said twice."""
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
     warnings.filterwarnings("ignore", message="Triton is not supported on current platform")  # fla; ours runs there
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_news)
     logging.getLogger("fla.layers.mamba2").addFilter(_is_said_once)

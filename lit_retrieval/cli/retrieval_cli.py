@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_retrieval.cli.start import Prefer, Start, begin_evaluation, begin_fit, check_model, is_first_rank, model_of
 from lit_retrieval.errors import UserError
-from lit_retrieval.training import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, ProgressBar
+from lit_retrieval.training import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, ProgressBar, ScoreFile
 
 _ORDERS = ("fresh", "prefer")  # what is said to one command, and is no part of the run
 
@@ -110,6 +110,7 @@ class RetrievalCLI(LightningCLI):
         folder = self.start.folder
         if folder is not None:
             kwargs["default_root_dir"] = str(folder.path)
+            self.trainer_defaults["callbacks"].append(ScoreFile())
         if self._get(self.config_init, "trainer.logger") is None:
             kwargs["logger"] = self._logger()
         kwargs["plugins"] = [*_listed(self._get(self.config_init, "trainer.plugins")), AtomicCheckpointIO()]

@@ -6,8 +6,10 @@ from lit_retrieval.training.curriculum import Curriculum
 from lit_retrieval.training.finite_loss import FiniteLoss
 from lit_retrieval.training.last_checkpoint import LastCheckpoint
 from lit_retrieval.training.memory import Memory
+from lit_retrieval.training.plateau import PlateauStopping
 from lit_retrieval.training.preemption import Preemption
 from lit_retrieval.training.progress_bar import ProgressBar
+from lit_retrieval.training.score_file import ScoreFile
 from lit_retrieval.training.score_table import ScoreTable
 from lit_retrieval.training.sequence_module import SequenceModule
 from lit_retrieval.training.step_seed import StepSeed
@@ -21,8 +23,10 @@ __all__ = [
     "FiniteLoss",
     "LastCheckpoint",
     "Memory",
+    "PlateauStopping",
     "Preemption",
     "ProgressBar",
+    "ScoreFile",
     "ScoreTable",
     "SequenceModule",
     "StepSeed",

@@ -110,13 +110,13 @@ class SequenceModule(LightningModule):
         words = is_model.sum().float()
         return words / cast("Tensor", self.trainer.strategy.reduce(words.clone(), reduce_op="mean"))
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Score a batch, teacher forced and closed loop."""
-        self._score("val", batch)
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Score a batch, teacher forced and closed loop; what was decoded is handed to the callbacks as `replies`."""
+        return {"replies": self._score("val", batch)}
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Score a batch, teacher forced and closed loop."""
-        self._score("test", batch)
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Score a batch, teacher forced and closed loop; what was decoded is handed to the callbacks as `replies`."""
+        return {"replies": self._score("test", batch)}
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores."""
@@ -159,10 +159,12 @@ class SequenceModule(LightningModule):
         others = [one for one in trained if all(one is not other for other in decayed)]
         return [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
 
-    def _score(self, split: str, batch: Batch) -> None:
+    def _score(self, split: str, batch: Batch) -> list[Reply]:
         logits, _ = self(batch.tokens[:, :-1])
-        closed = closed_loop(self.decode(batch), batch, self.data.task.chance)
+        replies = self.decode(batch)
+        closed = closed_loop(replies, batch, self.data.task.chance)
         cast("Scores", self.scores[split]).update({**teacher_forced(logits, batch), **closed}, batch)
+        return replies
 
     def _log_scores(self, split: str) -> None:
         scores = cast("Scores", self.scores[split])

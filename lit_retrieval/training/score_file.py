@@ -1,0 +1,82 @@
+"""The scores of a test, for programs to read."""
+
+import json
+import platform
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lit_retrieval.data import Batch
+from lit_retrieval.training.sequence_module import SequenceModule
+
+NAME = "scores.json"
+
+
+class ScoreFile(Callback):
+    """Writes `scores.json` into the run's folder when `test` ends, whole or not at all.
+
+    `scores` has them by the names that are logged, without `test/`. `samples` says how many samples each size had, and
+    `state_bits` how much the model remembered at the end of a row of `longest` words.
+    """
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+        self._longest = 0
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count."""
+        self._counts, self._longest = Counter(), 0
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Count the samples of each size."""
+        self._counts.update(batch.sizes.tolist())
+        self._longest = max(self._longest, int(batch.length.max()))
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the file, with the counts of all ranks together."""
+        assert isinstance(pl_module, SequenceModule)
+        sizes = pl_module.data.eval_values
+        counts = torch.tensor([self._counts[size] for size in sizes], device=pl_module.device)
+        longest = torch.tensor(self._longest, device=pl_module.device)
+        if trainer.world_size > 1:
+            counts = trainer.strategy.reduce(counts, reduce_op="sum")
+            longest = trainer.strategy.reduce(longest, reduce_op="max")
+        if trainer.is_global_zero:
+            model = pl_module.model
+            content = {
+                "checkpoint": str(trainer.ckpt_path and Path(trainer.ckpt_path).name),
+                "device": device_name(pl_module.device),
+                "parameters": model.num_parameters,
+                "longest": int(longest),
+                "state_bits": pl_module.model.state_size(int(longest))
+                * torch.finfo(pl_module.model.embedding.dtype).bits,
+                "samples": dict(zip(map(str, sizes), counts.tolist(), strict=True)),
+                "scores": {
+                    name.removeprefix("test/"): float(value)
+                    for name, value in trainer.callback_metrics.items()
+                    if name.startswith("test/")
+                },
+            }
+            _write(content, Path(trainer.default_root_dir) / NAME)
+
+
+def device_name(device: torch.device) -> str:
+    """What the machine calls the device, such as `NVIDIA H200` or the processor's model."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def _write(content: dict[str, Any], path: Path) -> None:
+    staged = path.with_name(f".{path.name}.part")
+    staged.write_text(json.dumps(content, indent=2) + "\n")
+    staged.replace(path)

@@ -1,0 +1,96 @@
+"""Run a grid of trainings and tests: `python tools/sweep.py configs/sweeps/smoke.yaml`.
+
+Each trial is `python -m lit_retrieval fit` and `test` in a folder of its own, named by the hash of its configuration.
+Start the same command again after anything: what is finished is skipped, what was begun goes on where it was.
+"""
+
+import fcntl
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+from sweeps import files
+from sweeps.grid import Trial, read_grid, trials
+from sweeps.live import label, table, watching, wide_console
+from sweeps.runners import run_here, run_on_ray, run_on_slurm
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.parsing import fail
+
+_RUNNERS = {"ray": run_on_ray, "here": run_here, "slurm": run_on_slurm}
+
+
+def main() -> None:
+    """Run the sweep that the command line names; exits with status 1 if a trial has failed."""
+    parser = ArgumentParser(description="Run a grid of trainings and tests; what is finished is not run again.")
+    parser.add_argument("grid", type=Path, help="a file such as those in configs/sweeps")
+    parser.add_argument("-o", "--output", type=Path, help="the sweep's folder; if absent, sweeps/NAME of the grid")
+    parser.add_argument(
+        "--on", choices=list(_RUNNERS), default="ray",
+        help="ray: as many trials at a time as there are slots; here: one after another; slurm: as jobs, by submitit",
+    )  # fmt: skip
+    parser.add_argument("--any_commit", action="store_true", help="take trials that another commit has begun")
+    parser.add_argument("--list", action="store_true", help="show the trials, and run nothing")
+    arguments = parser.parse_args()
+    try:
+        has_failed = sweep(arguments.grid, arguments.output, arguments.on, arguments.any_commit, arguments.list)
+    except UserError as error:
+        fail(str(error))
+    sys.exit(has_failed)
+
+
+def sweep(path: Path, output: Path | None, on: str, any_commit: bool, only_list: bool) -> bool:
+    """Run what is not finished of a grid; returns whether a trial has failed."""
+    grid, folder = read_grid(path), (output or Path("sweeps") / path.stem).absolute()
+    chosen, commit = trials(grid, path.parent), files.commit()
+    if only_list:
+        wide_console().print(table(chosen, folder))
+        return False
+    if not any_commit:
+        _check_commits(chosen, folder, commit)
+    with _alone(folder):
+        waiting = [trial for trial in chosen if not (files.trial_folder(folder, trial.hash) / "result.json").exists()]
+        wide_console().print(f"{len(chosen)} trials, {len(chosen) - len(waiting)} of them finished; all in {folder}")
+        with watching(chosen, folder):
+            if waiting:
+                _RUNNERS[on](waiting, grid, folder, commit)
+    wide_console().print(table(chosen, folder))
+    return _report_failed(chosen, folder)
+
+
+def _check_commits(chosen: Sequence[Trial], folder: Path, commit: str) -> None:
+    for trial in chosen:
+        begun = files.trial_folder(folder, trial.hash)
+        if (notes := files.read(begun / "trial.json")) and notes["commit"] != commit:
+            raise UserError(
+                f"{begun} was begun at commit {notes['commit']}, and this is {commit}; check {notes['commit']} out, "
+                "write another folder in --output, or take trials of both with --any_commit"
+            )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder for one sweep; the system frees it with the process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another sweep runs in {folder}; wait for it, or write another one in --output") from None
+        yield
+
+
+def _report_failed(chosen: Sequence[Trial], folder: Path) -> bool:
+    failed = False
+    for trial in chosen:
+        notes = files.read(files.trial_folder(folder, trial.hash) / "trial.json") or {}
+        if notes.get("status") == "failed":
+            failed = True
+            print(f"failed: {trial.hash} ({label(trial)}): {notes['reason']}", file=sys.stderr)
+    return failed
+
+
+if __name__ == "__main__":
+    main()

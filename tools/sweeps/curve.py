@@ -1,0 +1,60 @@
+"""What a run's TensorBoard file says about its training."""
+
+import math
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
+
+_ALL = {SCALARS: 0}  # of the scalars keep every one
+
+
+class Curve(NamedTuple):
+    """A learning curve.
+
+    Args:
+        steps: Optimiser steps before each validation, `(validations,)`.
+        accuracy: Closed loop, `(validations,)`.
+        exact_match: Teacher forced, `(validations,)`.
+        loss: In nats a word, `(validations,)`.
+        samples_per_second: The median over training.
+    """
+
+    steps: list[int]
+    accuracy: list[float]
+    exact_match: list[float]
+    loss: list[float]
+    samples_per_second: float
+
+
+def read_curve(run: Path) -> Curve:
+    """Read the scalars in a run's folder."""
+    events = EventAccumulator(str(run), size_guidance=_ALL).Reload()
+    tags = ("closed_loop_accuracy", "exact_match", "loss")
+    accuracy, exact_match, loss = (events.Scalars(f"val/{tag}") for tag in tags)
+    speeds = [one.value for one in events.Scalars("train/samples_per_second")] if _has_speed(events) else [math.nan]
+    values = ([one.value for one in scalars] for scalars in (accuracy, exact_match, loss))
+    return Curve([one.step + 1 for one in accuracy], *values, median(speeds))
+
+
+def still_rising(accuracy: list[float], exact_match: list[float], loss: list[float], samples: int) -> bool:
+    """Whether training ended before the model had learned what it could.
+
+    That is so if the accuracy is below 0.99, and the last quarter of the validations beat all before it: the accuracy
+    or the exact match by more than two standard errors of so many samples, or the loss by more than a twentieth.
+    """
+    first = max(1, math.ceil(len(loss) * 3 / 4))
+    if len(loss) < 2 or max(accuracy) >= 0.99:
+        return False
+    rises = (_rise(scores[:first], scores[first:], samples) for scores in (accuracy, exact_match))
+    return any(rises) or min(loss[first:]) < 0.95 * min(loss[:first])
+
+
+def _rise(before: list[float], after: list[float], samples: int) -> bool:
+    best = max(before)
+    return max(after) - best > 2 * math.sqrt(max(best * (1 - best), 1 / samples) / samples)
+
+
+def _has_speed(events: EventAccumulator) -> bool:
+    return "train/samples_per_second" in events.Tags()["scalars"]

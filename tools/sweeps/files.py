@@ -1,0 +1,40 @@
+"""The files of a sweep: which are where, and how they are written so that no reader finds half of one."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+
+def trial_folder(sweep: Path, identity: str) -> Path:
+    """The folder of a trial: `run/`, `log.txt`, `trial.json` and, when it is finished, `result.json`."""
+    return sweep / "trials" / identity
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """The content of a JSON file; None if there is none."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    return content
+
+
+def write(content: dict[str, Any], path: Path) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_text(json.dumps(content, indent=2) + "\n", path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".{path.name}.part")
+    staged.write_text(text)
+    staged.replace(path)
+
+
+def commit() -> str:
+    """The commit that this is, with `-dirty` where files have changed since."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"]
+    told = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    return told.stdout.strip() or "unknown"

@@ -1,0 +1,122 @@
+"""A grid in YAML, and the trials that it stands for."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jsonargparse import Namespace
+
+from lit_retrieval import runs
+from lit_retrieval.cli import read_configuration
+from lit_retrieval.errors import UserError
+from lit_retrieval.parsing import OneLineErrors
+
+_FILES = ("data", "model", "trainer")  # keys whose value may be a file, beside the grid
+_SEEDS = ("seed_everything", "data.seed")
+
+
+@dataclass
+class Grid:
+    """What to run: every point with every combination of values and every seed.
+
+    Keys are those of the command line: `data.regime`, `model.learning_rate`, or `model` with a file for all of it.
+
+    Args:
+        experiment: The configuration that all trials begin from; paths are relative to the grid's file.
+        points: Names, each with keys and values of its own; report.py reads names such as `mamba_0.5M`.
+        grid: Keys, each with a list of values.
+        fixed: Keys, each with a value for all trials.
+        seeds: Each seeds the model and its samples.
+        cpus: Processor cores that a trial takes.
+        gpus: The part of a GPU that a trial takes, where there is one; tiny models share one.
+        retries: How often a trial that crashes is started again; it goes on from its newest checkpoint.
+        stop_on_plateau: Validations without a rise of the closed-loop accuracy that end a trial's training; never if
+            absent.
+        slurm: What `submitit` asks SLURM for: slurm_partition, timeout_min, ...
+    """
+
+    experiment: str
+    points: dict[str, dict[str, Any]] = field(default_factory=lambda: {"": {}})
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    fixed: dict[str, Any] = field(default_factory=dict)
+    seeds: list[int] = field(default_factory=lambda: [0])
+    cpus: int = 1
+    gpus: float = 1.0
+    retries: int = 2
+    stop_on_plateau: int | None = None
+    slurm: dict[str, Any] = field(default_factory=dict)
+
+
+class Trial(NamedTuple):
+    """One run of the grid.
+
+    Args:
+        hash: Of its configuration: two trials with the same one are the same.
+        point: The name of its point.
+        seed: Its seed.
+        arguments: Of the commands `fit` and `test`, relative to `place`.
+        configuration: All keys with their values.
+        place: The folder to run the commands in.
+    """
+
+    hash: str
+    point: str
+    seed: int
+    arguments: list[str]
+    configuration: dict[str, Any]
+    place: str
+
+
+def read_grid(path: Path) -> Grid:
+    """Read a grid; a mistake in it ends the process with one line, and status 2."""
+    if not path.is_file():
+        raise UserError(f"there is no grid {path}; write one like those in configs/sweeps")
+    parser = OneLineErrors(prog="tools/sweep.py", exit_on_error=True)
+    parser.add_class_arguments(Grid)
+    parsed: Namespace = parser.parse_path(str(path))
+    return Grid(**parsed.as_dict())
+
+
+def trials(grid: Grid, folder: Path) -> list[Trial]:
+    """All trials of a grid whose file is in `folder`, in its order; what is the same twice comes once.
+
+    A key that no configuration has ends the process with one line, and status 2.
+    """
+    if not (grid.points and grid.seeds and all(grid.grid.values())):
+        raise UserError("the grid has no trial; give every key of `grid`, `points` and `seeds` at least one value")
+    found: dict[str, Trial] = {}
+    for point, seed, keys in _combinations(grid):
+        arguments = ["--config", _beside(folder, grid.experiment)]
+        for key, value in keys.items():
+            arguments += [f"--{key}", _beside(folder, value) if key in _FILES else _text(value)]
+        configuration = read_configuration(["fit", *arguments])
+        identity = runs.fingerprint(configuration)
+        found.setdefault(identity, Trial(identity, point, seed, arguments, configuration, str(Path.cwd())))
+    return list(found.values())
+
+
+def _combinations(grid: Grid) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    plateau = [
+        {"class_path": "lit_retrieval.training.PlateauStopping", "init_args": {"patience": grid.stop_on_plateau}}
+    ]
+    stopping = {} if grid.stop_on_plateau is None else {"trainer.callbacks": plateau}
+    for (point, own), values, seed in product(grid.points.items(), product(*grid.grid.values()), grid.seeds):
+        chosen = dict(zip(grid.grid, values, strict=True))
+        # A file for a whole part comes before the keys within it, which it would undo.
+        keys = {**grid.fixed, **stopping, **own, **chosen, **dict.fromkeys(_SEEDS, seed)}
+        yield point, seed, dict(sorted(keys.items(), key=lambda item: item[0] not in _FILES))
+
+
+def _beside(folder: Path, file: Any) -> str:
+    path = os.path.relpath(folder / str(file))
+    if not Path(path).is_file():
+        raise UserError(f"the grid names {file}, and there is no file {path}; paths are relative to the grid's file")
+    return path
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,100 @@
+"""The ledger of a sweep: one row of results.csv for each finished trial, and its learning curve in curves.csv."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from lit_retrieval.training.sequence_module import QUANTITIES
+from sweeps import files
+from sweeps.curve import still_rising
+from sweeps.intervals import wilson
+
+SHARES = ("closed_loop_accuracy", "all_right", "undecided", "exact_match")  # of samples: these have intervals
+BASE = (
+    "hash", "point", "seed", "commit", "device", "task", "distribution", "regime", "sizes", "samples", "test_samples",
+    "minutes", "samples_per_second", "parameters", "state_bits", "longest", "still_rising", "attempts", "finished",
+    "command",
+)  # fmt: skip
+CURVES = ("hash", "point", "seed", "regime", "sizes", "samples", "closed_loop_accuracy", "exact_match", "loss")
+
+
+def write_ledger(sweep: Path) -> int:
+    """Write results.csv and curves.csv from all results, in the order in which they came; returns how many there are.
+
+    Each time the whole of both, so that a sweep that is killed leaves no half of a row, and none twice.
+    """
+    results = [files.read(path) for path in sweep.glob("trials/*/result.json")]
+    results = sorted((one for one in results if one is not None), key=lambda one: (one["finished"], one["hash"]))
+    rows = [row(result) for result in results]
+    columns = list(dict.fromkeys([*BASE, *(name for one in rows for name in one)]))
+    files.write_text(_table(rows, columns), sweep / "results.csv")
+    files.write_text(_table([point for result in results for point in curve(result)], CURVES), sweep / "curves.csv")
+    return len(results)
+
+
+def row(result: dict[str, Any]) -> dict[str, Any]:
+    """A result as a row of results.csv."""
+    data, course, samples = result["configuration"]["data"], result["curve"], result["samples"]
+    total = sum(samples.values())
+    trained = course["steps"][-1] * result["samples_per_step"] if course["steps"] else 0
+    rising = still_rising(course["accuracy"], course["exact_match"], course["loss"], data["val_samples"])
+    scores = result["scores"]
+    if len(samples) == 1:  # a single size is not logged by itself
+        scores = {**scores, **{f"size_{next(iter(samples))}/{name}": scores[name] for name in QUANTITIES}}
+    return {
+        **{name: result[name] for name in BASE if name in result and name != "samples"},
+        "task": data["task"]["class_path"].rpartition(".")[2],
+        "distribution": data["task"].get("init_args", {}).get("distribution", ""),
+        "regime": data["regime"],
+        "sizes": _sizes(data["sizes"]),
+        "samples": trained,
+        "test_samples": total,
+        "minutes": f"{result['minutes']:.2f}",
+        "samples_per_second": f"{course['samples_per_second']:.1f}",
+        "still_rising": int(rising),
+        **_scores("", scores, total),
+        **{name: value for size in samples for name, value in _scores(f"size_{size}/", scores, samples[size]).items()},
+        **{name: f"{value:.6g}" for name, value in scores.items() if name.startswith(("distance_", "task_"))},
+    }
+
+
+def curve(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """A result's learning curve, a row for each validation."""
+    course, data = result["curve"], result["configuration"]["data"]
+    of_trial = {name: result[name] for name in ("hash", "point", "seed")}
+    of_trial |= {"regime": data["regime"], "sizes": _sizes(data["sizes"])}
+    columns = zip(course["steps"], course["accuracy"], course["exact_match"], course["loss"], strict=True)
+    return [
+        {
+            **of_trial,
+            "samples": step * result["samples_per_step"],
+            "closed_loop_accuracy": f"{accuracy:.6g}",
+            "exact_match": f"{exact:.6g}",
+            "loss": f"{loss:.6g}",
+        }
+        for step, accuracy, exact, loss in columns
+    ]
+
+
+def _scores(group: str, scores: dict[str, float], samples: int) -> dict[str, str]:
+    named: dict[str, str] = {}
+    for name in QUANTITIES:
+        value = scores[group + name]
+        named[group + name] = f"{value:.6g}"
+        if name in SHARES:
+            low, high = wilson(value, samples)
+            named |= {f"{group}{name}_low": f"{low:.4f}", f"{group}{name}_high": f"{high:.4f}"}
+    return named
+
+
+def _sizes(sizes: Any) -> str:
+    return " ".join(map(str, sizes)) if isinstance(sizes, list | dict) else str(sizes)
+
+
+def _table(rows: list[dict[str, Any]], columns: Any) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

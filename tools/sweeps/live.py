@@ -1,0 +1,100 @@
+"""What a sweep is doing, as a table that moves."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from lit_retrieval.runs import RunFolder
+from sweeps import files
+from sweeps.grid import Trial
+from sweeps.ledger import write_ledger
+
+_EVERY = 2.0  # seconds
+_SHOWN = 30
+
+
+@contextmanager
+def watching(trials: Sequence[Trial], sweep: Path) -> Iterator[None]:
+    """Show the trials while they run, and write the ledger whenever one has finished.
+
+    All is read from their folders, wherever they run. Where the output is no terminal, each change is a line.
+    """
+    console, over = wide_console(), threading.Event()
+    watcher = threading.Thread(target=_watch, args=(trials, sweep, console, over), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        write_ledger(sweep)
+
+
+def _watch(trials: Sequence[Trial], sweep: Path, console: Console, over: threading.Event) -> None:
+    told: dict[str, str] = {}
+    finished = -1
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while True:
+            is_last = over.is_set()
+            known = {trial.hash: _status(trial, sweep) for trial in trials}
+            if (count := Counter(known.values())["finished"]) != finished:
+                finished = count
+                write_ledger(sweep)
+            if console.is_terminal:
+                live.update(table(trials, sweep), refresh=True)
+            else:
+                news = {name: status for name, status in known.items() if told.get(name, "waiting") != status}
+                for trial in trials:
+                    if trial.hash in news:
+                        console.print(f"{trial.hash} {label(trial)}: {news[trial.hash]}", soft_wrap=True)
+                told = known
+            if is_last:
+                return
+            over.wait(_EVERY)
+
+
+def table(trials: Sequence[Trial], sweep: Path) -> Table:
+    """The trials with what their folders say; those that run come first, those that wait last."""
+    shown = Table("trial", "what", "status", "starts", "minutes", "steps", "accuracy")
+    order = ("running", "failed", "finished", "waiting")
+    by_status = sorted(trials, key=lambda trial: order.index(_status(trial, sweep)))
+    for trial in by_status[:_SHOWN]:
+        folder = files.trial_folder(sweep, trial.hash)
+        notes, result = files.read(folder / "trial.json") or {}, files.read(folder / "result.json")
+        accuracy = f"{result['scores']['closed_loop_accuracy']:.4f}" if result else ""
+        shown.add_row(
+            trial.hash, label(trial), _status(trial, sweep), str(notes.get("attempts", "")),
+            f"{notes['minutes']:.1f}" if notes else "", _steps(folder), accuracy,
+        )  # fmt: skip
+    counts = Counter(_status(trial, sweep) for trial in trials)
+    shown.caption = ", ".join(f"{counts[status]} {status}" for status in order if counts[status])
+    return shown
+
+
+def wide_console() -> Console:
+    """Where to print a table, in lines long enough for one."""
+    return Console(width=max(110, Console().width))
+
+
+def label(trial: Trial) -> str:
+    """A trial in a few words."""
+    data = trial.configuration["data"]
+    return f"{trial.point} {data['regime']} {data['sizes']} seed {trial.seed}".strip()
+
+
+def _status(trial: Trial, sweep: Path) -> str:
+    folder = files.trial_folder(sweep, trial.hash)
+    if (folder / "result.json").exists():
+        return "finished"
+    return str((files.read(folder / "trial.json") or {}).get("status", "waiting"))
+
+
+def _steps(folder: Path) -> str:
+    newest = RunFolder(folder / "run").step_files()
+    return newest[0].stem.removeprefix("step_") if newest else ""

@@ -1,0 +1,68 @@
+"""Where trials run: one after another here, several at a time on Ray, or as jobs of SLURM."""
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from lit_retrieval.errors import UserError
+from sweeps.grid import Grid, Trial
+from sweeps.trial import run_trial
+
+
+def run_here(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str) -> None:
+    """Run one trial after another."""
+    for trial in trials:
+        run_trial(trial, sweep, commit, grid.retries, grid.cpus)
+
+
+def run_on_ray(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str) -> None:
+    """Run as many trials at a time as there are slots, on this machine or on the cluster that RAY_ADDRESS names.
+
+    A trial is a process of its own and keeps its own checkpoints, so Ray is asked for nothing but its place and its
+    start; what Ray itself loses, a worker or a node, is started again.
+    """
+    try:
+        import ray
+        from ray import tune
+    except ImportError:
+        raise UserError("Ray is not installed; pip install 'lit_retrieval[sweep]', or write --on here") from None
+    os.environ |= {"RAY_CHDIR_TO_TRIAL_DIR": "0", "RAY_AIR_NEW_OUTPUT": "0"}  # the table is ours
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    of_place = partial(_run_one, list(trials), sweep, commit, grid.retries, grid.cpus)
+    resources = {"cpu": grid.cpus, "gpu": grid.gpus if ray.cluster_resources().get("GPU") else 0}
+    try:
+        tune.Tuner(
+            tune.with_resources(of_place, resources),
+            param_space={"place": tune.grid_search(list(range(len(trials))))},
+            run_config=tune.RunConfig(
+                name="ray", storage_path=str(sweep), verbose=0, failure_config=tune.FailureConfig(max_failures=2)
+            ),
+        ).fit()
+    finally:
+        ray.shutdown()
+
+
+def _run_one(
+    trials: list[Trial], sweep: Path, commit: str, retries: int, cpus: int, config: dict[str, int]
+) -> dict[str, int]:
+    run_trial(trials[config["place"]], sweep, commit, retries, cpus)
+    return config
+
+
+def run_on_slurm(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str) -> None:
+    """Submit one job array, a job for each trial, and wait; where there is no SLURM, submitit runs processes here."""
+    try:
+        import submitit
+    except ImportError:
+        raise UserError("submitit is not installed; pip install 'lit_retrieval[sweep]'") from None
+    executor = submitit.AutoExecutor(sweep / "slurm")
+    gpus = {"gpus_per_node": 1} if torch.cuda.is_available() or executor.cluster == "slurm" else {}
+    executor.update_parameters(**{"cpus_per_task": grid.cpus, "timeout_min": 24 * 60, **gpus, **grid.slurm})
+    rest = (sweep, commit, grid.retries, grid.cpus)
+    with executor.batch():
+        jobs = [executor.submit(run_trial, trial, *rest) for trial in trials]
+    for job in jobs:
+        job.wait()

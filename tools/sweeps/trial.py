@@ -1,0 +1,125 @@
+"""One trial: `fit` and `test` as processes of their own, started again when they crash, skipped when they are done."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from lit_retrieval.errors import PREEMPTED
+from sweeps import files
+from sweeps.curve import read_curve
+from sweeps.grid import Trial
+
+# A mistake in the configuration and a loss that is not finite come again however often the trial is started.
+_FINAL = {2: "a mistake in its configuration", 3: "a loss that is not finite"}
+_LOOK_EVERY = 1.0  # seconds
+_NOTE_EVERY = 10.0
+
+
+def run_trial(trial: Trial, sweep: Path, commit: str, retries: int, cpus: int) -> None:
+    """Bring a trial to its end, from wherever it is: finished, begun, or new.
+
+    Its folder then has `result.json`, or a `trial.json` whose status is `failed` and which says why.
+
+    Args:
+        trial: What to run.
+        sweep: The folder of the sweep.
+        commit: Of the code; noted.
+        retries: How often to start again after a crash.
+        cpus: Threads that it may use.
+    """
+    folder = files.trial_folder(sweep, trial.hash)
+    if (folder / "result.json").exists():
+        return
+    before = files.read(folder / "trial.json") or {}
+    notes = {
+        "hash": trial.hash, "point": trial.point, "seed": trial.seed, "commit": commit, "status": "running",
+        "command": " ".join(["python -m lit_retrieval fit", *map(_quoted, trial.arguments)]),
+        "attempts": before.get("attempts", 0), "crashes": 0, "minutes": before.get("minutes", 0.0),
+    }  # fmt: skip
+    for step in ("fit", "test"):
+        if reason := _persist(trial, step, folder, notes, retries, cpus):
+            files.write({**notes, "status": "failed", "reason": reason}, folder / "trial.json")
+            return
+    files.write(_result(trial, folder, notes), folder / "result.json")
+    files.write({**notes, "status": "finished"}, folder / "trial.json")
+
+
+def _persist(trial: Trial, step: str, folder: Path, notes: dict[str, Any], retries: int, cpus: int) -> str:
+    """Start a step until it succeeds; returns why it did not, or nothing."""
+    while True:
+        notes["attempts"] += step == "fit"
+        status, minutes = _run(trial, step, folder, notes, cpus)
+        if step == "fit":
+            notes["minutes"] += minutes
+        if status == 0:
+            return ""
+        if status in _FINAL:
+            return f"{step} ended with {_FINAL[status]}: {_last_line(folder)}"
+        if status == PREEMPTED:
+            continue
+        notes["crashes"] += 1
+        if notes["crashes"] > retries:
+            return f"{step} crashed {notes['crashes']} times, the last with status {status}: {_last_line(folder)}"
+
+
+def _run(trial: Trial, step: str, folder: Path, notes: dict[str, Any], cpus: int) -> tuple[int, float]:
+    """Run one command to its end; returns its status, and how many minutes it took."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [
+        sys.executable, "-m", "lit_retrieval", step, *trial.arguments, "--run_dir", str(folder.resolve() / "run"),
+        "--trainer.devices", "1", "--trainer.enable_progress_bar", "false",
+        *(["--ckpt_path", "best"] if step == "test" else []),
+    ]  # fmt: skip
+    threads = {name: str(cpus) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
+    start = noted = time.monotonic()
+    with (folder / "log.txt").open("ab") as log:
+        process = subprocess.Popen(
+            command, cwd=trial.place, env={**os.environ, **threads}, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )  # fmt: skip
+        files.write(notes, folder / "trial.json")
+        while (status := process.poll()) is None:
+            time.sleep(_LOOK_EVERY)
+            if step == "fit" and time.monotonic() - noted > _NOTE_EVERY:
+                noted = time.monotonic()
+                files.write({**notes, "minutes": notes["minutes"] + (noted - start) / 60}, folder / "trial.json")
+    return status, (time.monotonic() - start) / 60
+
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def _die_with_parent() -> None:
+    """Let no command outlive a sweep that is killed: the next sweep goes on with its run, and needs the folder."""
+    assert _LIBC is not None
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _result(trial: Trial, folder: Path, notes: dict[str, Any]) -> dict[str, Any]:
+    scores = files.read(folder / "run/scores.json")
+    assert scores is not None, "test has written them"
+    curve = read_curve(folder / "run")
+    batch = trial.configuration["data"]["batch_size"] * trial.configuration["trainer"]["accumulate_grad_batches"]
+    return {
+        **{name: notes[name] for name in ("hash", "point", "seed", "commit", "command", "attempts", "minutes")},
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "configuration": trial.configuration,
+        "samples_per_step": batch,
+        "curve": curve._asdict(),
+        **scores,
+    }
+
+
+def _last_line(folder: Path) -> str:
+    lines = [line for line in (folder / "log.txt").read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip()[:300] if lines else "it said nothing"
+
+
+def _quoted(argument: str) -> str:
+    return argument if all(letter.isalnum() or letter in "-._/=:" for letter in argument) else f"'{argument}'"
