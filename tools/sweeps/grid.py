@@ -3,20 +3,24 @@
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jsonargparse import Namespace
+import yaml
 
 from lit_retrieval import runs
 from lit_retrieval.cli import read_configuration
 from lit_retrieval.errors import UserError
-from lit_retrieval.parsing import OneLineErrors
 
 _FILES = ("data", "model", "trainer")  # keys whose value may be a file, beside the grid
 _SEEDS = ("seed_everything", "data.seed")
+_WRITE = {str: "a path", dict: "keys with values", list: "a list", int: "a whole number", (int, float): "a number"}
+_KINDS: dict[str, Any] = {
+    "experiment": str, "points": dict, "grid": dict, "fixed": dict, "slurm": dict, "seeds": list,
+    "cpus": int, "retries": int, "stop_on_plateau": int, "gpus": (int, float),
+}  # fmt: skip
 
 
 @dataclass
@@ -72,13 +76,29 @@ class Trial(NamedTuple):
 
 
 def read_grid(path: Path) -> Grid:
-    """Read a grid; a mistake in it ends the process with one line, and status 2."""
-    if not path.is_file():
-        raise UserError(f"there is no grid {path}; write one like those in configs/sweeps")
-    parser = OneLineErrors(prog="tools/sweep.py", exit_on_error=True)
-    parser.add_class_arguments(Grid)
-    parsed: Namespace = parser.parse_path(str(path))
-    return Grid(**parsed.as_dict())
+    """Read a grid; raises `UserError` if it is not one."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError:
+        raise UserError(f"there is no grid {path}; write one like those in configs/sweeps") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or "experiment" not in content:
+        raise UserError(f"{path} names no experiment; write `experiment: ../experiments/NAME.yaml`")
+    known = [one.name for one in fields(Grid)]
+    for name, value in content.items():
+        if name not in known:
+            raise UserError(f"{path} has the key {name}, which no grid has; its keys are {', '.join(known)}")
+        if not isinstance(value, _KINDS.get(name, object)):
+            raise UserError(f"{path} has {name}: {value}, and it takes {_WRITE[_KINDS[name]]}")
+    grid = Grid(**content)
+    if wrong := [key for key, values in grid.grid.items() if not isinstance(values, list)]:
+        raise UserError(f"{path} has one value for {wrong[0]} under grid; write a list, or put the key under fixed")
+    if wrong := [name for name, keys in grid.points.items() if not isinstance(keys, dict)]:
+        raise UserError(f"{path} has no keys for the point {wrong[0]}; write {{key: value}}, or {{}} for none")
+    if wrong := [seed for seed in grid.seeds if not isinstance(seed, int)]:
+        raise UserError(f"{path} has {wrong[0]} under seeds; write whole numbers")
+    return grid
 
 
 def trials(grid: Grid, folder: Path) -> list[Trial]:

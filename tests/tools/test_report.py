@@ -1,0 +1,129 @@
+"""Reports of a ledger that was made up: every figure is there, no panel is empty, and the table has the values."""
+
+import csv
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reports.cells import find_cells
+from reports.rows import PAPER, read_paper, read_rows
+from sweeps.ledger import curve, row
+
+from lit_retrieval.training.sequence_module import QUANTITIES
+
+ROOT = Path(__file__).parents[2]
+MODELS = ("transformer_0.5M", "transformer_1M", "mamba_0.5M", "mamba_1M", "hybrid_0.5M")
+
+
+def result(point, regime, sizes, seed=0, task="IsTree", distribution="binary", accuracy=0.75, eval_sizes=None):
+    """What a trial writes, with scores that are all the same."""
+    eval_sizes = eval_sizes or sizes
+    scores = dict.fromkeys(QUANTITIES, accuracy) | {"undecided": 0.1, "paper_score": accuracy + 0.05}
+    grouped = {f"size_{size}/{name}": value for size in eval_sizes for name, value in scores.items()}
+    distances = {f"distance_{2**power}/{name}": accuracy for power in range(3) for name in QUANTITIES}
+    task_of = {"class_path": f"lit_retrieval.tasks.{task}", "init_args": {"distribution": distribution}}
+    return {
+        "hash": f"{point}{regime}{sizes}{seed}{task}", "point": point, "seed": seed, "commit": "abcdef0",
+        "device": "a device", "attempts": 1, "minutes": 2.0, "finished": "2026-01-01T00:00:00Z", "command": "fit",
+        "configuration": {"data": {"task": task_of, "regime": regime, "sizes": sizes, "val_samples": 512}},
+        "samples_per_step": 64, "parameters": 1000, "state_bits": 64 * (1 + len(point)), "longest": 100,
+        "samples": {str(size): 1000 for size in eval_sizes},
+        "scores": scores | (grouped if len(eval_sizes) > 1 else {}) | (distances if task == "Index" else {}),
+        "curve": {
+            "steps": [100, 200, 300, 400], "accuracy": [0.5, 0.5, 0.6, accuracy], "exact_match": [0.0] * 4,
+            "loss": [0.7, 0.6, 0.5, 0.49], "samples_per_second": 100.0,
+        },
+    }  # fmt: skip
+
+
+def write_csv(path, rows):
+    columns = list(dict.fromkeys(name for one in rows for name in one))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """The files of a sweep over IsTree, with two seeds, and over a random access code."""
+    trees = [
+        result(point, regime, [n], seed)
+        for point, regime, n, seed in product(MODELS, ("vanilla", "cot", "retrieval"), (16, 32), (0, 1))
+    ]
+    codes = [
+        result(point, "vanilla", [8, 16], task="Index", distribution="random_access_code", eval_sizes=[8, 16, 32])
+        for point in ("mamba_4", "mamba_8", "attention_8")
+    ]
+    write_csv(tmp_path / "results.csv", [row(one) for one in [*trees, *codes]])
+    write_csv(tmp_path / "curves.csv", [point for one in [*trees, *codes] for point in curve(one)])
+    return tmp_path / "results.csv"
+
+
+def test_every_figure_is_drawn_and_no_panel_is_empty(ledger):
+    pytest.importorskip("matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from reports import bars, lines
+
+    rows = read_rows([ledger])
+    cells = find_cells(rows, read_paper())
+    figures = [
+        (bars.draw_bars(cells, "2"), 4), (bars.draw_bars(cells, "5"), 1), (lines.draw_state_bits(rows), 3),
+        (lines.draw_lengths(rows), 2), (lines.draw_distances(rows), 1), (lines.draw_curves(rows), 4),
+    ]  # fmt: skip
+    for figure, panels in figures:
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())[::-1]
+        assert len(figure.axes) == panels and min(pixels.shape[:2]) > 200
+        for axes in figure.axes:
+            box = axes.get_window_extent()
+            inside = pixels[int(box.y0) + 3 : int(box.y1) - 3, int(box.x0) + 3 : int(box.x1) - 3, :3]
+            assert len(np.unique(inside.reshape(-1, 3), axis=0)) > 10
+
+
+def test_the_command_writes_every_file_and_the_table_has_the_values(ledger, tmp_path):
+    pytest.importorskip("matplotlib")
+    command = [sys.executable, str(ROOT / "tools/report.py"), str(ledger), "-o", str(tmp_path / "report")]
+    subprocess.run(command, check=True, capture_output=True)
+    for name, ending in product(
+        ("figure2", "figure5", "state_bits", "lengths", "distances", "curves"), (".png", ".pdf")
+    ):
+        assert (tmp_path / f"report/{name}{ending}").stat().st_size > 5000
+    lines = (tmp_path / "report/table.md").read_text().splitlines()
+    assert len(lines) == 2 + 5 * 3 * 2
+    (line,) = [line for line in lines if line.startswith("| mamba 0.5M | 16 | cot")]
+    values = "0.838 | 0.800 | -0.038 | 0.722 to 0.776 | 0.100 | 0.750 | 0.750 | 0 1 | 25,600 | yes |"
+    assert line == f"| mamba 0.5M | 16 | cot | {values}"
+
+
+def test_a_model_of_another_size_is_set_beside_the_smallest_of_the_paper(tmp_path):
+    write_csv(tmp_path / "results.csv", [row(result("mamba_tiny", "cot", [16]))])
+    (cell,) = find_cells(read_rows([tmp_path / "results.csv"]), read_paper())
+    assert (cell.paper, cell.paper_size) == (0.838, "0.5M")
+
+
+def test_the_values_of_the_paper_are_those_of_its_two_figures():
+    paper = read_paper(PAPER)
+    assert len(paper) == 2 * 3 * 4 * 3 + 3 * 4 * 3
+    assert {value.figure for value in paper} == {"2", "5"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("hash,point\n1,2\n", "has no column seed, task"),
+        ("", "has no column hash"),
+        (None, "can't be read"),
+    ],
+)
+def test_a_file_of_another_kind_is_one_line(tmp_path, content, said):
+    path = tmp_path / "results.csv"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ValueError, match=said) as error:
+        read_rows([path])
+    assert "\n" not in str(error.value)

@@ -1,0 +1,243 @@
+"""Sweeps: what a grid stands for, and what is left of one that is killed or whose trials crash."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from sweeps import files
+from sweeps.curve import still_rising
+from sweeps.grid import read_grid, trials
+from sweeps.intervals import wilson
+from sweeps.ledger import write_ledger
+
+ROOT = Path(__file__).parents[2]
+MAMBA = {"class_path": "lit_retrieval.mixers.Mamba", "init_args": {"state_dim": 2}}
+TINY = {
+    "model.hidden_size": 8, "model.stages": [{"mixers": [MAMBA]}], "data.task.init_args.max_size": 4,
+    "data.sizes": [4], "data.batch_size": 4, "data.val_samples": 5, "data.test_samples": 10,
+    "trainer.max_steps": 4, "trainer.val_check_interval": 2, "trainer.accelerator": "cpu",
+    "trainer.log_every_n_steps": 1,
+}  # fmt: skip
+MIXERS = """
+from pathlib import Path
+
+from torch import nn
+
+
+class Plain(nn.Module):
+    def __init__(self, hidden_size: int, layer_idx: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, x, state=None):
+        return self.linear(x), None
+
+    def state_size(self, length: int) -> int:
+        return 0
+
+
+class Crashing(Plain):
+    def forward(self, x, state=None):
+        raise RuntimeError("crashed on purpose")
+
+
+class CrashingOnce(Plain):
+    def forward(self, x, state=None):
+        if not Path("has_crashed").exists():
+            Path("has_crashed").touch()
+            raise RuntimeError("crashed on purpose, once")
+        return super().forward(x, state)
+"""
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["tools/sweep.py"])
+    (tmp_path / "crashing.py").write_text(MIXERS)
+    return tmp_path
+
+
+def write_grid(place, **parts):
+    grid = {"experiment": str(ROOT / "configs/experiments/quickstart.yaml"), "fixed": TINY, **parts}
+    path = place / "tiny.yaml"
+    path.write_text(yaml.safe_dump(grid))
+    return path
+
+
+def start(*arguments):
+    """Start tools/sweep.py in a process group of its own."""
+    environment = {**os.environ, "PYTHONPATH": f"{Path.cwd()}:{ROOT}"}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "tools/sweep.py"), *map(str, arguments)], env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+
+
+def run(*arguments, status=0):
+    process = start(*arguments)
+    out, err = process.communicate(timeout=500)
+    assert process.returncode == status, out + err
+    return out, err
+
+
+def results(place, sweep="sweeps/tiny"):
+    return sorted((place / sweep).glob("trials/*/result.json"))
+
+
+def refuse(capsys, call):
+    with pytest.raises((SystemExit, ValueError)) as stopped:
+        call()
+    line = capsys.readouterr().err.strip() or str(stopped.value)
+    assert "\n" not in line
+    return line
+
+
+def test_a_grid_is_every_point_with_every_value_and_seed(place):
+    path = write_grid(
+        place,
+        points={"one": {"model.learning_rate": 1e-3}, "two": {}},
+        grid={"data.regime": ["cot", "vanilla"]},
+        seeds=[0, 1],
+    )
+    found = trials(read_grid(path), place)
+    assert len({trial.hash for trial in found}) == len(found) == 8
+    assert [(trial.point, trial.configuration["data"]["regime"], trial.seed) for trial in found[:3]] == [
+        ("one", "cot", 0), ("one", "cot", 1), ("one", "vanilla", 0),
+    ]  # fmt: skip
+    assert {trial.configuration["model"]["learning_rate"] for trial in found} == {1e-3, 3e-3}
+    assert found[1].configuration["seed_everything"] == found[1].configuration["data"]["seed"] == 1
+
+
+def test_what_is_the_same_twice_comes_once(place):
+    path = write_grid(place, grid={"data.sizes": [[4], [4]]})
+    assert len(trials(read_grid(path), place)) == 1
+
+
+def test_a_plateau_ends_training_if_asked(place):
+    (trial,) = trials(read_grid(write_grid(place, stop_on_plateau=7)), place)
+    (callback,) = trial.configuration["trainer"]["callbacks"]
+    assert callback["class_path"].endswith("PlateauStopping") and callback["init_args"]["patience"] == 7
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"grid": {"data.regimes": ["cot"]}}, "did you mean data.regime?"),
+        ({"grid": {"data.regime": []}}, "at least one value"),
+        ({"grids": {}}, "grids"),
+        ({"fixed": {"model": "nowhere.yaml"}}, "there is no file nowhere.yaml"),
+        ({"experiment": "nowhere.yaml"}, "there is no file nowhere.yaml"),
+        ({"seeds": ["many"]}, "seeds"),
+    ],
+)
+def test_a_mistake_in_a_grid_is_one_line(place, capsys, parts, said):
+    path = write_grid(place, **parts)
+    assert said in refuse(capsys, lambda: trials(read_grid(path), place))
+
+
+def test_a_grid_that_is_not_there_is_one_line(place, capsys):
+    assert "there is no grid" in refuse(capsys, lambda: read_grid(place / "nowhere.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("share", "samples", "low", "high"),
+    [(0.0, 10, 0.0, 0.2775), (0.5, 10, 0.2366, 0.7634), (0.9, 100, 0.8256, 0.9448), (1.0, 5000, 0.9992, 1.0)],
+)
+def test_intervals_are_those_of_wilson(share, samples, low, high):
+    assert wilson(share, samples) == pytest.approx((low, high), abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "loss", "is_rising"),
+    [
+        ([0.5, 0.5, 0.5, 0.5], [0.7, 0.7, 0.7, 0.69], False),
+        ([0.5, 0.5, 0.5, 0.8], [0.7, 0.7, 0.7, 0.69], True),
+        ([0.5, 0.5, 0.5, 0.5], [0.7, 0.7, 0.6, 0.5], True),
+        ([0.5, 0.5, 0.9, 0.995], [0.7, 0.7, 0.6, 0.5], False),
+        ([0.5], [0.7], False),
+    ],
+)
+def test_a_curve_that_still_rises_is_told(accuracy, loss, is_rising):
+    assert still_rising(accuracy, [0.0] * len(accuracy), loss, samples=512) == is_rising
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_goes_on_without_what_is_done(place):
+    path = write_grid(place, grid={"data.regime": ["vanilla", "cot", "retrieval"]})
+    killed = start(path, "--on", "here")
+    deadline = time.monotonic() + 300
+    while not results(place) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(3)  # into the second trial
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    done = {path: path.stat().st_mtime_ns for path in results(place)}
+    assert 0 < len(done) < 3
+    out, _ = run(path, "--on", "here")
+    assert f"3 trials, {len(done)} of them finished" in out
+    assert len(results(place)) == 3 and done.items() <= {one: one.stat().st_mtime_ns for one in results(place)}.items()
+    rows = (place / "sweeps/tiny/results.csv").read_text().splitlines()
+    assert len(rows) == 4 and len({row.split(",")[0] for row in rows}) == 4
+    assert "3 trials, 3 of them finished" in run(path, "--on", "here")[0]
+
+
+@pytest.mark.slow
+def test_a_trial_that_crashes_is_retried_then_reported_and_the_others_finish(place):
+    mixers = {
+        name: [{"mixers": [{"class_path": f"crashing.{name}"}]}] for name in ("Plain", "Crashing", "CrashingOnce")
+    }
+    path = write_grid(place, points={name: {"model.stages": stages} for name, stages in mixers.items()}, retries=1)
+    _, err = run(path, "--on", "here", status=1)
+    notes = {one["point"]: one for one in map(files.read, (place / "sweeps/tiny").glob("trials/*/trial.json"))}
+    assert {name: one["status"] for name, one in notes.items()} == {
+        "Plain": "finished", "Crashing": "failed", "CrashingOnce": "finished",
+    }  # fmt: skip
+    assert {name: one["attempts"] for name, one in notes.items()} == {"Plain": 1, "Crashing": 2, "CrashingOnce": 2}
+    (line,) = err.strip().splitlines()
+    assert "Crashing" in line and "crashed 2 times" in line and "crashed on purpose" in line
+
+
+@pytest.mark.slow
+def test_ray_runs_a_grid_that_is_killed_and_started_again(place):
+    pytest.importorskip("ray")
+    path = write_grid(place, grid={"data.regime": ["vanilla", "cot", "retrieval"]})
+    killed = start(path)
+    deadline = time.monotonic() + 300
+    while not results(place) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    done = {path: path.stat().st_mtime_ns for path in results(place)}
+    assert done
+    run(path)
+    assert len(results(place)) == 3 and done.items() <= {one: one.stat().st_mtime_ns for one in results(place)}.items()
+
+
+@pytest.mark.slow
+def test_submitit_runs_a_grid_where_there_is_no_slurm(place):
+    pytest.importorskip("submitit")
+    run(write_grid(place, grid={"data.regime": ["vanilla", "cot"]}), "--on", "slurm")
+    assert len(results(place)) == 2
+
+
+def test_a_trial_of_another_commit_is_one_line_and_nothing_is_deleted(place):
+    path = write_grid(place)
+    (trial,) = trials(read_grid(path), place)
+    notes = files.trial_folder(place / "sweeps/tiny", trial.hash) / "trial.json"
+    files.write({"commit": "abcdef0", "status": "running"}, notes)
+    _, err = run(path, "--on", "here", status=2)
+    (line,) = err.strip().splitlines()
+    assert "was begun at commit abcdef0" in line and "--any_commit" in line
+    assert json.loads(notes.read_text())["commit"] == "abcdef0"
+
+
+def test_a_ledger_without_results_is_its_head(place):
+    assert write_ledger(place) == 0
+    assert len((place / "results.csv").read_text().splitlines()) == 1

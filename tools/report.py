@@ -1,0 +1,58 @@
+"""Draw what sweeps have measured: `python tools/report.py sweeps/*/results.csv -o report`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+from reports.cells import find_cells
+from reports.rows import read_paper, read_rows
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.parsing import fail
+
+_DPI = 150
+
+
+def main() -> None:
+    """Draw the files that the command line names."""
+    parser = ArgumentParser(description="Draw what sweeps have measured, with the paper's values beside it.")
+    parser.add_argument("results", type=Path, nargs="+", help="results.csv files of sweeps")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the folder for figures and the table")
+    arguments = parser.parse_args()
+    try:
+        print(*report(arguments.results, arguments.output), sep="\n")
+    except UserError as error:
+        fail(str(error))
+
+
+def report(results: Sequence[Path], output: Path) -> list[str]:
+    """Write every figure as PNG and PDF, and table.md; returns a line for each, or why there is none."""
+    try:
+        from reports import bars, lines, table
+    except ImportError:
+        raise UserError("matplotlib is not installed; pip install 'lit_retrieval[report]'") from None
+    rows = read_rows(results)
+    cells = find_cells(rows, read_paper())
+    figures = {
+        "figure2": (bars.draw_bars(cells, "2"), "no trial of a Transformer or Mamba on IsTree of one size"),
+        "figure5": (bars.draw_bars(cells, "5"), "no trial of a hybrid on IsTree of one size"),
+        "state_bits": (lines.draw_state_bits(rows), "no trial"),
+        "lengths": (lines.draw_lengths(rows), "no model has been scored on two sizes"),
+        "distances": (lines.draw_distances(rows), "no task here has query distances"),
+        "curves": (lines.draw_curves(rows), "no curves.csv beside the results"),
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    told = []
+    for name, (figure, reason) in figures.items():
+        if figure is None:
+            told.append(f"no {name}: {reason}")
+            continue
+        for ending in ("png", "pdf"):
+            figure.savefig(output / f"{name}.{ending}", dpi=_DPI)
+        told.append(f"{output / name}.png and .pdf")
+    (output / "table.md").write_text(table.markdown(cells))
+    return [*told, f"{output / 'table.md'}: {len(cells)} cells of the paper's figures"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The paper's Figures 2 and 5, with our bars and the paper's as outlines."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from reports.cells import Cell
+from reports.rows import REGIMES
+
+COLORS = {"vanilla": "deepskyblue", "cot": "limegreen", "retrieval": "tomato"}
+_LABELS = {"vanilla": "Vanilla", "cot": "CoT", "retrieval": "Retrieval"}
+_WIDTH = 0.27
+_LOWEST = 0.4  # as in the paper; guessing gives 0.5
+
+
+def draw_bars(cells: Sequence[Cell], figure: str) -> Figure | None:
+    """One of the two figures: a row for each architecture and a column for each size of model; None without a cell."""
+    cells = [cell for cell in cells if cell.figure == figure]
+    architectures = sorted({cell.architecture for cell in cells}, reverse=True)
+    model_sizes = list(dict.fromkeys(cell.model_size for cell in cells))
+    if not cells:
+        return None
+    height, width = 2.3 * len(architectures) + 0.6, max(6.0, 3.2 * len(model_sizes) + 0.6)
+    drawn = Figure(figsize=(width, height), layout="constrained")
+    panels = drawn.subplots(len(architectures), len(model_sizes), squeeze=False, sharey=True)
+    for axes_row, architecture in zip(panels, architectures, strict=True):
+        for axes, model_size in zip(axes_row, model_sizes, strict=True):
+            inside = [cell for cell in cells if (cell.architecture, cell.model_size) == (architecture, model_size)]
+            _draw_panel(axes, inside, f"{model_size} {architecture.upper()}")
+        axes_row[0].set_ylabel("accuracy")
+    for axes in panels[-1]:
+        axes.set_xlabel("vertices")
+    drawn.legend(handles=_legend(cells), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    return drawn
+
+
+def _draw_panel(axes: Axes, cells: Sequence[Cell], title: str) -> None:
+    numbers = sorted({cell.n for cell in cells})
+    for cell in cells:
+        place = numbers.index(cell.n) + (REGIMES.index(cell.regime) - 1) * _WIDTH
+        axes.bar(place, cell.mean - _LOWEST, _WIDTH, bottom=_LOWEST, color=COLORS[cell.regime])
+        if cell.paper is not None:
+            axes.bar(place, cell.paper - _LOWEST, _WIDTH, bottom=_LOWEST, fill=False, edgecolor="black", linewidth=1.2)
+        seeds = cell.ours("paper_score")
+        axes.plot([place] * len(seeds), seeds, "k.", markersize=5)
+        if any(row.is_rising for row in cell.rows):
+            axes.annotate("↑", (place, cell.mean), (0, 4), textcoords="offset points", ha="center", fontsize=9)
+    axes.set(title=title, xticks=range(len(numbers)), xticklabels=numbers, ylim=(_LOWEST, 1.08))
+    axes.set_xlim(-0.8, len(numbers) - 0.2)
+    axes.title.set_fontsize(10)
+
+
+def _legend(cells: Sequence[Cell]) -> list[Patch | Line2D]:
+    sizes = sorted({cell.paper_size for cell in cells if cell.paper_size != cell.model_size})
+    of = f"the paper's {sizes[0]} model" if sizes else "the paper"
+    return [
+        *(Patch(color=COLORS[regime], label=_LABELS[regime]) for regime in REGIMES),
+        Patch(fill=False, edgecolor="black", label=of),
+        Line2D([], [], color="black", marker=".", linestyle="", label="each seed"),
+        Line2D([], [], color="black", marker="$↑$", linestyle="", label="curve still rising"),
+    ]

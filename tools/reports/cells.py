@@ -1,0 +1,77 @@
+"""The cells of the paper's Figures 2 and 5: our results and the paper's for the same model, size and regime."""
+
+from collections.abc import Sequence
+from statistics import mean
+from typing import NamedTuple
+
+from reports.rows import REGIMES, PaperValue, Row
+
+FIGURES = {"2": ("transformer", "mamba"), "5": ("hybrid",)}
+_IN_PAPER = {"mamba": "rnn"}
+_SMALLEST = "0.5M"
+
+
+class Cell(NamedTuple):
+    """One bar.
+
+    Args:
+        figure: 2 or 5.
+        architecture: transformer, mamba or hybrid.
+        model_size: The name of the model's size.
+        n: Vertices.
+        regime: vanilla, cot or retrieval.
+        rows: Our trials, one for each seed.
+        paper: The paper's accuracy; None if it has none.
+        paper_size: The size of the model that had it: the paper's smallest where it has no model of our size.
+    """
+
+    figure: str
+    architecture: str
+    model_size: str
+    n: int
+    regime: str
+    rows: list[Row]
+    paper: float | None
+    paper_size: str
+
+    def ours(self, score: str) -> list[float]:
+        """A score of each of our trials on graphs of n vertices."""
+        return [row.by_size[self.n][score] for row in self.rows]
+
+    @property
+    def mean(self) -> float:
+        """Our accuracy as the paper counts it, closed loop: an undecided answer is worth a guess."""
+        return mean(self.ours("paper_score"))
+
+
+def find_cells(rows: Sequence[Row], paper: Sequence[PaperValue]) -> list[Cell]:
+    """All bars for which there is a trial on IsTree, trained on graphs of the size that is scored."""
+    found = [
+        row for row in rows if row.task == "IsTree" and row.distribution in ("", "binary") and row.sizes.isdecimal()
+    ]
+    cells = []
+    for figure, architectures in FIGURES.items():
+        kinds = {(row.architecture, row.model_size, int(row.sizes)) for row in found}
+        for architecture, model_size, n in sorted(kinds, key=lambda kind: (kind[0], _order(kind[1]), kind[2])):
+            for regime in REGIMES if architecture in architectures else ():
+                key = (architecture, model_size, str(n), regime)
+                same = [row for row in found if (row.architecture, row.model_size, row.sizes, row.regime) == key]
+                if same:
+                    value, size = _paper_value(paper, architecture, model_size, n, regime)
+                    cells.append(Cell(figure, architecture, model_size, n, regime, same, value, size))
+    return cells
+
+
+def _paper_value(
+    paper: Sequence[PaperValue], architecture: str, model_size: str, n: int, regime: str
+) -> tuple[float | None, str]:
+    name = _IN_PAPER.get(architecture, architecture)
+    size = model_size if any(value.model_size == model_size for value in paper) else _SMALLEST
+    key = (name, size, n, regime)
+    values = [one.accuracy for one in paper if (one.architecture, one.model_size, one.n, one.regime) == key]
+    return (values[0] if values else None), size
+
+
+def _order(model_size: str) -> tuple[float, str]:
+    digits = model_size.removesuffix("M")
+    return (float(digits), "") if digits.replace(".", "", 1).isdigit() else (0.0, model_size)

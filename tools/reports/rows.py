@@ -1,0 +1,139 @@
+"""Results as tools/sweep.py writes them, and the paper's, read from CSV."""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from lit_retrieval.errors import UserError
+
+PAPER = Path(__file__).parents[2] / "data/paper/figures.csv"
+REGIMES = ("vanilla", "cot", "retrieval")
+_OF_ROW = (
+    "hash", "point", "seed", "task", "distribution", "regime", "sizes", "samples", "state_bits", "still_rising",
+    "closed_loop_accuracy", "paper_score", "undecided", "exact_match",
+)  # fmt: skip
+_OF_CURVE = ("hash", "point", "seed", "regime", "sizes", "samples", "closed_loop_accuracy")
+
+
+class Row(NamedTuple):
+    """A finished trial.
+
+    Args:
+        point: Its name in the grid, such as `mamba_0.5M`.
+        seed: Of the model and its samples.
+        task: The class of its task.
+        distribution: Which of the task's distributions.
+        regime: vanilla, cot or retrieval.
+        sizes: Sizes in training, as text.
+        samples: Seen in training.
+        state_bits: What the model remembers at the end of the longest row.
+        is_rising: Whether its curve was still rising when training ended.
+        scores: All scores, by their columns.
+        curve: Samples seen and closed-loop accuracy at each validation.
+    """
+
+    point: str
+    seed: str
+    task: str
+    distribution: str
+    regime: str
+    sizes: str
+    samples: int
+    state_bits: int
+    is_rising: bool
+    scores: dict[str, float]
+    curve: list[tuple[int, float]]
+
+    @property
+    def architecture(self) -> str:
+        """The first part of the point's name."""
+        return self.point.rpartition("_")[0] or self.point
+
+    @property
+    def model_size(self) -> str:
+        """The last part of the point's name."""
+        return self.point.rpartition("_")[2]
+
+    @property
+    def by_size(self) -> dict[int, dict[str, float]]:
+        """The scores of each size in the test."""
+        return _groups(self.scores, "size_")
+
+    @property
+    def by_distance(self) -> dict[int, dict[str, float]]:
+        """The scores of each query distance, named by the smallest of a power of two."""
+        return _groups(self.scores, "distance_")
+
+
+class PaperValue(NamedTuple):
+    """One accuracy in a figure of the paper: what architecture, size of model, size of graph and regime had."""
+
+    figure: str
+    architecture: str
+    model_size: str
+    n: int
+    regime: str
+    accuracy: float
+
+
+def read_rows(paths: Iterable[Path]) -> list[Row]:
+    """Read the trials of results.csv files, and their curves from the curves.csv beside them, where there is one."""
+    rows: list[Row] = []
+    for path in paths:
+        beside = path.with_name("curves.csv")
+        curves = _read(beside, _OF_CURVE) if beside.is_file() else []
+        rows += [_row(line, curves) for line in _read(path, _OF_ROW)]
+    if not rows:
+        raise UserError("there is no result in these files; run `python tools/sweep.py` first")
+    return rows
+
+
+def read_paper(path: Path = PAPER) -> list[PaperValue]:
+    """Read the accuracies of the paper's Figures 2 and 5."""
+    return [
+        PaperValue(one["figure"], one["model"], one["size"], int(one["n"]), one["setup"], float(one["accuracy"]))
+        for one in _read(path, ("figure", "model", "size", "n", "setup", "accuracy"))
+        if one["figure"] in ("2", "5")
+    ]
+
+
+def _read(path: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in needed if name not in (reader.fieldnames or ())]
+            if not missing:
+                return list(reader)
+    except (OSError, UnicodeDecodeError):
+        raise UserError(f"{path} can't be read; give the results.csv of a sweep's folder") from None
+    raise UserError(
+        f"{path} has no column {', '.join(missing)}; give a results.csv as tools/sweep.py writes it, and if an older "
+        "one did, start the sweep again: it makes the file anew from its finished trials"
+    )
+
+
+def _row(line: dict[str, str], curves: list[dict[str, str]]) -> Row:
+    scores = {name: float(value) for name, value in line.items() if _is_number(value)}
+    curve = [(int(one["samples"]), float(one["closed_loop_accuracy"])) for one in curves if one["hash"] == line["hash"]]
+    return Row(
+        line["point"], line["seed"], line["task"], line["distribution"], line["regime"], line["sizes"],
+        int(line["samples"]), int(line["state_bits"]), line["still_rising"] == "1", scores, curve,
+    )  # fmt: skip
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _groups(scores: dict[str, float], kind: str) -> dict[int, dict[str, float]]:
+    groups: dict[int, dict[str, float]] = {}
+    for name, value in scores.items():
+        group, _, quantity = name.partition("/")
+        if quantity and group.startswith(kind):
+            groups.setdefault(int(group.removeprefix(kind)), {})[quantity] = value
+    return dict(sorted(groups.items()))
