@@ -15,6 +15,7 @@ from lit_retrieval.cli.start import is_first_rank
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.training import (
     FiniteLoss,
+    Hyperparameters,
     Memory,
     Preemption,
     ScoreTable,
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _command(cli_class: type[RetrievalCLI], arguments: Sequence[str] | None) -> RetrievalCLI:
     callbacks: list[Callback] = [
-        Preemption(), StepSeed(), FiniteLoss(), Throughput(), ScoreTable(), Memory(),
+        Preemption(), StepSeed(), FiniteLoss(), Throughput(), Hyperparameters(), ScoreTable(), Memory(),
         TranscriptPrinter(),
     ]  # fmt: skip
     return cli_class(

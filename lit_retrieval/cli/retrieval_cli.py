@@ -13,7 +13,14 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_retrieval.cli.start import Prefer, Start, begin_evaluation, begin_fit, check_model, is_first_rank, model_of
 from lit_retrieval.errors import UserError
-from lit_retrieval.training import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, ProgressBar, ScoreFile
+from lit_retrieval.training import (
+    AtomicCheckpointIO,
+    BestCheckpoint,
+    Inspection,
+    LastCheckpoint,
+    ProgressBar,
+    ScoreFile,
+)
 
 _ORDERS = ("fresh", "prefer")  # what is said to one command, and is no part of the run
 
@@ -55,6 +62,7 @@ class RetrievalCLI(LightningCLI):
         )
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
+        parser.add_lightning_class_args(Inspection, "inspection")
         parser.set_defaults(
             {
                 "checkpoint.monitor": "val/closed_loop_accuracy",

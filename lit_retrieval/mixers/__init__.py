@@ -5,13 +5,13 @@ from lit_retrieval.mixers.fla_layer import FlaLayer, FlaState, as_mixer
 from lit_retrieval.mixers.gated_rnn import GRU, LSTM, LSTMState
 from lit_retrieval.mixers.linear_rnn import LinearRNN
 from lit_retrieval.mixers.mamba import Mamba, MambaState
-from lit_retrieval.mixers.mixer import Mixer, MixerFactory, State, select_rows
+from lit_retrieval.mixers.mixer import Inspectable, Mixer, MixerFactory, State, select_rows
 from lit_retrieval.mixers.reglu import ReGLU
 from lit_retrieval.mixers.sliding_window_attention import SlidingWindowAttention, WindowState
 from lit_retrieval.mixers.swiglu import SwiGLU
 
 __all__ = [
-    "GRU", "LSTM", "Attention", "AttentionState", "FlaLayer", "FlaState", "LSTMState", "LinearRNN", "Mamba",
-    "MambaState", "Mixer", "MixerFactory", "ReGLU", "SlidingWindowAttention", "State", "SwiGLU", "WindowState",
-    "as_mixer", "select_rows",
+    "GRU", "LSTM", "Attention", "AttentionState", "FlaLayer", "FlaState", "Inspectable", "LSTMState", "LinearRNN",
+    "Mamba", "MambaState", "Mixer", "MixerFactory", "ReGLU", "SlidingWindowAttention", "State", "SwiGLU",
+    "WindowState", "as_mixer", "select_rows",
 ]  # fmt: skip

@@ -74,6 +74,13 @@ class Attention(nn.Module):
         q, k = qk.transpose(1, 2).chunk(2, 1)
         return q, k, F.linear(x, v_weight).view(batch, time, self.num_heads, self.head_dim).transpose(1, 2)
 
+    def inspect(self, x: Tensor) -> dict[str, Tensor]:
+        """`attention`: how much each word, a row, looks at each word before it, `(heads, time, time)`."""
+        q, k, _ = self._project(x, 0)
+        scores = (q @ k.transpose(2, 3))[0] * self.head_dim**-0.5
+        mask = _causal_mask(x.shape[1], x.shape[1], x.device)
+        return {"attention": scores.masked_fill(~mask, -torch.inf).softmax(-1)}
+
     def state_size(self, length: int) -> int:
         """How many numbers the keys and values of `length` tokens are, for one sample; room for more is not counted."""
         return 2 * length * self.num_heads * self.head_dim

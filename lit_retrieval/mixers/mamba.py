@@ -76,11 +76,27 @@ class Mamba(nn.Module):
         inner, gate = F.linear(x, inner_weight), F.linear(x, gate_weight)
         assert self.conv1d.bias is not None
         inner, conv_state = causal_conv(inner, self.conv1d.weight.squeeze(1), self.conv1d.bias, conv_state)
-        dt, B, C = self.x_proj(inner).split([self.dt_rank, self.state_dim, self.state_dim], -1)
-        dt = F.softplus(self.dt_proj(dt))
+        dt, B, C = self._select(inner)
         y, scan_state = selective_scan(inner, dt, -self.A_log.exp(), B, C, scan_state)
         y = torch.addcmul(y, inner, self.D)
         return self.out_proj(silu_gate(y, gate)), MambaState(conv_state, scan_state)
+
+    def inspect(self, x: Tensor) -> dict[str, Tensor]:
+        """`decay`: the share of its state that each channel, a row, keeps at each word, `(1, dim, time)`.
+
+        It is exp(dt_t A), in the mean over the numbers that a channel remembers.
+        """
+        assert self.conv1d.bias is not None
+        inner = F.linear(x, self.in_proj.weight.chunk(2)[0])
+        inner, _ = causal_conv(inner, self.conv1d.weight.squeeze(1), self.conv1d.bias, None)
+        dt, _, _ = self._select(inner)
+        kept = torch.exp(-dt[0, :, :, None] * self.A_log.exp())  # (time, dim, state_dim)
+        return {"decay": kept.mean(-1).T[None]}
+
+    def _select(self, inner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Step sizes `(batch, time, dim)`, input and output maps `(batch, time, state_dim)`, of the convolved input."""
+        dt, B, C = self.x_proj(inner).split([self.dt_rank, self.state_dim, self.state_dim], -1)
+        return F.softplus(self.dt_proj(dt)), B, C
 
     def state_size(self, length: int) -> int:
         """How many numbers the state holds for one sample, whatever the `length`."""

@@ -1,6 +1,6 @@
 """What a mixer is: a module that mixes along time (or channels) and hands its state back."""
 
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,19 @@ class MixerFactory(Protocol):
 
     def __call__(self, *, hidden_size: int, layer_idx: int) -> nn.Module:
         """Make the mixer of layer `layer_idx`, counted from 0, for vectors of `hidden_size` numbers."""
+        ...
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """A mixer that can show what it does; a mixer without this method is left out of the pictures."""
+
+    def inspect(self, x: Tensor) -> dict[str, Tensor]:
+        """Draw what happens to `x`, `(1, time, hidden_size)`, when nothing came before.
+
+        Returns:
+            Maps by kind, each `(maps, rows, columns)` with values from 0 to 1, and time along the columns.
+        """
         ...
 
 

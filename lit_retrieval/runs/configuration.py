@@ -9,6 +9,7 @@ from typing import Any
 # option too: two runs in one folder would be worse than one run in two.
 _OF_THE_MACHINE = {
     "config", "run_dir", "fresh", "prefer", "verbose", "weights_only", "return_predictions", "last_checkpoint",
+    "inspection",
     "checkpoint.dirpath", "checkpoint.verbose",
     "data.num_workers", "data.eval_batch_size", "data.test_samples", "data.predict_samples",
     "trainer.accelerator", "trainer.strategy", "trainer.devices", "trainer.num_nodes", "trainer.logger",

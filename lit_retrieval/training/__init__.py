@@ -4,6 +4,8 @@ from lit_retrieval.training.best_checkpoint import BestCheckpoint
 from lit_retrieval.training.checkpoint_io import AtomicCheckpointIO
 from lit_retrieval.training.curriculum import Curriculum
 from lit_retrieval.training.finite_loss import FiniteLoss
+from lit_retrieval.training.hyperparameters import Hyperparameters
+from lit_retrieval.training.inspection import Inspection
 from lit_retrieval.training.last_checkpoint import LastCheckpoint
 from lit_retrieval.training.memory import Memory
 from lit_retrieval.training.plateau import PlateauStopping
@@ -21,6 +23,8 @@ __all__ = [
     "BestCheckpoint",
     "Curriculum",
     "FiniteLoss",
+    "Hyperparameters",
+    "Inspection",
     "LastCheckpoint",
     "Memory",
     "PlateauStopping",

@@ -18,7 +18,7 @@ class FiniteLoss(Callback):
     """Ends a run before an optimiser step with a loss or a gradient that is NaN or infinite.
 
     So every checkpoint is finite, and the newest is from before. With a loss scaler (`16-mixed`) infinite gradients are
-    normal, and only the loss counts.
+    normal, and only the loss counts; without one it logs `train/gradient_norm`, from before any clipping.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,9 @@ class FiniteLoss(Callback):
         is_bad = self._is_bad.any()
         gradients = [one.grad for one in pl_module.parameters() if one.grad is not None]
         if not _has_scaler(trainer):
-            is_bad = is_bad | ~torch.isfinite(torch.nn.utils.get_total_norm(gradients))
+            norm = torch.nn.utils.get_total_norm(gradients)
+            pl_module.log("train/gradient_norm", norm)
+            is_bad = is_bad | ~torch.isfinite(norm)
         if trainer.world_size > 1:
             is_bad = trainer.strategy.reduce(is_bad.int(), reduce_op="max")
         self._is_bad = None

@@ -1,8 +1,11 @@
-"""How fast training goes."""
+"""How fast training goes, and how much memory it takes."""
 
+import resource
+import sys
 import time
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_retrieval.data import Batch
@@ -10,6 +13,8 @@ from lit_retrieval.data import Batch
 
 class Throughput(Callback):
     """Logs `train/samples_per_second` and `train/tokens_per_second` over all ranks, without the time of validation.
+
+    And `train/memory_gb`, the most that this process has held so far: of the GPU's memory if it has one.
 
     Args:
         every_n_steps: How often.
@@ -34,6 +39,7 @@ class Throughput(Callback):
             rate = trainer.world_size / (time.perf_counter() - self._since)
             pl_module.log("train/samples_per_second", self._samples * rate, prog_bar=True)
             pl_module.log("train/tokens_per_second", self._tokens * rate)
+            pl_module.log("train/memory_gb", most_memory(pl_module.device) / 1e9)
             self._restart()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -42,3 +48,11 @@ class Throughput(Callback):
 
     def _restart(self) -> None:
         self._since, self._samples, self._tokens = time.perf_counter(), 0, 0
+
+
+def most_memory(device: torch.device) -> int:
+    """The most bytes that this process has held at a time, on the GPU if `device` is one."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # kilobytes, but on a Mac: getrusage(2)

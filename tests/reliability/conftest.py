@@ -40,7 +40,7 @@ TINY = [
     "--data.batch_size", "4", "--data.val_samples", "5", "--data.eval_batch_size", "4", "--data.test_samples", "5",
     "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", "1",
 ]  # fmt: skip
-TIMED = {"train/samples_per_second", "train/tokens_per_second"}
+TIMED = {"train/samples_per_second", "train/tokens_per_second", "train/memory_gb"}
 
 
 class Place:

@@ -44,8 +44,8 @@ def still_rising(accuracy: list[float], exact_match: list[float], loss: list[flo
     That is so if the accuracy is below 0.99, and the last quarter of the validations beat all before it: the accuracy
     or the exact match by more than two standard errors of so many samples, or the loss by more than a twentieth.
     """
-    first = max(1, math.ceil(len(loss) * 3 / 4))
-    if len(loss) < 2 or max(accuracy) >= 0.99:
+    first = min(len(loss) - 1, math.ceil(len(loss) * 3 / 4))
+    if first < 1 or max(accuracy) >= 0.99:
         return False
     rises = (_rise(scores[:first], scores[first:], samples) for scores in (accuracy, exact_match))
     return any(rises) or min(loss[first:]) < 0.95 * min(loss[:first])

@@ -1,0 +1,44 @@
+"""TensorBoard's HParams tab."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.utils.tensorboard.summary import hparams
+
+from lit_retrieval import runs
+from lit_retrieval.runs import RunFolder
+from lit_retrieval.training.inspection import writers
+
+_FIRST = ("model.learning_rate", "data.regime", "data.sizes.0", "seed_everything", "trainer.max_steps")
+_ROOMS = ("model.", "data.", "seed_everything", "trainer.")
+_SCORES = ("val/closed_loop_accuracy", "val/undecided", "val/exact_match", "val/token_accuracy", "val/loss")
+
+
+class Hyperparameters(Callback):
+    """Enters the run into the HParams tab: what it depends on, and the scores, whose last values are shown."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Name the keys, and the scores by the names under which they are logged."""
+        configuration = runs.effective(RunFolder(Path(trainer.default_root_dir)).configuration() or {})
+        keys = [key for key in configuration if key.startswith(_ROOMS) and key not in _FIRST]
+        values = {key: configuration[key] for key in (*_FIRST, *keys) if key in configuration}
+        values = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in values.items()}
+        experiment, start, _ = _summaries(values, dict.fromkeys(_SCORES, 0.0))
+        _write(trainer, experiment, start)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say that the run is finished."""
+        _write(trainer, _summaries({}, {})[2])
+
+
+def _summaries(values: dict[str, Any], scores: dict[str, float]) -> tuple[Any, Any, Any]:
+    """What TensorBoard needs to know: which keys and scores there are, this run's values, and that it has ended."""
+    parts: tuple[Any, Any, Any] = hparams(values, scores)  # type: ignore[no-untyped-call]
+    return parts
+
+
+def _write(trainer: Trainer, *parts: Any) -> None:
+    for writer in writers(trainer):
+        for part in parts:
+            writer._get_file_writer().add_summary(part)  # type: ignore[no-untyped-call]

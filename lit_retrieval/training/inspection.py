@@ -1,0 +1,141 @@
+"""What one looks at in TensorBoard while a run goes on: what the model writes, and what its mixers do."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from lit_retrieval.data import Batch
+from lit_retrieval.decoding import Reply
+from lit_retrieval.decoding.session import UNDECIDED
+from lit_retrieval.errors import UserError
+from lit_retrieval.training import pictures
+from lit_retrieval.training.marked_transcript import markdown
+from lit_retrieval.training.mixer_maps import draw_mixers
+from lit_retrieval.training.sequence_module import SequenceModule
+from lit_retrieval.vocabulary import PAD
+
+_NEVER = 0
+
+
+class Inspection(Callback):
+    """Writes transcripts and pictures for TensorBoard at some of the validations.
+
+    Transcripts are those that were decoded for the scores, wrong ones first, with the first wrong word marked; the
+    table is the closed-loop accuracy by problem size and query distance; the maps are attention weights and decays on
+    the first validation sample.
+
+    Args:
+        log_text_every: Validations from one text to the next; 0 for none.
+        log_images_every: Validations from one set of pictures to the next; 0 for none.
+        num_transcripts: How many transcripts are written at a time.
+    """
+
+    def __init__(self, log_text_every: int = 1, log_images_every: int = 4, num_transcripts: int = 8) -> None:
+        if min(log_text_every, log_images_every, num_transcripts) < 0:
+            raise UserError(
+                f"log_text_every={log_text_every}, log_images_every={log_images_every}, num_transcripts="
+                f"{num_transcripts} count what there is; write 0 for none, or more"
+            )
+        self.log_text_every = log_text_every
+        self.log_images_every = log_images_every
+        self.num_transcripts = num_transcripts
+        self._validations = 0
+        self._texts: list[tuple[bool, str]] = []
+        self._first_row: Tensor | None = None
+        self._right = self._counts = torch.zeros(0, 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many validations there have been."""
+        return {"validations": self._validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on to count."""
+        self._validations = state_dict["validations"]
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin a new table."""
+        assert isinstance(pl_module, SequenceModule)
+        data = pl_module.data
+        # The first column is for all distances together.
+        shape = (len(data.eval_values), 1 + data.longest_distance.bit_length())
+        self._right, self._counts = (torch.zeros(shape, device=pl_module.device) for _ in range(2))
+        self._texts, self._first_row = [], None
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Take a batch into the table, and keep the transcripts that may be shown."""
+        assert isinstance(pl_module, SequenceModule)
+        if self._first_row is None:
+            self._first_row = batch.tokens[0, : int(batch.length[0])]
+        replies = outputs["replies"]
+        self._count(replies, batch, pl_module.data.eval_values)
+        if self._is_due(self.log_text_every) and trainer.is_global_zero:
+            self._keep_texts(replies, batch, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what is due."""
+        assert isinstance(pl_module, SequenceModule)
+        if trainer.sanity_checking:
+            return
+        if trainer.world_size > 1:
+            self._right, self._counts = (
+                trainer.strategy.reduce(one, reduce_op="sum") for one in (self._right, self._counts)
+            )
+        for writer in writers(trainer):
+            if self._is_due(self.log_text_every) and self._texts:
+                writer.add_text("val/transcripts", self._text(), trainer.global_step)
+            if self._is_due(self.log_images_every):
+                self._draw(writer, pl_module, trainer.global_step)
+        self._validations += 1
+
+    def _is_due(self, every: int) -> bool:
+        return every != _NEVER and self._validations % every == 0
+
+    def _count(self, replies: list[Reply], batch: Batch, sizes: list[int]) -> None:
+        given = torch.full_like(batch.answers, UNDECIDED)
+        for row, reply in enumerate(replies):
+            given[row, : len(reply.answers)] = torch.tensor(reply.answers, device=given.device)
+        is_asked = batch.answers != PAD
+        is_right = (given == batch.answers) & is_asked
+        lines = torch.searchsorted(torch.tensor(sizes, device=given.device), batch.sizes)[:, None].expand_as(given)
+        powers = torch.log2(batch.distances.clamp(min=1).float()).floor().long() + 1
+        for columns, counted in ((torch.zeros_like(powers), is_asked), (powers, is_asked & (batch.distances > 0))):
+            place = (lines[counted], columns[counted])
+            self._counts.index_put_(place, torch.ones_like(place[0], dtype=torch.float32), accumulate=True)
+            self._right.index_put_(place, is_right[counted].float(), accumulate=True)
+
+    def _keep_texts(self, replies: list[Reply], batch: Batch, module: SequenceModule) -> None:
+        """Keep the first transcripts with a wrong answer, and as many others in case these are too few."""
+        vocabulary = module.data.task.vocabulary
+        for reply, right, answers in zip(replies, batch.tokens.tolist(), batch.answers.tolist(), strict=True):
+            is_wrong = reply.answers != answers[: len(reply.answers)]
+            if sum(known == is_wrong for known, _ in self._texts) < self.num_transcripts:
+                self._texts.append((is_wrong, markdown(reply, right, answers, vocabulary)))
+
+    def _text(self) -> str:
+        wrong_first = sorted(self._texts, key=lambda text: not text[0])[: self.num_transcripts]
+        return "\n\n---\n\n".join(text for _, text in wrong_first)
+
+    def _draw(self, writer: SummaryWriter, module: SequenceModule, step: int) -> None:
+        sizes = [f"size {size}" for size in module.data.eval_values]
+        distances = [f"{2**power} to {2 ** (power + 1) - 1}" for power in range(self._counts.shape[1] - 1)]
+        accuracy = np.where(self._counts.cpu() > 0, (self._right / self._counts.clamp(min=1)).cpu(), np.nan)
+        title = "closed-loop accuracy by size and words back"
+        drawn = {"accuracy": pictures.table(accuracy, sizes, ["all", *distances], title)}
+        if self._first_row is not None:
+            drawn |= draw_mixers(module.model, self._first_row)
+        for name, picture in drawn.items():
+            writer.add_image(f"val/{name}", picture, step, dataformats="HWC")
+
+
+def writers(trainer: Trainer) -> list[SummaryWriter]:
+    """Where this process writes for TensorBoard: nowhere, but on the first rank."""
+    loggers = trainer.loggers if trainer.is_global_zero else []
+    return [logger.experiment for logger in loggers if isinstance(logger, TensorBoardLogger)]

@@ -1,0 +1,135 @@
+"""What is written for TensorBoard, read back, and what a transcript is marked with."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lit_retrieval.cli import main
+from lit_retrieval.decoding import Reply
+from lit_retrieval.decoding.session import UNDECIDED
+from lit_retrieval.tasks import AssociativeRecall, Author
+from lit_retrieval.training.marked_transcript import first_wrong, markdown
+from lit_retrieval.training.pictures import color, panels, table
+
+TASK = AssociativeRecall(num_keys=4, num_values=4)
+MIXERS = (
+    "[{mixers: [{class_path: lit_retrieval.mixers.Mamba, init_args: {state_dim: 2}}, "
+    "{class_path: lit_retrieval.mixers.Attention, init_args: {num_heads: 2}}, lit_retrieval.mixers.SwiGLU]}]"
+)
+TINY = [
+    "--config", str(Path(__file__).parents[2] / "configs/experiments/two_tasks_lengths.yaml"),
+    "--model.hidden_size", "16", "--model.stages", MIXERS, "--data.batch_size", "4", "--data.val_samples", "24",
+    "--data.eval_batch_size", "10", "--data.test_samples", "20", "--trainer.accelerator", "cpu", "--trainer.max_steps",
+    "4", "--trainer.val_check_interval", "2", "--trainer.log_every_n_steps", "1",
+    "--trainer.enable_progress_bar", "false", "--run_dir", "run",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["lit_retrieval"])
+
+
+@pytest.fixture
+def transcript():
+    """A right transcript of one sample that was searched for: the reply, its ids, and its answers."""
+    transcripts = TASK.sample(0, np.arange(1), np.full(1, 4), "retrieval")
+    author = [Author(by) for by in transcripts.author[0]]
+    tokens, answers = transcripts.tokens[0].tolist(), transcripts.answers[0].tolist()
+    return Reply(tokens, author, answers, 1), tokens, answers
+
+
+def test_a_right_transcript_has_no_mark(transcript):
+    reply, tokens, answers = transcript
+    assert first_wrong(reply, tokens) is None
+    text = markdown(reply, tokens, answers, TASK.vocabulary)
+    assert "⟦" not in text and "&lt;StartSearch&gt;" in text and "1 of 1 right" in text
+
+
+def test_the_first_wrong_word_of_the_models_is_marked_with_the_right_one(transcript):
+    reply, tokens, answers = transcript
+    place = reply.author.index(Author.MODEL) + 1
+    other = next(token for token in answers if token != tokens[place])
+    wrong = [*tokens[:place], other, *tokens[place + 1 :]]
+    changed = Reply(wrong, reply.author, [UNDECIDED], 1)
+    assert first_wrong(changed, tokens) == place
+    given, true = TASK.vocabulary.words[other], TASK.vocabulary.words[tokens[place]]
+    assert f"**⟦{given}⟧** (should be **{true}**)" in markdown(changed, tokens, answers, TASK.vocabulary)
+
+
+def test_a_word_after_the_end_should_have_been_nothing(transcript):
+    reply, tokens, answers = transcript
+    longer = Reply([*reply.tokens, tokens[1]], [*reply.author, Author.MODEL], reply.answers, 1)
+    assert first_wrong(longer, tokens) == len(tokens)
+    assert "(should be **nothing**)" in markdown(longer, tokens, answers, TASK.vocabulary)
+
+
+def test_pictures_have_the_colour_of_their_values():
+    assert color(np.array([[0.0, 1.0, np.nan]])).tolist() == [[[68, 1, 84], [253, 231, 37], [225, 225, 225]]]
+    picture = table(np.array([[0.0, np.nan], [1.0, 0.5]]), ["size 8", "size 16"], ["all", "1 to 1"], "title")
+    assert picture.dtype == np.uint8 and {(68, 1, 84), (253, 231, 37), (225, 225, 225)} <= colors(picture)
+    assert {(68, 1, 84), (253, 231, 37)} <= colors(panels([("one", np.zeros((9, 9))), ("two", np.ones((9, 9)))], 1))
+
+
+def test_a_run_shows_texts_pictures_and_hyperparameters():
+    main(["fit", *TINY, "--inspection.log_images_every", "1"])
+    events = EventAccumulator("run", size_guidance={"images": 0, "tensors": 0, "scalars": 0}).Reload()
+    tags = events.Tags()
+    assert {"val/accuracy", "val/attention", "val/decay"} == set(tags["images"])
+    assert [one.step for one in events.Images("val/decay")] == [2, 4]
+    (first, _) = events.Tensors("val/transcripts/text_summary")
+    assert "should be" in first.tensor_proto.string_val[0].decode()
+    assert "train/gradient_norm" in tags["scalars"]
+    plugins = events.summary_metadata
+    shown = {name for name, one in plugins.items() if one.plugin_data.plugin_name == "hparams"}
+    assert shown == {"_hparams_/experiment", "_hparams_/session_start_info", "_hparams_/session_end_info"}
+    assert b"model.learning_rate" in plugins["_hparams_/session_start_info"].plugin_data.content
+
+
+def test_the_table_agrees_with_the_scores(monkeypatch):
+    drawn = []
+    monkeypatch.setattr("lit_retrieval.training.pictures.table", lambda *parts: (drawn.append(parts), table(*parts))[1])
+    main(["fit", *TINY])
+    (values, sizes, columns, _), *_ = drawn
+    assert sizes == ["size 8", "size 12", "size 16"] and columns[:3] == ["all", "1 to 1", "2 to 3"]
+    events = EventAccumulator("run").Reload()
+    for line, size in enumerate((8, 12, 16)):
+        logged = events.Scalars(f"val/size_{size}/closed_loop_accuracy")[0].value
+        assert values[line, 0] == pytest.approx(logged, abs=1e-6)
+
+
+def test_nothing_is_written_if_nothing_is_asked_for():
+    main(["fit", *TINY, "--inspection.log_images_every", "0", "--inspection.log_text_every", "0"])
+    tags = EventAccumulator("run").Reload().Tags()
+    assert tags["images"] == [] and "val/transcripts/text_summary" not in tags["tensors"]
+
+
+def test_what_is_shown_makes_no_other_run(capsys):
+    main(["fit", *TINY])
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", *TINY, "--inspection.log_images_every", "7"])
+    assert not stopped.value.code and "run is finished after 4 steps" in capsys.readouterr().out
+
+
+def test_a_test_leaves_its_scores_for_programs():
+    main(["fit", *TINY])
+    main(["test", *TINY, "--ckpt_path", "best"])
+    content = json.loads(Path("run/scores.json").read_text())
+    assert sum(content["samples"].values()) == 20 and content["checkpoint"] == "best.ckpt"
+    assert {"closed_loop_accuracy", "size_8/undecided", "distance_2/loss"} <= set(content["scores"])
+    assert content["parameters"] > 0 and content["state_bits"] % 32 == 0
+
+
+def test_training_ends_on_a_plateau():
+    plateau = "[{class_path: lit_retrieval.training.PlateauStopping, init_args: {patience: 1, min_delta: 2.0}}]"
+    main(["fit", *TINY, "--trainer.max_steps", "40", "--trainer.callbacks", plateau])
+    events = EventAccumulator("run").Reload()
+    assert [one.step for one in events.Scalars("val/loss")] == [1, 3]
+
+
+def colors(picture):
+    return {tuple(one) for one in picture.reshape(-1, 3).tolist()}

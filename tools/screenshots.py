@@ -1,0 +1,85 @@
+"""What a user sees in TensorBoard: `python tools/screenshots.py runs -o shots`, with Chromium installed."""
+
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.parsing import fail
+
+TABS = ("scalars", "images", "text", "hparams")
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+_START_WITHIN = 60.0  # seconds
+
+
+def main() -> None:
+    """Take the screenshots that the command line asks for."""
+    parser = ArgumentParser(description="Take a screenshot of each tab of TensorBoard.")
+    parser.add_argument("logs", type=Path, help="the folder of one run or of several")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the folder for the pictures")
+    parser.add_argument("--port", type=int, default=6016)
+    parser.add_argument("--seconds", type=int, default=20, help="how long a tab may take to draw itself")
+    arguments = parser.parse_args()
+    try:
+        for picture in take(arguments.logs, arguments.output, arguments.port, arguments.seconds):
+            print(picture, flush=True)
+    except UserError as error:
+        fail(str(error))
+
+
+def take(logs: Path, output: Path, port: int, seconds: int) -> Iterator[Path]:
+    """Write TAB.png for each tab."""
+    browser = next((found for name in _BROWSERS if (found := shutil.which(name))), None)
+    if browser is None:
+        raise UserError("there is no Chromium; install it (`apt-get install chromium`, for one)")
+    output.mkdir(parents=True, exist_ok=True)
+    with serving(logs, port) as address:
+        for tab in TABS:
+            picture = output / f"{tab}.png"
+            subprocess.run(
+                [
+                    browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+                    "--window-size=1500,1400", f"--virtual-time-budget={seconds * 1000}",
+                    f"--screenshot={picture.resolve()}", f"{address}/#{tab}",
+                ],
+                check=True, capture_output=True,
+            )  # fmt: skip
+            yield picture
+
+
+@contextmanager
+def serving(logs: Path, port: int) -> Iterator[str]:
+    """Run TensorBoard on a folder until it answers, and end it afterwards."""
+    address = f"http://localhost:{port}"
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logs), "--port", str(port)]
+    process = subprocess.Popen([*command, "--load_fast=false"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + _START_WITHIN
+        while not _has_runs(address):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise UserError(f"TensorBoard shows no run of {logs} on port {port}; name a folder of runs, or --port")
+            time.sleep(0.5)
+        yield address
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _has_runs(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/data/runs") as reply:
+            return reply.read().strip() != b"[]"
+    except urllib.error.URLError:
+        return False
+
+
+if __name__ == "__main__":
+    main()
