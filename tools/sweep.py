@@ -83,13 +83,13 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _report_failed(chosen: Sequence[Trial], folder: Path) -> bool:
-    failed = False
-    for trial in chosen:
+    """Say of each trial without a result why it has none; returns whether there is one."""
+    failed = [trial for trial in chosen if not (files.trial_folder(folder, trial.hash) / "result.json").exists()]
+    for trial in failed:
         notes = files.read(files.trial_folder(folder, trial.hash) / "trial.json") or {}
-        if notes.get("status") == "failed":
-            failed = True
-            print(f"failed: {trial.hash} ({label(trial)}): {notes['reason']}", file=sys.stderr)
-    return failed
+        reason = notes.get("reason", "it was not brought to its end; start the sweep again")
+        print(f"failed: {trial.hash} ({label(trial)}): {reason}", file=sys.stderr)
+    return bool(failed)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,10 @@ from sweeps.ledger import curve, row
 from lit_retrieval.training.sequence_module import QUANTITIES
 
 ROOT = Path(__file__).parents[2]
+COLUMNS = (
+    "hash", "point", "seed", "task", "distribution", "regime", "sizes", "samples", "state_bits", "still_rising",
+    "closed_loop_accuracy", "paper_score", "undecided", "exact_match",
+)  # fmt: skip
 MODELS = ("transformer_0.5M", "transformer_1M", "mamba_0.5M", "mamba_1M", "hybrid_0.5M")
 
 
@@ -118,6 +122,7 @@ def test_the_values_of_the_paper_are_those_of_its_two_figures():
         ("hash,point\n1,2\n", "has no column seed, task"),
         ("", "has no column hash"),
         (None, "can't be read"),
+        (f"{','.join(COLUMNS)}\n{','.join('x' for _ in COLUMNS)}\n", "something else than a number"),
     ],
 )
 def test_a_file_of_another_kind_is_one_line(tmp_path, content, said):

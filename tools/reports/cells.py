@@ -47,7 +47,12 @@ class Cell(NamedTuple):
 def find_cells(rows: Sequence[Row], paper: Sequence[PaperValue]) -> list[Cell]:
     """All bars for which there is a trial on IsTree, trained on graphs of the size that is scored."""
     found = [
-        row for row in rows if row.task == "IsTree" and row.distribution in ("", "binary") and row.sizes.isdecimal()
+        row
+        for row in rows
+        if row.task == "IsTree"
+        and row.distribution in ("", "binary")
+        and row.sizes.isdecimal()
+        and int(row.sizes) in row.by_size
     ]
     cells = []
     for figure, architectures in FIGURES.items():

@@ -83,7 +83,11 @@ def read_rows(paths: Iterable[Path]) -> list[Row]:
     for path in paths:
         beside = path.with_name("curves.csv")
         curves = _read(beside, _OF_CURVE) if beside.is_file() else []
-        rows += [_row(line, curves) for line in _read(path, _OF_ROW)]
+        lines = _read(path, _OF_ROW)
+        try:
+            rows += [_row(line, curves) for line in lines]
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{path} has a row with something else than a number in its place: {error}") from None
     if not rows:
         raise UserError("there is no result in these files; run `python tools/sweep.py` first")
     return rows
