@@ -58,6 +58,8 @@ def run_on_slurm(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str) 
         import submitit
     except ImportError:
         raise UserError("submitit is not installed; pip install 'lit_retrieval[sweep]'") from None
+    tools = str(Path(__file__).parents[1])  # jobs inherit the environment, and must find these modules
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [tools, os.environ.get("PYTHONPATH")]))
     executor = submitit.AutoExecutor(sweep / "slurm")
     gpus = {"gpus_per_node": 1} if torch.cuda.is_available() or executor.cluster == "slurm" else {}
     executor.update_parameters(**{"cpus_per_task": grid.cpus, "timeout_min": 24 * 60, **gpus, **grid.slurm})
