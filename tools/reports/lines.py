@@ -32,7 +32,8 @@ def draw_state_bits(rows: Sequence[Row]) -> Figure | None:
         if distribution == _CODE:
             bits, accuracy = ceiling(size // 2 if task == "AssociativeRecall" else size)
             one.plot(bits, accuracy, color="black", linewidth=1, label="ceiling")
-        one.set(xscale="log", xlabel="bits of state", title=f"{task} {distribution}, size {size}".replace("_", " "))
+        one.set_xscale("log", base=2)
+        one.set(xlabel="bits of state", title=f"{' '.join([task, *distribution.split('_')])}, size {size}")
         _finish(one)
     return figure
 
@@ -69,8 +70,10 @@ def draw_curves(rows: Sequence[Row]) -> Figure | None:
             name = f"{row.point}, {row.sizes}"
             is_first = name not in one.get_legend_handles_labels()[1]
             color = f"C{names.index(name) % 10}"
-            one.plot(*zip(*row.curve, strict=True), ".-", color=color, label=name if is_first else None)
-        one.set(xlabel="samples seen", title=f"{task}, {regime}")
+            samples, accuracy = zip(*row.curve, strict=True)
+            thousands = [count / 1000 for count in samples]
+            one.plot(thousands, accuracy, ".-", color=color, label=name if is_first else None)
+        one.set(xlabel="thousand samples seen", title=f"{task}, {regime}")
         _finish(one)
     return figure
 
@@ -98,8 +101,9 @@ def _by_task(rows: Sequence[Row], groups: Callable[[Row], dict[int, dict[str, fl
                 for value in values
             ]
             one.plot(values, means, "o" + _STYLES[of_name[0].regime], label=name, markersize=4)
+        values = sorted({value for row in inside for value in groups(row)})
         one.set_xscale("log", base=2)
-        one.set(xlabel=label, title=task)
+        one.set(xticks=values, xticklabels=values, xlabel=label, title=task)
         _finish(one)
     return figure
 
