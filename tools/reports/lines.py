@@ -40,7 +40,7 @@ def draw_state_bits(rows: Sequence[Row]) -> Figure | None:
 
 def ceiling(random_bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Bits of state M and the best accuracy p that they allow: M = (1 - H(p)) n, each `(200,)`, and then p = 1."""
-    p = np.linspace(0.505, 1 - 1e-9, 199)
+    p = np.linspace(0.55, 1 - 1e-9, 199)
     entropy = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
     bits = (1 - entropy) * random_bits
     return np.append(bits, 1000 * random_bits), np.append(p, 1.0)

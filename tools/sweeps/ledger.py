@@ -41,7 +41,8 @@ def row(result: dict[str, Any]) -> dict[str, Any]:
     rising = still_rising(course["accuracy"], course["exact_match"], course["loss"], data["val_samples"])
     scores = result["scores"]
     if len(samples) == 1:  # a single size is not logged by itself
-        scores = {**scores, **{f"size_{next(iter(samples))}/{name}": scores[name] for name in QUANTITIES}}
+        alone = next(iter(samples))
+        scores = {**scores, **{f"size_{alone}/{name}": scores[name] for name in QUANTITIES if name in scores}}
     return {
         **{name: result[name] for name in BASE if name in result and name != "samples"},
         "task": data["task"]["class_path"].rpartition(".")[2],
@@ -80,7 +81,8 @@ def curve(result: dict[str, Any]) -> list[dict[str, Any]]:
 def _scores(group: str, scores: dict[str, float], samples: int) -> dict[str, str]:
     named: dict[str, str] = {}
     for name in QUANTITIES:
-        value = scores[group + name]
+        if (value := scores.get(group + name)) is None:  # a quantity that came with a later commit
+            continue
         named[group + name] = f"{value:.6g}"
         if name in SHARES:
             low, high = wilson(value, samples)
