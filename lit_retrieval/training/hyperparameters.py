@@ -10,7 +10,6 @@ from lit_retrieval import runs
 from lit_retrieval.runs import RunFolder
 from lit_retrieval.training.inspection import writers
 
-_FIRST = ("model.learning_rate", "data.regime", "data.sizes.0", "seed_everything", "trainer.max_steps")
 _ROOMS = ("model.", "data.", "seed_everything", "trainer.")
 _SCORES = ("val/closed_loop_accuracy", "val/undecided", "val/exact_match", "val/token_accuracy", "val/loss")
 
@@ -21,9 +20,11 @@ class Hyperparameters(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Name the keys, and the scores by the names under which they are logged."""
         configuration = runs.effective(RunFolder(Path(trainer.default_root_dir)).configuration() or {})
-        keys = [key for key in configuration if key.startswith(_ROOMS) and key not in _FIRST]
-        values = {key: configuration[key] for key in (*_FIRST, *keys) if key in configuration}
-        values = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in values.items()}
+        values = {
+            key: value if isinstance(value, bool | int | float) else str(value)
+            for key, value in configuration.items()
+            if key.startswith(_ROOMS)
+        }
         experiment, start, _ = _summaries(values, dict.fromkeys(_SCORES, 0.0))
         _write(trainer, experiment, start)
 
