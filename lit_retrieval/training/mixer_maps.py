@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_retrieval.mixers import Inspectable
-from lit_retrieval.models import SequenceModel
+from lit_retrieval.models import MixerStack
 from lit_retrieval.training.pictures import Picture, panels
 
 _SIDE = 128  # pixels that a map is fitted to
@@ -16,7 +16,7 @@ _COLUMNS = 4
 
 
 @torch.inference_mode()
-def draw_mixers(model: SequenceModel, tokens: Tensor) -> dict[str, Picture]:
+def draw_mixers(model: MixerStack, tokens: Tensor) -> dict[str, Picture]:
     """The maps that a model's mixers draw of their work: one picture for each kind, such as `attention` and `decay`.
 
     Args:
