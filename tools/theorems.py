@@ -77,16 +77,8 @@ def theorems(largest: int = 1024, samples: int = 200, seed: int = 0) -> None:
     cases = [*_simple_cases(sizes), *_graph_cases(), *_machine_cases()]
     lines = [_line(case, samples, seed) for case in track(cases, "Running")]
     names = [
-        "theorem",
-        "task",
-        "model",
-        "layers",
-        "width",
-        "parameters",
-        "state bits",
-        "right in float64",
-        "in float32",
-    ]
+        "theorem", "task", "model", "layers", "width", "parameters", "state bits", "right in float64", "in float32",
+    ]  # fmt: skip
     for line in (names, ["---"] * len(names), *lines):
         print("| " + " | ".join(line) + " |")
 

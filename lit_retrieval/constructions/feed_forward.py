@@ -64,6 +64,18 @@ def look_up(keys: Sequence[str], base: int, table: dict[tuple[int, ...], float],
     return units
 
 
+def recite(sequence: dict[int, float], target: str) -> list[Unit]:
+    """A fixed number at each of some places, 0 at all others (Lemma C.23).
+
+    Args:
+        sequence: The places, 0 for `<s>`, and what is written there.
+        target: Where it is written.
+    """
+    return [
+        unit for place, value in sequence.items() for unit in indicate({"position": 1.0}, place, {target: float(value)})
+    ]
+
+
 def exceed(source: Form, threshold: float, margin: float, target: str) -> list[Unit]:
     """1 from `threshold` on, 0 up to `threshold - margin` (Lemma C.5, whose last line has a sign the wrong way)."""
     return [

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from lit_retrieval.constructions.feed_forward import Unit, choose
 from lit_retrieval.constructions.registers import Form, Registers
 from lit_retrieval.mixers import LinearRNN
 
@@ -43,6 +44,35 @@ def remember(registers: Registers, sources: Sequence[str], lags: int, sums: Sequ
             total = registers[f"sum of {source}"]
             unit.A[total, total] = unit.B.weight[total, registers[source]] = 1
     return unit
+
+
+def at_place(source: str, place: int) -> str:
+    """The register with what `source` was at a place, while it passes; `sum of` it is what is held."""
+    return f"{source} at {place}"
+
+
+def held(sources: Sequence[str], places: Sequence[int]) -> list[str]:
+    """The registers that `hold` and the linear unit behind it need, besides `position`."""
+    names = [at_place(source, place) for source in sources for place in places]
+    return names + [f"sum of {name}" for name in names]
+
+
+def hold(sources: Sequence[str], places: Sequence[int]) -> list[Unit]:
+    """The hidden units that let registers pass at some places alone (Lemma C.22).
+
+    A linear unit behind them that sums the registers of `at_place` holds what stood at each place ever after:
+    `remember(registers, [], 0, sums=[at_place(source, place), ...])`.
+
+    Args:
+        sources: What is held.
+        places: From where; 0 is `<s>`.
+    """
+    return [
+        unit
+        for source in sources
+        for place in places
+        for unit in choose({"position": 1.0}, place, {source: 1.0}, at_place(source, place))
+    ]
 
 
 def turn(source: str, place: int) -> str:
