@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "parsing": {"errors"},
     "cli": BOTH_CHAINS | {"constructions", "decoding", "runs", "training", "parsing"},
     "__main__": {"cli"},
+    "torchrun": {"errors"},
 }
 MAY_IMPORT["machines"] = {"errors"}
 MAY_IMPORT["tasks"] |= {"parsing", "machines"}  # it has a command line of its own

@@ -30,7 +30,7 @@ class Watch(Callback):
         if batch_idx == 3:
             Path("validating").touch()
 """
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+TORCHRUN = (sys.executable, "-m", "lit_retrieval.torchrun", "--standalone", "--nproc_per_node", "2")
 PREEMPTED = 75
 
 
@@ -96,16 +96,22 @@ def test_sigterm_saves_the_run_and_says_so(place, uninterrupted, tiny, assert_sa
 
 @pytest.mark.parametrize("times", [pytest.param(5, marks=slow)])
 def test_sigterm_to_torchrun_saves_the_run(place, uninterrupted, tiny, assert_same_run, times):
-    """torchrun passes the signal on and exits with a status of its own; its workers exit with 75."""
+    """torchrun passes the signal on; our own entry to it has the status of its workers."""
     chance = random.Random(times)
     for number in range(times):
         process = place.start("fit", *tiny, *LONG, *BY_TORCHRUN, "--run_dir", "run", launcher=TORCHRUN)
         step = int((number + chance.random()) * STEPS / (times + 1))
         said = stop(place, process, step, lambda process: [process.pid])
-        assert process.returncode != 0
-        assert "stopped by SIGTERM" in said, said[-3000:]
+        assert process.returncode == PREEMPTED, said[-3000:]
+        assert "stopped by SIGTERM" in said and "Traceback" not in said, said[-3000:]
     place.fit(*LONG, *TWO)
     assert_same_run(uninterrupted(2), place, STEPS)
+
+
+def test_torchrun_ends_with_the_status_of_its_workers(place, tiny):
+    process = place.start("fit", *tiny, *BY_TORCHRUN, "--data.batch_size", "0", launcher=TORCHRUN)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 2 and "batch_size" in said, said[-3000:]
 
 
 @slow
