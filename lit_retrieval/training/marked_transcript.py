@@ -9,7 +9,7 @@ from lit_retrieval.tasks import Author
 from lit_retrieval.training.transcript_printer import verdict
 from lit_retrieval.vocabulary import PAD, Vocabulary
 
-_MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|~])")  # what Markdown would take for its own
+_MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|])")  # what the Markdown of TensorBoard would take for its own
 
 
 def markdown(reply: Reply, right: list[int], answers: list[int], vocabulary: Vocabulary) -> str:

@@ -1,16 +1,19 @@
 """What is written for TensorBoard, read back, and what a transcript is marked with."""
 
+import html
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugin_util import markdown_to_safe_html
 
 from lit_retrieval.cli import main
 from lit_retrieval.decoding import Reply
 from lit_retrieval.decoding.session import UNDECIDED
-from lit_retrieval.tasks import AssociativeRecall, Author
+from lit_retrieval.tasks import AssociativeRecall, Author, Counting, IsTree
 from lit_retrieval.training.marked_transcript import first_wrong, markdown
 from lit_retrieval.training.pictures import color, panels, table
 
@@ -48,6 +51,18 @@ def test_a_right_transcript_has_no_mark(transcript):
     assert first_wrong(reply, tokens) is None
     text = markdown(reply, tokens, answers, TASK.vocabulary)
     assert "⟦" not in text and "&lt;StartSearch&gt;" in text and "1 of 1 right" in text
+
+
+@pytest.mark.parametrize("task", [IsTree(max_size=4), Counting(max_size=4, query_form="full")], ids=["edges", "regex"])
+def test_tensorboard_shows_the_words_as_they_are(task):
+    transcripts = task.sample(0, np.arange(1), np.full(1, 4), "retrieval")
+    tokens, answers = transcripts.tokens[0].tolist(), transcripts.answers[0].tolist()
+    reply = Reply(tokens, [Author(by) for by in transcripts.author[0]], answers, 1)
+    shown = html.unescape(
+        re.sub("<[^>]*>", "", markdown_to_safe_html(markdown(reply, tokens, answers, task.vocabulary)))
+    )
+    words = re.sub(r"\[(FAILED|\d+)\]", r"\1", shown).split()  # what was retrieved is in brackets
+    assert words[: len(tokens)] == task.vocabulary.decode(tokens)
 
 
 def test_the_first_wrong_word_of_the_models_is_marked_with_the_right_one(transcript):
