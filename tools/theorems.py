@@ -179,7 +179,7 @@ def _right(case: Case, precision: Precision, task: Task, size: int, samples: int
 
 def _describe(right: dict[int, float]) -> str:
     if all(share == 1 for share in right.values()):
-        return f"all right, n up to {max(right):,}"
+        return f"all right, n up to {max(right):,}" if max(right) else "right"
     return ", ".join(f"{share:.3f} at {size:,}" for size, share in right.items())
 
 
