@@ -8,6 +8,7 @@ import fcntl
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
@@ -28,8 +29,9 @@ def main() -> None:
     parser.add_argument("grid", type=Path, help="a file such as those in configs/sweeps")
     parser.add_argument("-o", "--output", type=Path, help="the sweep's folder; if absent, sweeps/NAME of the grid")
     parser.add_argument(
-        "--on", choices=list(_RUNNERS), default="ray",
-        help="ray: as many trials at a time as there are slots; here: one after another; slurm: as jobs, by submitit",
+        "--on", choices=list(_RUNNERS), default="ray" if find_spec("ray") else "here",
+        help="ray: as many trials at a time as there are slots, and the default where it is installed; here: one after "
+        "another; slurm: as jobs, by submitit",
     )  # fmt: skip
     parser.add_argument("--any_commit", action="store_true", help="take trials that another commit has begun")
     parser.add_argument("--list", action="store_true", help="show the trials, and run nothing")

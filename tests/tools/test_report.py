@@ -123,6 +123,7 @@ def test_the_values_of_the_paper_are_those_of_its_two_figures():
         ("", "has no column hash"),
         (None, "can't be read"),
         (f"{','.join(COLUMNS)}\n{','.join('x' for _ in COLUMNS)}\n", "something else than a number"),
+        (f"{','.join(COLUMNS)},size_16/exact_match\n", "has no column size_16/closed_loop_accuracy, size_16/"),
     ],
 )
 def test_a_file_of_another_kind_is_one_line(tmp_path, content, said):

@@ -13,6 +13,10 @@ _OF_ROW = (
     "hash", "point", "seed", "task", "distribution", "regime", "sizes", "samples", "state_bits", "still_rising",
     "closed_loop_accuracy", "paper_score", "undecided", "exact_match",
 )  # fmt: skip
+_OF_SIZE = (
+    "closed_loop_accuracy", "closed_loop_accuracy_low", "closed_loop_accuracy_high", "paper_score", "undecided",
+    "exact_match",
+)  # fmt: skip
 _OF_CURVE = ("hash", "point", "seed", "regime", "sizes", "samples", "closed_loop_accuracy")
 
 
@@ -83,7 +87,7 @@ def read_rows(paths: Iterable[Path]) -> list[Row]:
     for path in paths:
         beside = path.with_name("curves.csv")
         curves = _read(beside, _OF_CURVE) if beside.is_file() else []
-        lines = _read(path, _OF_ROW)
+        lines = _read(path, _OF_ROW, _OF_SIZE)
         try:
             rows += [_row(line, curves) for line in lines]
         except (TypeError, ValueError) as error:
@@ -102,11 +106,15 @@ def read_paper(path: Path = PAPER) -> list[PaperValue]:
     ]
 
 
-def _read(path: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
+def _read(path: Path, needed: tuple[str, ...], of_size: tuple[str, ...] = ()) -> list[dict[str, str]]:
+    """Read a file that has the columns `needed` and, for each size that it has a column of, those `of_size`."""
     try:
         with path.open(newline="") as file:
             reader = csv.DictReader(file)
-            missing = [name for name in needed if name not in (reader.fieldnames or ())]
+            columns = reader.fieldnames or ()
+            sizes = dict.fromkeys(name.partition("/")[0] for name in columns if name.startswith("size_"))
+            all_needed = [*needed, *(f"{size}/{score}" for size in sizes for score in of_size)]
+            missing = [name for name in all_needed if name not in columns]
             if not missing:
                 return list(reader)
     except (OSError, UnicodeDecodeError):
