@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from lit_retrieval.errors import UserError
 from lit_retrieval.ops import fla_cpu
 
-_ONE_TOKEN_AT_A_TIME = {"Mamba2"}  # fla's kernels for it read a prompt, or one more token, but not several
+# Those of which fla's code reads a prompt, or one more token, but not several; Mamba-2's code for a CPU is ours.
+_ONE_TOKEN_AT_A_TIME = {"Mamba"}
+_ONE_TOKEN_AT_A_TIME_ON_A_GPU = {"Mamba2"} | _ONE_TOKEN_AT_A_TIME
 
 Nested: TypeAlias = Any
 """A tensor with the batch first, None, or a tuple of these."""
@@ -52,7 +54,8 @@ class FlaLayer(nn.Module):
         Returns:
             The outputs, shaped like `x`, and the state after the last token.
         """
-        if state is not None and x.is_cuda and type(self.layer).__name__ in _ONE_TOKEN_AT_A_TIME:
+        in_steps = _ONE_TOKEN_AT_A_TIME_ON_A_GPU if x.is_cuda else _ONE_TOKEN_AT_A_TIME
+        if state is not None and type(self.layer).__name__ in in_steps:
             return self._in_steps(x, state)
         return self._run(x, state)
 

@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 from fla_layers import HIDDEN_SIZE, SMALL, make_layer
+from torch import nn
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import FlaLayer, FlaState, Mamba, as_mixer, select_rows
@@ -19,19 +20,29 @@ NUMBERS = {  # heads * key_dim * value_dim, and the last inputs of every convolu
     "DeltaNet": 2 * 16 * 16 + 4 * 3 * 32,
     "GatedDeltaNet": 2 * 16 * 16 + 4 * 3 * 32,
     "KimiDeltaAttention": 2 * 16 * 16 + 4 * 3 * 32,
+    "Mamba": 64 * 8 + 4 * 64,
     "Mamba2": 4 * 16 * 16 + 4 * (64 + 16 + 16),
     "RWKV7Attention": 2 * 16 * 16 + 32,
 }
 
 
-@pytest.fixture(params=SMALL)
+def make(name: str) -> nn.Module:
+    if name != "Mamba":
+        return make_layer(name)
+    from fla.layers import Mamba as FlaMamba
+
+    torch.manual_seed(0)
+    return FlaMamba(hidden_size=HIDDEN_SIZE, state_size=8, intermediate_size=2 * HIDDEN_SIZE, layer_idx=0)
+
+
+@pytest.fixture(params=[*SMALL, "Mamba"])
 def name(request):
     return request.param
 
 
 @pytest.fixture
 def mixer(name):
-    return FlaLayer(make_layer(name)).eval()
+    return FlaLayer(make(name)).eval()
 
 
 @pytest.mark.parametrize("with_gradients", [False, True])
@@ -93,10 +104,7 @@ def test_a_layer_of_fla_is_wrapped_and_a_mixer_is_not():
 
 
 def test_weights_of_our_mamba_and_flas_move_both_ways():
-    from fla.layers import Mamba as FlaMamba
-
-    ours = Mamba(HIDDEN_SIZE, 0, state_dim=8)
-    theirs = FlaMamba(hidden_size=HIDDEN_SIZE, state_size=8, intermediate_size=2 * HIDDEN_SIZE, layer_idx=0).eval()
+    ours, theirs = Mamba(HIDDEN_SIZE, 0, state_dim=8), make("Mamba").eval()
     theirs.load_state_dict(ours.state_dict())
     x = torch.randn(2, 11, HIDDEN_SIZE)
     torch.testing.assert_close(ours(x)[0], theirs(x)[0], rtol=1e-4, atol=1e-5)
