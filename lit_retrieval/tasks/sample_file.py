@@ -15,12 +15,15 @@ import numpy.typing as npt
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks.fingerprint import Fingerprint, Flat, dtype_of, flatten
-from lit_retrieval.tasks.task import Author, Task, Transcripts
+from lit_retrieval.tasks.task import REGIMES, Author, Task, Transcripts, check_choice
 from lit_retrieval.tasks.writing import Rows
 from lit_retrieval.vocabulary import SPECIAL_WORDS, Vocabulary
 
 Form = Literal["ids", "words"]
 SUFFIXES = (".npz", ".jsonl")
+_MANIFEST_TYPES = {
+    "words": list, "form": str, "regime": str, "version": str, "samples": int, "sha256": str, "file_sha256": str,
+}  # fmt: skip
 _AUTHORS = [author.name.lower() for author in Author]
 
 
@@ -66,13 +69,15 @@ def save(
 
     Each appears whole or not at all, the manifest last; `load` refuses a file and a manifest that don't match.
 
-    Raises `UserError` for a suffix that is neither .npz nor .jsonl, and for a file that is there already.
+    Raises `UserError` for a suffix that is neither .npz nor .jsonl, for a file that is there already, and for a
+    manifest without a regime.
 
     Args:
         path: Where; `.npz` holds the flat arrays of `flatten`, `.jsonl` an object for each sample.
         vocabulary: The words.
         batches: The samples.
-        manifest: What they are; the vocabulary, their number, the version of this package and the sha256 are added.
+        manifest: What they are, the `regime` at least; the vocabulary, their number, the version of this package and
+            the sha256 are added.
         form: In .jsonl: ids, or the words themselves.
         overwrite: Replace a file that is there.
 
@@ -80,6 +85,7 @@ def save(
         The whole manifest.
     """
     _check_output(path, form, overwrite)
+    check_choice("regime", manifest.get("regime", ""), REGIMES)
     fingerprint, parts = Fingerprint(vocabulary), []
     for transcripts in batches:
         parts.append(flatten(transcripts))
@@ -106,7 +112,10 @@ def save(
 
 
 def load(path: Path) -> SampleFile:
-    """Read samples back; raises `UserError` unless the file and its manifest are whole and belong together."""
+    """Read samples back; raises `UserError` unless the file and its manifest are whole and belong together.
+
+    What the manifest says of the task, and which regime it is, nothing in the file can confirm.
+    """
     manifest = _read_manifest(path)
     try:
         content = path.read_bytes()
@@ -119,8 +128,7 @@ def load(path: Path) -> SampleFile:
             f"{path} was written by version {manifest['version']}, whose special words are others; write it again with "
             f"version {version('lit_retrieval')}"
         )
-    read = _read_npz if path.suffix == ".npz" else _read_jsonl
-    return SampleFile(read(content, manifest), manifest)
+    return SampleFile(_read_samples(path, content, manifest), manifest)
 
 
 def manifest_path(path: Path) -> Path:
@@ -185,21 +193,59 @@ def _lines(flat: Flat, vocabulary: Vocabulary, form: Form) -> Iterator[bytes]:
 def _read_manifest(path: Path) -> dict[str, Any]:
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path} is neither {' nor '.join(SUFFIXES)}; give a file that `write` has written")
+    place = manifest_path(path)
     try:
-        manifest = json.loads(manifest_path(path).read_text())
-        if {"words", "form", "version", "file_sha256"} <= manifest.keys():
-            return dict(manifest)
+        manifest = json.loads(place.read_text())
+        fault = _fault(manifest, path.suffix) if isinstance(manifest, dict) else "it is no object"
     except FileNotFoundError:
+        raise UserError(f"there is no manifest {place}; write the samples again, or copy it too") from None
+    except OSError as error:
         raise UserError(
-            f"there is no manifest {manifest_path(path)}; write the samples again, or copy it too"
+            f"the manifest {place} can't be read: {error.strerror}; make it readable, or copy it again"
         ) from None
-    except (ValueError, AttributeError):
-        pass
-    raise UserError(f"the manifest {manifest_path(path)} is damaged; write the samples again with --overwrite true")
+    except ValueError as error:
+        fault = str(error)
+    if fault:
+        raise UserError(f"the manifest {place} is damaged, {fault}; write the samples again with --overwrite true")
+    return dict(manifest)
+
+
+def _fault(manifest: dict[str, Any], suffix: str) -> str | None:
+    """What is wrong with a manifest, whatever its samples are."""
+    for name, kind in _MANIFEST_TYPES.items():
+        if type(manifest.get(name)) is not kind:
+            return f"{name}={manifest.get(name)!r} is no {kind.__name__}"
+    for name, choices in (("regime", REGIMES), ("form", get_args(Form) if suffix == ".jsonl" else ("ids",))):
+        if manifest[name] not in choices:
+            return f"{name}={manifest[name]!r} is not {' or '.join(choices)}"
+    if not all(isinstance(word, str) for word in manifest["words"]):
+        return "not all of its words are words"
+    return None
 
 
 def _vocabulary(manifest: dict[str, Any]) -> Vocabulary:
     return Vocabulary(manifest["words"][len(SPECIAL_WORDS) :])
+
+
+def _read_samples(path: Path, content: bytes, manifest: dict[str, Any]) -> Flat:
+    """The samples of a file that is whole, if they are those that the manifest is about."""
+    try:
+        flat = (_read_npz if path.suffix == ".npz" else _read_jsonl)(content, manifest)
+        fingerprint = Fingerprint(_vocabulary(manifest))
+        fingerprint.update(flat)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path} and its manifest don't go together, {error}; copy or write both again") from None
+    if fingerprint.hexdigest() != manifest["sha256"]:
+        raise UserError(
+            f"{path} has samples or words of the sha256 {fingerprint.hexdigest()}, and its manifest says "
+            f"{manifest['sha256']}; copy or write both again"
+        )
+    if len(flat["length"]) != manifest["samples"]:
+        raise UserError(
+            f"{path} has {len(flat['length'])} samples, and its manifest says {manifest['samples']}; copy or write "
+            "both again"
+        )
+    return flat
 
 
 def _read_npz(content: bytes, manifest: dict[str, Any]) -> Flat:

@@ -97,7 +97,7 @@ def file_stream(tmp_path, seed, count=10):
         tmp_path / "samples.npz",
         task.vocabulary,
         [SampleStream(task, "cot", [4, 8], 0, "fit").take(np.arange(count))],
-        {},
+        {"regime": "cot"},
     )
     return FileStream(load(tmp_path / "samples.npz"), seed)
 

@@ -31,7 +31,7 @@ def assert_same(ours, theirs):
 def test_what_is_written_is_read_back_the_same(name, suffix, form, tmp_path):
     task, sizes = TASKS[name]
     path = tmp_path / f"samples{suffix}"
-    manifest = save(path, task.vocabulary, batches(name), {"task": describe(task)}, form)
+    manifest = save(path, task.vocabulary, batches(name), {"task": describe(task), "regime": "retrieval"}, form)
     file = load(path)
     assert len(file) == 100 == file.manifest["samples"] and file.manifest == manifest
     assert file.vocabulary.words == task.vocabulary.words and file.sizes == sorted(sizes)
@@ -42,8 +42,9 @@ def test_what_is_written_is_read_back_the_same(name, suffix, form, tmp_path):
 
 def test_the_hash_does_not_depend_on_form_or_batches(tmp_path):
     task, _ = TASKS["string_copying"]
+    about = {"regime": "retrieval"}
     hashes = {
-        save(tmp_path / f"{batch}{form}{suffix}", task.vocabulary, batches("string_copying", batch=batch), {}, form)[
+        save(tmp_path / f"{batch}{form}{suffix}", task.vocabulary, batches("string_copying", batch=batch), about, form)[
             "sha256"
         ]
         for batch in (7, 100)
@@ -65,7 +66,7 @@ def test_the_manifest_says_how_to_make_the_task_again():
 def written(request, tmp_path):
     suffix, form = request.param
     path = tmp_path / f"samples{suffix}"
-    save(path, TASKS["index"][0].vocabulary, batches("index"), {}, form)
+    save(path, TASKS["index"][0].vocabulary, batches("index"), {"regime": "retrieval"}, form)
     return path
 
 
@@ -90,11 +91,60 @@ def test_a_file_cut_short_is_refused(written, keep):
         load(written)
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"words": 3}', "{"])
+@pytest.mark.parametrize("content", ["", "[]", '{"words": 3}', "{", b"\xff"])
 def test_a_damaged_manifest_is_refused(written, content):
-    manifest_path(written).write_text(content)
-    with pytest.raises(UserError, match=r"the manifest .* is damaged"):
+    manifest_path(written).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=r"the manifest .* is damaged.*; write the samples again with --overwrite true"):
         load(written)
+
+
+@pytest.mark.parametrize("key", ["words", "form", "regime", "samples", "version", "sha256", "file_sha256"])
+@pytest.mark.parametrize("value", [None, 3.5, True, "bogus", [1], "absent"])
+def test_a_manifest_with_a_wrong_value_is_refused(written, key, value):
+    manifest = json.loads(manifest_path(written).read_text())
+    del manifest[key]
+    manifest_path(written).write_text(json.dumps(manifest if value == "absent" else {**manifest, key: value}))
+    if (key, value) == ("version", "bogus"):
+        assert len(load(written)) == 100, "a version is any word"
+        return
+    with pytest.raises(UserError, match=r"again") as refused:
+        load(written)
+    assert "\n" not in str(refused.value) and written.name in str(refused.value)
+
+
+def other_form(manifest, path):
+    return {"form": "words" if manifest["form"] == "ids" else "ids"}
+
+
+def two_words_swapped(manifest, path):
+    words = manifest["words"]
+    return {"words": [*words[:-2], words[-1], words[-2]]}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (two_words_swapped, "has samples or words of the sha256 .*, and its manifest says"),
+        (lambda manifest, path: {"words": manifest["words"][:-1]}, "of the sha256|is not one of the vocabulary"),
+        (lambda manifest, path: {"words": [*manifest["words"], manifest["words"][-1]]}, "stands twice"),
+        (lambda manifest, path: {"sha256": "0" * 64}, "has samples or words of the sha256 .*, and its manifest says"),
+        (lambda manifest, path: {"samples": 7}, "has 100 samples, and its manifest says 7"),
+        (lambda manifest, path: {"words": 3}, "words=3 is no list"),
+        (other_form, "form='words' is not ids|and its manifest don't go together"),
+    ],
+)
+def test_a_manifest_of_other_samples_is_refused(written, change, said):
+    manifest = json.loads(manifest_path(written).read_text())
+    manifest_path(written).write_text(json.dumps({**manifest, **change(manifest, written)}))
+    with pytest.raises(UserError, match=said) as refused:
+        load(written)
+    assert "again" in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_samples_of_no_regime_are_not_written(tmp_path):
+    with pytest.raises(UserError, match="there is no regime=''; write vanilla or cot or retrieval"):
+        save(tmp_path / "samples.npz", TASKS["index"][0].vocabulary, batches("index"), {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_manifest_or_file_is_named(written):
@@ -116,9 +166,9 @@ def test_samples_with_other_special_words_are_refused(written):
 def test_nothing_is_overwritten_without_being_told(written):
     before = written.read_bytes()
     with pytest.raises(UserError, match="is there already; write another name, or --overwrite true"):
-        save(written, TASKS["index"][0].vocabulary, batches("index", "cot"), {})
+        save(written, TASKS["index"][0].vocabulary, batches("index", "cot"), {"regime": "cot"})
     assert written.read_bytes() == before
-    save(written, TASKS["index"][0].vocabulary, batches("index", "cot"), {}, overwrite=True)
+    save(written, TASKS["index"][0].vocabulary, batches("index", "cot"), {"regime": "cot"}, overwrite=True)
     assert_same(load(written).take(np.arange(100)), batches("index", "cot", batch=100)[0])
 
 
@@ -129,7 +179,7 @@ def test_what_breaks_off_leaves_the_old_file_whole(written):
 
     before = written.read_bytes()
     with pytest.raises(RuntimeError):
-        save(written, TASKS["index"][0].vocabulary, break_off(), {}, overwrite=True)
+        save(written, TASKS["index"][0].vocabulary, break_off(), {"regime": "cot"}, overwrite=True)
     assert written.read_bytes() == before and len(list(written.parent.iterdir())) == 2
 
 
@@ -144,5 +194,5 @@ def test_what_breaks_off_leaves_the_old_file_whole(written):
 )
 def test_where_nothing_can_be_written_is_said_before_anything_is(tmp_path, name, form, said):
     with pytest.raises(UserError, match=said):
-        save(tmp_path / name, TASKS["index"][0].vocabulary, batches("index"), {}, form)
+        save(tmp_path / name, TASKS["index"][0].vocabulary, batches("index"), {"regime": "retrieval"}, form)
     assert not list(tmp_path.iterdir())
