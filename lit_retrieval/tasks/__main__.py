@@ -12,7 +12,7 @@ from rich.progress import track
 from lit_retrieval.errors import UserError
 from lit_retrieval.parsing import OneLineErrors, fail
 from lit_retrieval.tasks.sample_file import Form, describe, load, save
-from lit_retrieval.tasks.sample_stream import SampleStream
+from lit_retrieval.tasks.sample_stream import SampleStream, Split
 from lit_retrieval.tasks.sizes import SizeSpec
 from lit_retrieval.tasks.task import Author, Regime, Task, Transcripts
 from lit_retrieval.vocabulary import Vocabulary
@@ -27,7 +27,7 @@ def write(
     sizes: SizeSpec = [16],  # noqa: B006 (jsonargparse shows it in --help; nothing changes it)
     samples: int = 10_000,
     seed: int = 0,
-    split: str = "fit",
+    split: Split = "fit",
     form: Form = "ids",
     overwrite: bool = False,
 ) -> None:
@@ -44,6 +44,7 @@ def write(
         form: In .jsonl: ids, or the words themselves.
         overwrite: Replace a file that is there.
     """
+    _check_samples(samples)
     stream = SampleStream(task, regime, sizes, seed, split)
     starts = range(0, samples, _CHUNK)
     batches = (stream.take(np.arange(start, min(start + _CHUNK, samples))) for start in starts)
@@ -61,7 +62,7 @@ def show(
     sizes: SizeSpec = [8],  # noqa: B006 (as above)
     samples: int = 3,
     seed: int = 0,
-    split: str = "fit",
+    split: Split = "fit",
 ) -> None:
     """Print samples: the prompt, the model's words on the lines below it, and what it retrieves in [brackets].
 
@@ -73,6 +74,7 @@ def show(
         seed: Seed of the experiment.
         split: fit, validate, test or predict: the trainer's streams of samples.
     """
+    _check_samples(samples)
     transcripts = SampleStream(task, regime, sizes, seed, split).take(np.arange(samples))
     for row in range(samples):
         print("\n".join(_lines(transcripts, row, task.vocabulary)), end="\n\n")
@@ -87,6 +89,11 @@ def check(file: Path) -> None:
     manifest = load(file).manifest
     about = {name: value for name, value in manifest.items() if name != "words"}
     Console().print_json(data={**about, "words": len(manifest["words"])})
+
+
+def _check_samples(samples: int) -> None:
+    if samples < 1:
+        raise UserError(f"samples={samples} is no number of samples; write 1 or more in --samples")
 
 
 def _lines(transcripts: Transcripts, row: int, vocabulary: Vocabulary) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Several tasks in one."""
 
+import math
 from collections import Counter
 from functools import reduce
 
@@ -26,10 +27,10 @@ class Mixture(Task):
 
     def __init__(self, tasks: list[Task], weights: list[float] | None = None) -> None:
         weights = weights or [1.0] * len(tasks)
-        if not tasks or len(weights) != len(tasks) or min(weights) <= 0:
+        if not tasks or len(weights) != len(tasks) or not 0 < min(weights) <= sum(weights) < math.inf:
             raise UserError(
                 f"{len(tasks)} tasks with weights={weights} can't be mixed; write at least one task, and for each a "
-                "weight above 0"
+                "finite weight above 0"
             )
         _check_answer_words(tasks)
         self.tasks = tasks

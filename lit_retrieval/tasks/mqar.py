@@ -12,6 +12,7 @@ from lit_retrieval.tasks.writing import Authors, Counts, Rows, ask, blank_rows, 
 from lit_retrieval.vocabulary import START, Ids, Vocabulary
 
 BLANK = "_"
+LARGEST_POWER = 16  # the 2**20th place has a weight of 2**300 then, and above 1 most queries come at the end anyway
 
 
 class MQAR(Task):
@@ -34,8 +35,8 @@ class MQAR(Task):
     Args:
         vocab_size: Keys and values together, half of each.
         num_kv_pairs: Pairs, each asked for once.
-        power_a: Exponent of the power law, above 0; near 0 most queries come soon after the pairs, at 1 all places are
-            alike.
+        power_a: Exponent of the power law, above 0 and up to 16; near 0 most queries come soon after the pairs, at 1
+            all places are alike.
         random_non_queries: Fill the places between the queries with random keys and values, not with `_`.
         query_form: How a search is written: `short` (`k2`), or `full`, a regular expression word by word
             (`(?<!\S) k2 \s+(\S+)`).
@@ -49,10 +50,10 @@ class MQAR(Task):
         random_non_queries: bool = True,
         query_form: QueryForm = "short",
     ) -> None:
-        if min(num_kv_pairs, vocab_size // 4) < 1 or power_a <= 0:
+        if min(num_kv_pairs, vocab_size // 4) < 1 or not 0 < power_a <= LARGEST_POWER:
             raise UserError(
                 f"vocab_size={vocab_size}, num_kv_pairs={num_kv_pairs}, power_a={power_a} leave nothing to recall; "
-                "write at least 4 words and 1 pair, and a power above 0"
+                f"write at least 4 words and 1 pair, and a power above 0 and up to {LARGEST_POWER}"
             )
         if num_kv_pairs > vocab_size // 2:
             raise UserError(

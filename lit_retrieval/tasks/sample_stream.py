@@ -1,11 +1,15 @@
 """The samples of one split, by their index."""
 
+from typing import Literal, get_args
+
 import numpy as np
 import numpy.typing as npt
 
 from lit_retrieval.tasks.random import derive_seed, draw_weighted
 from lit_retrieval.tasks.sizes import Sizes, SizeSpec
-from lit_retrieval.tasks.task import Regime, Task, Transcripts
+from lit_retrieval.tasks.task import Regime, Task, Transcripts, check_choice
+
+Split = Literal["fit", "validate", "test", "predict"]
 
 
 class SampleStream:
@@ -20,6 +24,7 @@ class SampleStream:
     """
 
     def __init__(self, task: Task, regime: Regime, sizes: SizeSpec, seed: int, split: str) -> None:
+        check_choice("split", split, get_args(Split))
         self.task = task
         self.regime = regime
         self.sizes = Sizes.parse(sizes)

@@ -1,5 +1,6 @@
 """Which sizes problems have, and how often."""
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -26,13 +27,14 @@ class Sizes:
 
     @classmethod
     def parse(cls, written: SizeSpec) -> "Sizes":
-        """The sizes that a user has written; raises `UserError` if there are none, or a weight is not above 0."""
+        """The sizes that a user has written; raises `UserError` if there are none, or for a weight of 0, nan or inf."""
         weights: dict[int, float] = {}
         for size, weight in written.items() if isinstance(written, dict) else _alike(written):
             weights[size] = weights.get(size, 0.0) + weight
-        if not weights or min(weights.values()) <= 0:
+        if not weights or not 0 < min(weights.values()) <= sum(weights.values()) < math.inf:  # false for nan, too
             raise UserError(
-                f"sizes={written} has no size, or one without weight; write at least one, as in [16], in data.sizes"
+                f"sizes={written} has no size, or a weight that is not above 0 and finite; write at least one size, as "
+                "in [16], in data.sizes"
             )
         values = sorted(weights)
         return cls(np.array(values, np.int64), np.array([weights[size] for size in values], np.float64))

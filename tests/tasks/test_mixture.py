@@ -74,7 +74,20 @@ def test_sizes_must_suit_all():
         MIXTURE.sample(0, np.arange(1), np.full(1, 3), "vanilla")
 
 
-@pytest.mark.parametrize(("tasks", "weights"), [([], None), (MEMBERS, [1.0]), (MEMBERS, [1.0, 0.0, 1.0])])
+@pytest.mark.parametrize(
+    ("tasks", "weights"),
+    [
+        ([], None),
+        (MEMBERS, [1.0]),
+        (MEMBERS, [1.0, 0.0, 1.0]),
+        (MEMBERS, [1.0, float("nan"), 1.0]),
+        (MEMBERS, [float("nan"), 1.0, 1.0]),
+        (MEMBERS, [1.0, float("inf"), 1.0]),
+        (MEMBERS, [1e308, 1e308, 1.0]),
+    ],
+)
 def test_what_cannot_be_mixed_is_refused(tasks, weights):
-    with pytest.raises(UserError, match="can't be mixed; write at least one task, and for each a weight above 0"):
+    with pytest.raises(
+        UserError, match="can't be mixed; write at least one task, and for each a finite weight above 0"
+    ):
         Mixture(tasks, weights)

@@ -65,6 +65,11 @@ def gaps(power_a, count):
     return (np.nonzero(is_asked)[1].reshape(count, 4) - 9) // 2
 
 
+def test_the_largest_power_leaves_weights_finite():
+    task = MQAR(num_kv_pairs=1, power_a=16.0, random_non_queries=False)
+    assert len(task.sample(0, np.arange(2), np.full(2, 2**20), "vanilla")) == 2
+
+
 @pytest.mark.parametrize("power_a", [0.01, 0.5, 1.0])
 def test_gaps_follow_the_power_law(power_a):
     """The law of draws without replacement, once more by NumPy's own."""
@@ -108,7 +113,10 @@ def test_sizes_without_room_are_refused(size):
         MQAR().sample(0, np.arange(1), np.full(1, size), "vanilla")
 
 
-@pytest.mark.parametrize("arguments", [{"vocab_size": 2}, {"num_kv_pairs": 0}, {"power_a": 0.0}])
+@pytest.mark.parametrize(
+    "arguments",
+    [{"vocab_size": 2}, {"num_kv_pairs": 0}, *({"power_a": power} for power in [0.0, -1.0, 17.0, np.nan, np.inf])],
+)
 def test_nothing_to_recall_is_refused(arguments):
     with pytest.raises(UserError, match="leave nothing to recall"):
         MQAR(**arguments)

@@ -4,6 +4,8 @@ import pytest
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks import IsTree, SampleStream, Sizes
 
+NAN, INF = float("nan"), float("inf")
+
 
 @pytest.mark.parametrize(
     ("written", "values", "weights"),
@@ -26,7 +28,10 @@ def test_sizes_are_a_list_or_a_range_or_have_weights(written, values, weights):
     [
         ([], r"sizes=\[\] has no size"),
         ({}, "has no size"),
-        ({8: 0.0}, "or one without weight"),
+        *(
+            (weights, "or a weight that is not above 0 and finite")
+            for weights in [{8: 0.0}, {8: 1, 4: -1}, {8: NAN}, {8: 1, 4: NAN}, {4: INF, 8: 1}, {4: 1e308, 8: 1e308}]
+        ),
         ("8..4", "has no size"),
         ("4-8", "sizes='4-8' is no range; write 4..8"),
         ("4..8..0", "is no range"),
@@ -53,6 +58,11 @@ def test_a_size_is_drawn_from_its_first_sample_on():
     sizes = stream([4, 8, 16]).take(np.arange(4000), first).sizes
     assert set(sizes[:1000]) == {4} and set(sizes[1000:]) == {4, 8}
     assert abs((sizes[1000:] == 8).mean() - 0.5) < 0.05
+
+
+def test_a_split_that_is_none_is_refused():
+    with pytest.raises(UserError, match="there is no split='foo'; write fit or validate or test or predict"):
+        SampleStream(IsTree(), "vanilla", [4], 0, "foo")
 
 
 def test_training_streams_of_other_seeds_draw_other_sizes():
