@@ -5,13 +5,19 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.ops import fla_cpu
+from lit_retrieval.ops.linear_recurrence import recorded_decays
 
 # Those of which fla's code reads a prompt, or one more token, but not several; Mamba-2's code for a CPU is ours.
 _ONE_TOKEN_AT_A_TIME = {"Mamba"}
 _ONE_TOKEN_AT_A_TIME_ON_A_GPU = {"Mamba2"} | _ONE_TOKEN_AT_A_TIME
+_DECAYING = {
+    "GatedDeltaNet", "GatedLinearAttention", "HGRN2Attention", "KimiDeltaAttention", "Mamba2", "MultiScaleRetention",
+    "RWKV7Attention", "SimpleGatedLinearAttention",
+}  # fmt: skip
 
 Nested: TypeAlias = Any
 """A tensor with the batch first, None, or a tuple of these."""
@@ -78,12 +84,29 @@ class FlaLayer(nn.Module):
             outputs.append(y)
         return torch.cat(outputs, 1), state
 
+    def inspect(self, x: Tensor) -> dict[str, Tensor]:
+        """`decay`: the share of its state that each row keeps at each word, `(1, rows, time)`; no map without a decay.
+
+        A row is a head, or a key of a head if each key decays by itself, head after head. What a delta rule takes away
+        besides is not in it. The layer runs on a CPU, where the decay meets our recurrence, whatever device it is on.
+        """
+        if type(self.layer).__name__ not in _DECAYING:
+            return {}
+        weights = {name: _as_float_on_cpu(one) for name, one in (*self.named_parameters(), *self.named_buffers())}
+        with recorded_decays() as decays:
+            functional_call(self, weights, (_as_float_on_cpu(x),))
+        return {"decay": decays[0][0].flatten(1).exp().T[None]}
+
     @torch.no_grad()
     def state_size(self, length: int) -> int:
         """How many numbers the state holds for one sample after `length` tokens, by running the layer on zeros."""
         weight = next(self.parameters())
         _, state = self(weight.new_zeros(1, length, self.layer.hidden_size))
         return _count(state[:-1])
+
+
+def _as_float_on_cpu(tensor: Tensor) -> Tensor:
+    return tensor.to("cpu", torch.float32 if tensor.is_floating_point() else None)
 
 
 def _as_first(layer: Any) -> Any:

@@ -48,7 +48,8 @@ class Inspectable(Protocol):
         """Draw what happens to `x`, `(1, time, hidden_size)`, when nothing came before.
 
         Returns:
-            Maps by kind, each `(maps, rows, columns)` with values from 0 to 1, and time along the columns.
+            Maps by kind, each `(maps, rows, columns)` with values from 0 to 1, and time along the columns; none if
+            there is nothing to draw.
         """
         ...
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from fla_layers import HIDDEN_SIZE, SMALL, make_layer
 from torch import nn
+from torch.nn import functional as F
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import FlaLayer, FlaState, Mamba, as_mixer, select_rows
@@ -24,6 +25,10 @@ NUMBERS = {  # heads * key_dim * value_dim, and the last inputs of every convolu
     "Mamba2": 4 * 16 * 16 + 4 * (64 + 16 + 16),
     "RWKV7Attention": 2 * 16 * 16 + 32,
 }
+ROWS = {  # heads, times key_dim where each key decays by itself
+    "MultiScaleRetention": 2, "SimpleGatedLinearAttention": 2, "GatedLinearAttention": 2 * 8, "HGRN2Attention": 2 * 16,
+    "GatedDeltaNet": 2, "KimiDeltaAttention": 2 * 16, "Mamba2": 4, "RWKV7Attention": 2 * 16,
+}  # fmt: skip
 
 
 def make(name: str) -> nn.Module:
@@ -72,6 +77,44 @@ def test_rows_may_leave_between_two_steps(mixer):
 
 def test_state_size_counts_a_real_state(mixer, name):
     assert mixer.state_size(3) == mixer.state_size(70) == NUMBERS[name]
+
+
+@pytest.mark.parametrize("time", [1, 5, 70])
+@torch.inference_mode()
+def test_a_decay_is_shown_where_there_is_one(mixer, name, time):
+    maps = mixer.inspect(torch.randn(1, time, HIDDEN_SIZE))
+    assert {kind: tuple(one.shape) for kind, one in maps.items()} == (
+        {"decay": (1, ROWS[name], time)} if name in ROWS else {}
+    )
+    assert all(one.min() >= 0 and one.max() <= 1 for one in maps.values())
+
+
+def test_the_decay_shown_is_that_of_the_equations():
+    x = torch.randn(1, 70, HIDDEN_SIZE)
+    retention, gla, mamba2 = (make(name) for name in ("MultiScaleRetention", "GatedLinearAttention", "Mamba2"))
+    expected = {
+        retention: torch.tensor([1 - 2**-5, 1 - 2**-6]).expand(70, 2),
+        gla: gla.gk_proj(x)[0].sigmoid() ** (1 / 16),
+        mamba2: torch.exp(-mamba2.A_log.exp() * F.softplus(mamba2.in_proj(x)[0, :, -4:] + mamba2.dt_bias)),
+    }
+    for layer, decay in expected.items():
+        torch.testing.assert_close(FlaLayer(layer).inspect(x)["decay"][0], decay.T, rtol=1e-5, atol=1e-6)
+
+
+def test_a_decay_is_shown_in_float32_whatever_the_layers_numbers():
+    x, mixer = torch.randn(1, 9, HIDDEN_SIZE), FlaLayer(make("KimiDeltaAttention"))
+    expected = mixer.inspect(x)["decay"]
+    torch.testing.assert_close(mixer.double().inspect(x.double())["decay"], expected)
+    assert all(parameter.dtype == torch.float64 for parameter in mixer.parameters())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_decay_of_a_layer_on_a_gpu_is_that_on_a_cpu(mixer):
+    x = torch.randn(1, 70, HIDDEN_SIZE)
+    expected, shown = mixer.inspect(x), mixer.cuda().inspect(x.cuda())
+    torch.testing.assert_close(shown, expected)
+    assert all(parameter.is_cuda for parameter in mixer.parameters())
 
 
 def test_every_parameter_gets_a_gradient(mixer):

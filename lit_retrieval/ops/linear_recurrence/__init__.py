@@ -1,5 +1,9 @@
 """A matrix-valued linear recurrence: one function, and the one place that chooses how it is computed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from torch import Tensor
 
 from lit_retrieval.ops.arrays import runs_on_numba
@@ -8,7 +12,23 @@ from lit_retrieval.ops.linear_recurrence.cpu import linear_recurrence_cpu
 from lit_retrieval.ops.linear_recurrence.naive import linear_recurrence_naive
 from lit_retrieval.ops.shapes import check_shape
 
-__all__ = ["linear_recurrence", "linear_recurrence_chunked", "linear_recurrence_cpu", "linear_recurrence_naive"]
+__all__ = [
+    "linear_recurrence", "linear_recurrence_chunked", "linear_recurrence_cpu", "linear_recurrence_naive",
+    "recorded_decays",
+]  # fmt: skip
+
+_recorded: ContextVar[list[Tensor] | None] = ContextVar("_recorded", default=None)
+
+
+@contextmanager
+def recorded_decays() -> Iterator[list[Tensor]]:
+    """A list that gets the `log_decay` of each `linear_recurrence` that has one, while the block runs."""
+    decays: list[Tensor] = []
+    token = _recorded.set(decays)
+    try:
+        yield decays
+    finally:
+        _recorded.reset(token)
 
 
 def linear_recurrence(
@@ -39,6 +59,9 @@ def linear_recurrence(
         The outputs, shaped like `v`, and the state after the last step. Both carry gradients to every argument.
     """
     _check_shapes(q, k, v, log_decay, read, write, state)
+    recorded = _recorded.get()
+    if recorded is not None and log_decay is not None:
+        recorded.append(log_decay.detach())
     if runs_on_numba(q, k, v, log_decay, read, write, state):
         return linear_recurrence_cpu(q, k, v, log_decay, read, write, state)
     return linear_recurrence_chunked(q, k, v, log_decay, read, write, state)
