@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class LSTMState(NamedTuple):
@@ -40,6 +41,10 @@ class LSTM(nn.Module):
         y, (output, cell) = self.rnn(x, before)
         return self.out_proj(y), LSTMState(output[0], cell[0])
 
+    def inspect(self, x: Tensor) -> dict[str, Tensor]:
+        """`decay`: the forget gate, the share of each number in the cell kept at each word, `(1, state_dim, time)`."""
+        return {"decay": _second_gate(self.rnn, x)}
+
     def state_size(self, length: int) -> int:
         """How many numbers the state holds for one sample, whatever the `length`."""
         return 2 * self.rnn.hidden_size
@@ -72,6 +77,18 @@ class GRU(nn.Module):
         y, last = self.rnn(x, None if state is None else state.unsqueeze(0))
         return self.out_proj(y), last[0]
 
+    def inspect(self, x: Tensor) -> dict[str, Tensor]:
+        """`decay`: the update gate, the share of each number in the state kept at each word, `(1, state_dim, time)`."""
+        return {"decay": _second_gate(self.rnn, x)}
+
     def state_size(self, length: int) -> int:
         """How many numbers the state holds for one sample, whatever the `length`."""
         return self.rnn.hidden_size
+
+
+def _second_gate(rnn: nn.LSTM | nn.GRU, x: Tensor) -> Tensor:
+    """The gate that keeps the state, which PyTorch has second in both, `(batch, state_dim, time)`."""
+    before = F.pad(rnn(x)[0][:, :-1], (0, 0, 1, 0))
+    weights = rnn.all_weights[0]  # of the inputs and of the state, then their biases
+    gates = F.linear(x, weights[0], weights[2]) + F.linear(before, weights[1], weights[3])
+    return gates.chunk(4 if isinstance(rnn, nn.LSTM) else 3, -1)[1].sigmoid().transpose(1, 2)

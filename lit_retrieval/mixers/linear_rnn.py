@@ -40,6 +40,12 @@ class LinearRNN(nn.Module):
         h = linear_rnn(self.B(x), self.A, state)
         return h, h[:, -1]
 
+    def inspect(self, x: Tensor) -> dict[str, Tensor]:
+        """`decay`: |A|, at most 1, for each number of the state, `(1, hidden_size, time)`; no map of a full A."""
+        if self.A.dim() > 1:
+            return {}
+        return {"decay": self.A.abs().clamp(max=1)[:, None].expand(1, -1, x.shape[1])}
+
     def state_size(self, length: int) -> int:
         """How many numbers the state holds for one sample, whatever the `length`."""
         return len(self.A)

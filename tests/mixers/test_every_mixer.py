@@ -10,7 +10,9 @@ from lit_retrieval.mixers import (
     GRU,
     LSTM,
     Attention,
+    Inspectable,
     LinearRNN,
+    LSTMState,
     Mamba,
     ReGLU,
     SlidingWindowAttention,
@@ -121,6 +123,43 @@ def test_state_size_counts_a_real_state(name):
     for length, numbers in zip((3, 9), NUMBERS[name], strict=True):
         _, state = mixer(torch.randn(1, length, HIDDEN_SIZE))
         assert mixer.state_size(length) == sum(tensor.numel() for tensor in tensors_of(state)) == numbers
+
+
+@torch.inference_mode()
+def test_a_shown_decay_is_a_share_for_each_number_and_word(name):
+    mixer = make(name)
+    decay = mixer.inspect(torch.randn(1, 9, HIDDEN_SIZE)).get("decay") if isinstance(mixer, Inspectable) else None
+    rows = {"Mamba": 32, "diagonal linear RNN": 16, "LSTM": 12, "GRU": 12}.get(name)
+    assert (decay is None) == (rows is None)
+    assert decay is None or (decay.shape == (1, rows, 9) and decay.min() >= 0 and decay.max() <= 1)
+
+
+def test_the_gate_shown_is_what_the_cell_of_an_lstm_keeps():
+    mixer, x, state = make("LSTM"), torch.randn(1, 9, HIDDEN_SIZE), LSTMState(torch.zeros(1, 12), torch.zeros(1, 12))
+    kept = []
+    for step in x.split(1, 1):
+        cell = state.cell.detach().requires_grad_()
+        _, state = mixer(step, LSTMState(state.output.detach(), cell))
+        kept.append(torch.autograd.grad(state.cell.sum(), cell)[0])
+    torch.testing.assert_close(mixer.inspect(x)["decay"], torch.stack(kept, 2), rtol=1e-4, atol=1e-6)
+
+
+def test_the_gate_shown_is_a_grus_update_gate():
+    mixer, x, state = make("GRU"), torch.randn(1, 9, HIDDEN_SIZE), torch.zeros(1, 12)
+    rnn, kept = mixer.rnn, []
+    for step in x.unbind(1):
+        gates = step @ rnn.weight_ih_l0.T + rnn.bias_ih_l0 + state @ rnn.weight_hh_l0.T + rnn.bias_hh_l0
+        kept.append(gates[:, 12:24].sigmoid())
+        _, state = mixer(step[:, None], state)
+    torch.testing.assert_close(mixer.inspect(x)["decay"], torch.stack(kept, 2), rtol=1e-4, atol=1e-6)
+
+
+def test_a_diagonal_linear_rnn_shows_its_factors_up_to_one():
+    mixer = make("diagonal linear RNN")
+    with torch.no_grad():
+        mixer.A[:2] = torch.tensor([-0.5, 1.5])
+    decay = mixer.inspect(torch.randn(1, 9, HIDDEN_SIZE))["decay"][0]
+    torch.testing.assert_close(decay, torch.cat([torch.tensor([0.5, 1.0]), mixer.A[2:]])[:, None].expand(16, 9))
 
 
 def test_every_parameter_gets_a_gradient(name):
