@@ -125,6 +125,95 @@ def test_classes_are_balanced(task):
     assert abs(share - 0.5) < 0.02, "six standard deviations of 20,000 fair coins are 0.021"
 
 
+class TwoHubs:
+    """What 10,000 two-hub graphs on 32 vertices are made of, read from their prompts.
+
+    The hubs are the two vertices of more than two edges. On 32 vertices, one graph in a million has a hub of fewer; the
+    seed is one without.
+    """
+
+    def __init__(self):
+        task, (count, size) = IsTree(max_size=32), (10_000, 32)
+        transcripts = task.sample(5, np.arange(count), np.full(count, size), "vanilla")
+        prompts = transcripts.tokens[:, 1 : 3 * (size - 1) + 1].reshape(count, size - 1, 3)
+        self.ends = prompts[:, :, ::2] - task.vocabulary.encode(["1"])[0]
+        self.is_tree = transcripts.answers[:, 0] == task.answer_words[0]
+        rows = np.arange(count)[:, None]
+        degrees = np.zeros((count, size), int)
+        np.add.at(degrees, (rows, self.ends.reshape(count, -1)), 1)
+        self.is_hub = degrees > 2
+        assert (self.is_hub.sum(1) == 2).all()
+        self.hubs = np.nonzero(self.is_hub)[1].reshape(count, 2)
+        self.hub_ends = np.take_along_axis(self.is_hub, self.ends.reshape(count, -1), 1).reshape(self.ends.shape).sum(2)
+        self.extra_place = np.argmin(self.hub_ends, 1)
+        self.extra = self.ends[rows[:, 0], self.extra_place]
+        # Each vertex that is tied to a hub, and the side of it: whether the hub is the one with the larger number.
+        hub_of = np.full((count, size), -1)
+        for end in (0, 1):
+            tied, edges = np.nonzero((self.hub_ends == 1) & ~np.take_along_axis(self.is_hub, self.ends[:, :, end], 1))
+            hub_of[tied, self.ends[tied, edges, end]] = self.ends[tied, edges, 1 - end]
+        self.is_tied = hub_of >= 0
+        self.side = hub_of == self.hubs[:, 1:]
+        self.extra_sides = np.take_along_axis(self.side, self.extra, 1)
+
+
+@pytest.fixture(scope="module")
+def two_hubs():
+    return TwoHubs()
+
+
+def test_without_the_extra_edge_a_two_hub_graph_is_two_stars(two_hubs):
+    counts = [(two_hubs.hub_ends == ends).sum(1) for ends in range(3)]
+    assert (counts[0] == 1).all(), "one edge touches no hub"
+    assert (counts[1] == 30).all() and (two_hubs.is_tied != two_hubs.is_hub).all(), "each vertex but a hub has one"
+    assert (counts[2] == 0).all(), "the hubs are not tied"
+
+
+def test_a_two_hub_graph_is_a_tree_exactly_when_the_extra_edge_crosses(two_hubs):
+    assert (two_hubs.is_tree == (two_hubs.extra_sides[:, 0] != two_hubs.extra_sides[:, 1])).all()
+
+
+def test_the_sides_of_a_two_hub_graph_are_fair_and_independent_coins(two_hubs):
+    on_the_second = (two_hubs.side & two_hubs.is_tied).sum(1)  # binomial: 30 coins have mean 15 and variance 7.5
+    assert abs(on_the_second.mean() - 15) < 6 * (7.5 / 10_000) ** 0.5
+    assert abs(on_the_second.var() / 7.5 - 1) < 6 * (2 / 10_000) ** 0.5
+    for vertex in range(32):
+        sides = two_hubs.side[two_hubs.is_tied[:, vertex], vertex]
+        assert abs(sides.mean() - 0.5) < 6 * 0.5 / len(sides) ** 0.5
+    for sides in two_hubs.extra_sides.T:
+        assert abs(sides.mean() - 0.5) < 6 * 0.005
+    assert abs(two_hubs.is_tree.mean() - 0.5) < 6 * 0.005
+
+
+def test_names_and_places_in_a_two_hub_graph_are_uniform(two_hubs):
+    def assert_uniform(drawn, choices):
+        counts, share = np.bincount(drawn.ravel(), minlength=choices), drawn.size / choices
+        assert len(counts) == choices and abs(counts - share).max() < 6 * share**0.5
+
+    assert_uniform(two_hubs.hubs, 32)
+    assert_uniform(two_hubs.extra, 32)
+    assert_uniform(two_hubs.extra_place, 31)  # and so is the distance of the extra edge from the end of the prompt
+
+
+def is_two_hub_graph(edges, size):
+    """Whether two stars are left, whose centres it does not touch, when one of the edges is taken away."""
+    for extra in edges:
+        graph = networkx.Graph(edge for edge in edges if edge != extra)
+        graph.add_nodes_from(range(1, size + 1))
+        stars = [graph.subgraph(star) for star in networkx.connected_components(graph)]
+        centres = [[v for v in star if star.degree(v) == len(star) - 1 and v not in extra] for star in stars]
+        if len(stars) == 2 and all(centres):
+            return True
+    return False
+
+
+def test_the_smallest_binary_graphs_are_two_hub_graphs_too():
+    task, sizes = IsTree(max_size=7), np.resize([4, 5, 6, 7], 400)
+    transcripts = task.sample(6, np.arange(400), sizes, "vanilla")
+    for row, size in enumerate(sizes):
+        assert is_two_hub_graph(edges_of(read(transcripts, task, row)[0][:-1]), size)
+
+
 def test_many_graphs_that_are_no_tree_show_no_cycle_from_vertex_1():
     task = IsTree(max_size=16)
     transcripts = task.sample(0, np.arange(5000), np.full(5000, 16), "retrieval")
