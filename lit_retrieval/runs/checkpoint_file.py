@@ -37,7 +37,7 @@ def save(content: dict[str, Any], path: Path) -> None:
         _write(content, staged)
         digest = _digest(staged)
         _write_hashes(path, [digest, *_hashes(path)])
-        os.replace(staged, path)
+        _rename(staged, path)
         _write_hashes(path, [digest])
     finally:
         staged.unlink(missing_ok=True)
@@ -51,7 +51,7 @@ def load(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}; write best, last or the path of a .ckpt file in --ckpt_path")
-    if (hashes := _hashes(path)) and _digest(path) not in hashes:
+    if _beside(path).exists() and _digest(path) not in _hashes(path):
         raise DamagedCheckpointError(f"{path} is damaged: its sha256 is not the one in {_beside(path).name}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -123,6 +123,16 @@ def _write_hashes(path: Path, digests: list[str]) -> None:
             file.writelines(f"{digest}  {path.name}\n" for digest in digests)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(staged, _beside(path))
+        _rename(staged, _beside(path))
     finally:
         staged.unlink(missing_ok=True)
+
+
+def _rename(staged: Path, path: Path) -> None:
+    """Put a file in its place, and force its new name onto the disk: the names are in the folder."""
+    os.replace(staged, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

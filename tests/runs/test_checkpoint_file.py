@@ -1,5 +1,6 @@
 import os
 import pickle
+import stat
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,32 @@ def test_a_file_cut_short_is_refused_with_and_without_a_hash(path, length):
     path.with_name("step_3.ckpt.sha256").unlink()
     with pytest.raises(DamagedCheckpointError, match="can't be read as a checkpoint"):
         runs.load(path)
+
+
+@pytest.mark.parametrize("hashes", ["", "\n"])
+def test_an_empty_hash_is_no_hash_that_fits(path, hashes):
+    path.with_name("step_3.ckpt.sha256").write_text(hashes)
+    with pytest.raises(DamagedCheckpointError, match="is damaged: its sha256 is not the one"):
+        runs.load(path)
+
+
+def test_every_new_name_is_forced_onto_the_disk(path, monkeypatch):
+    """The order of a save: each file's content, its name, and then the folder that the name is in."""
+    done, replace, fsync = [], os.replace, os.fsync
+
+    def note_and_replace(source, target):
+        done.append(target.name)
+        replace(source, target)
+
+    def note_and_force(descriptor):
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "content")
+        fsync(descriptor)
+
+    monkeypatch.setattr(checkpoint_file.os, "replace", note_and_replace)
+    monkeypatch.setattr(checkpoint_file.os, "fsync", note_and_force)
+    runs.save(CONTENT, path)
+    hashed = ["content", "step_3.ckpt.sha256", "folder"]
+    assert done == ["content", *hashed, "step_3.ckpt", "folder", *hashed]
 
 
 @pytest.mark.parametrize("step", ["the hash", "the file", "the hash again"])
