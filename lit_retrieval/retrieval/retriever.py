@@ -46,20 +46,21 @@ class RegularExpressionRetriever:
     """Runs every query as a regular expression on the words of the context, joined by single spaces.
 
     A query in the short form is translated first. A model may write any pattern, so each is bounded: one that does not
-    compile, is too long, repeats too often, runs out of time or returns what are no words of the vocabulary has FAILED.
+    compile, is too long, grows too large, runs out of time or returns what are no words of the vocabulary has FAILED.
 
     Args:
         timeout: Seconds for one search, of processor time.
         max_length: Characters in a pattern.
-        max_repetitions: The product of all counts `{k}` in a pattern.
+        max_expanded: Characters in a pattern times all its counts `{k}`: a bound on the time to compile it, which no
+            clock ends. The pattern of Index, of 22 characters, may count to 10,000.
     """
 
-    def __init__(self, timeout: float = 0.1, max_length: int = 1000, max_repetitions: int = 100_000) -> None:
+    def __init__(self, timeout: float = 0.1, max_length: int = 1000, max_expanded: int = 250_000) -> None:
         if timeout <= 0:
             raise UserError(f"timeout={timeout} leaves a search no time; write a number of seconds above 0")
         self.timeout = timeout
         self.max_length = max_length
-        self.max_repetitions = max_repetitions
+        self.max_expanded = max_expanded
 
     def __call__(self, context: Ids, query: Ids, vocabulary: Vocabulary) -> Ids:
         """Search; see `Retriever`."""
@@ -73,7 +74,7 @@ class RegularExpressionRetriever:
 
         Raises `TimeoutError` when the time is up.
         """
-        if len(pattern) > self.max_length or _repetitions(pattern) > self.max_repetitions:
+        if len(pattern) > self.max_length or len(pattern) * _repetitions(pattern) > self.max_expanded:
             return None
         try:
             match = regex.search(pattern, text, timeout=self.timeout)

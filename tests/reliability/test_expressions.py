@@ -30,12 +30,15 @@ PATHOLOGICAL = [
     r"(?e)(?:aa\s1\saa\s1\sx\sz){e<=10}(q)",
     r"(?b)(?:\w+\s\w+\s\w+){e<=20}z",
     r"(?:a{e<=50}){20}(P)$",
+    r"(?:a?b?c?d?e?f?){99999}(x)",
+    r"(?:(?:a?b?c?){300}){300}(x)",
+    rf"(?:{'a?b?c?d?' * 100}){{300}}(x)",
 ]
 VOCABULARY = Vocabulary(["1", "a", "aa", "x", "y", "z", "P", *PATHOLOGICAL])
 TEXT = "x y z P " + " ".join(("1", "a", "aa")[at % 3] for at in range(2000))
 
 
-def test_twenty_patterns_over_two_thousand_words_end_in_time():
+def test_pathological_patterns_over_two_thousand_words_end_in_time():
     """Their time is the processor's: a clock on the wall also counts what else the machine does."""
     retriever, timeouts = RegularExpressionRetriever(), 0
     context = VOCABULARY.encode(TEXT.split())
@@ -46,7 +49,7 @@ def test_twenty_patterns_over_two_thousand_words_end_in_time():
         except TimeoutError:
             timeouts += 1
         assert time.process_time() - began < 0.2, pattern
-    assert len(PATHOLOGICAL) == 20 and timeouts >= 5
+    assert len(PATHOLOGICAL) >= 20 and timeouts >= 5
 
 
 @pytest.mark.parametrize("pattern", PATHOLOGICAL[:1])
