@@ -27,7 +27,7 @@ def fail(message: str) -> NoReturn:
 
 def _nearest_key(message: str, parser: ArgumentParser) -> str:
     keys = [option.lstrip("-") for action in parser._actions for option in action.option_strings]
-    for wrong in re.findall(r"(?:unrecognized arguments: --|accept option ')([\w.]+)", message):
+    for wrong in re.findall(r"(?:unrecognized arguments: --|accept option '|Option ')([\w.]+)", message):
         if nearest := difflib.get_close_matches(wrong, keys, 1):
             return f"; did you mean {nearest[0]}?"
     return ""

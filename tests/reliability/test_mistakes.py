@@ -6,6 +6,7 @@ import pytest
 
 from lit_retrieval.cli import main
 
+MISSPELT = "{class_path: lit_retrieval.mixers.Mamba, init_args: {state_dmi: 2}}"
 MISTAKES = [
     # A wrong command, or none.
     ([], "subcommand"),
@@ -30,7 +31,8 @@ MISTAKES = [
     (["fit", "TINY", "--model.learningrate", "3"], "did you mean model.learning_rate?"),
     (["fit", "TINY", "--data.batchsize", "3"], "did you mean data.batch_size?"),
     (["fit", "TINY", "--trainer.maxsteps", "3"], "did you mean trainer.max_steps?"),
-    (["fit", "TINY", "--data.task.init_args.maxsize", "9"], "maxsize"),
+    (["fit", "TINY", "--data.task.init_args.maxsize", "9"], "did you mean max_size?"),
+    (["fit", "TINY", "--model.stages", f"[{{mixers: [{MISSPELT}]}}]"], "did you mean state_dim?"),
     (["fit", "TINY", "--run_dr", "x"], "did you mean run_dir?"),
     (["test", "TINY", "--fresh"], "--fresh"),
     # Values of another type.
