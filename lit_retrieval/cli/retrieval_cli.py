@@ -11,6 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lit_retrieval.cli.ranges import check_ranges
 from lit_retrieval.cli.start import Prefer, Start, begin_evaluation, begin_fit, check_model, is_first_rank, model_of
 from lit_retrieval.errors import UserError
 from lit_retrieval.training import (
@@ -81,6 +82,11 @@ class RetrievalCLI(LightningCLI):
             parser.add_argument("--fresh", action="store_true", help="Begin anew, in the next folder beside it.")
         return parser
 
+    def _set_seed(self) -> None:
+        """Seed what is random, once the numbers that Lightning takes are in their ranges."""
+        check_ranges(self._configuration())
+        super()._set_seed()
+
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration as it was given: Lightning would let a checkpoint's hyperparameters override it."""
 
@@ -126,7 +132,7 @@ class RetrievalCLI(LightningCLI):
             self.trainer_defaults["callbacks"].append(ProgressBar())
         try:
             return super().instantiate_trainer(**kwargs)
-        except ValueError as error:  # the Trainer checks its own arguments
+        except (ValueError, TypeError) as error:  # the Trainer checks its own arguments
             raise UserError(f"trainer: {' '.join(str(error).split())}") from None
 
     def _logger(self) -> TensorBoardLogger | bool:

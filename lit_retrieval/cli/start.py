@@ -44,6 +44,8 @@ def begin_fit(
         fresh: Begin anew in the next folder beside it.
         prefer: What to do if the run in the folder was started with another configuration.
     """
+    if run_dir and Path(run_dir).is_file():
+        raise UserError(f"run_dir={run_dir} is a file; name a folder in --run_dir")
     folder = RunFolder(Path(run_dir) if run_dir else RUNS / f"{name}-{runs.fingerprint(configuration)}")
     if fresh:
         folder = folder.next_beside()

@@ -196,8 +196,14 @@ class TranscriptData(LightningDataModule):
         for name, count in (("batch_size", self.batch_size), ("eval_batch_size", self.eval_batch_size)):
             if count < 1:
                 raise UserError(f"{name}={count} is no batch; write 1 or more in data.{name}")
+        names = {"validate": "val_samples", "test": "test_samples", "predict": "predict_samples"}
+        for name, count in ((names[split], count) for split, count in self.num_samples.items()):
+            if count < 0:
+                raise UserError(f"{name}={count} is no number of samples; write 0 or more in data.{name}")
         if self.num_workers < 0:
             raise UserError(f"num_workers={self.num_workers} is no number of processes; write 0 or more")
+        if self.seed < 0:
+            raise UserError(f"seed={self.seed} names no stream of samples; write 0 or more in data.seed")
 
     def _check_budget(self) -> None:
         shortest = self.task.shortest_reply(self.regime)

@@ -1,17 +1,21 @@
 """The folder of a run: where what is, which checkpoint to go on from, and who may write."""
 
 import contextlib
+import errno
 import fcntl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import yaml
 
 from lit_retrieval.errors import DamagedCheckpointError, UserError
 from lit_retrieval.runs import checkpoint_file
+
+# What the system says where nobody can make a folder, or this user can't.
+_NO_PLACE = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class Found(NamedTuple):
@@ -102,8 +106,7 @@ class RunFolder:
         The lock lies beside the folder, which is made only when all ranks know that it is the one. A file system
         without locks is left unguarded.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_name(f".{self.path.name}.lock").open("w") as file:
+        with self._open_lock() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -113,6 +116,17 @@ class RunFolder:
             except OSError:
                 pass
             yield
+
+    def _open_lock(self) -> TextIO:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return self.path.with_name(f".{self.path.name}.lock").open("w")
+        except OSError as error:
+            if error.errno not in _NO_PLACE:
+                raise
+            raise UserError(
+                f"the folder {self.path} can't be made: {error.strerror}; name another in --run_dir"
+            ) from None
 
     @staticmethod
     def _step(path: Path) -> int:

@@ -59,6 +59,21 @@ MISTAKES = [
     (["fit", "TINY", "--trainer.accumulate_grad_batches", "3", "--trainer.val_check_interval", "10"], "write 9"),
     (["fit", "TINY", "--last_checkpoint.keep", "0"], "keep=0"),
     (["fit", "TINY", "--trainer.default_root_dir", "x"], "--run_dir"),
+    (["fit", "TINY", "--model.learning_rate", "-1"], "write 0 or more in model.learning_rate"),
+    (["fit", "TINY", "--model.learning_rate", "nan"], "model.learning_rate"),
+    (["fit", "TINY", "--model.weight_decay", "-1"], "write 0 or more in model.weight_decay"),
+    (["fit", "TINY", "--model.warmup_samples", "-5"], "write 0 or more in model.warmup_samples"),
+    (["fit", "TINY", "--data.seed", "-1"], "write 0 or more in data.seed"),
+    (["fit", "TINY", "--data.val_samples", "-3"], "write 0 or more in data.val_samples"),
+    (["test", "TINY", "--data.test_samples", "-1"], "write 0 or more in data.test_samples"),
+    (["predict", "TINY", "--data.predict_samples", "-1"], "write 0 or more in data.predict_samples"),
+    (["fit", "TINY", "--seed_everything", "-5"], "seed_everything=-5 is out of range; write 0 to"),
+    (["fit", "TINY", "--trainer.val_check_interval", "0"], "trainer.val_check_interval=0 is out of range; write 1"),
+    (["fit", "TINY", "--trainer.accumulate_grad_batches", "0"], "trainer.accumulate_grad_batches=0 is out of range"),
+    (["fit", "TINY", "--trainer.gradient_clip_val", "-1"], "trainer.gradient_clip_val=-1 is out of range; write 0"),
+    # Folders that can be none.
+    (["fit", "TINY", "--run_dir", "/proc/x"], "name another in --run_dir"),
+    (["fit", "TINY", "--run_dir", "list.yaml"], "list.yaml is a file; name a folder in --run_dir"),
     # Classes.
     (["fit", "TINY", "--data.task", "lit_retrieval.tasks.IsBush"], "IsBush"),
     (["fit", "TINY", "--data.task", "nowhere.Task"], "nowhere"),
@@ -69,6 +84,7 @@ MISTAKES = [
     (["fit", "TINY", "--trainer.accelerator", "quantum"], "quantum"),
     (["fit", "TINY", "--trainer.strategy", "fsdp"], "fsdp"),
     (["fit", "TINY", "--trainer.devices", "0"], "devices"),
+    (["fit", "TINY", "--trainer.devices", "-2"], "should be an int > 0"),
     # Checkpoints.
     (["test", "TINY", "--ckpt_path", "none.ckpt"], "none.ckpt"),
     (["test", "TINY", "--ckpt_path", "best"], "train with `fit` first"),
@@ -114,6 +130,11 @@ def test_a_mistake_is_named_in_a_few_lines(mistaken, arguments, said):
     assert "Traceback" not in err and len(err.splitlines()) <= 15
     (line,) = [line for line in err.splitlines() if line.startswith("error:")]
     assert said in line
+
+
+def test_a_file_in_the_folders_place_gets_no_lock_beside_it(mistaken):
+    mistaken(["fit", "TINY", "--run_dir", "list.yaml"])
+    assert not Path(".list.yaml.lock").exists()
 
 
 def test_there_are_fifty_of_them():
