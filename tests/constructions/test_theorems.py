@@ -64,6 +64,34 @@ def test_a_thousand_hard_instances_are_answered_right(theorem, problem, size, co
     check(theorem, problem, PROBLEMS[problem](size, distribution=CODE), size, count, batch)
 
 
+def near_misses(rng, size):
+    """A list of `size` words full of 2-grams that differ from the query in one place, and once the query itself.
+
+    Returns:
+        The prompt and the answer, in words.
+    """
+    while True:
+        query = rng.integers(40, size=2)
+        words = np.tile(query, size // 2)
+        words[np.arange(0, size, 2) + rng.integers(2, size=size // 2)] += rng.integers(1, 40, size // 2)
+        start = rng.integers(size - 2)
+        words[start : start + 3] = *query, rng.integers(40)
+        listed, asked = ([f"w{1 + word % 40}" for word in row] for row in (words, query))
+        if [listed[at : at + 2] for at in range(size - 1)].count(asked) == 1:
+            return ["<s>", *listed, "?", *asked], listed[start + 2]
+
+
+@BOTH
+@pytest.mark.parametrize(("size", "count", "batch"), SIZES)
+def test_a_thousand_lists_of_near_misses_are_answered_right(theorem, size, count, batch):
+    task, rng = PROBLEMS["ngram_retrieval"](size), np.random.default_rng(1)
+    model = THEOREMS[theorem][0]("ngram_retrieval").write(task.vocabulary)
+    for _ in range(count // batch):
+        prompts, right = zip(*[near_misses(rng, size) for _ in range(batch)], strict=True)
+        given = answers(model, task, [task.vocabulary.encode(prompt) for prompt in prompts])
+        assert [task.vocabulary.decode(answer) for answer in given] == [[word] for word in right]
+
+
 def every_index():
     task = PROBLEMS["index"](4)
     for listed in product(["w1", "w2", "w3"], repeat=4):
