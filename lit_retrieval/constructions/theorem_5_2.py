@@ -55,7 +55,10 @@ def ngram_retrieval(vocabulary: Vocabulary, ngram_size: int = 3) -> ConstructedM
 
 
 def counting(vocabulary: Vocabulary) -> ConstructedModel:
-    r"""Counting: `^(?>.*?(?<!\S)( q )(?!\S)){ t + 1 }(?=.*\s\?)`, YES if it finds something and NO if not."""
+    r"""Counting: `^(?>.*?(?<!\S)( q )(?!\S)){ t + 1 }(?=.*\s\?)`, YES if it finds something and NO if not.
+
+    It says t + 1, so the largest t is one less than the vocabulary's last numeral; the task's t is below the list's n.
+    """
     query: list[str | Copied] = [
         r"^(?>.*?(?<!\S)(", Copied("numeral", 1), r")(?!\S)){", Copied("numeral", 0, plus=1), r"}(?=.*\s\?)",
     ]  # fmt: skip

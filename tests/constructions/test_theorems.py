@@ -1,6 +1,6 @@
 """The theorems' models in the decoding loop, with the search really run: right on everything, or not at all."""
 
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -93,45 +93,58 @@ def test_a_thousand_lists_of_near_misses_are_answered_right(theorem, size, count
 
 
 def every_index():
-    task = PROBLEMS["index"](4)
-    for listed in product(["w1", "w2", "w3"], repeat=4):
-        for place in range(1, 5):
-            yield task, ["<s>", *listed, "?", str(place)], listed[place - 1]
+    task = PROBLEMS["index"](5)
+    for size in range(1, 6):
+        for listed in product(["w1", "w2", "w3"], repeat=size):
+            for place in range(1, size + 1):
+                yield task, ["<s>", *listed, "?", str(place)], listed[place - 1]
 
 
 def every_associative_recall():
-    task = AssociativeRecall(num_keys=3, num_values=2, query_form="full")
-    for keys in product(["k1", "k2", "k3"], repeat=3):
-        if len(set(keys)) == 3:
-            for values in product(["v1", "v2"], repeat=3):
-                pairs = [word for pair in zip(keys, values, strict=True) for word in pair]
-                for key, value in zip(keys, values, strict=True):
-                    yield task, ["<s>", *pairs, "?", key], value
+    task = AssociativeRecall(num_keys=4, num_values=2, query_form="full")
+    for size in range(1, 5):
+        for keys, values in product(permutations(["k1", "k2", "k3", "k4"], size), product(["v1", "v2"], repeat=size)):
+            pairs = [word for pair in zip(keys, values, strict=True) for word in pair]
+            for key, value in zip(keys, values, strict=True):
+                yield task, ["<s>", *pairs, "?", key], value
 
 
-def every_ngram_retrieval():
-    task = NGramRetrieval(max_size=5, num_words=3, query_form="full")
-    for listed in product(["w1", "w2", "w3"], repeat=5):
-        for start in range(3):
-            query = listed[start : start + 2]
-            if [listed[at : at + 2] for at in range(4)].count(query) == 1:
-                yield task, ["<s>", *listed, "?", *query], listed[start + 2]
+def every_ngram_retrieval(ngram_size):
+    task = NGramRetrieval(max_size=5, num_words=3, ngram_size=ngram_size, query_form="full")
+    for size in range(ngram_size, 6):
+        for listed in product(["w1", "w2", "w3"], repeat=size):
+            phrases = [listed[at : at + ngram_size - 1] for at in range(size - ngram_size + 2)]
+            for start, query in enumerate(phrases[:-1]):
+                if phrases.count(query) == 1:
+                    yield task, ["<s>", *listed, "?", *query], listed[start + ngram_size - 1]
 
 
 def every_counting():
-    task = Counting(max_size=4, num_words=3, query_form="full")
-    for listed in product("123", repeat=4):
-        for word, threshold in product("123", range(4)):
-            verdict = "YES" if listed.count(word) > threshold else "NO"
-            yield task, ["<s>", *listed, "?", word, str(threshold)], verdict
+    """Thresholds up to the length of the list; for theorem 5.2, which says t + 1, one more numeral than that."""
+    task = Counting(max_size=5, num_words=3, query_form="full")
+    for size in range(1, 5):
+        for listed in product("123", repeat=size):
+            for word, threshold in product("123", range(size + 1)):
+                verdict = "YES" if listed.count(word) > threshold else "NO"
+                yield task, ["<s>", *listed, "?", word, str(threshold)], verdict
 
 
 @BOTH
-@pytest.mark.parametrize("every", [every_index, every_associative_recall, every_ngram_retrieval, every_counting])
-def test_every_small_instance_is_answered_right(theorem, every):
-    tasks, prompts, right = zip(*every(), strict=True)
+@pytest.mark.parametrize(
+    ("every", "options"),
+    [
+        (every_index, {}),
+        (every_associative_recall, {}),
+        (every_ngram_retrieval, {"ngram_size": 2}),
+        (every_ngram_retrieval, {"ngram_size": 3}),
+        (every_ngram_retrieval, {"ngram_size": 4}),
+        (every_counting, {}),
+    ],
+)
+def test_every_small_instance_is_answered_right(theorem, every, options):
+    tasks, prompts, right = zip(*every(**options), strict=True)
     task = tasks[0]
-    model = THEOREMS[theorem][0](every.__name__.removeprefix("every_")).write(task.vocabulary)
+    model = THEOREMS[theorem][0](every.__name__.removeprefix("every_"), **options).write(task.vocabulary)
     given = answers(model, task, [task.vocabulary.encode(prompt) for prompt in prompts])
     assert [task.vocabulary.decode(answer) for answer in given] == [[word] for word in right] and len(right) > 100
 
