@@ -1,5 +1,6 @@
 """The LightningModule."""
 
+import math
 from typing import Any, Literal, cast
 
 import torch
@@ -67,7 +68,14 @@ class SequenceModule(LightningModule):
         self.learning_rate = learning_rate
         self.warmup_samples = warmup_samples
         self.weight_decay = weight_decay
+        self._check_numbers()
         self.scores = nn.ModuleDict()
+
+    def _check_numbers(self) -> None:
+        for name in ("learning_rate", "warmup_samples", "weight_decay"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise UserError(f"{name}={value} is out of range; write 0 or more in model.{name}")
 
     @property
     def data(self) -> TranscriptData:
