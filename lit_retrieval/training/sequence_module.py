@@ -6,6 +6,7 @@ from typing import Any, Literal, cast
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
+from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
@@ -155,7 +156,9 @@ class SequenceModule(LightningModule):
             raise UserError("the stream has no end, so training needs one; write trainer.max_steps")
         samples_per_step = self.data.batch_size * self.trainer.accumulate_grad_batches
         warmup_steps = self.warmup_samples // samples_per_step
-        optimizer = torch.optim.AdamW(self._parameter_groups(), lr=self.learning_rate, fused=True)
+        # Lightning clips no gradients of mixed precision for a fused optimiser: it might scale them down after that.
+        is_fused = not (isinstance(self.trainer.precision_plugin, MixedPrecision) and self.trainer.gradient_clip_val)
+        optimizer = torch.optim.AdamW(self._parameter_groups(), lr=self.learning_rate, fused=is_fused)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: warmup_cosine(step, warmup_steps, int(total_steps))
         )

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from lightning.pytorch import Trainer
 
@@ -54,6 +55,21 @@ def test_the_schedule_counts_the_warm_up_in_samples(tmp_path):
     trainer.fit(one, data)
     # The rate of the next step: four steps of 8 samples are the warm-up, the cosine takes the other six.
     assert rates[:3] == [0.5, 0.75, 1.0] and abs(rates[-1]) < 1e-12
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_gradients_of_mixed_precision_are_clipped(tmp_path, precision):
+    """On a CPU Lightning takes bf16-mixed for both."""
+    one = module(warmup_samples=0)
+    trainer = Trainer(
+        max_steps=2, accelerator="cpu", precision=precision, gradient_clip_val=1.0, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
+        limit_val_batches=0, use_distributed_sampler=False,
+    )  # fmt: skip
+    before = [weight.clone() for weight in one.parameters()]
+    trainer.fit(one, TranscriptData(TASK, "vanilla", [4], batch_size=8, val_samples=8))
+    assert any(not torch.equal(weight, old) for weight, old in zip(one.parameters(), before, strict=True))
+    assert all(torch.isfinite(weight).all() for weight in one.parameters())
 
 
 def test_weights_that_ask_for_it_are_not_decayed():
