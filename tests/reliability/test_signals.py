@@ -108,6 +108,13 @@ def test_sigterm_to_torchrun_saves_the_run(place, uninterrupted, tiny, assert_sa
     assert_same_run(uninterrupted(2), place, STEPS)
 
 
+@slow
+def test_ctrl_c_to_torchrun_saves_too(place, tiny):
+    process = place.start("fit", *tiny, *LONG, *BY_TORCHRUN, "--run_dir", "run", launcher=TORCHRUN)
+    said = stop(place, process, 20, lambda process: [process.pid], signal.SIGINT)
+    assert process.returncode == 130 and "stopped by SIGINT" in said, said[-3000:]
+
+
 def test_torchrun_ends_with_the_status_of_its_workers(place, tiny):
     process = place.start("fit", *tiny, *BY_TORCHRUN, "--data.batch_size", "0", launcher=TORCHRUN)
     _, said = process.communicate(timeout=120)
