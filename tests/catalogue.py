@@ -21,6 +21,10 @@ TASKS = {
     "associative_recall_4": (AssociativeRecall(num_keys=16, num_values=4, num_queries=4), [8, 32]),
     "associative_recall_code": (AssociativeRecall(num_keys=16, num_values=4, distribution=CODE), [2, 8, 32]),
     "associative_recall_full": (AssociativeRecall(num_keys=16, num_values=4, query_form="full"), [2, 8, 32]),
+    "associative_recall_code_full": (
+        AssociativeRecall(num_keys=16, num_values=4, distribution=CODE, query_form="full"),
+        [2, 8, 32],
+    ),
     "counting": (Counting(max_size=16, num_words=6, max_threshold=5), [1, 8, 16]),
     "counting_code": (Counting(max_size=16, distribution=CODE), [1, 8, 16]),
     "counting_full": (Counting(max_size=16, num_words=6, max_threshold=5, query_form="full"), [1, 8, 16]),
@@ -28,6 +32,7 @@ TASKS = {
     "index": (Index(max_size=16, num_words=5), [1, 8, 16]),
     "index_code": (Index(max_size=16, num_words=5, distribution=CODE), [1, 8, 16]),
     "index_full": (Index(max_size=16, num_words=5, query_form="full"), [1, 8, 16]),
+    "index_code_full": (Index(max_size=16, num_words=5, distribution=CODE, query_form="full"), [1, 8, 16]),
     "is_tree_binary": (IsTree(max_size=16), [4, 8, 16]),
     "is_tree_random": (IsTree(max_size=16, distribution="random"), [4, 8, 16]),
     "is_tree_tour": (IsTree(max_size=16, distribution="random", stop_at_cycle=False), [4, 16]),

@@ -6,12 +6,14 @@ import torch
 from catalogue import TASKS
 from torch.nn import functional as F
 
+from lit_retrieval.data import collate
 from lit_retrieval.decoding import Session, generate
 from lit_retrieval.decoding.session import UNDECIDED
 from lit_retrieval.mixers import Attention, Mamba, SwiGLU
 from lit_retrieval.models import SequenceModel, Stage
 from lit_retrieval.retrieval import EitherFormRetriever, RegularExpressionRetriever, ShortFormRetriever
 from lit_retrieval.tasks import REGIMES, AssociativeRecall, Author
+from lit_retrieval.training.scores import Scores, closed_loop
 from lit_retrieval.vocabulary import PAD
 
 EXPRESSIONS = RegularExpressionRetriever(timeout=5.0)  # so that a busy machine turns no result into FAILED
@@ -44,13 +46,23 @@ def sessions(task, transcripts, retriever=RETRIEVERS["ids"], budget=10_000):
     ]
 
 
+def scores(replies, task, transcripts):
+    """What a run would report of these replies: by group, each quantity."""
+    batch = collate(transcripts)
+    measured = closed_loop(replies, batch, task.chance)
+    sizes = sorted(set(transcripts.sizes.tolist()))
+    means = Scores(list(measured), sizes, int(transcripts.distances.max()), task.kinds)
+    means.update(measured, batch)
+    return {name: float(mean) for name, mean in means.compute().items()}
+
+
 @pytest.mark.parametrize(
     ("name", "retriever"),
     # The expressions of the full form are not in the short form, which is matched on ids.
     [(name, retriever) for name in TASKS for retriever in RETRIEVERS if (retriever, name[-4:]) != ("ids", "full")],
 )
 @pytest.mark.parametrize("regime", REGIMES)
-def test_an_oracle_writes_every_transcript_again_word_for_word(name, regime, retriever):
+def test_an_oracle_writes_every_transcript_again_word_for_word_and_scores_one(name, regime, retriever):
     task, transcripts = sample(name, regime, 300)
     replies = generate(Oracle(transcripts, len(task.vocabulary)), sessions(task, transcripts, RETRIEVERS[retriever]))
     for row, reply in enumerate(replies):
@@ -59,6 +71,10 @@ def test_an_oracle_writes_every_transcript_again_word_for_word(name, regime, ret
         assert reply.author == transcripts.author[row, :length].tolist()
         assert reply.answers == transcripts.answers[row][transcripts.answers[row] != PAD].tolist()
         assert reply.num_searches == (reply.tokens.count(4) if regime == "retrieval" else 0)
+    scored = scores(replies, task, transcripts)
+    for quantity, mean in (("closed_loop_accuracy", 1), ("all_right", 1), ("paper_score", 1), ("undecided", 0)):
+        of_groups = [value for name, value in scored.items() if name.split("/")[-1] == quantity]
+        assert set(of_groups) == {mean} and len(of_groups) > len(set(transcripts.sizes)), "of all, and by size at least"
 
 
 def test_the_model_is_never_asked_for_words_that_are_forced_on_it():
