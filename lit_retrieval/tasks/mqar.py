@@ -125,7 +125,8 @@ def _write_batch(
     for row in range(len(indices)):
         tokens, author = rows.tokens[row], rows.author[row]
         stream, num_places = open_stream(seed, indices[row]), (sizes[row] - 2 * num_pairs) // 2
-        keys[:], values[:] = np.arange(num_keys), np.arange(num_values)
+        for word in range(num_keys):  # a loop: slices of arange took a quarter of all the time
+            keys[word] = values[word] = word
         shuffle(stream, keys, num_pairs)
         shuffle(stream, values, num_pairs)
         at = ask(tokens, author, 0, START)
