@@ -1,9 +1,13 @@
 """python -m lit_retrieval.tasks: the tasks without the trainer."""
 
+import re
+import signal
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from rich.console import Console
@@ -46,6 +50,7 @@ def write(
     """
     _check_samples(samples)
     stream = SampleStream(task, regime, sizes, seed, split)
+    task.check_request(stream.sizes.values, regime)
     starts = range(0, samples, _CHUNK)
     batches = (stream.take(np.arange(start, min(start + _CHUNK, samples))) for start in starts)
     drawn = {"regime": regime, "sizes": sizes, "seed": seed, "split": split}
@@ -107,6 +112,27 @@ def _lines(transcripts: Transcripts, row: int, vocabulary: Vocabulary) -> Iterat
 class Parser(OneLineErrors):
     """The parser of a subcommand, and of them all."""
 
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print one line; arguments that are missing by the names that they have on the command line."""
+        if message.startswith("the following arguments are required"):
+            message = re.sub(r"\b(?:write|show)\.", "--", message).replace("check.", "")
+        super().error(message, ex)
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Turn SIGTERM and Ctrl-C into a KeyboardInterrupt that knows which it was, so that what is half-written goes."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the subcommand that the command line names; a mistake of the user's ends it with one line and status 2."""
@@ -124,11 +150,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = parser.instantiate(config)
         chosen = config[config.subcommand].as_dict()
         chosen.pop("config", None)
-        functions[config.subcommand](**chosen)
+        with _signals_interrupt():
+            functions[config.subcommand](**chosen)
     except UserError as error:
         fail(str(error))
     except OSError as error:
         fail(f"{error.filename or 'the output'} can't be written: {error.strerror}")
+    except KeyboardInterrupt as stop:
+        number = signal.Signals(stop.args[0] if stop.args else signal.SIGINT)
+        print(f"error: stopped by {number.name}; run it again", file=sys.stderr)
+        sys.exit(128 + number)
 
 
 if __name__ == "__main__":

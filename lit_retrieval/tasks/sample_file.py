@@ -87,15 +87,16 @@ def save(
     _check_output(path, form, overwrite)
     check_choice("regime", manifest.get("regime", ""), REGIMES)
     fingerprint, parts = Fingerprint(vocabulary), []
-    for transcripts in batches:
-        parts.append(flatten(transcripts))
-        fingerprint.update(parts[-1])
-    if not parts:
-        raise UserError("there are no samples to write; ask for at least one")
-    flat = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     partial = path.with_name(f".{path.name}.partial")
     manifest_partial = partial.with_suffix(".manifest")
     try:
+        _touch(partial, path)
+        for transcripts in batches:
+            parts.append(flatten(transcripts))
+            fingerprint.update(parts[-1])
+        if not parts:
+            raise UserError("there are no samples to write; ask for at least one")
+        flat = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         _write_flat(partial, path.suffix, flat, vocabulary, form)
         whole = {
             **manifest, "form": form, "samples": len(flat["length"]), "version": version("lit_retrieval"),
@@ -160,8 +161,19 @@ def _check_output(path: Path, form: Form, overwrite: bool) -> None:
         raise UserError(f"{path} holds arrays of ids; write a .jsonl file for words")
     if not path.parent.is_dir():
         raise UserError(f"there is no folder {path.parent}; make it first")
-    if path.exists() and not overwrite:
-        raise UserError(f"{path} is there already; write another name, or --overwrite true to replace it")
+    for place in (path, manifest_path(path)):
+        if place.is_dir():
+            raise UserError(f"{place} is a folder; write another name")
+        if place.exists() and not overwrite:
+            raise UserError(f"{place} is there already; write another name, or --overwrite true to replace it")
+
+
+def _touch(partial: Path, path: Path) -> None:
+    """Find out whether `path` can be written before samples are drawn for it."""
+    try:
+        partial.touch()
+    except OSError as error:
+        raise UserError(f"{path} can't be written: {error.strerror}; write to another folder or name") from None
 
 
 def _write_flat(path: Path, suffix: str, flat: Flat, vocabulary: Vocabulary, form: Form) -> None:

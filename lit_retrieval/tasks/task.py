@@ -94,13 +94,17 @@ class Task(ABC):
             sizes: Size of each, `(batch,)`.
             regime: `vanilla` (the answer alone), `cot` (a written algorithm first) or `retrieval` (with searches).
         """
+        self.check_request(sizes, regime)
+        return self.write(seed, indices, sizes, regime)
+
+    def check_request(self, sizes: npt.NDArray[np.int64], regime: Regime) -> None:
+        """Raise `UserError` unless the task has the regime, and problems of all of the sizes, `(sizes,)`."""
         if regime not in self.regimes:
             raise UserError(
                 f"{type(self).__name__} has no regime {regime!r}; write one of {', '.join(self.regimes)} in data.regime"
             )
         for size in np.unique(sizes):
             self.check_size(int(size))
-        return self.write(seed, indices, sizes, regime)
 
     @abstractmethod
     def write(

@@ -2,6 +2,10 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -17,7 +21,9 @@ def refuse(capsys, *arguments):
     with pytest.raises(SystemExit) as stopped:
         main(list(arguments))
     assert stopped.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    assert not said.out, "no progress bar begins"
     return line
 
 
@@ -66,6 +72,11 @@ def test_a_file_of_arguments_is_read(tmp_path, capsys):
         (["show", *INDEX, "--sizes", "{4: .nan, 8: 1}"], "or a weight that is not above 0 and finite"),
         (["show", "--task", "MQAR", "--task.power_a", ".nan"], "power_a=nan leave nothing to recall"),
         (["write", *INDEX, "--output", "samples.txt"], "samples.txt is neither .npz nor .jsonl"),
+        (["write", *INDEX, "--output", "samples.npz", "--sizes", "[16, 17]"], "error: size=17 is above"),
+        (["write", *INDEX, "--output", "s" * 300 + ".npz"], ".npz can't be written: File name too long"),
+        (["write", *INDEX], "error: the following arguments are required: --output"),
+        (["write"], "error: the following arguments are required: --task, --output"),
+        (["check"], "error: the following arguments are required: file"),
         (["write", *INDEX, "--output", "samples.npz", "--samples", "0"], "samples=0 is no number of samples"),
         (["check", "nothing.npz"], "there is no manifest nothing.npz.manifest.json"),
     ],
@@ -73,6 +84,31 @@ def test_a_file_of_arguments_is_read(tmp_path, capsys):
 def test_a_mistake_is_one_line_and_writes_nothing(arguments, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert said in refuse(capsys, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["samples.npz", "samples.npz.manifest.json"])
+@pytest.mark.parametrize("overwrite", ["true", "false"])
+def test_a_folder_in_the_place_of_the_output_is_refused(name, overwrite, capsys, tmp_path):
+    (tmp_path / name).mkdir()
+    path = tmp_path / "samples.npz"
+    line = refuse(capsys, "write", *INDEX, "--output", str(path), "--overwrite", overwrite)
+    assert f"{tmp_path / name} is a folder; write another name" in line
+    assert list(tmp_path.iterdir()) == [tmp_path / name]
+
+
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT], ids=lambda asked: asked.name)
+def test_what_is_stopped_leaves_nothing_and_says_so_in_one_line(asked, tmp_path):
+    command = [sys.executable, "-m", "lit_retrieval.tasks", "write", *INDEX, "--samples", "100_000_000"]
+    with subprocess.Popen(
+        [*command, "--output", str(tmp_path / "samples.npz")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not list(tmp_path.iterdir()) and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(asked)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + asked
+    assert said.splitlines() == [f"error: stopped by {asked.name}; run it again"]
     assert not list(tmp_path.iterdir())
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,6 +171,26 @@ def test_nothing_is_overwritten_without_being_told(written):
     assert written.read_bytes() == before
     save(written, TASKS["index"][0].vocabulary, batches("index", "cot"), {"regime": "cot"}, overwrite=True)
     assert_same(load(written).take(np.arange(100)), batches("index", "cot", batch=100)[0])
+
+
+def test_a_folder_that_is_not_ours_is_noticed_before_samples_are_drawn(tmp_path, monkeypatch):
+    def deny(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    def draw():
+        pytest.fail("samples were drawn")
+        yield
+
+    monkeypatch.setattr(Path, "touch", deny)
+    path, words = tmp_path / "samples.npz", TASKS["index"][0].vocabulary
+    with pytest.raises(UserError, match=r"/samples\.npz can't be written: Permission denied; write to another folder"):
+        save(path, words, draw(), {"regime": "retrieval"})
+
+
+def test_a_manifest_alone_is_not_overwritten_either(written):
+    written.unlink()
+    with pytest.raises(UserError, match=r"manifest\.json is there already; write another name"):
+        save(written, TASKS["index"][0].vocabulary, batches("index"), {"regime": "retrieval"})
 
 
 def test_what_breaks_off_leaves_the_old_file_whole(written):
