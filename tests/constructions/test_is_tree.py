@@ -22,8 +22,8 @@ def budget(theorem, task, size):
     return 12 * size - 6 if theorem is Theorem57 else task.longest_reply(size, REGIMES[theorem])
 
 
-def decode(theorem, task, turns, size):
-    model, ends = theorem().write(task.vocabulary), frozenset(task.answer_words.tolist())
+def decode(theorem, task, turns, size, precision="float64"):
+    model, ends = theorem(precision).write(task.vocabulary), frozenset(task.answer_words.tolist())
     retriever, words = ShortFormRetriever(), budget(theorem, task, size)
     return generate(model, [Session(turn, ends, retriever, task.vocabulary, words) for turn in turns])
 
@@ -119,6 +119,15 @@ def test_a_thousand_graphs_are_judged_right_and_every_word_is_the_algorithms(the
                 expected = [*expected[:-1], *linked(expected[:-1])]
             assert task.vocabulary.decode(reply.tokens) == expected
             assert reply.answers == transcripts.answers[row].tolist()
+
+
+@THEOREMS
+@pytest.mark.parametrize(("size", "count"), [(8, 100), pytest.param(64, 200, marks=pytest.mark.slow)])
+def test_float32_is_as_right(theorem, size, count):
+    task = IsTree(max_size=size, distribution="random")
+    transcripts = task.sample(1, np.arange(count), np.full(count, size), REGIMES[theorem])
+    replies = decode(theorem, task, [transcripts.turns(row) for row in range(count)], size, "float32")
+    assert [reply.answers for reply in replies] == transcripts.answers.tolist()
 
 
 @THEOREMS

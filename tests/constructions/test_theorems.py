@@ -32,9 +32,9 @@ def answers(model, task, prompts):
     return [reply.answers for reply in replies]
 
 
-def check(theorem, problem, task, size, count, batch):
+def check(theorem, problem, task, size, count, batch, precision="float64"):
     written, regime = THEOREMS[theorem]
-    model = written(problem).write(task.vocabulary)
+    model = written(problem, precision=precision).write(task.vocabulary)
     for start in range(0, count, batch):
         indices = np.arange(start, min(start + batch, count))
         transcripts = task.sample(1, indices, np.full(len(indices), size), regime)
@@ -62,6 +62,13 @@ def test_a_thousand_random_instances_are_answered_right(theorem, problem, size, 
 @pytest.mark.parametrize(("size", "count", "batch"), SIZES)
 def test_a_thousand_hard_instances_are_answered_right(theorem, problem, size, count, batch):
     check(theorem, problem, PROBLEMS[problem](size, distribution=CODE), size, count, batch)
+
+
+@BOTH
+@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize(("size", "batch"), [(64, 100), pytest.param(1024, 10, marks=pytest.mark.slow)])
+def test_float32_is_as_right(theorem, problem, size, batch):
+    check(theorem, problem, PROBLEMS[problem](size), size, 100, batch, "float32")
 
 
 def near_misses(rng, size):

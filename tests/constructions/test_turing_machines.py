@@ -106,6 +106,18 @@ def test_a_run_of_up_to_a_thousand_steps(name, tape, steps, theorem, regime):
     assert replay(words) == simulate(table, tape) and replay(words)[2] == steps
 
 
+@FORMS
+@pytest.mark.parametrize(("name", "size"), [("busy_beaver_4", 0), ("palindrome", 16)])
+def test_float32_is_as_right_with_or_without_a_search(name, size, theorem, regime):
+    table = MACHINES[name]
+    assert list(decode(theorem(table, "float32"), MachineRun(table), regime, size, 1))
+
+
+def test_float32_is_as_right_on_a_small_tape():
+    table = MACHINES["palindrome"]
+    assert list(decode(Theorem41(table, 20, "float32"), SmallSpaceRun(table, 20), "cot", 16, 1))
+
+
 def read_tapes(words, space, start):
     """What `replay` tells, of whole tapes that begin in cell `-start`; the last one ends at the verdict.
 
