@@ -91,6 +91,8 @@ class TranscriptData(LightningDataModule):
         self._check_counts()
         for size in {*self.train_values, *Sizes.parse(self.eval_sizes).values.tolist()}:
             self.task.check_size(size)
+        if suite is not None and test_file is not None:
+            raise UserError("a suite names its own test samples; leave out data.test_file or data.suite")
         files = {"fit": train_file, "validate": val_file, "test": test_file}
         self._files = {split: self._load(path) for split, path in files.items() if path is not None}
         self.budget = self._longest_reply() * 11 // 10 + 1 if budget is None else budget

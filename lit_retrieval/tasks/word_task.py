@@ -61,7 +61,7 @@ class WordTask(Task):
     ) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         drafts = [
-            self._write_sample(np.random.Generator(np.random.Philox(key=[seed, int(index)])), int(size), regime)
+            self._write_sample(_generator(seed, int(index)), int(size), regime)
             for index, size in zip(indices, sizes, strict=True)
         ]
         width, num_answers = max(len(draft.tokens) for draft in drafts), max(len(draft.answers) for draft in drafts)
@@ -102,6 +102,10 @@ class WordTask(Task):
                     "and only the last may have several"
                 )
         return draft
+
+
+def _generator(seed: int, index: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))  # all 64 bits of each count
 
 
 class _Draft:

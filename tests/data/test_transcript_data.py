@@ -87,6 +87,11 @@ def test_a_suite_refuses_samples_in_which_one_bit_is_another(monkeypatch):
         TranscriptData(TASK, "cot", **arguments).test_dataloader()
 
 
+def test_a_suite_takes_no_file_in_the_place_of_its_samples(tmp_path):
+    with pytest.raises(UserError, match=r"leave out data\.test_file or data\.suite"):
+        TranscriptData(TASK, "cot", test_file=tmp_path / "other.npz", **suite())
+
+
 def test_a_suite_names_the_regimes_that_it_has():
     with pytest.raises(UserError, match=r"the suite trees has no regime vanilla; write one of cot in data\.regime"):
         TranscriptData(TASK, "vanilla", **suite()).test_dataloader()

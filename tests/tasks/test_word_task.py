@@ -31,6 +31,12 @@ def test_the_example_leads_where_its_links_lead(regime):
         assert task.vocabulary.decode(transcripts.answers[row]) == [reply[-1][0]]
 
 
+def test_all_64_bits_of_a_seed_count():
+    task, indices, sizes = Hops(num_places=9), np.arange(8), np.full(8, 9)
+    samples = [task.sample(seed, indices, sizes, "vanilla").tokens.tolist() for seed in (2**64 - 1, 2**64 - 2, 0)]
+    assert samples[0] != samples[1] and samples[0] != samples[2]
+
+
 def test_the_sample_in_the_examples_docstring_is_well_formed():
     check_docstring(Hops, expected_reply)
 
