@@ -59,10 +59,13 @@ class Place:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options,
         )  # fmt: skip
 
-    def run(self, command, *arguments, status=0, **options):
-        """Run a command on the tiny model to its end; returns what it printed."""
+    def run(self, command, *arguments, status=0, limit=300, **options):
+        """Run a command on the tiny model to its end, in so many seconds at most; returns what it printed."""
         process = self.start(command, *TINY, *arguments, **options)
-        out, err = process.communicate(timeout=300)
+        try:
+            out, err = process.communicate(timeout=limit)
+        finally:
+            process.kill()
         assert process.returncode == status, err[-3000:]
         return out + err
 
