@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from report import report
 from reports.cells import find_cells
 from reports.rows import PAPER, read_paper, read_rows
 from sweeps.ledger import curve, row
@@ -102,6 +103,14 @@ def test_the_command_writes_every_file_and_the_table_has_the_values(ledger, tmp_
     (line,) = [line for line in lines if line.startswith("| mamba 0.5M | 16 | cot")]
     values = "0.838 | 0.800 | -0.038 | 0.722 to 0.776 | 0.100 | 0.750 | 0.750 | 0 1 | 25,600 | yes |"
     assert line == f"| mamba 0.5M | 16 | cot | {values}"
+
+
+def test_the_results_that_we_keep_make_every_figure(tmp_path):
+    pytest.importorskip("matplotlib")
+    told = report(sorted((ROOT / "data/results").glob("*/results.csv")), tmp_path)
+    assert len(told) == 7 and not [line for line in told if line.startswith("no ")]
+    rows = read_rows(sorted((ROOT / "data/results").glob("*/results.csv")))
+    assert any(row.distribution == "random_access_code" for row in rows)  # these have a ceiling
 
 
 def test_a_model_of_another_size_is_set_beside_the_smallest_of_the_paper(tmp_path):

@@ -47,7 +47,7 @@ def _draw_panel(axes: Axes, cells: Sequence[Cell], title: str) -> None:
         seeds = cell.ours("paper_score")
         axes.plot([place] * len(seeds), seeds, "k.", markersize=5)
         if any(row.is_rising for row in cell.rows):
-            axes.annotate("↑", (place, cell.mean), (0, 4), textcoords="offset points", ha="center", fontsize=9)
+            axes.annotate("↑", (place, max(seeds)), (0, 4), textcoords="offset points", ha="center", fontsize=9)
     axes.set(title=title, xticks=range(len(numbers)), xticklabels=numbers, ylim=(_LOWEST, 1.08))
     axes.set_xlim(-0.8, len(numbers) - 0.2)
     axes.title.set_fontsize(10)
