@@ -1,26 +1,63 @@
-"""Eight numbers at a time against NumPy."""
+"""Some numbers at a time against NumPy."""
 
 import numpy as np
+import pytest
 from numba import njit
 
-from lit_retrieval.ops.lanes import WIDTH, add_product, add_scaled, load, scale, store, total, zeros
+from lit_retrieval.ops.lanes import (
+    WIDTH,
+    add,
+    add_product,
+    add_scaled,
+    fold,
+    lanes,
+    load,
+    multiply,
+    number,
+    place,
+    put,
+    row,
+    row_sums,
+    scale,
+    store,
+    total,
+    zeros,
+)
 
 
 @njit
-def work(x, y, result):
-    left, right = load(x, 1), load(y, 0)
-    mixed = add_product(add_scaled(scale(x[0], left), y[1], right), left, right)
-    store(result, 2, mixed)
-    return total(mixed), total(zeros())
+def work(width, x, y, result):
+    left, right = load(width, place(x, 0), 1), load(width, place(y, 0), 0)
+    mixed = add_product(add_scaled(scale(x[0], left), number(place(y, 1), 0), right), left, right)
+    store(place(result, 1), 1, add(mixed, zeros(width)))
+    put(place(result, len(result) - 1), total(fold(multiply(left, right))))
+    return total(mixed), total(zeros(width))
 
 
-def test_a_kernel_gives_what_numpy_gives():
+@njit
+def sum_rows(width, x, sums):
+    store(place(sums, 0), 1, row_sums(place(x, 0), 1))
+    return total(load(width, row(x.reshape(1, 1, -1, 5), 0, 0, 1, 2), 0))
+
+
+@pytest.mark.parametrize("width", [8, 16, 32])
+def test_a_kernel_gives_what_numpy_gives(width):
     random = np.random.default_rng(0)
-    x, y = (random.standard_normal(WIDTH + 3).astype(np.float32) for _ in range(2))
-    result = np.zeros(WIDTH + 4, np.float32)
-    sums = work(x, y, result)
-    left, right = x[1 : WIDTH + 1], y[:WIDTH]
+    x, y = (random.standard_normal(width + 3).astype(np.float32) for _ in range(2))
+    result = np.zeros(width + 4, np.float32)
+    sums = work(lanes(width), x, y, result)
+    left, right = x[1 : width + 1], y[:width]
     expected = x[0] * left + y[1] * right + left * right
-    np.testing.assert_allclose(result[2 : WIDTH + 2], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(result[2 : width + 2], expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(sums, (expected.sum(), 0.0), rtol=1e-5, atol=1e-5)
-    assert not result[[0, 1, -2, -1]].any(), "nothing else is written"
+    np.testing.assert_allclose(result[-1], (left * right).sum(), rtol=1e-5, atol=1e-5)
+    assert not result[[0, 1, -2]].any(), "nothing else is written"
+
+
+def test_sums_of_eight_rows_are_those_of_numpy():
+    x = np.random.default_rng(0).standard_normal(WIDTH * WIDTH + 1).astype(np.float32)
+    sums = np.zeros(WIDTH + 2, np.float32)
+    found = sum_rows(lanes(WIDTH), x, sums)
+    np.testing.assert_allclose(sums[1:-1], x[1:].reshape(WIDTH, WIDTH).sum(1), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found, x[7:15].sum(), rtol=1e-5, atol=1e-5)
+    assert not sums[[0, -1]].any(), "nothing else is written"

@@ -1,5 +1,7 @@
 """The Numba recurrence and the chunked one against the naive one in float64, for every member of the family."""
 
+import sys
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,9 +10,11 @@ from torch.nn import functional as F
 from lit_retrieval.ops import linear_recurrence
 from lit_retrieval.ops.linear_recurrence import linear_recurrence_chunked, linear_recurrence_naive
 
-BATCH, HEADS, KEY_DIM, VALUE_DIM = 2, 3, 5, 7
+BATCH, HEADS, KEY_DIM, VALUE_DIM = 2, 4, 5, 7
 TOLERANCE = 1e-5  # float32 rounds to 6e-8; sums over some hundred steps lose about two digits of that
-FAMILY = ["linear", "decay for a head", "decay for each key", "delta", "gated delta", "reads and writes apart"]
+FAMILY = [
+    "linear", "decay for a head", "decay for each key", "delta", "gated delta", "reads and writes apart", "mamba-2",
+]  # fmt: skip
 
 
 def draw(kind: str, time: int, with_state: bool = True) -> dict[str, Tensor]:
@@ -20,8 +24,9 @@ def draw(kind: str, time: int, with_state: bool = True) -> dict[str, Tensor]:
         return torch.randn(BATCH, *shape, generator=generator)
 
     keys, heads = (time, HEADS, KEY_DIM), (time, HEADS, 1)
-    tensors = {"q": randn(*keys), "k": randn(*keys), "v": randn(time, HEADS, VALUE_DIM)}
-    if kind in ("decay for a head", "gated delta"):
+    shared_keys = (time, 2, KEY_DIM) if kind == "mamba-2" else keys
+    tensors = {"q": randn(*shared_keys), "k": randn(*shared_keys), "v": randn(time, HEADS, VALUE_DIM)}
+    if kind in ("decay for a head", "gated delta", "mamba-2"):
         tensors["log_decay"] = F.logsigmoid(randn(*heads) + 2)
     if kind in ("decay for each key", "reads and writes apart"):
         tensors["log_decay"] = F.logsigmoid(randn(*keys) + 2)
@@ -30,6 +35,8 @@ def draw(kind: str, time: int, with_state: bool = True) -> dict[str, Tensor]:
         tensors["read"] = -tensors["write"] * randn(*heads).sigmoid()
     if kind == "reads and writes apart":
         tensors["read"], tensors["write"] = F.normalize(randn(*keys), dim=-1), 0.2 * randn(*keys)
+    if kind == "mamba-2":
+        tensors |= {"rate": F.softplus(randn(*heads)), "skip": randn(HEADS, VALUE_DIM)[0]}
     if with_state:
         tensors["state"] = randn(HEADS, KEY_DIM, VALUE_DIM)
     return tensors
@@ -88,9 +95,14 @@ def test_result_without_gradients_equals_result_with_them(kind):
 def test_state_after_two_halves_equals_state_after_whole(kind, recurrence):
     tensors = draw(kind, 50)
     o, last = recurrence(**tensors)
-    sequences = {name: tensor for name, tensor in tensors.items() if name != "state"}
-    o_1, middle = recurrence(**{name: tensor[:, :23] for name, tensor in sequences.items()}, state=tensors["state"])
-    o_2, last_of_halves = recurrence(**{name: tensor[:, 23:] for name, tensor in sequences.items()}, state=middle)
+    sequences = {name: tensor for name, tensor in tensors.items() if name not in ("state", "skip")}
+    rest = {name: tensor for name, tensor in tensors.items() if name == "skip"}
+    o_1, middle = recurrence(
+        **{name: tensor[:, :23] for name, tensor in sequences.items()}, **rest, state=tensors["state"]
+    )
+    o_2, last_of_halves = recurrence(
+        **{name: tensor[:, 23:] for name, tensor in sequences.items()}, **rest, state=middle
+    )
     torch.testing.assert_close(torch.cat([o_1, o_2], 1), o, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(last_of_halves, last, rtol=1e-4, atol=1e-5)
 
@@ -122,9 +134,21 @@ def test_the_same_key_again_and_again_is_no_trouble_for_the_delta_rule(recurrenc
 
 def test_wrong_arguments_are_named():
     tensors = draw("delta", 3)
-    with pytest.raises(ValueError, match=r"v has shape \(2, 2, 3, 7\)"):
+    with pytest.raises(ValueError, match=r"v has shape \(2, 2, 4, 7\)"):
         linear_recurrence(**(tensors | {"v": tensors["v"][:, :2]}))
     with pytest.raises(ValueError, match="read and write belong together"):
         linear_recurrence(tensors["q"], tensors["k"], tensors["v"], read=tensors["read"])
+    with pytest.raises(ValueError, match="3 groups of queries can't be shared by 4 heads"):
+        linear_recurrence(*(tensors[name][:, :, :3] for name in "qk"), tensors["v"])
     with pytest.raises(ValueError, match="no step at all"):
         linear_recurrence(*(tensors[name][:, :0] for name in "qkv"))
+
+
+@pytest.mark.parametrize("value_dim", [8, 24, 40, 64])
+@pytest.mark.parametrize("kind", FAMILY)
+def test_rows_of_any_length_agree_with_naive(kind, value_dim, monkeypatch):
+    """Rows of 8, 16 and 32 numbers are one SIMD value, longer ones and 24 several."""
+    monkeypatch.setattr(sys.modules[__name__], "VALUE_DIM", value_dim)
+    tensors = draw(kind, 35)
+    expected = run_with_gradients(linear_recurrence_naive, in_double(tensors), on_state=True)
+    assert_agree(run_with_gradients(linear_recurrence, tensors, on_state=True), expected)

@@ -1,7 +1,8 @@
 """A causal depthwise convolution and SiLU in Numba, forward and backward, for float32 on a CPU.
 
 PyTorch's convolution wants `(batch, dim, time)`, so a mixer would transpose twice around it; here `dim` stays last,
-and the inner loops run over it. The backward computes the convolution again instead of keeping it.
+and 8, 16 or 32 channels are one SIMD value, see `ops/lanes.py`. The backward computes the convolution again instead of
+keeping it. Each sample is one thread's work.
 """
 
 from typing import Any
@@ -10,8 +11,10 @@ import numpy as np
 import torch
 from numba import njit, prange
 from torch import Tensor
+from torch.nn import functional as F
 
 from lit_retrieval.ops.arrays import run_kernel
+from lit_retrieval.ops.lanes import WIDTH, add, add_product, load, place, store, widest, zeros
 from lit_retrieval.ops.vector_exp import FAST_MATH, vector_exp
 
 _ONE = np.float32(1.0)
@@ -19,8 +22,13 @@ _ONE = np.float32(1.0)
 
 def causal_conv_cpu(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """A causal depthwise convolution and SiLU in Numba; arguments and results as in `causal_conv`."""
+    dim, kernel = weight.shape
     if state is None:
-        state = x.new_zeros(x.shape[0], weight.shape[1] - 1, x.shape[2])
+        state = x.new_zeros(x.shape[0], kernel - 1, dim)
+    if missing := -dim % WIDTH:
+        x, weight_t, bias, state = (F.pad(tensor, (0, missing)) for tensor in (x, weight.t(), bias, state))
+        y, last_state = causal_conv_cpu(x, weight_t.t(), bias, state)
+        return y[..., :dim], last_state[..., :dim]
     y, last_state = _CausalConv.apply(  # type: ignore[no-untyped-call]
         x.contiguous(), weight.t().contiguous(), bias.contiguous(), state.contiguous()
     )
@@ -33,87 +41,108 @@ class _CausalConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight_t: Tensor, bias: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         y, last_state = torch.empty_like(x), torch.empty_like(state)
-        run_kernel(_forward, x, weight_t, bias, state, y, last_state)
+        run_kernel(_forward, widest(x.shape[2]), x, weight_t, bias, state, y, last_state)
         ctx.save_for_backward(x, weight_t, bias, state)
         ctx.set_materialize_grads(False)
         return y, last_state
 
     @staticmethod
     def backward(ctx: Any, *output_grads: Tensor | None) -> tuple[Tensor, ...]:
-        x, weight_t, bias, state = ctx.saved_tensors
-        y_grad, last_state_grad = output_grads
-        y_grad = torch.zeros_like(x) if y_grad is None else y_grad.contiguous()
-        last_state_grad = torch.zeros_like(state) if last_state_grad is None else last_state_grad.contiguous()
-        x_grad, state_grad = torch.empty_like(x), torch.empty_like(state)
-        # One for each sample: the samples run at the same time.
-        weight_grad, bias_grad = x.new_zeros(len(x), *weight_t.shape), x.new_zeros(len(x), *bias.shape)
-        grads = (x_grad, weight_grad, bias_grad, state_grad)
-        run_kernel(_backward, x, weight_t, bias, state, y_grad, last_state_grad, *grads)
-        return x_grad, weight_grad.sum(0), bias_grad.sum(0), state_grad
+        return causal_conv_backward(*ctx.saved_tensors, *output_grads)
+
+
+def causal_conv_backward(
+    x: Tensor, weight_t: Tensor, bias: Tensor, state: Tensor, y_grad: Tensor | None, last_state_grad: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients for `x`, `weight_t (kernel, dim)`, `bias` and `state`, all contiguous; `dim` in whole lanes."""
+    y_grad = torch.zeros_like(x) if y_grad is None else y_grad.contiguous()
+    last_state_grad = torch.zeros_like(state) if last_state_grad is None else last_state_grad.contiguous()
+    x_grad, state_grad = torch.empty_like(x), torch.empty_like(state)
+    # One for each sample: the samples run at the same time.
+    weight_grad, bias_grad = x.new_empty(len(x), *weight_t.shape), x.new_empty(len(x), *bias.shape)
+    grads = (x_grad, weight_grad, bias_grad, state_grad)
+    run_kernel(_backward, widest(x.shape[2]), x, weight_t, bias, state, y_grad, last_state_grad, *grads)
+    return x_grad, weight_grad.sum(0), bias_grad.sum(0), state_grad
 
 
 @njit(parallel=True, fastmath=FAST_MATH, cache=True, error_model="numpy")
-def _forward(x: Any, weight: Any, bias: Any, state: Any, y: Any, last_state: Any) -> None:
+def _forward(width: Any, x: Any, weight: Any, bias: Any, state: Any, y: Any, last_state: Any) -> None:
     batch, time, dim = x.shape
-    kernel = weight.shape[0]
+    kernel = len(weight)
     for b in prange(batch):
         padded = np.empty((kernel - 1 + time, dim), np.float32)
-        _join(state[b], x[b], padded)
-        total = np.empty(dim, np.float32)
-        for t in range(time):
-            _convolve(padded[t : t + kernel], weight, bias, total)
-            y_t = y[b, t]
-            for d in range(dim):
-                y_t[d] = total[d] / (_ONE + vector_exp(-total[d]))
+        padded[: kernel - 1], padded[kernel - 1 :] = state[b], x[b]
+        sums = y[b]
+        _convolve(width, padded, weight, bias, sums)
+        flat = sums.reshape(-1)
+        for i in range(len(flat)):
+            flat[i] /= _ONE + vector_exp(-flat[i])
         last_state[b] = padded[time:]
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
-def _join(first: Any, second: Any, joined: Any) -> None:
-    for t in range(joined.shape[0]):
-        source = first[t] if t < first.shape[0] else second[t - first.shape[0]]
-        for d in range(joined.shape[1]):
-            joined[t, d] = source[d]
-
-
-@njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
-def _convolve(window: Any, weight: Any, bias: Any, total: Any) -> None:
-    for d in range(total.shape[0]):
-        total[d] = bias[d]
-    for k in range(weight.shape[0]):
-        x_k, weight_k = window[k], weight[k]
-        for d in range(total.shape[0]):
-            total[d] += x_k[d] * weight_k[d]
+def _convolve(width: Any, padded: Any, weight: Any, bias: Any, sums: Any) -> None:
+    """Each step's sum of the last inputs times the weights, `(time, dim)`."""
+    time, dim = sums.shape
+    for d in range(0, dim, WIDTH * len(width)):
+        for t in range(time):
+            found = load(width, place(bias, d), 0)
+            for k in range(len(weight)):
+                inputs, weights = place(padded, (t + k) * dim + d), place(weight, k * dim + d)
+                found = add_product(found, load(width, inputs, 0), load(width, weights, 0))
+            store(place(sums, t * dim + d), 0, found)
 
 
 @njit(parallel=True, fastmath=FAST_MATH, cache=True, error_model="numpy")
 def _backward(
-    x: Any, weight: Any, bias: Any, state: Any, y_grad: Any, last_state_grad: Any,
+    width: Any, x: Any, weight: Any, bias: Any, state: Any, y_grad: Any, last_state_grad: Any,
     x_grad: Any, weight_grad: Any, bias_grad: Any, state_grad: Any,
 ) -> None:  # fmt: skip
     batch, time, dim = x.shape
-    kernel = weight.shape[0]
+    kernel = len(weight)
     for b in prange(batch):
-        padded = np.empty((kernel - 1 + time, dim), np.float32)
-        _join(state[b], x[b], padded)
-        padded_grad = np.zeros((kernel - 1 + time, dim), np.float32)
-        padded_grad[time:] = last_state_grad[b]
-        total, total_grad, bias_grad_b = np.empty(dim, np.float32), np.empty(dim, np.float32), bias_grad[b]
-        for t in range(time):
-            _convolve(padded[t : t + kernel], weight, bias, total)
-            y_grad_t = y_grad[b, t]
-            for d in range(dim):
-                sigmoid = _ONE / (_ONE + vector_exp(-total[d]))
-                total_grad[d] = y_grad_t[d] * sigmoid * (_ONE + total[d] * (_ONE - sigmoid))
-                bias_grad_b[d] += total_grad[d]
-            _convolve_backward(padded[t : t + kernel], weight, total_grad, padded_grad[t : t + kernel], weight_grad[b])
+        padded, padded_grad = (
+            np.empty((kernel - 1 + time, dim), np.float32),
+            np.empty((kernel - 1 + time, dim), np.float32),
+        )
+        padded[: kernel - 1], padded[kernel - 1 :] = state[b], x[b]
+        sums, sums_grad = np.empty((time, dim), np.float32), np.zeros((time + 2 * (kernel - 1), dim), np.float32)
+        _convolve(width, padded, weight, bias, sums)
+        flat, flat_grad, flat_y_grad = sums.reshape(-1), sums_grad[kernel - 1 :].reshape(-1), y_grad[b].reshape(-1)
+        for i in range(len(flat)):
+            sigmoid = _ONE / (_ONE + vector_exp(-flat[i]))
+            flat_grad[i] = flat_y_grad[i] * sigmoid * (_ONE + flat[i] * (_ONE - sigmoid))
+        _weights_backward(width, sums_grad, padded, weight_grad[b], bias_grad[b])
+        _inputs_backward(width, sums_grad, weight, padded_grad)
+        padded_grad[time:] += last_state_grad[b]
         state_grad[b], x_grad[b] = padded_grad[: kernel - 1], padded_grad[kernel - 1 :]
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
-def _convolve_backward(window: Any, weight: Any, total_grad: Any, window_grad: Any, weight_grad: Any) -> None:
-    for k in range(weight.shape[0]):
-        x_k, weight_k, x_grad_k, weight_grad_k = window[k], weight[k], window_grad[k], weight_grad[k]
-        for d in range(total_grad.shape[0]):
-            x_grad_k[d] += total_grad[d] * weight_k[d]
-            weight_grad_k[d] += total_grad[d] * x_k[d]
+def _weights_backward(width: Any, sums_grad: Any, padded: Any, weight_grad: Any, bias_grad: Any) -> None:
+    """The gradients of weights and bias; `sums_grad` has `kernel - 1` steps of zeros around it."""
+    (kernel, dim), time = weight_grad.shape, len(padded) - len(weight_grad) + 1
+    for d in range(0, dim, WIDTH * len(width)):
+        bias_sum = zeros(width)
+        for t in range(time):
+            bias_sum = add(bias_sum, load(width, place(sums_grad, (kernel - 1 + t) * dim + d), 0))
+        store(place(bias_grad, d), 0, bias_sum)
+        for k in range(kernel):
+            weight_sum = zeros(width)
+            for t in range(time):
+                grad, inputs = place(sums_grad, (kernel - 1 + t) * dim + d), place(padded, (t + k) * dim + d)
+                weight_sum = add_product(weight_sum, load(width, grad, 0), load(width, inputs, 0))
+            store(place(weight_grad, k * dim + d), 0, weight_sum)
+
+
+@njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
+def _inputs_backward(width: Any, sums_grad: Any, weight: Any, padded_grad: Any) -> None:
+    """The gradients of the inputs: each has been in the sum of its own step and in the next `kernel - 1` ones."""
+    (steps, dim), kernel = padded_grad.shape, len(weight)
+    for d in range(0, dim, WIDTH * len(width)):
+        for t in range(steps):
+            grad = zeros(width)
+            for k in range(kernel):
+                later, weights = place(sums_grad, (t + kernel - 1 - k) * dim + d), place(weight, k * dim + d)
+                grad = add_product(grad, load(width, later, 0), load(width, weights, 0))
+            store(place(padded_grad, t * dim + d), 0, grad)

@@ -58,12 +58,12 @@ def causal_conv1d_bwd(
     layout_fallback: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """The gradients of `causal_conv1d_fwd` for x, weight, bias, residual and state; `dht` is the last state's."""
-    rows = x.reshape(*x.shape[:2], -1)
+    rows, dy_rows = x.reshape(*x.shape[:2], -1), dy.reshape(*x.shape[:2], -1)
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor | None) -> tuple[Tensor, Tensor]:
         return _convolve(x, weight, bias, state, activation)
 
-    dx, dweight, dbias, dstate = gradients_of(run, (rows, weight, bias, initial_state), (dy.reshape_as(rows), dht))
+    dx, dweight, dbias, dstate = gradients_of(run, (rows, weight, bias, initial_state), (dy_rows, dht))
     assert dx is not None
     return dx.view(x.shape), dweight, dbias, None if residual is None else dy, dstate
 
@@ -171,32 +171,64 @@ def mamba2_forward(
         `(batch, heads, head_dim, state_size)`.
     """
     batch, time, _ = input_states.shape
-    heads, head_dim, groups, state_size = layer.num_heads, layer.head_dim, layer.n_groups, layer.ssm_state_size
-    gate, inner, dt = layer.in_proj(input_states).split([layer.intermediate_size, layer.conv_dim, heads], -1)
+    heads, groups, state_size = layer.num_heads, layer.n_groups, layer.ssm_state_size
     conv_state, state = (
         (None, None) if last_state is None else (last_state["conv_state"], last_state["recurrent_state"])
     )
-    weight = layer.conv1d.weight.squeeze(1)
-    inner, conv_state = _convolve(inner, weight, layer.conv1d.bias, conv_state, layer.activation)
-    x, B, C = torch.split(inner, [layer.intermediate_size, groups * state_size, groups * state_size], -1)
-    x = x.reshape(batch, time, heads, head_dim)
-    B, C = (part.reshape(batch, time, groups, -1).repeat_interleave(heads // groups, 2) for part in (B, C))
+    gate, x, BC, dt = _project(layer, input_states)
+    x, BC, conv_state = _convolve_apart(layer, x, BC, conv_state)
+    B, C = (part.reshape(batch, time, groups, state_size) for part in BC.chunk(2, -1))
     dt = F.softplus(dt + layer.dt_bias).clamp(*layer.dt_limit).unsqueeze(-1)
     log_decay = -layer.A_log.exp().view(-1, 1) * dt
     state = None if state is None else state.transpose(2, 3)
-    y, state = linear_recurrence(C, B, x * dt, log_decay, state=state)
-    y = (y + x * layer._get_D(expand_to_head_dim=True)).flatten(2)
+    x = x.view(batch, time, heads, -1)
+    y, state = linear_recurrence(
+        C, B, x, log_decay, state=state, rate=dt, skip=layer._get_D(expand_to_head_dim=True)
+    )  # fmt: skip
+    y = y.flatten(2)
     y = _gate_and_norm(y, gate, layer) if layer.rmsnorm else y * layer.act(gate)
-    return layer.out_proj(y), conv_state.contiguous(), state.transpose(2, 3).contiguous()
+    return layer.out_proj(y), conv_state, state.transpose(2, 3).contiguous()
+
+
+def _project(layer: Any, x: Tensor) -> list[Tensor]:
+    """Gate, x, B beside C, and dt, by parts of one weight: parts of one projection's output would have to be copied."""
+    sizes = [
+        layer.intermediate_size,
+        layer.intermediate_size,
+        2 * layer.n_groups * layer.ssm_state_size,
+        layer.num_heads,
+    ]
+    weights = torch.split(layer.in_proj.weight, sizes)
+    biases = [None] * len(sizes) if layer.in_proj.bias is None else torch.split(layer.in_proj.bias, sizes)
+    return [F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True)]
+
+
+def _convolve_apart(layer: Any, x: Tensor, BC: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """X and B beside C after the convolution, which keeps channels apart, and its last inputs for all of them."""
+    sizes = [x.shape[-1], BC.shape[-1]]
+    weights = torch.split(layer.conv1d.weight.squeeze(1), sizes)
+    biases = [None, None] if layer.conv1d.bias is None else torch.split(layer.conv1d.bias, sizes)
+    states = [None, None] if state is None else torch.split(state, sizes, 1)
+    outputs, last_states = zip(
+        *(
+            _convolve(inputs, weight, bias, before, layer.activation)
+            for inputs, weight, bias, before in zip((x, BC), weights, biases, states, strict=True)
+        ),
+        strict=True,
+    )
+    return *outputs, torch.cat(last_states, 1)
 
 
 def _gate_and_norm(y: Tensor, gate: Tensor, layer: Any) -> Tensor:
     """The gated norm at Mamba-2's end: over groups of channels, before the gate or after it."""
     norm = layer.norm
-    y = y if norm.norm_before_gate else silu_gate(y, gate.contiguous())
-    groups = y.view(*y.shape[:2], -1, norm.group_size or y.shape[-1])
-    y = rms_norm(groups, torch.ones_like(groups[0, 0, 0]), norm.eps).flatten(2) * norm.weight
-    return silu_gate(y, gate.contiguous()) if norm.norm_before_gate else y
+    y = y if norm.norm_before_gate else silu_gate(y, gate)
+    if norm.group_size in (None, y.shape[-1]):
+        y = rms_norm(y, norm.weight, norm.eps)
+    else:
+        groups = y.view(*y.shape[:2], -1, norm.group_size)
+        y = rms_norm(groups, torch.ones_like(groups[0, 0, 0]), norm.eps).flatten(2) * norm.weight
+    return silu_gate(y, gate) if norm.norm_before_gate else y
 
 
 def _refuse_packed(cu_seqlens: Tensor | None) -> None:

@@ -204,7 +204,7 @@ def _run_delta(
     rate = beta.unsqueeze(-1)
     read = k * (-rate if log_decay is None else -rate * log_decay.exp())
     return _run(
-        q, k, rate * v, log_decay, read, k, scale, state, output_final_state, state_v_first, cu_seqlens
+        q, k, v, log_decay, read, k, scale, state, output_final_state, state_v_first, cu_seqlens, rate
     )  # fmt: skip
 
 
@@ -220,13 +220,14 @@ def _run(
     output_final_state: bool,
     state_v_first: bool,
     cu_seqlens: Tensor | None,
+    rate: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Scale the queries, turn the state round where fla has values first, and run."""
     if cu_seqlens is not None:
         raise UserError("packed sequences (cu_seqlens) run on a GPU only; give rows of one length on a CPU")
     if state is not None and state_v_first:
         state = state.transpose(-1, -2)
-    o, last_state = linear_recurrence(_scaled(q, scale), k, v, log_decay, read, write, state)
+    o, last_state = linear_recurrence(_scaled(q, scale), k, v, log_decay, read, write, state, rate)
     if not output_final_state:
         return o, None
     return o, last_state.transpose(-1, -2).contiguous() if state_v_first else last_state

@@ -39,32 +39,38 @@ def linear_recurrence(
     read: Tensor | None = None,
     write: Tensor | None = None,
     state: Tensor | None = None,
+    rate: Tensor | None = None,
+    skip: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The recurrence behind linear attention, gated linear attention, the delta rule and RWKV-7, left to right.
+    """The recurrence behind linear attention, gated linear attention, Mamba-2, the delta rule and RWKV-7.
 
-    S_t = diag(exp(g_t)) S_{t-1} + b_t (a_t^T S_{t-1}) + k_t v_t^T and o_t = S_t^T q_t, where g is the log of the decay,
-    a reads and b writes  (Peng et al. 2025, arXiv:2503.14456). Without g, a and b it is linear attention
-    (arXiv:2006.16236), with a g for each head RetNet and Mamba-2, with one for each key gated linear attention
-    (arXiv:2312.06635). The gated delta rule (arXiv:2412.06464) has a = -beta exp(g) k, b = k and beta v for v.
+    S_t = diag(exp(g_t)) S_{t-1} + b_t (a_t^T S_{t-1}) + r_t k_t v_t^T and o_t = S_t^T q_t + D v_t, left to right, where
+    g is the log of the decay, a reads, b writes, r is a rate and D a skip  (Peng et al. 2025, arXiv:2503.14456).
+    Without g, a, b, r and D it is linear attention (arXiv:2006.16236), with a g for each head RetNet, and with r and D
+    too Mamba-2 (arXiv:2405.21060), with a g for each key gated linear attention (arXiv:2312.06635). The gated delta
+    rule (arXiv:2412.06464) has a = -beta exp(g) k, b = k and r = beta.
 
     Args:
-        q, k: Queries and keys, `(batch, time, heads, key_dim)`.
+        q, k: Queries and keys, `(batch, time, groups, key_dim)`. The heads that follow each other share a group's, if
+            there are fewer groups than heads.
         v: Values, `(batch, time, heads, value_dim)`.
         log_decay: The log of each step's decay, at most 0, `(batch, time, heads, key_dim)` or `(..., 1)` for one for
             all keys; no decay if absent.
-        read, write: What is read before the step and where it is added, shaped like `k`; both or neither.
+        read, write: What is read before the step and where it is added, `(batch, time, heads, key_dim)`; both or
+            neither.
         state: The state S before the first step, `(batch, heads, key_dim, value_dim)`; zeros if absent.
+        rate: What the values are written with, `(batch, time, heads, 1)`; ones if absent.
+        skip: What the values are multiplied by and added to the outputs, `(heads, value_dim)`; nothing if absent.
 
     Returns:
         The outputs, shaped like `v`, and the state after the last step. Both carry gradients to every argument.
     """
-    _check_shapes(q, k, v, log_decay, read, write, state)
+    _check_shapes(q, k, v, log_decay, read, write, state, rate, skip)
     recorded = _recorded.get()
     if recorded is not None and log_decay is not None:
         recorded.append(log_decay.detach())
-    if runs_on_numba(q, k, v, log_decay, read, write, state):
-        return linear_recurrence_cpu(q, k, v, log_decay, read, write, state)
-    return linear_recurrence_chunked(q, k, v, log_decay, read, write, state)
+    arguments = (q, k, v, log_decay, read, write, state, rate, skip)
+    return linear_recurrence_cpu(*arguments) if runs_on_numba(*arguments) else linear_recurrence_chunked(*arguments)
 
 
 def _check_shapes(
@@ -75,13 +81,17 @@ def _check_shapes(
     read: Tensor | None,
     write: Tensor | None,
     state: Tensor | None,
+    rate: Tensor | None,
+    skip: Tensor | None,
 ) -> None:
-    batch, time, heads, key_dim = q.shape
+    (batch, time, groups, key_dim), heads = q.shape, v.shape[2]
     if time < 1:
         raise ValueError(f"q has shape {tuple(q.shape)}, which is no step at all; pass at least one")
     if (read is None) != (write is None):
         raise ValueError("read and write belong together; pass both or neither")
-    check_shape("k", k, (batch, time, heads, key_dim))
+    if heads % groups:
+        raise ValueError(f"{groups} groups of queries can't be shared by {heads} heads; pass a multiple of {groups}")
+    check_shape("k", k, (batch, time, groups, key_dim))
     check_shape("v", v, (batch, time, heads, v.shape[-1]))
     if log_decay is not None:
         check_shape("log_decay", log_decay, (batch, time, heads, 1 if log_decay.shape[-1] == 1 else key_dim))
@@ -90,3 +100,7 @@ def _check_shapes(
         check_shape("write", write, (batch, time, heads, key_dim))
     if state is not None:
         check_shape("state", state, (batch, heads, key_dim, v.shape[-1]))
+    if rate is not None:
+        check_shape("rate", rate, (batch, time, heads, 1))
+    if skip is not None:
+        check_shape("skip", skip, (heads, v.shape[-1]))

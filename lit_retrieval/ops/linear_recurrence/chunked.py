@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from lit_retrieval.ops.linear_recurrence.naive import for_each_head
+
 _CHUNK = 16  # steps; a chunk keeps (steps, steps, key_dim) decays, as differences of logs, which can't overflow
 
 
@@ -14,21 +16,25 @@ def linear_recurrence_chunked(
     read: Tensor | None = None,
     write: Tensor | None = None,
     state: Tensor | None = None,
+    rate: Tensor | None = None,
+    skip: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The recurrence in chunks of 16 steps; arguments and results as in `linear_recurrence`."""
-    batch, _, heads, key_dim = q.shape
+    batch, _, heads, value_dim = v.shape
+    q, k, written = for_each_head(q, k, v, rate)
     if state is None:
-        state = q.new_zeros(batch, heads, key_dim, v.shape[-1])
+        state = v.new_zeros(batch, heads, q.shape[-1], value_dim)
     if log_decay is None:
-        log_decay = torch.zeros_like(k[..., :1])
+        log_decay = torch.zeros_like(v[..., :1])
     outputs = []
     # (batch, heads, steps, dim) from here on: each chunk is a batch of matrices.
-    parts = [_split(tensor) for tensor in (q, k, v, log_decay)]
+    parts = [_split(tensor) for tensor in (q, k, written, log_decay)]
     corrections = [(None, None)] * len(parts[0]) if read is None else zip(_split(read), _split(write), strict=True)
     for q_c, k_c, v_c, log_decay_c, (read_c, write_c) in zip(*parts, corrections, strict=True):
         output, state = _run_chunk(q_c, k_c, v_c, log_decay_c, read_c, write_c, state)
         outputs.append(output)
-    return torch.cat(outputs, 2).transpose(1, 2), state
+    o = torch.cat(outputs, 2).transpose(1, 2)
+    return o if skip is None else o + skip * v, state
 
 
 def _split(tensor: Tensor | None) -> tuple[Tensor, ...]:

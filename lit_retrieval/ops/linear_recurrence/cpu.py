@@ -1,8 +1,9 @@
 """The matrix-valued linear recurrence in Numba, forward and backward, for float32 on a CPU.
 
-Each head of each sample is one thread's work. Values are taken eight at a time, as SIMD registers, and `value_dim` is
-filled up with zeros to a multiple of eight. The forward keeps the state of every 16th step only; the backward computes
-the 16 states between two of them again.
+The heads of a sample that share queries and keys are one thread's work. A row of the state is one SIMD value, see
+`ops/lanes.py`: of all its columns if they are 8, 16 or 32, else of so many after the other, since columns know nothing
+of each other. Dimensions are filled up with zeros to multiples of eight. The forward keeps the state of every 16th step
+only; the backward computes the 16 states between two of them again.
 """
 
 from typing import Any
@@ -14,11 +15,30 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lit_retrieval.ops.arrays import run_kernel
-from lit_retrieval.ops.lanes import WIDTH, add_product, add_scaled, load, scale, store, total, zeros
+from lit_retrieval.ops.lanes import (
+    WIDTH,
+    add,
+    add_product,
+    add_scaled,
+    fold,
+    lanes,
+    load,
+    multiply,
+    number,
+    place,
+    put,
+    row,
+    row_sums,
+    scale,
+    store,
+    total,
+    widest,
+    zeros,
+)
 from lit_retrieval.ops.vector_exp import FAST_MATH
 
-CHUNK = 16  # steps between two kept states; 17 states of 64 x 64 numbers fit into a core's second-level cache
-_ZERO = np.float32(0.0)
+CHUNK = 16  # steps between two kept states; 17 states of 64 x 32 numbers fit into a core's second-level cache
+_ONE_ROW = lanes(WIDTH)
 
 
 def linear_recurrence_cpu(
@@ -29,26 +49,53 @@ def linear_recurrence_cpu(
     read: Tensor | None = None,
     write: Tensor | None = None,
     state: Tensor | None = None,
+    rate: Tensor | None = None,
+    skip: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The recurrence in Numba, float32 only; arguments and results as in `linear_recurrence`."""
-    batch, _, heads, key_dim = q.shape
-    value_dim = v.shape[-1]
-    if missing := -value_dim % WIDTH:
-        v, state = F.pad(v, (0, missing)), None if state is None else F.pad(state, (0, missing))
-        o, last_state = linear_recurrence_cpu(q, k, v, log_decay, read, write, state)
-        return o[..., :value_dim], last_state[..., :value_dim]
-    if state is None:
-        state = q.new_zeros(batch, heads, key_dim, value_dim)
-    decay = torch.ones_like(q[..., :1]) if log_decay is None else log_decay.exp()
+    key_dim, value_dim = q.shape[-1], v.shape[-1]
+    if key_dim % WIDTH or value_dim % WIDTH:
+        o, last_state = linear_recurrence_cpu(*_filled(q, k, v, log_decay, read, write, state, rate, skip))
+        return o[..., :value_dim], last_state[..., :key_dim, :value_dim]
+    ones = torch.ones_like(v[..., :1])
+    decay = ones if log_decay is None else log_decay.exp()
+    rate = ones if rate is None else rate
+    skip = v.new_zeros(v.shape[2:]) if skip is None else skip
     if read is None or write is None:
         read = write = q.new_empty(0, 0, 0, 0)  # the kernels take an empty tensor for none
-    tensors = [tensor.contiguous() for tensor in (q, k, v, decay, read, write, state)]
+    if state is None:
+        state = v.new_zeros(*v.shape[::2], key_dim, value_dim)
+    tensors = [tensor.contiguous() for tensor in (q, k, v, rate, decay, read, write, skip, state)]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         o, last_state = _LinearRecurrence.apply(*tensors)  # type: ignore[no-untyped-call]
         return o, last_state
-    o, last_state = torch.empty_like(tensors[2]), torch.empty_like(tensors[6])
-    run_kernel(_forward, *tensors, o, last_state, q.new_empty(0, 0, 0, 0, 0))
+    o, last_state = torch.empty_like(tensors[2]), torch.empty_like(tensors[-1])
+    run_kernel(_forward, widest(v.shape[3]), *tensors, o, last_state, q.new_empty(0, 0, 0, 0))
     return o, last_state
+
+
+def _filled(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_decay: Tensor | None,
+    read: Tensor | None,
+    write: Tensor | None,
+    state: Tensor | None,
+    rate: Tensor | None,
+    skip: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, *tuple[Tensor | None, ...]]:
+    """The arguments with zeros for more keys and values, up to multiples of `WIDTH`; zeros find and write nothing."""
+    keys, values = (0, -q.shape[-1] % WIDTH), (0, -v.shape[-1] % WIDTH)
+    decays = (0, 0) if log_decay is None or log_decay.shape[-1] == 1 else keys
+    return (
+        F.pad(q, keys), F.pad(k, keys), F.pad(v, values), _pad(log_decay, decays), _pad(read, keys), _pad(write, keys),
+        _pad(state, (*values, *keys)), rate, _pad(skip, values),
+    )  # fmt: skip
+
+
+def _pad(tensor: Tensor | None, padding: tuple[int, ...]) -> Tensor | None:
+    return None if tensor is None else F.pad(tensor, padding)
 
 
 class _LinearRecurrence(torch.autograd.Function):
@@ -56,12 +103,14 @@ class _LinearRecurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, decay: Tensor, read: Tensor, write: Tensor, state: Tensor
-    ) -> tuple[Tensor, Tensor]:
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, rate: Tensor, decay: Tensor, read: Tensor, write: Tensor,
+        skip: Tensor, state: Tensor,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         o, last_state = torch.empty_like(v), torch.empty_like(state)
-        checkpoints = q.new_empty(*state.shape[:2], -(-q.shape[1] // CHUNK), *state.shape[2:])
-        run_kernel(_forward, q, k, v, decay, read, write, state, o, last_state, checkpoints)
-        ctx.save_for_backward(q, k, v, decay, read, write, checkpoints)
+        checkpoints = v.new_empty(*state.shape[:2], -(-v.shape[1] // CHUNK), state.shape[2] * state.shape[3])
+        inputs = (q, k, v, rate, decay, read, write, skip)
+        run_kernel(_forward, widest(v.shape[3]), *inputs, state, o, last_state, checkpoints)
+        ctx.save_for_backward(*inputs, checkpoints)
         ctx.set_materialize_grads(False)
         return o, last_state
 
@@ -69,160 +118,260 @@ class _LinearRecurrence(torch.autograd.Function):
     def backward(ctx: Any, *output_grads: Tensor | None) -> tuple[Tensor, ...]:
         *inputs, checkpoints = ctx.saved_tensors
         o_grad, last_state_grad = output_grads
-        o_grad = torch.zeros_like(inputs[2]) if o_grad is None else o_grad.contiguous()
+        v = inputs[2]
+        o_grad = torch.zeros_like(v) if o_grad is None else o_grad.contiguous()
         # The kernel turns the last state's gradient into the first one's in place, so it gets its own copy.
         state_grad = (
-            torch.zeros_like(checkpoints[:, :, 0])
+            v.new_zeros(*v.shape[::2], inputs[0].shape[3], v.shape[3])
             if last_state_grad is None
             else last_state_grad.clone(memory_format=torch.contiguous_format)
         )
-        grads = [torch.empty_like(tensor) for tensor in inputs]
-        run_kernel(_backward, *inputs, checkpoints, o_grad, *grads, state_grad)
-        return (*grads, state_grad)
+        grads = [torch.zeros_like(tensor) for tensor in inputs[:-1]]
+        skip_grad = v.new_empty(len(v), *v.shape[2:])  # one for each sample: the samples run at the same time
+        run_kernel(_backward, widest(v.shape[3]), *inputs, checkpoints, o_grad, *grads, skip_grad, state_grad)
+        return (*grads, skip_grad.sum(0), state_grad)
 
 
 @njit(parallel=True, fastmath=FAST_MATH, cache=True, error_model="numpy")
 def _forward(
-    q: Any, k: Any, v: Any, decay: Any, read: Any, write: Any, state: Any, o: Any, last_state: Any, checkpoints: Any
-) -> None:
+    width: Any, q: Any, k: Any, v: Any, rate: Any, decay: Any, read: Any, write: Any, skip: Any, state: Any,
+    o: Any, last_state: Any, checkpoints: Any,
+) -> None:  # fmt: skip
     """All steps of every head; the state before steps 0, 16, ... goes to `checkpoints` unless that is empty."""
-    batch, time, heads, _ = q.shape
-    keeps_states, corrects = checkpoints.shape[2] > 0, len(read) > 0
-    for head in prange(batch * heads):
-        b, h = head // heads, head % heads
-        last_state[b, h] = state[b, h]
-        rows, found = last_state[b, h].reshape(-1), np.empty(v.shape[3], np.float32)
-        for t in range(time):
-            if keeps_states and t % CHUNK == 0:
-                checkpoints[b, h, t // CHUNK] = last_state[b, h]
-            if corrects:
-                _find(read[b, t, h], rows, found)
-                _decay_and_add_two(k[b, t, h], v[b, t, h], decay[b, t, h], write[b, t, h], found, rows, rows)
-            else:
-                _decay_and_add(k[b, t, h], v[b, t, h], decay[b, t, h], rows, rows)
-            _find(q[b, t, h], rows, o[b, t, h])
+    (batch, _, groups, key_dim), heads = q.shape, v.shape[2] // q.shape[2]
+    for group in prange(batch * groups):
+        memory = np.empty(key_dim * WIDTH * len(width), np.float32)
+        for h in range(group % groups * heads, (group % groups + 1) * heads):
+            for start in range(0, v.shape[3], WIDTH * len(width)):
+                _run(
+                    width, group // groups, h, start, q, k, v, rate, decay, read, write, skip, state,
+                    o, last_state, checkpoints, memory,
+                )  # fmt: skip
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
-def _find(q: Any, rows: Any, found: Any) -> None:
-    """The state's rows weighted by q; `rows (key_dim * value_dim)` is the state, row after row."""
-    value_dim = len(found)
-    for j in range(0, value_dim, WIDTH):
-        sums = zeros()
-        for i in range(len(q)):
-            sums = add_scaled(sums, q[i], load(rows, i * value_dim + j))
-        store(found, j, sums)
+def _run(
+    width: Any, b: int, h: int, start: int, q: Any, k: Any, v: Any, rate: Any, decay: Any, read: Any, write: Any,
+    skip: Any, state: Any, o: Any, last_state: Any, checkpoints: Any, memory: Any,
+) -> None:  # fmt: skip
+    """All steps of some columns of one head; `memory` is the state as it changes."""
+    columns, key_dim, group = WIDTH * len(width), q.shape[3], h // (v.shape[2] // q.shape[2])
+    value_dim, step = v.shape[3], 1 if decay.shape[3] > 1 else 0
+    skip_h = load(width, place(skip, h * value_dim + start), 0)
+    _copy_rows(width, key_dim, row(state, b, h, 0, start), value_dim, place(memory, 0), columns)
+    for t in range(v.shape[1]):
+        rows = place(memory, 0)
+        if checkpoints.shape[2] > 0 and t % CHUNK == 0:
+            _copy_rows(width, key_dim, rows, columns, row(checkpoints, b, h, t // CHUNK, start * key_dim), columns)
+        q_t, k_t, decay_t = row(q, b, t, group, 0), row(k, b, t, group, 0), row(decay, b, t, h, 0)
+        v_t = load(width, row(v, b, t, h, start), 0)
+        written, skipped = scale(number(row(rate, b, t, h, 0), 0), v_t), multiply(skip_h, v_t)
+        if len(read) > 0:
+            found = _find(width, key_dim, row(read, b, t, h, 0), rows)
+            _write_two(width, key_dim, k_t, written, decay_t, step, row(write, b, t, h, 0), found, rows, rows)
+            found = _find(width, key_dim, q_t, rows)
+        else:
+            found = _write_and_find(width, key_dim, q_t, k_t, written, decay_t, step, rows)
+        store(row(o, b, t, h, start), 0, add(found, skipped))
+    _copy_rows(width, key_dim, place(memory, 0), columns, row(last_state, b, h, 0, start), value_dim)
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
-def _decay_and_add(k: Any, v: Any, decay: Any, before: Any, after: Any) -> None:
-    value_dim, step = len(v), 1 if len(decay) > 1 else 0  # one decay for all keys, or one for each
-    for j in range(0, value_dim, WIDTH):
-        v_j = load(v, j)
-        for i in range(len(k)):
-            at = i * value_dim + j
-            store(after, at, add_scaled(scale(decay[i * step], load(before, at)), k[i], v_j))
+def _copy_rows(width: Any, key_dim: int, source: Any, source_step: int, target: Any, target_step: int) -> None:
+    """Copy some columns of each row of a state; a row is so many numbers after the one before it."""
+    for i in range(key_dim):
+        store(target, i * target_step, load(width, source, i * source_step))
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
-def _decay_and_add_two(k: Any, v: Any, decay: Any, write: Any, found: Any, before: Any, after: Any) -> None:
-    value_dim, step = len(v), 1 if len(decay) > 1 else 0
-    for j in range(0, value_dim, WIDTH):
-        v_j, found_j = load(v, j), load(found, j)
-        for i in range(len(k)):
-            at = i * value_dim + j
-            kept = add_scaled(scale(decay[i * step], load(before, at)), k[i], v_j)
-            store(after, at, add_scaled(kept, write[i], found_j))
+def _find(width: Any, key_dim: int, q: Any, rows: Any) -> Any:
+    """The state's rows weighted by q."""
+    found = zeros(width)
+    for i in range(key_dim):
+        found = add_scaled(found, number(q, i), load(width, rows, i * WIDTH * len(width)))
+    return found
+
+
+@njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
+def _write_and_find(width: Any, key_dim: int, q: Any, k: Any, v: Any, decay: Any, step: int, rows: Any) -> Any:
+    """One step without a correction, and what q finds then; `step` is 0 if all keys share a decay, else 1."""
+    found = zeros(width)
+    for i in range(key_dim):
+        at = i * WIDTH * len(width)
+        row = add_scaled(scale(number(decay, i * step), load(width, rows, at)), number(k, i), v)
+        store(rows, at, row)
+        found = add_scaled(found, number(q, i), row)
+    return found
+
+
+@njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
+def _write(width: Any, key_dim: int, k: Any, v: Any, decay: Any, step: int, before: Any, after: Any) -> None:
+    for i in range(key_dim):
+        at = i * WIDTH * len(width)
+        kept = scale(number(decay, i * step), load(width, before, at))
+        store(after, at, add_scaled(kept, number(k, i), v))
+
+
+@njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
+def _write_two(
+    width: Any, key_dim: int, k: Any, v: Any, decay: Any, step: int, write: Any, found: Any, before: Any, after: Any
+) -> None:
+    for i in range(key_dim):
+        at = i * WIDTH * len(width)
+        kept = scale(number(decay, i * step), load(width, before, at))
+        store(after, at, add_scaled(add_scaled(kept, number(k, i), v), number(write, i), found))
 
 
 @njit(parallel=True, fastmath=FAST_MATH, cache=True, error_model="numpy")
 def _backward(
-    q: Any, k: Any, v: Any, decay: Any, read: Any, write: Any, checkpoints: Any, o_grad: Any,
-    q_grad: Any, k_grad: Any, v_grad: Any, decay_grad: Any, read_grad: Any, write_grad: Any, state_grad: Any,
+    width: Any, q: Any, k: Any, v: Any, rate: Any, decay: Any, read: Any, write: Any, skip: Any, checkpoints: Any,
+    o_grad: Any, q_grad: Any, k_grad: Any, v_grad: Any, rate_grad: Any, decay_grad: Any, read_grad: Any,
+    write_grad: Any, skip_grad: Any, state_grad: Any,
 ) -> None:  # fmt: skip
-    """All gradients of every head, from its last chunk to its first."""
-    batch, time, heads, key_dim = q.shape
-    value_dim, corrects = v.shape[3], len(read) > 0
-    for head in prange(batch * heads):
-        b, h = head // heads, head % heads
-        states = np.empty((CHUNK + 1, key_dim * value_dim), np.float32)
-        found, found_grad = np.empty((CHUNK, value_dim), np.float32), np.empty(value_dim, np.float32)
-        grads = state_grad[b, h].reshape(-1)
-        for chunk in range(checkpoints.shape[2] - 1, -1, -1):
-            start, stop = chunk * CHUNK, min((chunk + 1) * CHUNK, time)
-            states[0] = checkpoints[b, h, chunk].reshape(-1)
-            for t in range(start, stop):
-                before, after, found_t = states[t - start], states[t - start + 1], found[t - start]
-                if corrects:
-                    _find(read[b, t, h], before, found_t)
-                    _decay_and_add_two(k[b, t, h], v[b, t, h], decay[b, t, h], write[b, t, h], found_t, before, after)
-                else:
-                    _decay_and_add(k[b, t, h], v[b, t, h], decay[b, t, h], before, after)
-            for t in range(stop - 1, start - 1, -1):
-                before, after = states[t - start], states[t - start + 1]
-                _step_backward(
-                    q[b, t, h], k[b, t, h], v[b, t, h], decay[b, t, h], before, after, o_grad[b, t, h], not corrects,
-                    q_grad[b, t, h], k_grad[b, t, h], v_grad[b, t, h], decay_grad[b, t, h], grads,
+    """All gradients of every head.
+
+    Heads that share queries, and some columns of the values after the other, add their parts to gradients of zero.
+    """
+    (batch, _, groups, key_dim), heads = q.shape, v.shape[2] // q.shape[2]
+    size = key_dim * WIDTH * len(width)
+    for group in prange(batch * groups):
+        states, memory = np.empty((CHUNK + 1) * size, np.float32), np.empty(size, np.float32)
+        founds, parts = np.empty(CHUNK * WIDTH * len(width), np.float32), np.empty(4 * key_dim * WIDTH, np.float32)
+        for h in range(group % groups * heads, (group % groups + 1) * heads):
+            for start in range(0, v.shape[3], WIDTH * len(width)):
+                _run_backward(
+                    width, group // groups, h, start, q, k, v, rate, decay, read, write, skip, checkpoints, o_grad,
+                    q_grad, k_grad, v_grad, rate_grad, decay_grad, read_grad, write_grad, skip_grad, state_grad,
+                    states, memory, founds, parts,
                 )  # fmt: skip
-                if corrects:
-                    _write_backward(write[b, t, h], found[t - start], write_grad[b, t, h], found_grad, grads)
-                    _read_backward(read[b, t, h], decay[b, t, h], before, found_grad, read_grad[b, t, h], grads)
+
+
+@njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
+def _run_backward(
+    width: Any, b: int, h: int, start: int, q: Any, k: Any, v: Any, rate: Any, decay: Any, read: Any, write: Any,
+    skip: Any, checkpoints: Any, o_grad: Any, q_grad: Any, k_grad: Any, v_grad: Any, rate_grad: Any, decay_grad: Any,
+    read_grad: Any, write_grad: Any, skip_grad: Any, state_grad: Any,
+    states: Any, memory: Any, founds: Any, parts: Any,
+) -> None:  # fmt: skip
+    """All gradients of some columns of one head, from its last chunk to its first; `memory` is the state's gradient."""
+    columns, key_dim, group = WIDTH * len(width), q.shape[3], h // (v.shape[2] // q.shape[2])
+    (_, time, _, value_dim), size, step = v.shape, key_dim * columns, 1 if decay.shape[3] > 1 else 0
+    skip_h, skip_sum = load(width, place(skip, h * value_dim + start), 0), zeros(width)
+    _copy_rows(width, key_dim, row(state_grad, b, h, 0, start), value_dim, place(memory, 0), columns)
+    for chunk in range(checkpoints.shape[2] - 1, -1, -1):
+        first, stop = chunk * CHUNK, min((chunk + 1) * CHUNK, time)
+        kept = row(checkpoints, b, h, chunk, start * key_dim)
+        _copy_rows(width, key_dim, kept, columns, place(states, 0), columns)
+        for t in range(first, stop):
+            before, after = place(states, (t - first) * size), place(states, (t - first + 1) * size)
+            k_t, decay_t = row(k, b, t, group, 0), row(decay, b, t, h, 0)
+            written = scale(number(row(rate, b, t, h, 0), 0), load(width, row(v, b, t, h, start), 0))
+            if len(read) > 0:
+                found = _find(width, key_dim, row(read, b, t, h, 0), before)
+                store(place(founds, (t - first) * columns), 0, found)
+                _write_two(width, key_dim, k_t, written, decay_t, step, row(write, b, t, h, 0), found, before, after)
+            else:
+                _write(width, key_dim, k_t, written, decay_t, step, before, after)
+        for t in range(stop - 1, first - 1, -1):
+            before, after = place(states, (t - first) * size), place(states, (t - first + 1) * size)
+            q_t, k_t, decay_t = row(q, b, t, group, 0), row(k, b, t, group, 0), row(decay, b, t, h, 0)
+            q_grad_t, k_grad_t = row(q_grad, b, t, group, 0), row(k_grad, b, t, group, 0)
+            decay_grad_t, rate_grad_t = row(decay_grad, b, t, h, 0), row(rate_grad, b, t, h, 0)
+            v_t, o_grad_t = load(width, row(v, b, t, h, start), 0), load(width, row(o_grad, b, t, h, start), 0)
+            rate_t = number(row(rate, b, t, h, 0), 0)
+            written = scale(rate_t, v_t)
+            if len(read) > 0:
+                written_grad = _corrected_step_backward(
+                    width, key_dim, q_t, k_t, written, decay_t, step, row(read, b, t, h, 0), row(write, b, t, h, 0),
+                    load(width, place(founds, (t - first) * columns), 0), before, after, o_grad_t, q_grad_t, k_grad_t,
+                    decay_grad_t, row(read_grad, b, t, h, 0), row(write_grad, b, t, h, 0),
+                    place(memory, 0), place(parts, 0),
+                )  # fmt: skip
+            else:
+                written_grad = _step_backward(
+                    width, key_dim, q_t, k_t, written, decay_t, step, before, after, o_grad_t, q_grad_t, k_grad_t,
+                    decay_grad_t, place(memory, 0), place(parts, 0),
+                )  # fmt: skip
+            put(rate_grad_t, number(rate_grad_t, 0) + total(multiply(written_grad, v_t)))
+            store(row(v_grad, b, t, h, start), 0, add_scaled(multiply(skip_h, o_grad_t), rate_t, written_grad))
+            skip_sum = add_product(skip_sum, o_grad_t, v_t)
+    store(place(skip_grad, (b * v.shape[2] + h) * value_dim + start), 0, skip_sum)
+    _copy_rows(width, key_dim, place(memory, 0), columns, row(state_grad, b, h, 0, start), value_dim)
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
 def _step_backward(
-    q: Any, k: Any, v: Any, decay: Any, before: Any, after: Any, o_grad: Any, is_all: bool,
-    q_grad: Any, k_grad: Any, v_grad: Any, decay_grad: Any, grads: Any,
-) -> None:  # fmt: skip
-    """The gradients of one step for q, k, v and decay.
+    width: Any, key_dim: int, q: Any, k: Any, v: Any, decay: Any, step: int, before: Any, after: Any, o_grad: Any,
+    q_grad: Any, k_grad: Any, decay_grad: Any, grads: Any, parts: Any,
+) -> Any:  # fmt: skip
+    """One step without a correction: `grads` goes from the gradient of the state after it to that of the one before.
 
-    `grads` goes from the gradient of the state after the step to the one before it if this is all that the step does;
-    else it gets the output's part.
+    Returns:
+        The gradient of the values.
     """
-    value_dim, step = len(v), 1 if len(decay_grad) > 1 else 0
-    v_grad[:] = _ZERO
-    decay_sum = zeros()
-    for i in range(len(q)):
-        q_sum, k_sum = zeros(), zeros()
+    part = key_dim * WIDTH
+    v_grad, decay_sum = zeros(width), zeros(width)
+    for i in range(key_dim):
+        at = i * WIDTH * len(width)
+        grad, before_i = add_scaled(load(width, grads, at), number(q, i), o_grad), load(width, before, at)
+        store(parts, i * WIDTH, fold(multiply(load(width, after, at), o_grad)))
+        store(parts, part + i * WIDTH, fold(multiply(grad, v)))
         if step:
-            decay_sum = zeros()
-        for j in range(0, value_dim, WIDTH):
-            at, o_grad_j = i * value_dim + j, load(o_grad, j)
-            grad = add_scaled(load(grads, at), q[i], o_grad_j)
-            q_sum = add_product(q_sum, load(after, at), o_grad_j)
-            k_sum = add_product(k_sum, grad, load(v, j))
-            decay_sum = add_product(decay_sum, grad, load(before, at))
-            store(v_grad, j, add_scaled(load(v_grad, j), k[i], grad))
-            store(grads, at, scale(decay[i * step], grad) if is_all else grad)
-        q_grad[i], k_grad[i] = total(q_sum), total(k_sum)
-        if step:
-            decay_grad[i] = total(decay_sum)
-    if not step:
-        decay_grad[0] = total(decay_sum)
+            store(parts, 2 * part + i * WIDTH, fold(multiply(grad, before_i)))
+        else:
+            decay_sum = add_product(decay_sum, grad, before_i)
+        v_grad = add_scaled(v_grad, number(k, i), grad)
+        store(grads, at, scale(number(decay, i * step), grad))
+    _add_row_sums(key_dim, q_grad, parts, 0)
+    _add_row_sums(key_dim, k_grad, parts, part)
+    _add_decay_grad(key_dim, step, decay_grad, parts, 2 * part, decay_sum)
+    return v_grad
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
-def _write_backward(write: Any, found: Any, write_grad: Any, found_grad: Any, grads: Any) -> None:
-    """The gradients of what was written and of what was found, from that of the state after the step."""
-    value_dim = len(found)
-    found_grad[:] = _ZERO
-    for i in range(len(write)):
-        write_sum = zeros()
-        for j in range(0, value_dim, WIDTH):
-            grad = load(grads, i * value_dim + j)
-            write_sum = add_product(write_sum, grad, load(found, j))
-            store(found_grad, j, add_scaled(load(found_grad, j), write[i], grad))
-        write_grad[i] = total(write_sum)
+def _corrected_step_backward(
+    width: Any, key_dim: int, q: Any, k: Any, v: Any, decay: Any, step: int, read: Any, write: Any, found: Any,
+    before: Any, after: Any, o_grad: Any, q_grad: Any, k_grad: Any, decay_grad: Any, read_grad: Any, write_grad: Any,
+    grads: Any, parts: Any,
+) -> Any:  # fmt: skip
+    """The same for a step that reads and writes: what is written first, since its gradient is that of what was read."""
+    part = key_dim * WIDTH
+    v_grad, found_grad, decay_sum = zeros(width), zeros(width), zeros(width)
+    for i in range(key_dim):
+        at = i * WIDTH * len(width)
+        grad, before_i = add_scaled(load(width, grads, at), number(q, i), o_grad), load(width, before, at)
+        store(parts, i * WIDTH, fold(multiply(load(width, after, at), o_grad)))
+        store(parts, part + i * WIDTH, fold(multiply(grad, v)))
+        store(parts, 3 * part + i * WIDTH, fold(multiply(grad, found)))
+        if step:
+            store(parts, 2 * part + i * WIDTH, fold(multiply(grad, before_i)))
+        else:
+            decay_sum = add_product(decay_sum, grad, before_i)
+        v_grad, found_grad = add_scaled(v_grad, number(k, i), grad), add_scaled(found_grad, number(write, i), grad)
+        store(grads, at, scale(number(decay, i * step), grad))
+    _add_row_sums(key_dim, q_grad, parts, 0)
+    _add_row_sums(key_dim, k_grad, parts, part)
+    _add_row_sums(key_dim, write_grad, parts, 3 * part)
+    _add_decay_grad(key_dim, step, decay_grad, parts, 2 * part, decay_sum)
+    for i in range(key_dim):
+        at = i * WIDTH * len(width)
+        store(parts, i * WIDTH, fold(multiply(load(width, before, at), found_grad)))
+        store(grads, at, add_scaled(load(width, grads, at), number(read, i), found_grad))
+    _add_row_sums(key_dim, read_grad, parts, 0)
+    return v_grad
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
-def _read_backward(read: Any, decay: Any, before: Any, found_grad: Any, read_grad: Any, grads: Any) -> None:
-    """The gradient of what was read; `grads` goes from that of the state after the step to that before it."""
-    value_dim, step = len(found_grad), 1 if len(decay) > 1 else 0
-    for i in range(len(read)):
-        read_sum = zeros()
-        for j in range(0, value_dim, WIDTH):
-            at, found_j = i * value_dim + j, load(found_grad, j)
-            read_sum = add_product(read_sum, load(before, at), found_j)
-            store(grads, at, add_scaled(scale(decay[i * step], load(grads, at)), read[i], found_j))
-        read_grad[i] = total(read_sum)
+def _add_row_sums(key_dim: int, grad: Any, parts: Any, part: int) -> None:
+    """Add to each key's gradient the eight numbers that stand for it in `parts`."""
+    for i in range(0, key_dim, WIDTH):
+        store(grad, i, add(load(_ONE_ROW, grad, i), row_sums(parts, part + i * WIDTH)))
+
+
+@njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
+def _add_decay_grad(key_dim: int, step: int, decay_grad: Any, parts: Any, part: int, decay_sum: Any) -> None:
+    """Add the gradients of a decay for each key, from `parts`, or that of one for all, which is in `decay_sum`."""
+    if step:
+        _add_row_sums(key_dim, decay_grad, parts, part)
+    else:
+        put(decay_grad, number(decay_grad, 0) + total(decay_sum))
