@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,7 +22,7 @@ SMALL = {
 }
 
 
-def make_layer(name: str) -> nn.Module:
+def make_layer(name: str, **options: Any) -> nn.Module:
     """The layer with its usual weights moved a little at random: RWKV-7's outputs would be zero otherwise."""
     logging.disable(logging.WARNING)  # fla's advice on other packages
     with warnings.catch_warnings():
@@ -31,7 +32,7 @@ def make_layer(name: str) -> nn.Module:
 
         torch.manual_seed(0)
         layer_class = getattr(fla.layers, name, SimpleGatedLinearAttention)
-        layer = layer_class(hidden_size=HIDDEN_SIZE, layer_idx=0, **SMALL[name])
+        layer = layer_class(hidden_size=HIDDEN_SIZE, layer_idx=0, **{**SMALL[name], **options})
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -41,11 +41,21 @@ def tensors_of(state) -> list[Tensor]:
     return [state] if isinstance(state, Tensor) else []
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_layer_agrees_with_float64_steps(name, monkeypatch):
+VARIANTS = [
+    ("Mamba2", {"n_groups": 2, "D_has_hdim": True}),
+    ("Mamba2", {"norm_before_gate": True, "use_bias": True}),
+    ("Mamba2", {"rmsnorm": False, "use_conv_bias": False}),
+    ("DeltaNet", {"expand_k": 0.625, "expand_v": 0.75}),  # 20 channels, and heads of 10 keys and 12 values
+    ("GatedDeltaNet", {"num_v_heads": 4}),
+    ("GatedLinearAttention", {"use_short_conv": True}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in SMALL), *VARIANTS], ids=str)
+def test_layer_agrees_with_float64_steps(name, options, monkeypatch):
     generator = torch.Generator().manual_seed(1)
-    mixer, exact = FlaLayer(make_layer(name)), FlaLayer(make_layer(name).double())
-    for time in (1, 2, 63, 64, 100, 130):
+    mixer, exact = FlaLayer(make_layer(name, **options)), FlaLayer(make_layer(name, **options).double())
+    for time in (1, 2, 63, 64, 100, 130) if not options else (2, 66):
         x, before = (torch.randn(2, steps, HIDDEN_SIZE, generator=generator) for steps in (time, 5))
         for prefix in (None, before):
             actual = run_with_gradients(mixer, x, prefix)

@@ -59,17 +59,17 @@ class _LlamaModel(nn.Module):
 
 
 class _Naive(nn.Module):
-    """A model whose recurrences run one step at a time: fla's own naive ones, or a PyTorch loop."""
+    """A model or layer whose recurrences run one step at a time: fla's own naive ones, or a PyTorch loop."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.module = module
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Logits, `(batch, time, vocab_size)`, of tokens `(batch, time)`."""
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The module's outputs, without the state that it hands back."""
         with naive_recurrences(), patch.object(linear_rnn, "linear_rnn", linear_rnn_naive):
-            logits: Tensor = self.model(tokens)[0]
-        return logits
+            outputs: Tensor = self.module(inputs)[0]
+        return outputs
 
 
 _IN_A_LOOP = ("linear_rnn",)  # ours, compared with a loop over time; fla's layers are recognised by their files
@@ -85,21 +85,26 @@ def train(
     """Time a training step, forward and backward, of our 0.5M models, and of what one would use instead.
 
     Each takes turns with our Transformer and with the other side in one run, so that whatever else the machine does
-    slows all of them. Layers of fla are compared with themselves on recurrences of one step at a time: fla's `naive`
-    ones, or a loop in PyTorch for Mamba-2, where there is none. The two Mamba-1 are equal in width 64, 16
-    blocks, state 16 and expansion 2; mambapy's has no norm after its last block. The two Transformers are equal in
-    every size (head_dim=16 is written out, since LlamaConfig may keep another one) and in the number of their trainable
-    parameters. All share one frozen embedding, which is the head as well. The optimiser is not timed.
+    slows all of them. A turn is two steps, of which the second one counts: as in training it comes after one of its
+    kind, and not after one that left the memory to others. Layers of fla are compared with themselves on recurrences of
+    one step at a time: fla's `naive` ones, or a loop in PyTorch for Mamba-2, where there is none; once as a model, most
+    of whose time goes to what both sides share (SwiGLU, norms, the head), and once as one layer alone, on inputs of the
+    model's width. The two Mamba-1 are equal in width 64, 16 blocks, state 16 and expansion 2; mambapy's has no norm
+    after its last block. The two Transformers are equal in every size (head_dim=16 is written out, since LlamaConfig
+    may keep another one) and in the number of their trainable parameters. All share one frozen embedding, which is the
+    head as well. The optimiser is not timed.
 
     Args:
         models: Files in configs/model without `_0.5M.yaml`; all if absent.
         batch: Sequences in a batch.
         time: Tokens in a sequence.
         vocab_size: Number of tokens.
-        rounds: Timed steps of each model, after one that is not counted.
+        rounds: Turns of each model, after one that is not counted.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    table = Table("model", "ms", "of Transformer's", "compared with", "ms", "times as fast")
+    table = Table(
+        "model", "ms", "of Transformer's", "compared with", "ms", "times as fast", "layer: ms", "times as fast"
+    )
     transformer = build_model(MODEL_FILES / "transformer_0.5M.yaml", vocab_size).to(device)
     tokens = torch.randint(vocab_size, (batch, time), device=device)
     for name in models or sorted(path.name.removesuffix("_0.5M.yaml") for path in MODEL_FILES.glob("*_0.5M.yaml")):
@@ -108,9 +113,10 @@ def train(
         sides = [ours, transformer, *([other] if other is not None else [])]
         ours_ms, transformer_ms, *other_ms = _time_in_turns(sides, tokens, rounds)
         compared = [f"{other_ms[0]:.0f}", f"{other_ms[0] / ours_ms:.2f}"] if other_ms else ["", ""]
-        table.add_row(name, f"{ours_ms:.0f}", f"{ours_ms / transformer_ms:.2f}", other_name, *compared)
+        alone = _time_layer(ours, batch, time, rounds) if isinstance(other, _Naive) else ["", ""]
+        table.add_row(name, f"{ours_ms:.0f}", f"{ours_ms / transformer_ms:.2f}", other_name, *compared, *alone)
     table.caption = (
-        f"medians of {rounds} steps at batch {batch}, time {time}, float32; {device} ({platform.machine()}), "
+        f"medians of {rounds} turns at batch {batch}, time {time}, float32; {device} ({platform.machine()}), "
         f"threads: {torch.get_num_threads()}; "
         + ", ".join(f"{package} {version(package)}" for package in ("torch", "numba", "mambapy", "transformers"))
     )
@@ -135,16 +141,36 @@ def _make(package: str, make: Callable[[Tensor], nn.Module], embedding: Tensor) 
         raise SystemExit(f"{package}, which this benchmark compares with, is missing; pip install {package}") from None
 
 
-def _time_in_turns(models: list[nn.Module], tokens: Tensor, rounds: int) -> list[float]:
-    """Median milliseconds of a forward and a backward of each model; the models take turns."""
-    times: list[list[float]] = [[] for _ in models]
+def _time_layer(model: SequenceModel, batch: int, time: int, rounds: int) -> list[str]:
+    """Milliseconds of the model's first mixer alone, and how many times as fast it is as one step at a time."""
+    layer = model.mixers[0]
+    x = torch.randn(batch, time, model.embedding.shape[1], requires_grad=True)
+    ours_ms, other_ms = _time_in_turns([layer, _Naive(layer)], x, rounds)
+    return [f"{ours_ms:.1f}", f"{other_ms / ours_ms:.2f}"]
+
+
+def _time_in_turns(modules: list[nn.Module], inputs: Tensor, rounds: int) -> list[float]:
+    """Median milliseconds of a forward and a backward of each module; the modules take turns.
+
+    Inputs are tokens, `(batch, time)`, for models, and `(batch, time, hidden_size)` for layers.
+    """
+    times: list[list[float]] = [[] for _ in modules]
     for _ in range(rounds + 1):
-        for model, model_times in zip(models, times, strict=True):
-            start = perf_counter()
-            output = model(tokens)
-            logits = output[0] if isinstance(output, tuple) else output  # ours hands its state back as well
-            F.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()).backward()
-            if tokens.is_cuda:
-                torch.cuda.synchronize()
-            model_times.append(1000 * (perf_counter() - start))
-    return [statistics.median(model_times[1:]) for model_times in times]
+        for module, module_times in zip(modules, times, strict=True):
+            for _ in range(2):
+                start = perf_counter()
+                output = module(inputs)
+                outputs = output[0] if isinstance(output, tuple) else output  # ours hands its state back as well
+                _loss(outputs, inputs).backward()
+                if inputs.is_cuda:
+                    torch.cuda.synchronize()
+                milliseconds = 1000 * (perf_counter() - start)
+            module_times.append(milliseconds)
+    return [statistics.median(module_times[1:]) for module_times in times]
+
+
+def _loss(outputs: Tensor, inputs: Tensor) -> Tensor:
+    """The next token's cross-entropy for a model; a sum, whose gradient takes no time, for a layer."""
+    if inputs.is_floating_point():
+        return outputs.sum()
+    return F.cross_entropy(outputs[:, :-1].flatten(0, 1), inputs[:, 1:].flatten())

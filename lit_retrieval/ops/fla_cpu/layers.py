@@ -10,11 +10,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.ops.arrays import runs_on_numba
 from lit_retrieval.ops.causal_conv import causal_conv
+from lit_retrieval.ops.causal_conv.cpu import causal_conv_backward
 from lit_retrieval.ops.fla_cpu.gradients import gradients_of
+from lit_retrieval.ops.lanes import WIDTH
 from lit_retrieval.ops.linear_recurrence import linear_recurrence
 from lit_retrieval.ops.rms_norm import rms_norm
 from lit_retrieval.ops.silu_gate import silu_gate
+
+_SILU = ("silu", "swish")
 
 
 def causal_conv1d_fwd(
@@ -36,10 +41,10 @@ def causal_conv1d_fwd(
     fla's state is the last `kernel` inputs, `(batch, dim, kernel)`; the oldest of them has no influence any more.
     """
     _refuse_packed(cu_seqlens)
-    rows = x.reshape(*x.shape[:2], -1)
-    y, last_state = _convolve(rows, weight, bias, initial_state, activation)
+    rows, state = x.reshape(*x.shape[:2], -1), _or_zeros(initial_state, x, weight)
+    y = _convolve(rows, weight, bias, state, activation)
     y = y if residual is None else y + residual.reshape_as(y)
-    return y.view(x.shape), last_state.contiguous() if output_final_state else None
+    return y.view(x.shape), _last_inputs(rows, state) if output_final_state else None
 
 
 def causal_conv1d_bwd(
@@ -58,14 +63,15 @@ def causal_conv1d_bwd(
     layout_fallback: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """The gradients of `causal_conv1d_fwd` for x, weight, bias, residual and state; `dht` is the last state's."""
-    rows, dy_rows = x.reshape(*x.shape[:2], -1), dy.reshape(*x.shape[:2], -1)
-
-    def run(x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        return _convolve(x, weight, bias, state, activation)
-
-    dx, dweight, dbias, dstate = gradients_of(run, (rows, weight, bias, initial_state), (dy_rows, dht))
-    assert dx is not None
-    return dx.view(x.shape), dweight, dbias, None if residual is None else dy, dstate
+    assert weight is not None
+    (batch, time), (dim, kernel) = x.shape[:2], weight.shape
+    rows, state = x.reshape(batch, time, dim), _or_zeros(initial_state, x, weight)
+    dx, dweight, dbias, dstate = _convolve_backward(rows, weight, bias, state, activation, dy.reshape_as(rows))
+    if dht is not None:  # of the last `kernel` inputs, which are x's as far as there are so many, and the state's
+        seen = min(time, kernel)
+        dx[:, time - seen :] += dht[..., kernel - seen :].transpose(1, 2)
+        dstate[..., seen:] += dht[..., : kernel - seen]
+    return dx.view(x.shape), dweight, dbias, None if residual is None else dy, None if initial_state is None else dstate
 
 
 @torch.no_grad()
@@ -80,28 +86,52 @@ def causal_conv1d_update(
     """One step of `causal_conv1d_fwd` for each sample, which writes into `cache`, as fla's own does."""
     assert weight is not None
     step = x.reshape(len(cache), 1, -1)
-    y, last_state = _convolve(step, weight, bias, cache, activation)
-    cache.copy_(last_state)
-    y = y.view(x.shape)
+    y = _convolve(step, weight, bias, cache, activation).view(x.shape)
+    cache.copy_(_last_inputs(step, cache))
     return (y if residual is None else y + residual), cache
 
 
-def _convolve(
-    x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor | None, activation: str | None
-) -> tuple[Tensor, Tensor]:
-    """The outputs, and the last `kernel` inputs, `(batch, dim, kernel)`."""
-    batch, _, dim = x.shape
-    kernel = weight.shape[1]
-    if state is None:
-        state = x.new_zeros(batch, dim, kernel)
-    inputs = torch.cat([state.transpose(1, 2), x[:, -kernel:]], 1)
-    last_state = inputs[:, -kernel:].transpose(1, 2)
+def _or_zeros(state: Tensor | None, x: Tensor, weight: Tensor) -> Tensor:
+    return x.new_zeros(len(x), *weight.shape) if state is None else state
+
+
+def _last_inputs(x: Tensor, state: Tensor) -> Tensor:
+    """The convolution's next state, `(batch, dim, kernel)`."""
+    kernel = state.shape[2]
+    return torch.cat([state, x[:, -kernel:].transpose(1, 2)], 2)[:, :, -kernel:].contiguous()
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor, activation: str | None) -> Tensor:
     before = state[:, :, 1:].transpose(1, 2)
-    if activation in ("silu", "swish"):
-        y, _ = causal_conv(x, weight, x.new_zeros(dim) if bias is None else bias, before)
-        return y, last_state
+    if activation in _SILU:
+        return causal_conv(x, weight, x.new_zeros(len(weight)) if bias is None else bias, before)[0]
     padded = torch.cat([before, x], 1).transpose(1, 2)
-    return F.conv1d(padded, weight.unsqueeze(1), bias, groups=dim).transpose(1, 2), last_state
+    return F.conv1d(padded, weight.unsqueeze(1), bias, groups=len(weight)).transpose(1, 2)
+
+
+def _convolve_backward(
+    x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor, activation: str | None, dy: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    """The gradients of `_convolve` for x, weight, bias and state."""
+    if activation in _SILU and len(weight) % WIDTH == 0 and runs_on_numba(x, weight, bias, state):
+        return _convolve_backward_numba(x, weight, bias, state, dy)
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor) -> tuple[Tensor]:
+        return (_convolve(x, weight, bias, state, activation),)
+
+    dx, dweight, dbias, dstate = gradients_of(run, (x, weight, bias, state), (dy,))
+    assert dx is not None and dweight is not None and dstate is not None
+    return dx, dweight, dbias, dstate
+
+
+def _convolve_backward_numba(
+    x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor, dy: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    """The same with SiLU, without running the forward again."""
+    offset = x.new_zeros(len(weight)) if bias is None else bias
+    before, weight_t = state[:, :, 1:].transpose(1, 2).contiguous(), weight.t().contiguous()
+    dx, dweight_t, doffset, dbefore = causal_conv_backward(x.contiguous(), weight_t, offset, before, dy, None)
+    return dx, dweight_t.t(), None if bias is None else doffset, F.pad(dbefore.transpose(1, 2), (1, 0))
 
 
 def rotary_embedding_fwdbwd(
@@ -204,19 +234,14 @@ def _project(layer: Any, x: Tensor) -> list[Tensor]:
 
 
 def _convolve_apart(layer: Any, x: Tensor, BC: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """X and B beside C after the convolution, which keeps channels apart, and its last inputs for all of them."""
-    sizes = [x.shape[-1], BC.shape[-1]]
-    weights = torch.split(layer.conv1d.weight.squeeze(1), sizes)
-    biases = [None, None] if layer.conv1d.bias is None else torch.split(layer.conv1d.bias, sizes)
-    states = [None, None] if state is None else torch.split(state, sizes, 1)
-    outputs, last_states = zip(
-        *(
-            _convolve(inputs, weight, bias, before, layer.activation)
-            for inputs, weight, bias, before in zip((x, BC), weights, biases, states, strict=True)
-        ),
-        strict=True,
-    )
-    return *outputs, torch.cat(last_states, 1)
+    """The convolution of x, and of B beside C: it keeps channels apart. Its last inputs are for all of them."""
+    sizes, bias, weight = [x.shape[-1], BC.shape[-1]], layer.conv1d.bias, layer.conv1d.weight.squeeze(1)
+    state = x.new_zeros(len(x), *weight.shape) if state is None else state
+    weights, states = torch.split(weight, sizes), torch.split(state, sizes, 1)
+    biases = [None, None] if bias is None else torch.split(bias, sizes)
+    both = list(zip((x, BC), weights, biases, states, strict=True))
+    x, BC = (_convolve(*inputs, layer.activation) for inputs in both)
+    return x, BC, torch.cat([_last_inputs(inputs, before) for inputs, _, _, before in both], 1)
 
 
 def _gate_and_norm(y: Tensor, gate: Tensor, layer: Any) -> Tensor:

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from lit_retrieval.ops.arrays import runs_on_numba
 from lit_retrieval.ops.fla_cpu.gradients import gradients_of
 from lit_retrieval.ops.rms_norm import rms_norm
-from lit_retrieval.ops.rms_norm.cpu import rms_norm_backward
+from lit_retrieval.ops.rms_norm.cpu import rms_norm_backward, rms_norm_forward
 from lit_retrieval.ops.silu_gate import silu_gate
+from lit_retrieval.ops.silu_gate.cpu import silu_gate_backward
 
 
 def layer_norm_fwd(
@@ -124,18 +125,34 @@ def layer_norm_gated_bwd(
     recompute_output: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """The gradients of `layer_norm_gated_fwd` for x, g, weight, bias and the residual, and the outputs if asked."""
-    outputs = []
+    outputs: list[Tensor] = []
 
     def run(x: Tensor, g: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor]:
-        outputs.append(_gated_norm(x, g, weight, bias, activation, eps, is_rms_norm))
-        return outputs[0]
+        outputs.append(_gated_norm(x, g, weight, bias, activation, eps, is_rms_norm)[0])
+        return (outputs[0],)
 
-    dx, dg, dweight, dbias = gradients_of(run, (x, g, weight, bias), (dy,))
+    is_fused = is_rms_norm and bias is None and activation != "sigmoid" and not recompute_output
+    if weight is not None and is_fused and runs_on_numba(x, g, weight, dy):
+        gradients = [*_gated_rms_norm_backward(x, g, weight, eps, dy), None]
+    else:
+        gradients = gradients_of(run, (x, g, weight, bias), (dy,))
+    dx, dg, dweight, dbias = gradients
     assert dx is not None
     if dresidual is not None:
         dx = dx + dresidual
     grads = (dx, dg, dweight, dbias, dx if has_residual else None)
-    return (*grads, outputs[0][0].detach()) if recompute_output else grads
+    return (*grads, outputs[0].detach()) if recompute_output else grads
+
+
+def _gated_rms_norm_backward(
+    x: Tensor, g: Tensor, weight: Tensor, eps: float, dy: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients for x, g and weight of an RMS norm with a SiLU gate, without running the gate again."""
+    x = x.contiguous()
+    normed, scale = rms_norm_forward(x, weight, eps)
+    dnormed, dg = silu_gate_backward(normed, g.contiguous(), dy.contiguous())
+    dx, dweight = rms_norm_backward(x, weight, scale, dnormed)
+    return dx, dg, dweight
 
 
 def _gated_norm(

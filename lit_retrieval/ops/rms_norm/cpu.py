@@ -26,8 +26,7 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        y, scale = torch.empty_like(x), x.new_empty(len(x))
-        run_kernel(_forward, x, weight, eps, y, scale)
+        y, scale = rms_norm_forward(x, weight, eps)
         ctx.save_for_backward(x, weight, scale)
         return y
 
@@ -35,6 +34,13 @@ class _RMSNorm(torch.autograd.Function):
     def backward(ctx: Any, *output_grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, scale = ctx.saved_tensors
         return *rms_norm_backward(x, weight, scale, output_grads[0].contiguous()), None
+
+
+def rms_norm_forward(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The normalised `x (rows, dim)`, and each row's 1 / sqrt(mean(x^2) + eps), `(rows,)`."""
+    y, scale = torch.empty_like(x), x.new_empty(len(x))
+    run_kernel(_forward, x, weight, eps, y, scale)
+    return y, scale
 
 
 def rms_norm_backward(x: Tensor, weight: Tensor, scale: Tensor, y_grad: Tensor) -> tuple[Tensor, Tensor]:

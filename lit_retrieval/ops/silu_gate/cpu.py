@@ -33,10 +33,14 @@ class _SiLUGate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *output_grads: Tensor) -> tuple[Tensor, Tensor]:
         x, gate = ctx.saved_tensors
-        x_grad, gate_grad = torch.empty_like(x), torch.empty_like(gate)
-        flat = (tensor.view(-1) for tensor in (x, gate, output_grads[0].contiguous(), x_grad, gate_grad))
-        run_kernel(_backward, *flat)
-        return x_grad, gate_grad
+        return silu_gate_backward(x, gate, output_grads[0].contiguous())
+
+
+def silu_gate_backward(x: Tensor, gate: Tensor, y_grad: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients for both factors; all are contiguous."""
+    x_grad, gate_grad = torch.empty_like(x), torch.empty_like(gate)
+    run_kernel(_backward, *(tensor.view(-1) for tensor in (x, gate, y_grad, x_grad, gate_grad)))
+    return x_grad, gate_grad
 
 
 @njit(parallel=True, fastmath=FAST_MATH, cache=True, error_model="numpy")
