@@ -17,7 +17,8 @@ from triton.runtime import autotuner
 sys.path.insert(0, str(Path(__file__).parent))
 from fla_layers import HIDDEN_SIZE, SMALL, make_layer
 
-TIME = 66  # two steps beyond the 64 of a chunk
+STATE = {"recurrent": "recurrent_state", "attention": "attn_state", "convolution": "conv_state"}  # ours and fla's
+BEFORE, TIME = 3, 66  # steps that leave a state, and steps from it on: two beyond the 64 of a chunk
 
 
 class LoopIndex(int):
@@ -51,14 +52,40 @@ def prepare_fla() -> None:
                 module.gather = lambda *args, **options: language.gather(*args, **options)
 
 
-def run(layer: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    """The outputs, and the gradients for the inputs and every parameter."""
+def run_theirs(layer: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """The outputs and the last state of fla's layer with fla's cache, the first steps apart."""
+    from fla.models.cache_utils import Cache
+
+    cache, lengths = Cache(), [BEFORE, TIME]
+    if type(layer).__name__ == "Mamba2":
+        lengths = [BEFORE + TIME - 2, 1, 1]  # with a state, fla's takes one step at a time
+    outputs = [layer(part, past_key_values=cache, use_cache=True)[0] for part in x.split(lengths, 1)]
+    return torch.cat(outputs, 1), {name: cache[0][part] for name, part in STATE.items()}
+
+
+def run_ours(layer: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """The same of a layer behind our interface."""
+    before, after = x.split([BEFORE, TIME], 1)
+    first, state = layer(before)
+    second, state = layer(after, state)
+    return torch.cat([first, second], 1), {name: getattr(state, name) for name in STATE}
+
+
+def run(layer: nn.Module, x: Tensor, run_layer: Callable[..., tuple[Tensor, dict[str, Any]]]) -> dict[str, Tensor]:
+    """The outputs, the last state, and the gradients for the inputs and every parameter."""
     x = x.clone().requires_grad_()
-    y = layer(x)[0]
+    y, state = run_layer(layer, x)
     named = {"inputs": x, **{name.removeprefix("layer."): one for name, one in layer.named_parameters()}}
     weights = torch.linspace(-1, 1, y.numel()).view(y.shape)
     grads = torch.autograd.grad((y * weights).sum(), list(named.values()))
-    return {"outputs": y.detach(), **dict(zip(named, grads, strict=True))}
+    last = {f"last state: {name} {i}": one for name, part in state.items() for i, one in enumerate(tensors_of(part))}
+    return {"outputs": y.detach(), **last, **dict(zip(named, grads, strict=True))}
+
+
+def tensors_of(part: Any) -> list[Tensor]:
+    if isinstance(part, list | tuple):
+        return [tensor for item in part for tensor in tensors_of(item)]
+    return [] if part is None else [part.detach()]
 
 
 def distance(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, float]:
@@ -70,14 +97,14 @@ def distance(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, fl
 
 def main() -> None:
     prepare_fla()
-    x = torch.randn(2, TIME, HIDDEN_SIZE, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, BEFORE + TIME, HIDDEN_SIZE, generator=torch.Generator().manual_seed(0))
     theirs = {}
     for name in sys.argv[1:] or SMALL:
-        theirs[name] = run(make_layer(name), x)
+        theirs[name] = run(make_layer(name), x, run_theirs)
 
     from lit_retrieval.mixers import FlaLayer  # from here on, fla runs our functions on a CPU
 
-    print(json.dumps({name: distance(run(FlaLayer(make_layer(name)), x), theirs[name]) for name in theirs}))
+    print(json.dumps({name: distance(run(FlaLayer(make_layer(name)), x, run_ours), theirs[name]) for name in theirs}))
 
 
 if __name__ == "__main__":

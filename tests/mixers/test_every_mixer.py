@@ -68,14 +68,16 @@ def run_in_steps(mixer: nn.Module, x: Tensor, state):
 
 
 def with_gradients(mixer: nn.Module, run, x: Tensor, before: Tensor | None) -> dict[str, Tensor]:
-    """Outputs, last state, and the gradients of a loss on both for inputs and parameters."""
+    """Outputs, last state, and the gradients of a loss on both for inputs, parameters and the first state."""
     x = x.clone().requires_grad_()
-    y, state = run(x, None if before is None else mixer(before)[1])
+    first_state = None if before is None else mixer(before.clone().requires_grad_())[1]
+    first = {f"first state {place}": tensor for place, tensor in enumerate(tensors_of(first_state))}
+    y, state = run(x, first_state)
     last = {f"state {place}": tensor for place, tensor in enumerate(tensors_of(state))}
     weighted = [
         one * torch.linspace(-1, 2, one.numel(), dtype=one.dtype).view(one.shape) for one in [y, *last.values()]
     ]
-    named = {"inputs": x, **dict(mixer.named_parameters())}
+    named = {"inputs": x, **first, **dict(mixer.named_parameters())}
     grads = torch.autograd.grad(sum(one.sum() for one in weighted), list(named.values()), materialize_grads=True)
     return {"outputs": y, **last, **dict(zip(named, grads, strict=True))}
 

@@ -21,16 +21,17 @@ TOLERANCE = 1e-4  # float32 rounds to 6e-8; norms of small vectors and sums over
 
 
 def run_with_gradients(mixer: FlaLayer, x: Tensor, before: Tensor | None) -> dict[str, Tensor]:
-    """Outputs, last state, and the gradients of a loss on both for inputs and parameters."""
+    """Outputs, last state, and the gradients of a loss on both for inputs, parameters and the first state."""
     x = x.clone().requires_grad_()
-    state = None if before is None else mixer(before)[1]
-    y, state = mixer(x, state)
+    first_state = None if before is None else mixer(before.clone().requires_grad_())[1]
+    first = {f"first state {place}": tensor for place, tensor in enumerate(tensors_of(first_state))}
+    y, state = mixer(x, first_state)
     last = {f"state {place}": tensor for place, tensor in enumerate(tensors_of(state))}
     loss = sum(
         (one * torch.linspace(-1, 1, one.numel(), dtype=one.dtype).view(one.shape)).sum() for one in last.values()
     )
     loss = loss + (y * torch.linspace(-1, 2, y.numel(), dtype=y.dtype).view(y.shape)).sum()
-    named = {"inputs": x, **dict(mixer.named_parameters())}
+    named = {"inputs": x, **first, **dict(mixer.named_parameters())}
     grads = torch.autograd.grad(loss, list(named.values()), materialize_grads=True)
     return {"outputs": y, **last, **dict(zip(named, grads, strict=True))}
 
@@ -85,7 +86,7 @@ def test_layers_agree_with_flas_own_kernels(names):
     distances = interpret(*names)
     assert set(distances) == names
     for name, parts in distances.items():
-        assert {"outputs", "inputs"} < set(parts)
+        assert {"outputs", "last state: recurrent 0", "inputs"} < set(parts)
         for part, distance in parts.items():
             assert distance <= TOLERANCE, (name, part)
 
