@@ -31,10 +31,10 @@ class Memory(Callback):
             print(describe(pl_module))
 
 
-def longest_transcript(module: SequenceModule) -> int:
-    """Words in the longest of some transcripts of the largest size in evaluation."""
+def longest_transcript(module: SequenceModule, size: int | None = None) -> int:
+    """Words in the longest of some transcripts of a size, the largest one in evaluation if absent."""
     data = module.data
-    sizes = np.full(_SAMPLES, data.eval_values[-1])
+    sizes = np.full(_SAMPLES, data.eval_values[-1] if size is None else size)
     return int(data.task.sample(data.seed, np.arange(_SAMPLES), sizes, data.regime).length.max())
 
 
@@ -47,9 +47,8 @@ def describe(module: SequenceModule) -> str:
     for size in data.eval_values if data.regime != "retrieval" else ():
         code = data.task.random_bits(size)
         if code is not None:
-            lines.append(
-                f"ceiling of so much memory on the {code:,} random bits of size {size}: {ceiling(bits, code):.4f}"
-            )
+            best = ceiling(model.state_bits(longest_transcript(module, size)), code)
+            lines.append(f"ceiling of so much memory on the {code:,} random bits of size {size}: {best:.4f}")
     return "\n".join(lines)
 
 

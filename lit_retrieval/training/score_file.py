@@ -18,44 +18,49 @@ NAME = "scores.json"
 class ScoreFile(Callback):
     """Writes `scores.json` into the run's folder when `test` ends, whole or not at all.
 
-    `scores` has them by the names that are logged, without `test/`. `samples` says how many samples each size had, and
-    `state_bits` how much the model remembered at the end of a row of `longest` words.
+    `scores` has them by the names that are logged, without `test/`. `samples` says how many samples each size had,
+    `longest` how many words the longest row had, and `state_bits` how much the model remembered at its end;
+    `state_bits_of_sizes` says the latter for each size.
     """
 
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()
-        self._longest = 0
+        self._longest: dict[int, int] = {}
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count."""
-        self._counts, self._longest = Counter(), 0
+        self._counts, self._longest = Counter(), {}
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Count the samples of each size."""
-        self._counts.update(batch.sizes.tolist())
-        self._longest = max(self._longest, int(batch.length.max()))
+        """Count the samples of each size, and the words of its longest."""
+        sizes = batch.sizes.tolist()
+        self._counts.update(sizes)
+        for size, length in zip(sizes, batch.length.tolist(), strict=True):
+            self._longest[size] = max(self._longest.get(size, 0), length)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the file, with the counts of all ranks together."""
         assert isinstance(pl_module, SequenceModule)
         sizes = pl_module.data.eval_values
         counts = torch.tensor([self._counts[size] for size in sizes], device=pl_module.device)
-        longest = torch.tensor(self._longest, device=pl_module.device)
+        longest = torch.tensor([self._longest.get(size, 0) for size in sizes], device=pl_module.device)
         if trainer.world_size > 1:
             counts = trainer.strategy.reduce(counts, reduce_op="sum")
             longest = trainer.strategy.reduce(longest, reduce_op="max")
         if trainer.is_global_zero:
             model = pl_module.model
+            lengths = dict(zip(map(str, sizes), longest.tolist(), strict=True))
+            bits = {size: model.state_bits(length) for size, length in lengths.items() if length}
             content = {
                 "checkpoint": str(trainer.ckpt_path and Path(trainer.ckpt_path).name),
                 "device": device_name(pl_module.device),
                 "parameters": model.num_parameters,
-                "longest": int(longest),
-                "state_bits": pl_module.model.state_size(int(longest))
-                * torch.finfo(pl_module.model.embedding.dtype).bits,
+                "longest": int(longest.max()),
+                "state_bits": max(bits.values()),
+                "state_bits_of_sizes": bits,
                 "samples": dict(zip(map(str, sizes), counts.tolist(), strict=True)),
                 "scores": {
                     name.removeprefix("test/"): float(value)

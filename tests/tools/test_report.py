@@ -35,6 +35,7 @@ def result(point, regime, sizes, seed=0, task="IsTree", distribution="binary", a
         "device": "a device", "attempts": 1, "minutes": 2.0, "finished": "2026-01-01T00:00:00Z", "command": "fit",
         "configuration": {"data": {"task": task_of, "regime": regime, "sizes": sizes, "val_samples": 512}},
         "samples_per_step": 64, "parameters": 1000, "state_bits": 64 * (1 + len(point)), "longest": 100,
+        "state_bits_of_sizes": {str(size): size * (1 + len(point)) for size in eval_sizes},
         "samples": {str(size): 1000 for size in eval_sizes},
         "scores": scores | (grouped if len(eval_sizes) > 1 else {}) | (distances if task == "Index" else {}),
         "curve": {

@@ -126,6 +126,14 @@ def test_a_plateau_ends_training_if_asked(place):
     assert callback["class_path"].endswith("PlateauStopping") and callback["init_args"]["patience"] == 7
 
 
+def test_a_plateau_leaves_other_callbacks_in_place(place):
+    summary = {"class_path": "lightning.pytorch.callbacks.ModelSummary"}
+    path = write_grid(place, stop_on_plateau=7, fixed={**TINY, "trainer.callbacks": [summary]})
+    (trial,) = trials(read_grid(path), place)
+    names = [callback["class_path"].rpartition(".")[2] for callback in trial.configuration["trainer"]["callbacks"]]
+    assert names == ["ModelSummary", "PlateauStopping"]
+
+
 @pytest.mark.parametrize(
     ("parts", "said"),
     [

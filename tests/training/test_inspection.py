@@ -137,6 +137,8 @@ def test_a_test_leaves_its_scores_for_programs():
     assert sum(content["samples"].values()) == 20 and content["checkpoint"] == "best.ckpt"
     assert {"closed_loop_accuracy", "size_8/undecided", "distance_2/loss"} <= set(content["scores"])
     assert content["parameters"] > 0 and content["state_bits"] % 32 == 0
+    assert content["state_bits"] == max(content["state_bits_of_sizes"].values())
+    assert content["state_bits_of_sizes"].keys() == content["samples"].keys()
 
 
 def test_training_ends_on_a_plateau():

@@ -27,7 +27,7 @@ def draw_state_bits(rows: Sequence[Row]) -> Figure | None:
         inside = [row for row in rows if (row.task, row.distribution) == (task, distribution) and size in row.by_size]
         for architecture, regime in sorted({(row.architecture, row.regime) for row in inside}):
             found = [row for row in inside if (row.architecture, row.regime) == (architecture, regime)]
-            points = sorted((row.state_bits, row.by_size[size]["closed_loop_accuracy"]) for row in found)
+            points = sorted((row.bits_of(size), row.by_size[size]["closed_loop_accuracy"]) for row in found)
             one.plot(*zip(*points, strict=True), "o" + _STYLES[regime], label=f"{architecture} {regime}", markersize=4)
         if distribution == _CODE:
             bits, accuracy = ceiling(size // 2 if task == "AssociativeRecall" else size)

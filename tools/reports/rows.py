@@ -64,6 +64,10 @@ class Row(NamedTuple):
         """The scores of each size in the test."""
         return _groups(self.scores, "size_")
 
+    def bits_of(self, size: int) -> int:
+        """What the model remembers at the end of the longest row of a size; older results know the longest of all."""
+        return int(self.by_size[size].get("state_bits", self.state_bits))
+
     @property
     def by_distance(self) -> dict[int, dict[str, float]]:
         """The scores of each query distance, named by the smallest of a power of two."""

@@ -123,11 +123,11 @@ def _combinations(grid: Grid) -> Iterator[tuple[str, int, dict[str, Any]]]:
     plateau = [
         {"class_path": "lit_retrieval.training.PlateauStopping", "init_args": {"patience": grid.stop_on_plateau}}
     ]
-    stopping = {} if grid.stop_on_plateau is None else {"trainer.callbacks": plateau}
+    stopping = {} if grid.stop_on_plateau is None else {"trainer.callbacks+": plateau}  # beside those that there are
     for (point, own), values, seed in product(grid.points.items(), product(*grid.grid.values()), grid.seeds):
         chosen = dict(zip(grid.grid, values, strict=True))
         # A file for a whole part comes before the keys within it, which it would undo.
-        keys = {**grid.fixed, **stopping, **own, **chosen, **dict.fromkeys(_SEEDS, seed)}
+        keys = {**grid.fixed, **own, **chosen, **dict.fromkeys(_SEEDS, seed), **stopping}
         yield point, seed, dict(sorted(keys.items(), key=lambda item: item[0] not in _FILES))
 
 

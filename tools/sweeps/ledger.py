@@ -56,6 +56,7 @@ def row(result: dict[str, Any]) -> dict[str, Any]:
         "still_rising": int(rising),
         **_scores("", scores, total),
         **{name: value for size in samples for name, value in _scores(f"size_{size}/", scores, samples[size]).items()},
+        **{f"size_{size}/state_bits": bits for size, bits in result.get("state_bits_of_sizes", {}).items()},
         **{name: f"{value:.6g}" for name, value in scores.items() if name.startswith(("distance_", "task_"))},
     }
 
