@@ -198,9 +198,9 @@ def _write_and_find(width: Any, key_dim: int, q: Any, k: Any, v: Any, decay: Any
     found = zeros(width)
     for i in range(key_dim):
         at = i * WIDTH * len(width)
-        row = add_scaled(scale(number(decay, i * step), load(width, rows, at)), number(k, i), v)
-        store(rows, at, row)
-        found = add_scaled(found, number(q, i), row)
+        after = add_scaled(scale(number(decay, i * step), load(width, rows, at)), number(k, i), v)
+        store(rows, at, after)
+        found = add_scaled(found, number(q, i), after)
     return found
 
 
@@ -262,16 +262,7 @@ def _run_backward(
         first, stop = chunk * CHUNK, min((chunk + 1) * CHUNK, time)
         kept = row(checkpoints, b, h, chunk, start * key_dim)
         _copy_rows(width, key_dim, kept, columns, place(states, 0), columns)
-        for t in range(first, stop):
-            before, after = place(states, (t - first) * size), place(states, (t - first + 1) * size)
-            k_t, decay_t = row(k, b, t, group, 0), row(decay, b, t, h, 0)
-            written = scale(number(row(rate, b, t, h, 0), 0), load(width, row(v, b, t, h, start), 0))
-            if len(read) > 0:
-                found = _find(width, key_dim, row(read, b, t, h, 0), before)
-                store(place(founds, (t - first) * columns), 0, found)
-                _write_two(width, key_dim, k_t, written, decay_t, step, row(write, b, t, h, 0), found, before, after)
-            else:
-                _write(width, key_dim, k_t, written, decay_t, step, before, after)
+        _run_again(width, b, h, start, first, stop, k, v, rate, decay, read, write, states, founds)
         for t in range(stop - 1, first - 1, -1):
             before, after = place(states, (t - first) * size), place(states, (t - first + 1) * size)
             q_t, k_t, decay_t = row(q, b, t, group, 0), row(k, b, t, group, 0), row(decay, b, t, h, 0)
@@ -297,6 +288,26 @@ def _run_backward(
             skip_sum = add_product(skip_sum, o_grad_t, v_t)
     store(place(skip_grad, (b * v.shape[2] + h) * value_dim + start), 0, skip_sum)
     _copy_rows(width, key_dim, place(memory, 0), columns, row(state_grad, b, h, 0, start), value_dim)
+
+
+@njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
+def _run_again(
+    width: Any, b: int, h: int, start: int, first: int, stop: int, k: Any, v: Any, rate: Any, decay: Any, read: Any,
+    write: Any, states: Any, founds: Any,
+) -> None:  # fmt: skip
+    """Some steps of some columns of one head: all of their states, from the first one on, and what each step reads."""
+    columns, key_dim, group = WIDTH * len(width), k.shape[3], h // (v.shape[2] // k.shape[2])
+    size, step = key_dim * columns, 1 if decay.shape[3] > 1 else 0
+    for t in range(first, stop):
+        before, after = place(states, (t - first) * size), place(states, (t - first + 1) * size)
+        k_t, decay_t = row(k, b, t, group, 0), row(decay, b, t, h, 0)
+        written = scale(number(row(rate, b, t, h, 0), 0), load(width, row(v, b, t, h, start), 0))
+        if len(read) > 0:
+            found = _find(width, key_dim, row(read, b, t, h, 0), before)
+            store(place(founds, (t - first) * columns), 0, found)
+            _write_two(width, key_dim, k_t, written, decay_t, step, row(write, b, t, h, 0), found, before, after)
+        else:
+            _write(width, key_dim, k_t, written, decay_t, step, before, after)
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
