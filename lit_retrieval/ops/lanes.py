@@ -122,14 +122,14 @@ def number(typing_context: Any, place: Any, offset: Any) -> Any:
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
-def put(typing_context: Any, place: Any, value: Any) -> Any:
-    """Write one float32 number to a place."""
+def put(typing_context: Any, place: Any, offset: Any, value: Any) -> Any:
+    """Write one float32 number to a place, or `offset` numbers after it."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store(arguments[1], arguments[0])
+        builder.store(arguments[2], _address(context, builder, arguments[0], arguments[1], signature.args[1]))
         return context.get_dummy_value()
 
-    return types.void(place, types.float32), generate
+    return types.void(place, offset, types.float32), generate
 
 
 @_intrinsic  # type: ignore[untyped-decorator]

@@ -30,7 +30,7 @@ def work(width, x, y, result):
     left, right = load(width, place(x, 0), 1), load(width, place(y, 0), 0)
     mixed = add_product(add_scaled(scale(x[0], left), number(place(y, 1), 0), right), left, right)
     store(place(result, 1), 1, add(mixed, zeros(width)))
-    put(place(result, len(result) - 1), total(fold(multiply(left, right))))
+    put(place(result, len(result) - 2), 1, total(fold(multiply(left, right))))
     return total(mixed), total(zeros(width))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lit_retrieval.ops.arrays import run_kernel
-from lit_retrieval.ops.lanes import WIDTH, add, add_product, load, place, store, widest, zeros
+from lit_retrieval.ops.lanes import WIDTH, add, add_product, load, number, place, put, store, widest, zeros
 from lit_retrieval.ops.vector_exp import FAST_MATH, vector_exp
 
 _ONE = np.float32(1.0)
@@ -71,26 +71,46 @@ def _forward(width: Any, x: Any, weight: Any, bias: Any, state: Any, y: Any, las
     kernel = len(weight)
     for b in prange(batch):
         padded = np.empty((kernel - 1 + time, dim), np.float32)
-        padded[: kernel - 1], padded[kernel - 1 :] = state[b], x[b]
-        sums = y[b]
-        _convolve(width, padded, weight, bias, sums)
-        flat = sums.reshape(-1)
-        for i in range(len(flat)):
-            flat[i] /= _ONE + vector_exp(-flat[i])
-        last_state[b] = padded[time:]
+        _join(width, b, state, x, padded)
+        _convolve(width, b, padded, weight, bias, y)
+        _silu(b, y)
+        _copy(width, (kernel - 1) * dim, padded, time * dim, last_state, b * (kernel - 1) * dim)
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
-def _convolve(width: Any, padded: Any, weight: Any, bias: Any, sums: Any) -> None:
-    """Each step's sum of the last inputs times the weights, `(time, dim)`."""
-    time, dim = sums.shape
+def _join(width: Any, b: int, state: Any, x: Any, padded: Any) -> None:
+    """All inputs of a sample, `(kernel - 1 + time, dim)`."""
+    before, inputs = state.shape[1] * state.shape[2], x.shape[1] * x.shape[2]
+    _copy(width, before, state, b * before, padded, 0)
+    _copy(width, inputs, x, b * inputs, padded, before)
+
+
+@njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
+def _copy(width: Any, count: int, source: Any, source_start: int, target: Any, target_start: int) -> None:
+    for i in range(0, count, WIDTH * len(width)):
+        store(place(target, target_start), i, load(width, place(source, source_start), i))
+
+
+@njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
+def _convolve(width: Any, b: int, padded: Any, weight: Any, bias: Any, sums: Any) -> None:
+    """Each step's sum of the last inputs times the weights, for sample b of `sums (batch, time, dim)`."""
+    _, time, dim = sums.shape
     for d in range(0, dim, WIDTH * len(width)):
         for t in range(time):
             found = load(width, place(bias, d), 0)
             for k in range(len(weight)):
                 inputs, weights = place(padded, (t + k) * dim + d), place(weight, k * dim + d)
                 found = add_product(found, load(width, inputs, 0), load(width, weights, 0))
-            store(place(sums, t * dim + d), 0, found)
+            store(place(sums, (b * time + t) * dim + d), 0, found)
+
+
+@njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
+def _silu(b: int, y: Any) -> None:
+    """SiLU of sample b, in place."""
+    count = y.shape[1] * y.shape[2]
+    for i in range(count):
+        x = number(place(y, b * count), i)
+        put(place(y, b * count), i, x / (_ONE + vector_exp(-x)))
 
 
 @njit(parallel=True, fastmath=FAST_MATH, cache=True, error_model="numpy")
@@ -99,40 +119,56 @@ def _backward(
     x_grad: Any, weight_grad: Any, bias_grad: Any, state_grad: Any,
 ) -> None:  # fmt: skip
     batch, time, dim = x.shape
-    kernel = len(weight)
+    before = len(weight) - 1
     for b in prange(batch):
-        padded, padded_grad = (
-            np.empty((kernel - 1 + time, dim), np.float32),
-            np.empty((kernel - 1 + time, dim), np.float32),
-        )
-        padded[: kernel - 1], padded[kernel - 1 :] = state[b], x[b]
-        sums, sums_grad = np.empty((time, dim), np.float32), np.zeros((time + 2 * (kernel - 1), dim), np.float32)
-        _convolve(width, padded, weight, bias, sums)
-        flat, flat_grad, flat_y_grad = sums.reshape(-1), sums_grad[kernel - 1 :].reshape(-1), y_grad[b].reshape(-1)
-        for i in range(len(flat)):
-            sigmoid = _ONE / (_ONE + vector_exp(-flat[i]))
-            flat_grad[i] = flat_y_grad[i] * sigmoid * (_ONE + flat[i] * (_ONE - sigmoid))
-        _weights_backward(width, sums_grad, padded, weight_grad[b], bias_grad[b])
+        padded, sums = np.empty((before + time, dim), np.float32), np.empty((1, time, dim), np.float32)
+        sums_grad = np.zeros((before + time + before, dim), np.float32)
+        _join(width, b, state, x, padded)
+        _convolve(width, 0, padded, weight, bias, sums)
+        _silu_backward(sums, b, y_grad, sums_grad)
+        _weights_backward(width, b, sums_grad, padded, weight_grad, bias_grad)
+        padded_grad = padded  # the inputs have done their work
         _inputs_backward(width, sums_grad, weight, padded_grad)
-        padded_grad[time:] += last_state_grad[b]
-        state_grad[b], x_grad[b] = padded_grad[: kernel - 1], padded_grad[kernel - 1 :]
+        _add(width, before * dim, last_state_grad, b * before * dim, padded_grad, time * dim)
+        _copy(width, before * dim, padded_grad, 0, state_grad, b * before * dim)
+        _copy(width, time * dim, padded_grad, before * dim, x_grad, b * time * dim)
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
-def _weights_backward(width: Any, sums_grad: Any, padded: Any, weight_grad: Any, bias_grad: Any) -> None:
-    """The gradients of weights and bias; `sums_grad` has `kernel - 1` steps of zeros around it."""
-    (kernel, dim), time = weight_grad.shape, len(padded) - len(weight_grad) + 1
+def _add(width: Any, count: int, source: Any, source_start: int, target: Any, target_start: int) -> None:
+    for i in range(0, count, WIDTH * len(width)):
+        total = add(load(width, place(target, target_start), i), load(width, place(source, source_start), i))
+        store(place(target, target_start), i, total)
+
+
+@njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
+def _silu_backward(sums: Any, b: int, y_grad: Any, sums_grad: Any) -> None:
+    """The gradients of the sums, between `kernel - 1` steps of zeros at either end."""
+    _, time, dim = sums.shape
+    start = (len(sums_grad) - time) // 2 * dim
+    for i in range(time * dim):
+        x = number(place(sums, 0), i)
+        sigmoid = _ONE / (_ONE + vector_exp(-x))
+        grad = number(place(y_grad, b * time * dim), i) * sigmoid * (_ONE + x * (_ONE - sigmoid))
+        put(place(sums_grad, start), i, grad)
+
+
+@njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
+def _weights_backward(width: Any, b: int, sums_grad: Any, padded: Any, weight_grad: Any, bias_grad: Any) -> None:
+    """The gradients of weights and bias for sample b."""
+    _, kernel, dim = weight_grad.shape
+    time = len(padded) - kernel + 1
     for d in range(0, dim, WIDTH * len(width)):
         bias_sum = zeros(width)
         for t in range(time):
             bias_sum = add(bias_sum, load(width, place(sums_grad, (kernel - 1 + t) * dim + d), 0))
-        store(place(bias_grad, d), 0, bias_sum)
+        store(place(bias_grad, b * dim + d), 0, bias_sum)
         for k in range(kernel):
             weight_sum = zeros(width)
             for t in range(time):
                 grad, inputs = place(sums_grad, (kernel - 1 + t) * dim + d), place(padded, (t + k) * dim + d)
                 weight_sum = add_product(weight_sum, load(width, grad, 0), load(width, inputs, 0))
-            store(place(weight_grad, k * dim + d), 0, weight_sum)
+            store(place(weight_grad, (b * kernel + k) * dim + d), 0, weight_sum)
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")

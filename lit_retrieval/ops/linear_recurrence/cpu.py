@@ -283,7 +283,7 @@ def _run_backward(
                     width, key_dim, q_t, k_t, written, decay_t, step, before, after, o_grad_t, q_grad_t, k_grad_t,
                     decay_grad_t, place(memory, 0), place(parts, 0),
                 )  # fmt: skip
-            put(rate_grad_t, number(rate_grad_t, 0) + total(multiply(written_grad, v_t)))
+            put(rate_grad_t, 0, number(rate_grad_t, 0) + total(multiply(written_grad, v_t)))
             store(row(v_grad, b, t, h, start), 0, add_scaled(multiply(skip_h, o_grad_t), rate_t, written_grad))
             skip_sum = add_product(skip_sum, o_grad_t, v_t)
     store(place(skip_grad, (b * v.shape[2] + h) * value_dim + start), 0, skip_sum)
@@ -385,4 +385,4 @@ def _add_decay_grad(key_dim: int, step: int, decay_grad: Any, parts: Any, part: 
     if step:
         _add_row_sums(key_dim, decay_grad, parts, part)
     else:
-        put(decay_grad, number(decay_grad, 0) + total(decay_sum))
+        put(decay_grad, 0, number(decay_grad, 0) + total(decay_sum))
