@@ -1,4 +1,4 @@
-"""An exponential that LLVM can vectorise inside a Numba kernel, without Intel's SVML.
+"""An exponential for Numba kernels that becomes SIMD instructions, without Intel's SVML.
 
 `np.exp` in a kernel is a call per number, which keeps the loop around it scalar. This one is plain arithmetic:
 exp(x) = 2^k exp(r) with k = rint(x / ln 2), and a polynomial for exp(r) on |r| <= ln(2) / 2 (Cephes, `expf`).
@@ -6,56 +6,56 @@ exp(x) = 2^k exp(r) with k = rint(x / ln 2), and a polynomial for exp(r) on |r| 
 
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
+from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
-# The rounding of k and of r = x - k ln 2 must stay as written, so no "fast": NaN and infinity are kept as well.
-FAST_MATH = {"contract", "nsz", "reassoc", "arcp"}
+FAST_MATH = {"contract", "nsz", "reassoc", "arcp"}  # no "fast": NaN and infinity are kept
 
-_ZERO_BELOW, _LARGEST = np.float32(-87.0), np.float32(88.0)  # beyond them 2^k leaves float32's normal numbers
-_PER_LN2 = np.float32(1.44269504088896341)
-_LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)  # k * high is exact: high has 9 bits
-_P5, _P4, _P3 = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3), np.float32(8.3334519073e-3)
-_P2, _P1, _P0 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(5.0000001201e-1)
-_ONE = np.float32(1.0)
-
-
-@intrinsic
-def _rint(typing_context: Any, x: Any) -> Any:
-    """The nearest integral float32, as one instruction."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.call(builder.module.declare_intrinsic("llvm.rint", [ir.FloatType()]), arguments)
-
-    return types.float32(types.float32), generate
+_ZERO_BELOW, _LARGEST = -87.0, 88.0  # beyond them 2^k leaves float32's normal numbers
+_PER_LN2 = 1.44269504088896341
+_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4  # k * high is exact: high has 9 bits
+_POLYNOMIAL = (
+    1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1,
+)  # fmt: skip
+_intrinsic: Any = intrinsic  # whose own annotations ask kernels for the typing context, which Numba fills in
 
 
-@intrinsic
-def _power_of_two(typing_context: Any, k: Any) -> Any:
-    """2^k for an integral float32 k in [-126, 127], written into the exponent's bits."""
+@_intrinsic  # type: ignore[untyped-decorator]
+def vector_exp(typing_context: Any, x: Any) -> Any:
+    """exp(x) of a float32 number or of lanes; below -87 and above 88 it stays at the value there, and NaN stays NaN."""
+    vector = getattr(x, "vector", None)  # of lanes
+    kind = types.float32 if vector is None else x
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        integer, float32 = ir.IntType(32), ir.FloatType()
-        biased = builder.add(builder.fptosi(arguments[0], integer), ir.Constant(integer, 127))
-        return builder.bitcast(builder.shl(biased, ir.Constant(integer, 23)), float32)
+        return _generate(builder, arguments[0], vector or ir.FloatType())
 
-    return types.float32(types.float32), generate
+    return kind(kind), generate
 
 
-@njit(inline="always", fastmath=FAST_MATH)
-def vector_exp(x: Any) -> Any:
-    """exp(x) of a float32 scalar; below -87 and above 88 it stays at the value there, and NaN stays NaN."""
-    x = _ZERO_BELOW if x < _ZERO_BELOW else x
-    x = _LARGEST if x > _LARGEST else x
-    k: Any = _rint(x * _PER_LN2)  # type: ignore[call-arg]
-    r = x - k * _LN2_HIGH
-    r = r - k * _LN2_LOW
-    p = _P5
-    p = p * r + _P4
-    p = p * r + _P3
-    p = p * r + _P2
-    p = p * r + _P1
-    p = p * r + _P0
-    return (p * r * r + r + _ONE) * _power_of_two(k)
+def _generate(builder: Any, x: Any, numbers: Any) -> Any:
+    """The instructions, for one number or a vector of them."""
+    is_vector = isinstance(numbers, ir.VectorType)
+    integers = ir.VectorType(ir.IntType(32), numbers.count) if is_vector else ir.IntType(32)
+
+    def constant(value: float, kind: Any = numbers) -> Any:
+        return ir.Constant(kind, [value] * numbers.count if is_vector else value)
+
+    def multiply_add(a: Any, b: Any, c: Any) -> Any:
+        return builder.fadd(builder.fmul(a, b, flags=("contract",)), c, flags=("contract",))
+
+    for limit, is_beyond in ((_ZERO_BELOW, "<"), (_LARGEST, ">")):
+        x = builder.select(builder.fcmp_ordered(is_beyond, x, constant(limit)), constant(limit), x)
+    name = f"llvm.rint.v{numbers.count}f32" if is_vector else "llvm.rint.f32"
+    rint = get_or_insert_function(builder.module, ir.FunctionType(numbers, [numbers]), name)  # type: ignore[no-untyped-call]
+    k = builder.call(rint, [builder.fmul(x, constant(_PER_LN2))])
+    r = multiply_add(k, constant(-_LN2_HIGH), x)
+    r = multiply_add(k, constant(-_LN2_LOW), r)
+    p = constant(_POLYNOMIAL[0])
+    for coefficient in _POLYNOMIAL[1:]:
+        p = multiply_add(p, r, constant(coefficient))
+    p = builder.fadd(multiply_add(builder.fmul(p, r), r, r), constant(1.0))
+    # 2^k, written into the exponent's bits: k is in [-126, 127].
+    biased = builder.add(builder.fptosi(k, integers), constant(127, integers))
+    return builder.fmul(p, builder.bitcast(builder.shl(biased, constant(23, integers)), numbers))
