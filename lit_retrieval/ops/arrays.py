@@ -11,10 +11,10 @@ from torch import Tensor
 _SMALL = 32768  # numbers; below it PyTorch uses one thread, since waking another one takes longer than the work
 
 
-def run_kernel(kernel: Any, *arguments: Tensor | float | tuple[int, ...]) -> None:
+def run_kernel(kernel: Any, *arguments: Tensor | float | int | tuple[int, ...]) -> None:
     """Call a parallel Numba kernel on contiguous float32 CPU tensors; it writes into the last ones.
 
-    Besides tensors it may take float32 numbers, and tuples, as which `ops/lanes.py` has the number of lanes.
+    Besides tensors it may take float32 numbers, counts, and tuples, as which `ops/lanes.py` has the number of lanes.
     """
     num_threads = min(torch.get_num_threads(), _start_numba_threads())
     is_small = all(argument.numel() < _SMALL for argument in arguments if isinstance(argument, Tensor))
@@ -22,10 +22,10 @@ def run_kernel(kernel: Any, *arguments: Tensor | float | tuple[int, ...]) -> Non
     kernel(*[_as_numba(argument) for argument in arguments])
 
 
-def _as_numba(argument: Tensor | float | tuple[int, ...]) -> Any:
+def _as_numba(argument: Tensor | float | int | tuple[int, ...]) -> Any:
     if isinstance(argument, Tensor):
         return argument.detach().numpy()
-    return argument if isinstance(argument, tuple) else np.float32(argument)
+    return np.float32(argument) if isinstance(argument, float) else argument
 
 
 def runs_on_numba(*tensors: Tensor | None) -> bool:

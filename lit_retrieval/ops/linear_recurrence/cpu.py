@@ -1,9 +1,8 @@
 """The matrix-valued linear recurrence in Numba, forward and backward, for float32 on a CPU.
 
-The heads of a sample that share queries and keys are one thread's work. A row of the state is one SIMD value, see
-`ops/lanes.py`: of all its columns if they are 8, 16 or 32, else of so many after the other, since columns know nothing
-of each other. Dimensions are filled up with zeros to multiples of eight. The forward keeps the state of every 16th step
-only; the backward computes the 16 states between two of them again.
+A row of the state is one SIMD value, see `ops/lanes.py`: of all its columns if they are 8, 16 or 32, else of so many
+after the other, since columns know nothing of each other. Dimensions are filled up with zeros to multiples of eight.
+The forward keeps the state of every 16th step only; the backward computes the 16 states between two of them again.
 """
 
 from typing import Any
@@ -127,8 +126,9 @@ class _LinearRecurrence(torch.autograd.Function):
             else last_state_grad.clone(memory_format=torch.contiguous_format)
         )
         grads = [torch.zeros_like(tensor) for tensor in inputs[:-1]]
-        skip_grad = v.new_empty(len(v), *v.shape[2:])  # one for each sample: the samples run at the same time
-        run_kernel(_backward, widest(v.shape[3]), *inputs, checkpoints, o_grad, *grads, skip_grad, state_grad)
+        skip_grad = v.new_zeros(len(v), *v.shape[2:])  # one for each sample: the samples run at the same time
+        splits = 1 if len(v) >= torch.get_num_threads() else inputs[0].shape[2]  # heads with a query share a thread
+        run_kernel(_backward, widest(v.shape[3]), splits, *inputs, checkpoints, o_grad, *grads, skip_grad, state_grad)
         return (*grads, skip_grad.sum(0), state_grad)
 
 
@@ -224,70 +224,76 @@ def _write_two(
 
 @njit(parallel=True, fastmath=FAST_MATH, cache=True, error_model="numpy")
 def _backward(
-    width: Any, q: Any, k: Any, v: Any, rate: Any, decay: Any, read: Any, write: Any, skip: Any, checkpoints: Any,
-    o_grad: Any, q_grad: Any, k_grad: Any, v_grad: Any, rate_grad: Any, decay_grad: Any, read_grad: Any,
-    write_grad: Any, skip_grad: Any, state_grad: Any,
+    width: Any, splits: int, q: Any, k: Any, v: Any, rate: Any, decay: Any, read: Any, write: Any, skip: Any,
+    checkpoints: Any, o_grad: Any, q_grad: Any, k_grad: Any, v_grad: Any, rate_grad: Any, decay_grad: Any,
+    read_grad: Any, write_grad: Any, skip_grad: Any, state_grad: Any,
 ) -> None:  # fmt: skip
-    """All gradients of every head.
+    """All gradients of every head, from its last chunk to its first; the heads of a sample are split into parts.
 
-    Heads that share queries, and some columns of the values after the other, add their parts to gradients of zero.
+    All heads of a part come before the next chunk, since they stand together in memory. Heads that share queries, and
+    some columns of the values after the other, add their parts to gradients of zero.
     """
-    (batch, _, groups, key_dim), heads = q.shape, v.shape[2] // q.shape[2]
-    size = key_dim * WIDTH * len(width)
-    for group in prange(batch * groups):
-        states, memory = np.empty((CHUNK + 1) * size, np.float32), np.empty(size, np.float32)
-        founds, parts = np.empty(CHUNK * WIDTH * len(width), np.float32), np.empty(4 * key_dim * WIDTH, np.float32)
-        for h in range(group % groups * heads, (group % groups + 1) * heads):
-            for start in range(0, v.shape[3], WIDTH * len(width)):
+    batch, key_dim, value_dim, columns = len(q), q.shape[3], v.shape[3], WIDTH * len(width)
+    heads = v.shape[2] // splits
+    for split in prange(batch * splits):
+        b, first = split // splits, split % splits * heads
+        states, founds = np.empty((CHUNK + 1) * key_dim * columns, np.float32), np.empty(CHUNK * columns, np.float32)
+        memory, parts = np.empty(heads * key_dim * value_dim, np.float32), np.empty(4 * key_dim * WIDTH, np.float32)
+        for part in range(0, heads * value_dim, columns):
+            state_grads = row(state_grad, b, first + part // value_dim, 0, part % value_dim)
+            _copy_rows(width, key_dim, state_grads, value_dim, place(memory, part * key_dim), columns)
+        for chunk in range(checkpoints.shape[2] - 1, -1, -1):
+            for part in range(0, heads * value_dim, columns):
                 _run_backward(
-                    width, group // groups, h, start, q, k, v, rate, decay, read, write, skip, checkpoints, o_grad,
-                    q_grad, k_grad, v_grad, rate_grad, decay_grad, read_grad, write_grad, skip_grad, state_grad,
-                    states, memory, founds, parts,
+                    width, b, first + part // value_dim, part % value_dim, chunk, q, k, v, rate, decay, read, write,
+                    skip, checkpoints, o_grad, q_grad, k_grad, v_grad, rate_grad, decay_grad, read_grad, write_grad,
+                    skip_grad, states, memory, part * key_dim, founds, parts,
                 )  # fmt: skip
+        for part in range(0, heads * value_dim, columns):
+            state_grads = row(state_grad, b, first + part // value_dim, 0, part % value_dim)
+            _copy_rows(width, key_dim, place(memory, part * key_dim), columns, state_grads, value_dim)
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
 def _run_backward(
-    width: Any, b: int, h: int, start: int, q: Any, k: Any, v: Any, rate: Any, decay: Any, read: Any, write: Any,
-    skip: Any, checkpoints: Any, o_grad: Any, q_grad: Any, k_grad: Any, v_grad: Any, rate_grad: Any, decay_grad: Any,
-    read_grad: Any, write_grad: Any, skip_grad: Any, state_grad: Any,
-    states: Any, memory: Any, founds: Any, parts: Any,
+    width: Any, b: int, h: int, start: int, chunk: int, q: Any, k: Any, v: Any, rate: Any, decay: Any, read: Any,
+    write: Any, skip: Any, checkpoints: Any, o_grad: Any, q_grad: Any, k_grad: Any, v_grad: Any, rate_grad: Any,
+    decay_grad: Any, read_grad: Any, write_grad: Any, skip_grad: Any, states: Any, memory: Any, memory_at: int,
+    founds: Any, parts: Any,
 ) -> None:  # fmt: skip
-    """All gradients of some columns of one head, from its last chunk to its first; `memory` is the state's gradient."""
+    """All gradients of a chunk for some columns of one head; the state's begins at `memory_at` in `memory`."""
     columns, key_dim, group = WIDTH * len(width), q.shape[3], h // (v.shape[2] // q.shape[2])
     (_, time, _, value_dim), size, step = v.shape, key_dim * columns, 1 if decay.shape[3] > 1 else 0
     skip_h, skip_sum = load(width, place(skip, h * value_dim + start), 0), zeros(width)
-    _copy_rows(width, key_dim, row(state_grad, b, h, 0, start), value_dim, place(memory, 0), columns)
-    for chunk in range(checkpoints.shape[2] - 1, -1, -1):
-        first, stop = chunk * CHUNK, min((chunk + 1) * CHUNK, time)
-        kept = row(checkpoints, b, h, chunk, start * key_dim)
-        _copy_rows(width, key_dim, kept, columns, place(states, 0), columns)
-        _run_again(width, b, h, start, first, stop, k, v, rate, decay, read, write, states, founds)
-        for t in range(stop - 1, first - 1, -1):
-            before, after = place(states, (t - first) * size), place(states, (t - first + 1) * size)
-            q_t, k_t, decay_t = row(q, b, t, group, 0), row(k, b, t, group, 0), row(decay, b, t, h, 0)
-            q_grad_t, k_grad_t = row(q_grad, b, t, group, 0), row(k_grad, b, t, group, 0)
-            decay_grad_t, rate_grad_t = row(decay_grad, b, t, h, 0), row(rate_grad, b, t, h, 0)
-            v_t, o_grad_t = load(width, row(v, b, t, h, start), 0), load(width, row(o_grad, b, t, h, start), 0)
-            rate_t = number(row(rate, b, t, h, 0), 0)
-            written = scale(rate_t, v_t)
-            if len(read) > 0:
-                written_grad = _corrected_step_backward(
-                    width, key_dim, q_t, k_t, written, decay_t, step, row(read, b, t, h, 0), row(write, b, t, h, 0),
-                    load(width, place(founds, (t - first) * columns), 0), before, after, o_grad_t, q_grad_t, k_grad_t,
-                    decay_grad_t, row(read_grad, b, t, h, 0), row(write_grad, b, t, h, 0),
-                    place(memory, 0), place(parts, 0),
-                )  # fmt: skip
-            else:
-                written_grad = _step_backward(
-                    width, key_dim, q_t, k_t, written, decay_t, step, before, after, o_grad_t, q_grad_t, k_grad_t,
-                    decay_grad_t, place(memory, 0), place(parts, 0),
-                )  # fmt: skip
-            put(rate_grad_t, 0, number(rate_grad_t, 0) + total(multiply(written_grad, v_t)))
-            store(row(v_grad, b, t, h, start), 0, add_scaled(multiply(skip_h, o_grad_t), rate_t, written_grad))
-            skip_sum = add_product(skip_sum, o_grad_t, v_t)
-    store(place(skip_grad, (b * v.shape[2] + h) * value_dim + start), 0, skip_sum)
-    _copy_rows(width, key_dim, place(memory, 0), columns, row(state_grad, b, h, 0, start), value_dim)
+    first, stop = chunk * CHUNK, min((chunk + 1) * CHUNK, time)
+    kept = row(checkpoints, b, h, chunk, start * key_dim)
+    _copy_rows(width, key_dim, kept, columns, place(states, 0), columns)
+    _run_again(width, b, h, start, first, stop, k, v, rate, decay, read, write, states, founds)
+    for t in range(stop - 1, first - 1, -1):
+        before, after = place(states, (t - first) * size), place(states, (t - first + 1) * size)
+        q_t, k_t, decay_t = row(q, b, t, group, 0), row(k, b, t, group, 0), row(decay, b, t, h, 0)
+        q_grad_t, k_grad_t = row(q_grad, b, t, group, 0), row(k_grad, b, t, group, 0)
+        decay_grad_t, rate_grad_t = row(decay_grad, b, t, h, 0), row(rate_grad, b, t, h, 0)
+        v_t, o_grad_t = load(width, row(v, b, t, h, start), 0), load(width, row(o_grad, b, t, h, start), 0)
+        rate_t = number(row(rate, b, t, h, 0), 0)
+        written = scale(rate_t, v_t)
+        if len(read) > 0:
+            written_grad = _corrected_step_backward(
+                width, key_dim, q_t, k_t, written, decay_t, step, row(read, b, t, h, 0), row(write, b, t, h, 0),
+                load(width, place(founds, (t - first) * columns), 0), before, after, o_grad_t, q_grad_t, k_grad_t,
+                decay_grad_t, row(read_grad, b, t, h, 0), row(write_grad, b, t, h, 0),
+                place(memory, memory_at), place(parts, 0),
+            )  # fmt: skip
+        else:
+            written_grad = _step_backward(
+                width, key_dim, q_t, k_t, written, decay_t, step, before, after, o_grad_t, q_grad_t, k_grad_t,
+                decay_grad_t, place(memory, memory_at), place(parts, 0),
+            )  # fmt: skip
+        put(rate_grad_t, 0, number(rate_grad_t, 0) + total(multiply(written_grad, v_t)))
+        store(row(v_grad, b, t, h, start), 0, add_scaled(multiply(skip_h, o_grad_t), rate_t, written_grad))
+        skip_sum = add_product(skip_sum, o_grad_t, v_t)
+    skip_grads = place(skip_grad, (b * v.shape[2] + h) * value_dim + start)
+    store(skip_grads, 0, add(load(width, skip_grads, 0), skip_sum))
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
