@@ -23,6 +23,7 @@ from lit_retrieval.ops.lanes import (
     total,
     zeros,
 )
+from lit_retrieval.ops.vector_exp import vector_exp
 
 
 @njit
@@ -61,3 +62,24 @@ def test_sums_of_eight_rows_are_those_of_numpy():
     np.testing.assert_allclose(sums[1:-1], x[1:].reshape(WIDTH, WIDTH).sum(1), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found, x[7:15].sum(), rtol=1e-5, atol=1e-5)
     assert not sums[[0, -1]].any(), "nothing else is written"
+
+
+@njit
+def exponentials(width, x, of_lanes, of_numbers):
+    for i in range(0, len(x), WIDTH * len(width)):
+        store(place(of_lanes, 0), i, vector_exp(load(width, place(x, 0), i)))
+    for i in range(len(x)):
+        of_numbers[i] = vector_exp(x[i])
+
+
+@pytest.mark.parametrize("width", [8, 16, 32])
+def test_an_exponential_is_that_of_numpy_and_keeps_nan(width):
+    x = np.linspace(-87, 88, 64, dtype=np.float32)
+    of_lanes, of_numbers = np.empty_like(x), np.empty_like(x)
+    exponentials(lanes(width), x, of_lanes, of_numbers)
+    np.testing.assert_allclose(of_lanes, np.exp(x.astype(np.float64)), rtol=3e-7)
+    np.testing.assert_array_equal(of_lanes, of_numbers)
+    x[:4] = np.nan, -np.inf, -1e30, np.inf
+    exponentials(lanes(width), x, of_lanes, of_numbers)
+    np.testing.assert_array_equal(of_lanes, of_numbers)
+    assert np.isnan(of_lanes[0]) and (of_lanes[1:3] < 2e-38).all() and of_lanes[3] == of_lanes[-1] > 1e38
