@@ -3,7 +3,7 @@
 import difflib
 import re
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
@@ -11,7 +11,10 @@ USER_ERROR = 2
 
 
 class OneLineErrors(ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line; the beginning of a key does not stand for the key."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print what was wrong, with the nearest right key if a key was wrong, and exit with status 2."""

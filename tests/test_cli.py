@@ -113,6 +113,8 @@ def test_a_resumed_run_goes_on_with_the_samples_it_has_not_seen(monkeypatch):
         (["--ckpt_path", "none.ckpt"], "there is no checkpoint none.ckpt"),
         (["--trainer.max_steps=-1"], "write trainer.max_steps"),
         (["--config", "none.yaml"], "there is no file none.yaml"),
+        (["--model", "none.yaml"], "there is no file none.yaml; write the path of a YAML in model"),
+        (["--model.learning_rat", "1"], "did you mean model.learning_rate?"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_the_mend_and_writes_nothing(capsys, arguments, said):
@@ -123,6 +125,12 @@ def test_a_mistake_is_one_line_that_says_the_mend_and_writes_nothing(capsys, arg
 def test_a_wrong_key_in_a_file_is_named(capsys):
     Path("wrong.yaml").write_text("model:\n  hidden_sise: 4\n")
     assert "'model.hidden_sise'; did you mean model.hidden_size?" in refuse(capsys, "fit", "--config", "wrong.yaml")
+
+
+def test_a_file_that_an_experiment_names_and_that_is_not_there_is_named_once(capsys):
+    Path("experiment.yaml").write_text("model: models/none.yaml\n")
+    said = refuse(capsys, "fit", "--config", "experiment.yaml")
+    assert said.count("none.yaml") == 1 and "there is no file" in said and "in model" in said
 
 
 def test_the_checkpoint_of_another_model_is_refused(capsys):

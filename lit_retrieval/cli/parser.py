@@ -27,8 +27,16 @@ class Parser(OneLineErrors, LightningArgumentParser):
         return super().format_help(formatter)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Say it in one line, and which packages fla's layers need where they are missing."""
-        super().error(message + _missing_package(message), ex)
+        """Say it in one line, and which file or which of the packages that fla's layers need is missing."""
+        super().error(_missing_file(message) or message + _missing_package(message), ex)
+
+
+def _missing_file(message: str) -> str:
+    """What to say in place of a message on a part of the configuration whose file is not there."""
+    found = re.search(r"""Parser key "([\w.]+)".*Unable to load config ['"](.+?)['"]""", message, re.DOTALL)
+    if found is None or Path(found[2]).is_file():
+        return ""
+    return f"there is no file {found[2]}; write the path of a YAML in {found[1]}"
 
 
 def _missing_package(message: str) -> str:

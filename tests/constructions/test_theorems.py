@@ -32,7 +32,7 @@ def answers(model, task, prompts):
     return [reply.answers for reply in replies]
 
 
-def check(theorem, problem, task, size, count, batch, precision="float64"):
+def assert_right(theorem, problem, task, size, count, batch, precision="float64"):
     written, regime = THEOREMS[theorem]
     model = written(problem, precision=precision).write(task.vocabulary)
     for start in range(0, count, batch):
@@ -54,21 +54,21 @@ SIZES = [
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize(("size", "count", "batch"), SIZES)
 def test_a_thousand_random_instances_are_answered_right(theorem, problem, size, count, batch):
-    check(theorem, problem, PROBLEMS[problem](size), size, count, batch)
+    assert_right(theorem, problem, PROBLEMS[problem](size), size, count, batch)
 
 
 @BOTH
 @pytest.mark.parametrize("problem", ["index", "associative_recall", "counting"])
 @pytest.mark.parametrize(("size", "count", "batch"), SIZES)
 def test_a_thousand_hard_instances_are_answered_right(theorem, problem, size, count, batch):
-    check(theorem, problem, PROBLEMS[problem](size, distribution=CODE), size, count, batch)
+    assert_right(theorem, problem, PROBLEMS[problem](size, distribution=CODE), size, count, batch)
 
 
 @BOTH
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize(("size", "batch"), [(64, 100), pytest.param(1024, 10, marks=pytest.mark.slow)])
 def test_float32_is_as_right(theorem, problem, size, batch):
-    check(theorem, problem, PROBLEMS[problem](size), size, 100, batch, "float32")
+    assert_right(theorem, problem, PROBLEMS[problem](size), size, 100, batch, "float32")
 
 
 def near_misses(rng, size):
