@@ -1,0 +1,31 @@
+"""Range checks for the numbers that a user writes; each raises `UserError`, one line that says what to set."""
+
+import math
+
+from lit_retrieval.errors import UserError
+
+
+def check_at_least(name: str, value: float, least: float, where: str) -> None:
+    """Raise `UserError` unless the argument `name` is finite and `least` or more; `where` is the key that sets it."""
+    _check(name, value, least <= value < math.inf, f"{least} or more", where)
+
+
+def check_above(name: str, value: float, bound: float, where: str) -> None:
+    """Raise `UserError` unless the argument `name` is finite and above `bound`; `where` is the key that sets it."""
+    _check(name, value, bound < value < math.inf, f"finite and above {bound}", where)
+
+
+def check_between(name: str, value: float, least: float, most: float, where: str) -> None:
+    """Raise `UserError` unless the argument `name` is from `least` to `most`; `where` is the key that sets it."""
+    _check(name, value, least <= value <= most, f"{least} to {most}", where)
+
+
+def check_numbers(section: str, **numbers: tuple[float, float]) -> None:
+    """`check_at_least` for several arguments of one section: each name with its value and the least one."""
+    for name, (value, least) in numbers.items():
+        check_at_least(name, value, least, f"{section}.{name}")
+
+
+def _check(name: str, value: float, is_in_range: bool, allowed: str, where: str) -> None:
+    if not is_in_range:
+        raise UserError(f"{name} must be {allowed}, got {value}; set {where}")
