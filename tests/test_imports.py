@@ -84,7 +84,8 @@ def imported_names(node: ast.AST, path: Path) -> list[str]:
     if module != PACKAGE:
         return [module]
     # `from lit_retrieval import tasks` names a room, `from lit_retrieval import something` a name in __init__.py.
-    return [f"{PACKAGE}.{alias.name}" if alias.name in MAY_IMPORT else PACKAGE for alias in node.names]
+    names = [alias.name for alias in node.names if alias.name != "__version__"]  # a string, which any room may say
+    return [f"{PACKAGE}.{name}" if name in MAY_IMPORT else PACKAGE for name in names]
 
 
 def find_wrong_way(imports: list[Import]) -> list[str]:

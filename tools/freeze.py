@@ -1,11 +1,11 @@
 """Freeze evaluation suites: `python tools/freeze.py data/evaluation/*.yaml` writes what their test samples are."""
 
-from importlib.metadata import version
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
 from rich.console import Console
 
+from lit_retrieval import __version__
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.data.suite import fingerprint
 
@@ -33,7 +33,7 @@ def describe(file: Path) -> str:
     parser = ArgumentParser()
     parser.add_class_arguments(TranscriptData, "data")
     data = parser.instantiate(parser.parse_args(["--data", str(file), "--data.suite", "null"])).data
-    lines = [_BEGINNING.strip(), f"  name: {file.stem}", f"  version: {version('lit_retrieval')}", "  sha256:"]
+    lines = [_BEGINNING.strip(), f"  name: {file.stem}", f"  version: {__version__}", "  sha256:"]
     for regime in data.task.regimes:
         data.regime = regime
         lines.append(f"    {regime}: '{fingerprint(data.stream('test'), data.num_samples['test'])}'")

@@ -1,10 +1,10 @@
 """Evaluation suites: test samples that never move."""
 
 from dataclasses import dataclass
-from importlib.metadata import version
 
 import numpy as np
 
+from lit_retrieval import __version__
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks import Fingerprint, Regime, SampleStream, flatten
 
@@ -46,5 +46,5 @@ def check_suite(suite: Suite, samples: SampleStream, count: int) -> None:
         raise UserError(
             f"the test samples are not those of the suite {suite.name}: their sha256 is {found[:12]}..., not "
             f"{expected[:12]}...; take lit_retrieval {suite.version}, which made it (this is "
-            f"{version('lit_retrieval')}), or undo what was changed of the suite's task, sizes, seed or test_samples"
+            f"{__version__}), or undo what was changed of the suite's task, sizes, seed or test_samples"
         )

@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from importlib.metadata import version
 from inspect import signature
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from lit_retrieval import __version__
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks.fingerprint import Fingerprint, Flat, dtype_of, flatten
 from lit_retrieval.tasks.task import REGIMES, Author, Task, Transcripts, check_choice
@@ -99,7 +99,7 @@ def save(
         flat = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         _write_flat(partial, path.suffix, flat, vocabulary, form)
         whole = {
-            **manifest, "form": form, "samples": len(flat["length"]), "version": version("lit_retrieval"),
+            **manifest, "form": form, "samples": len(flat["length"]), "version": __version__,
             "sha256": fingerprint.hexdigest(), "file_sha256": sha256(partial.read_bytes()).hexdigest(),
             "words": list(vocabulary.words),
         }  # fmt: skip
@@ -127,7 +127,7 @@ def load(path: Path) -> SampleFile:
     if tuple(manifest["words"][: len(SPECIAL_WORDS)]) != SPECIAL_WORDS:
         raise UserError(
             f"{path} was written by version {manifest['version']}, whose special words are others; write it again with "
-            f"version {version('lit_retrieval')}"
+            f"version {__version__}"
         )
     return SampleFile(_read_samples(path, content, manifest), manifest)
 
