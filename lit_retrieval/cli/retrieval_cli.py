@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lit_retrieval.cli.ranges import check_ranges
 from lit_retrieval.cli.start import Prefer, Start, begin_evaluation, begin_fit, check_model, is_first_rank, model_of
 from lit_retrieval.errors import UserError
+from lit_retrieval.files import write_atomically
 from lit_retrieval.training import (
     AtomicCheckpointIO,
     BestCheckpoint,
@@ -30,7 +31,7 @@ class SaveConfiguration(SaveConfigCallback):
     """Writes the whole configuration of a training run into its folder."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write `config.yaml`, and in one stroke: the next command reads it. It names its folder, and so the run."""
+        """Write `config.yaml`, which the next command reads; `run_dir` in it names the folder, and so the run."""
         if stage != "fit":
             return
         folder = Path(trainer.default_root_dir)
@@ -39,9 +40,8 @@ class SaveConfiguration(SaveConfigCallback):
         for order in _ORDERS:
             run.pop(order, None)
         run["run_dir"] = str(folder)
-        staged = folder / ".config.yaml.part"
-        staged.write_text(self.parser.dump(run, skip_unset=False, skip_validation=True))
-        staged.replace(folder / "config.yaml")
+        with write_atomically(folder / "config.yaml") as file:
+            file.write(self.parser.dump(run, skip_unset=False, skip_validation=True))
 
 
 class RetrievalCLI(LightningCLI):

@@ -1,16 +1,16 @@
 """A checkpoint as a file: written whole or not at all, with its sha256 beside it, and checked when it is read."""
 
 import hashlib
-import os
 import struct
 from collections import OrderedDict
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import IO, Any
 
 import torch
 
 from lit_retrieval.errors import DamagedCheckpointError, UserError
+from lit_retrieval.files import write_atomically
 
 # What `torch.load` raises for bytes that are no checkpoint; there is no one exception for that.
 _UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, struct.error)
@@ -21,8 +21,8 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.d
 def save(content: dict[str, Any], path: Path) -> None:
     """Write a checkpoint so that a process or a machine that stops at any moment leaves the old one or the new one.
 
-    It is written beside its place, forced onto the disk and then renamed. The hash is known before the renaming: while
-    one name stands for either of two files, the hashes of both are in the file beside it.
+    The hash is known before the file is renamed: while one name stands for either of two files, the hashes of both are
+    in the file beside it.
 
     Args:
         content: What `torch.load` will give back: tensors, numbers, text, and lists and dicts of them.
@@ -32,15 +32,11 @@ def save(content: dict[str, Any], path: Path) -> None:
     """
     _check_plain(content, "")
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.part")
-    try:
-        _write(content, staged)
-        digest = _digest(staged)
+    with write_atomically(path, "wb") as file:
+        _write(content, file)
+        digest = _digest(Path(file.name))
         _write_hashes(path, [digest, *_hashes(path)])
-        _rename(staged, path)
-        _write_hashes(path, [digest])
-    finally:
-        staged.unlink(missing_ok=True)
+    _write_hashes(path, [digest])
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -86,16 +82,14 @@ def _check_plain(value: Any, key: str) -> None:
         )
 
 
-def _write(content: dict[str, Any], path: Path) -> None:
+def _write(content: dict[str, Any], file: IO[bytes]) -> None:
     try:
-        with path.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
+        torch.save(content, file)
+        file.flush()
     except (OSError, RuntimeError) as error:
         said = error if isinstance(error, OSError) else error.__context__  # torch.save hides what the disk said
         if isinstance(said, OSError):
-            raise OSError(said.errno, said.strerror, str(path)) from None
+            raise OSError(said.errno, said.strerror, file.name) from None
         raise
 
 
@@ -117,22 +111,5 @@ def _hashes(path: Path) -> list[str]:
 
 
 def _write_hashes(path: Path, digests: list[str]) -> None:
-    staged = path.with_name(f".{path.name}.sha256.part")
-    try:
-        with staged.open("w") as file:
-            file.writelines(f"{digest}  {path.name}\n" for digest in digests)
-            file.flush()
-            os.fsync(file.fileno())
-        _rename(staged, _beside(path))
-    finally:
-        staged.unlink(missing_ok=True)
-
-
-def _rename(staged: Path, path: Path) -> None:
-    """Put a file in its place, and force its new name onto the disk: the names are in the folder."""
-    os.replace(staged, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with write_atomically(_beside(path)) as file:
+        file.writelines(f"{digest}  {path.name}\n" for digest in digests)

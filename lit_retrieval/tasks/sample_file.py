@@ -1,19 +1,20 @@
 """Samples in a file: written once, whole, with a manifest beside it, and read back the same."""
 
 import json
-import os
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from inspect import signature
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from lit_retrieval import __version__
 from lit_retrieval.errors import UserError
+from lit_retrieval.files import write_atomically
 from lit_retrieval.tasks.fingerprint import Fingerprint, Flat, dtype_of, flatten
 from lit_retrieval.tasks.task import REGIMES, Author, Task, Transcripts, check_choice
 from lit_retrieval.tasks.writing import Rows
@@ -87,28 +88,20 @@ def save(
     _check_output(path, form, overwrite)
     check_choice("regime", manifest.get("regime", ""), REGIMES)
     fingerprint, parts = Fingerprint(vocabulary), []
-    partial = path.with_name(f".{path.name}.partial")
-    manifest_partial = partial.with_suffix(".manifest")
-    try:
-        _touch(partial, path)
+    with _open_both(path) as (file, manifest_file):
         for transcripts in batches:
             parts.append(flatten(transcripts))
             fingerprint.update(parts[-1])
         if not parts:
             raise UserError("there are no samples to write; ask for at least one")
         flat = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        _write_flat(partial, path.suffix, flat, vocabulary, form)
+        _write_flat(file, path.suffix, flat, vocabulary, form)
         whole = {
             **manifest, "form": form, "samples": len(flat["length"]), "version": __version__,
-            "sha256": fingerprint.hexdigest(), "file_sha256": sha256(partial.read_bytes()).hexdigest(),
+            "sha256": fingerprint.hexdigest(), "file_sha256": sha256(Path(file.name).read_bytes()).hexdigest(),
             "words": list(vocabulary.words),
         }  # fmt: skip
-        manifest_partial.write_text(json.dumps(whole, indent=1) + "\n")
-        os.replace(partial, path)
-        os.replace(manifest_partial, manifest_path(path))
-    finally:
-        partial.unlink(missing_ok=True)
-        manifest_partial.unlink(missing_ok=True)
+        manifest_file.write(json.dumps(whole, indent=1) + "\n")
     return whole
 
 
@@ -168,22 +161,24 @@ def _check_output(path: Path, form: Form, overwrite: bool) -> None:
             raise UserError(f"{place} is there already; write another name, or --overwrite true to replace it")
 
 
-def _touch(partial: Path, path: Path) -> None:
-    """Find out whether `path` can be written before samples are drawn for it."""
-    try:
-        partial.touch()
-    except OSError as error:
-        raise UserError(f"{path} can't be written: {error.strerror}; write to another folder or name") from None
+@contextmanager
+def _open_both(path: Path) -> Iterator[tuple[IO[bytes], IO[str]]]:
+    """Open a file of samples and its manifest, before samples are drawn for them; the manifest is renamed last."""
+    with ExitStack() as stack:
+        try:
+            manifest_file = stack.enter_context(write_atomically(manifest_path(path)))
+            file = stack.enter_context(write_atomically(path, "wb"))
+        except OSError as error:
+            raise UserError(f"{path} can't be written: {error.strerror}; write to another folder or name") from None
+        yield file, manifest_file
 
 
-def _write_flat(path: Path, suffix: str, flat: Flat, vocabulary: Vocabulary, form: Form) -> None:
-    with path.open("wb") as file:
-        if suffix == ".npz":
-            np.savez(file, **flat)  # type: ignore[arg-type]
-        else:
-            file.writelines(_lines(flat, vocabulary, form))
-        file.flush()
-        os.fsync(file.fileno())
+def _write_flat(file: IO[bytes], suffix: str, flat: Flat, vocabulary: Vocabulary, form: Form) -> None:
+    if suffix == ".npz":
+        np.savez(file, **flat)  # type: ignore[arg-type]
+    else:
+        file.writelines(_lines(flat, vocabulary, form))
+    file.flush()
 
 
 def _lines(flat: Flat, vocabulary: Vocabulary, form: Form) -> Iterator[bytes]:

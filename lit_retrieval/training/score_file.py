@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_retrieval.data import Batch
+from lit_retrieval.files import write_atomically
 from lit_retrieval.training.sequence_module import SequenceModule
 
 NAME = "scores.json"
@@ -68,7 +69,8 @@ class ScoreFile(Callback):
                     if name.startswith("test/")
                 },
             }
-            _write(content, Path(trainer.default_root_dir) / NAME)
+            with write_atomically(Path(trainer.default_root_dir) / NAME) as file:
+                file.write(json.dumps(content, indent=2) + "\n")
 
 
 def device_name(device: torch.device) -> str:
@@ -79,9 +81,3 @@ def device_name(device: torch.device) -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
-
-
-def _write(content: dict[str, Any], path: Path) -> None:
-    staged = path.with_name(f".{path.name}.part")
-    staged.write_text(json.dumps(content, indent=2) + "\n")
-    staged.replace(path)

@@ -8,7 +8,6 @@ import torch
 
 from lit_retrieval import runs
 from lit_retrieval.errors import DamagedCheckpointError, UserError
-from lit_retrieval.runs import checkpoint_file
 
 CONTENT = {"pytorch-lightning_version": "2", "weights": torch.arange(1000.0), "step": 3}
 
@@ -66,11 +65,11 @@ def test_every_new_name_is_forced_onto_the_disk(path, monkeypatch):
         done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "content")
         fsync(descriptor)
 
-    monkeypatch.setattr(checkpoint_file.os, "replace", note_and_replace)
-    monkeypatch.setattr(checkpoint_file.os, "fsync", note_and_force)
+    monkeypatch.setattr(os, "replace", note_and_replace)
+    monkeypatch.setattr(os, "fsync", note_and_force)
     runs.save(CONTENT, path)
     hashed = ["content", "step_3.ckpt.sha256", "folder"]
-    assert done == ["content", *hashed, "step_3.ckpt", "folder", *hashed]
+    assert done == [*hashed, "content", "step_3.ckpt", "folder", *hashed]
 
 
 @pytest.mark.parametrize("step", ["the hash", "the file", "the hash again"])
@@ -83,7 +82,7 @@ def test_stopping_between_any_two_steps_leaves_a_checkpoint_that_is_whole(path, 
             raise KeyboardInterrupt
         replace(source, target)
 
-    monkeypatch.setattr(checkpoint_file.os, "replace", stop_or_replace)
+    monkeypatch.setattr(os, "replace", stop_or_replace)
     with pytest.raises(KeyboardInterrupt):
         runs.save({**CONTENT, "step": 4}, path)
     assert runs.load(path)["step"] == (4 if step == "the hash again" else 3)

@@ -174,14 +174,14 @@ def test_nothing_is_overwritten_without_being_told(written):
 
 
 def test_a_folder_that_is_not_ours_is_noticed_before_samples_are_drawn(tmp_path, monkeypatch):
-    def deny(path):
+    def deny(path, mode):
         raise PermissionError(13, "Permission denied", str(path))
 
     def draw():
         pytest.fail("samples were drawn")
         yield
 
-    monkeypatch.setattr(Path, "touch", deny)
+    monkeypatch.setattr(Path, "open", deny)
     path, words = tmp_path / "samples.npz", TASKS["index"][0].vocabulary
     with pytest.raises(UserError, match=r"/samples\.npz can't be written: Permission denied; write to another folder"):
         save(path, words, draw(), {"regime": "retrieval"})

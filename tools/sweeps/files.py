@@ -5,6 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from lit_retrieval.files import write_atomically
+
 
 def trial_folder(sweep: Path, identity: str) -> Path:
     """The folder of a trial: `run/`, `log.txt`, `trial.json` and, when it is finished, `result.json`."""
@@ -28,9 +30,8 @@ def write(content: dict[str, Any], path: Path) -> None:
 def write_text(text: str, path: Path) -> None:
     """Write a file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.part")
-    staged.write_text(text)
-    staged.replace(path)
+    with write_atomically(path) as file:
+        file.write(text)
 
 
 def commit() -> str:
