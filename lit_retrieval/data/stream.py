@@ -1,7 +1,6 @@
 """The stream of samples by index: which samples a batch has, and the batch itself."""
 
 from collections.abc import Iterator
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -99,14 +98,19 @@ class FileStream(Dataset[Batch]):
     def __init__(self, samples: SampleFile, seed: int | None = None) -> None:
         self.samples = samples
         self.seed = seed
-        self._order = lru_cache(maxsize=2)(self._draw_order)  # a batch may lie in two passes
+        self._pass, self._order = -1, np.arange(0)  # the pass that was read last, and its order
 
     def __getitem__(self, indices: Indices) -> Batch:
         """The samples with these indices, `(batch,)`; each pass over the file takes as many as it has."""
         passes, places = np.divmod(indices, len(self.samples))
         if self.seed is not None:
-            places = np.array([self._order(number)[place] for number, place in zip(passes, places, strict=True)])
+            for number in np.unique(passes):  # a batch may lie in several
+                is_in_pass = passes == number
+                places[is_in_pass] = self._order_of(int(number))[places[is_in_pass]]
         return collate(self.samples.take(places))
 
-    def _draw_order(self, number: int) -> Indices:
-        return np.random.Generator(np.random.Philox(key=[self.seed or 0, number])).permutation(len(self.samples))
+    def _order_of(self, number: int) -> Indices:
+        if number != self._pass:
+            rng = np.random.Generator(np.random.Philox(key=[self.seed or 0, number]))
+            self._pass, self._order = number, rng.permutation(len(self.samples))
+        return self._order

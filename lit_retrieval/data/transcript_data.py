@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -174,7 +175,7 @@ class TranscriptData(LightningDataModule):
     def _loader(self, samples: TranscriptStream | FileStream, sampler: BatchIndices) -> DataLoader[Batch]:
         return DataLoader(
             samples, sampler=sampler, batch_size=None, num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0, worker_init_fn=_leave_signals_to_training,
+            persistent_workers=self.num_workers > 0, worker_init_fn=partial(_leave_signals_to_training, os.getpid()),
         )  # fmt: skip
 
     def _rank(self) -> tuple[int, int]:
@@ -216,12 +217,17 @@ class TranscriptData(LightningDataModule):
             )
 
 
-def _leave_signals_to_training(worker: int) -> None:
-    """Let a worker write on when all processes of a job are asked to stop: the training process stops it, in order."""
+def _leave_signals_to_training(training: int, worker: int) -> None:
+    """Let a worker write on when all processes of a job are asked to stop: the training process stops it, in order.
+
+    Args:
+        training: The training process; a worker's parent may be another, the server that forks the workers.
+        worker: The worker's number.
+    """
     if hasattr(signal, "sigwaitinfo"):  # not on a Mac
         signals = {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1}
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-        Thread(target=_end_with_training, args=(signals, os.getppid()), daemon=True).start()
+        Thread(target=_end_with_training, args=(signals, training), daemon=True).start()
 
 
 def _end_with_training(signals: set[signal.Signals], training: int) -> None:

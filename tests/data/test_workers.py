@@ -1,0 +1,78 @@
+"""What is handed to data-loader workers, by every start method: fork, spawn (macOS), forkserver (Python 3.14)."""
+
+import multiprocessing
+import pickle
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from catalogue import TASKS
+
+from lit_retrieval.data import FileStream, TranscriptData, TranscriptStream
+from lit_retrieval.retrieval import EitherFormRetriever, RegularExpressionRetriever, ShortFormRetriever
+from lit_retrieval.tasks import IsTree, SampleStream, load, save
+
+INDICES = np.arange(8)
+RETRIEVERS = [EitherFormRetriever(), RegularExpressionRetriever(), ShortFormRetriever()]
+
+
+def again(value):
+    return pickle.loads(pickle.dumps(value))
+
+
+def write(path, name="is_tree_binary"):
+    task, sizes = TASKS[name]
+    save(path, task.vocabulary, [SampleStream(task, "cot", sizes, 0, "fit").take(np.arange(10))], {"regime": "cot"})
+    return path
+
+
+def assert_same(one, other):
+    assert all((mine == theirs).all() for mine, theirs in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_stream_of_every_task_is_pickled(name):
+    task, sizes = TASKS[name]
+    stream = TranscriptStream(SampleStream(task, "retrieval", sizes, 0, "fit"))
+    assert_same(again(stream)[INDICES], stream[INDICES])
+
+
+@pytest.mark.parametrize("name", ["is_tree_binary", "mixture", "own_task"])
+def test_a_file_is_pickled_before_and_after_it_is_read(name, tmp_path):
+    stream = FileStream(load(write(tmp_path / "samples.npz", name)), seed=1)
+    unread = pickle.dumps(stream)
+    batch = stream[INDICES + 7]
+    assert_same(pickle.loads(unread)[INDICES + 7], batch)
+    assert_same(again(stream)[INDICES + 7], batch)
+    ours, theirs = stream.samples.take(INDICES), again(stream.samples).take(INDICES)
+    assert all((getattr(ours, field.name) == getattr(theirs, field.name)).all() for field in fields(ours))
+
+
+@pytest.mark.parametrize("retriever", RETRIEVERS, ids=lambda retriever: type(retriever).__name__)
+def test_every_retriever_is_pickled(retriever):
+    assert type(again(retriever)) is type(retriever)
+
+
+@pytest.mark.parametrize(
+    ("method", "is_file"),
+    [
+        ("fork", False), ("fork", True), ("forkserver", False), ("forkserver", True), ("spawn", True),
+        pytest.param("spawn", False, marks=pytest.mark.slow),  # each spawned worker imports torch by itself
+    ],
+)  # fmt: skip
+def test_workers_of_every_start_method_write_the_same_samples_and_end_with_training(method, is_file, tmp_path):
+    multiprocessing.set_forkserver_preload(["lit_retrieval.data"])  # imported once, not by each worker
+    file = write(tmp_path / "samples.npz") if is_file else None
+    task = IsTree(max_size=16)
+    alone, shared = (
+        TranscriptData(task, "cot", [4, 8], batch_size=4, train_file=file, num_workers=count).train_dataloader()
+        for count in (0, 2)
+    )
+    shared.multiprocessing_context = method
+    batches = iter(shared)
+    for mine, _ in zip(alone, range(5), strict=False):
+        assert_same(mine, next(batches))
+    for worker in batches._workers:
+        worker.terminate()  # by this process, which stands for training
+        worker.join(30)
+        assert worker.exitcode == 0, "it ends in order"
