@@ -58,6 +58,16 @@ def halves() -> float:
     return distance({"y": torch.cat([y_1, y_2], 1), "state": last_of_halves}, {"y": y, "state": last})
 
 
+def second_derivative() -> float:
+    """0 if it is refused, else 1."""
+    tensors = [tensor.requires_grad_() for tensor in draw(1, with_state=True)]
+    try:
+        torch.autograd.grad(selective_scan_gpu(*tensors)[0].square().sum(), tensors, create_graph=True)
+    except RuntimeError:
+        return 0.0
+    return 1.0
+
+
 def main() -> None:
     found = {}
     for time in TIMES:
@@ -65,6 +75,7 @@ def main() -> None:
             found[f"{time} steps, {'with' if with_state else 'without'} a state"] = compare(draw(time, with_state))
     found["two halves"] = halves()
     found["bfloat16"] = compare(draw(20, with_state=True, dtype=torch.bfloat16))
+    found["second derivative"] = second_derivative()
     print(json.dumps(found))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from lit_retrieval.constructions.feed_forward import Unit, choose
-from lit_retrieval.constructions.registers import Form, Registers
+from lit_retrieval.constructions.registers import Registers
 from lit_retrieval.mixers import LinearRNN
 
 
@@ -100,8 +100,3 @@ def take_turns(registers: Registers, sources: Sequence[str], period: int) -> Lin
             for place in range(period):
                 unit.A[registers[turn(source, place)], registers[turn(source, (place - 1) % period)]] = 1
     return unit
-
-
-def minus(form: Form, other: Form) -> Form:
-    """The difference of two forms."""
-    return {name: form.get(name, 0.0) - other.get(name, 0.0) for name in {**form, **other}}

@@ -1,5 +1,6 @@
 """Hands PyTorch tensors to Numba kernels: the same memory, on as many threads as PyTorch was given."""
 
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -8,23 +9,51 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_SMALL = 32768  # numbers; below it PyTorch uses one thread, since waking another one takes longer than the work
+_SMALL = 32768  # elements; below it PyTorch uses one thread, since waking another one takes longer than the work
+
+Argument = Tensor | float | int | tuple[Any, ...]
 
 
-def run_kernel(kernel: Any, *arguments: Tensor | float | int | tuple[int, ...]) -> None:
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def run_kernel(kernel: Any, *arguments: Argument) -> None:
     """Call a parallel Numba kernel on contiguous float32 CPU tensors; it writes into the last ones.
 
-    Besides tensors it may take float32 numbers, counts, and tuples, as which `ops/lanes.py` has the number of lanes.
+    Besides tensors it may take named tuples of tensors, float32 numbers, integers, and the number of lanes as
+    `ops/lanes.py` has it, a tuple of integers.
+
+    Raises:
+        RuntimeError: If autograd records, as it does in a backward with `create_graph=True`.
     """
+    tensors = list(_tensors_in(arguments))
+    refuse_to_record(tensors)
     num_threads = min(torch.get_num_threads(), _start_numba_threads())
-    is_small = all(argument.numel() < _SMALL for argument in arguments if isinstance(argument, Tensor))
+    is_small = all(tensor.numel() < _SMALL for tensor in tensors)
     numba.set_num_threads(1 if is_small else num_threads)
     kernel(*[_as_numba(argument) for argument in arguments])
 
 
-def _as_numba(argument: Tensor | float | int | tuple[int, ...]) -> Any:
+def refuse_to_record(tensors: Iterable[Tensor | None]) -> None:
+    """Raise a `RuntimeError` if autograd records: a compiled backward would give wrong second derivatives.
+
+    PyTorch's `once_differentiable` isn't enough: `torch.autograd.grad` never runs the node that would raise.
+    """
+    if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
+        raise RuntimeError("compiled kernels have no second derivatives; call backward without create_graph=True")
+
+
+def _tensors_in(arguments: Iterable[Argument]) -> Iterator[Tensor]:
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            yield argument
+        elif isinstance(argument, tuple):
+            yield from _tensors_in(argument)
+
+
+def _as_numba(argument: Argument) -> Any:
     if isinstance(argument, Tensor):
         return argument.detach().numpy()
+    if isinstance(argument, tuple) and hasattr(argument, "_fields"):
+        return type(argument)(*map(_as_numba, argument))
     return np.float32(argument) if isinstance(argument, float) else argument
 
 

@@ -7,7 +7,6 @@ How many numbers there are is part of the value's type. A kernel is told by `lan
 tuple of so many eights, since Numba compiles a kernel anew for each length of a tuple.
 """
 
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -53,7 +52,6 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(manager, lanes, lanes.vector)  # type: ignore[no-untyped-call]
 
 
-@cache
 def lanes(width: int) -> tuple[int, ...]:
     """What tells a kernel how many numbers it takes at a time; `width` is a multiple of `WIDTH`."""
     return (WIDTH,) * (width // WIDTH)

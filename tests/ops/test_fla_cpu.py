@@ -70,6 +70,13 @@ def test_layer_agrees_with_float64_steps(name, options, monkeypatch):
                 assert (actual[part] - wanted).abs().max() <= limit, (part, time, prefix is None)
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_second_derivatives_are_an_error(name):
+    mixer, x = FlaLayer(make_layer(name)), torch.randn(1, 5, HIDDEN_SIZE, requires_grad=True)
+    with pytest.raises(RuntimeError, match="no second derivatives"):
+        torch.autograd.grad(mixer(x)[0].square().sum(), x, create_graph=True)
+
+
 def interpret(*names: str) -> dict[str, dict[str, float]]:
     program = Path(__file__).parents[1] / "fla_interpreted.py"
     ran = subprocess.run(

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.ops.arrays import refuse_to_record
 from lit_retrieval.ops.fla_cpu import activations, layers, norms, recurrences
 
 # fla's module, its names, and what a CPU runs.
@@ -99,7 +100,7 @@ def install() -> None:
         for name, ours in names.items():
             theirs = getattr(*_find(module, name))
             try:
-                backends.register(theirs, backend=CPUBackend, verifier=_verify)(ours)
+                backends.register(theirs, backend=CPUBackend, verifier=_verify)(_once_differentiable(ours))
             except KeyError:
                 raise UserError(_moved(f"{module}.{name} among the functions that it dispatches")) from None
     for module, names in _REBOUND.items():
@@ -124,6 +125,19 @@ def _find(module: str, name: str) -> tuple[Any, str]:
 def _moved(what: str) -> str:
     found = version("flash-linear-attention")
     return f"fla {found} has no {what}, which runs on a CPU in ours; pip install flash-linear-attention==0.6.0"
+
+
+def _once_differentiable(ours: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with an error in place of second derivatives, if it is a backward one: fla keeps too little."""
+    if not ours.__name__.endswith("_bwd"):
+        return ours
+
+    @wraps(ours)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        refuse_to_record(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        return ours(*args, **kwargs)
+
+    return run
 
 
 def _for_cpu(ours: Callable[..., Any], theirs: Callable[..., Any]) -> Callable[..., Any]:

@@ -86,11 +86,11 @@ def _check_shapes(
 ) -> None:
     (batch, time, groups, key_dim), heads = q.shape, v.shape[2]
     if time < 1:
-        raise ValueError(f"q has shape {tuple(q.shape)}, which is no step at all; pass at least one")
+        raise ValueError(f"q must have at least one step, got shape {tuple(q.shape)}")
     if (read is None) != (write is None):
         raise ValueError("read and write belong together; pass both or neither")
     if heads % groups:
-        raise ValueError(f"{groups} groups of queries can't be shared by {heads} heads; pass a multiple of {groups}")
+        raise ValueError(f"heads must be a multiple of {groups}, the groups of queries, got {heads}")
     check_shape("k", k, (batch, time, groups, key_dim))
     check_shape("v", v, (batch, time, heads, v.shape[-1]))
     if log_decay is not None:

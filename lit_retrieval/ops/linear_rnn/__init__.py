@@ -24,7 +24,7 @@ def linear_rnn(u: Tensor, A: Tensor, state: Tensor | None = None) -> Tensor:
     """
     batch, time, dim = u.shape
     if time < 1:
-        raise ValueError(f"u has shape {tuple(u.shape)}, which is no step at all; pass at least one")
+        raise ValueError(f"u must have at least one step, got shape {tuple(u.shape)}")
     check_shape("A", A, (dim,) * A.dim())
     if state is not None:
         check_shape("state", state, (batch, dim))

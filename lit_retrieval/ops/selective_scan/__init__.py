@@ -9,6 +9,7 @@ from lit_retrieval.ops.selective_scan.cpu import selective_scan_cpu
 from lit_retrieval.ops.selective_scan.naive import selective_scan_naive
 from lit_retrieval.ops.shapes import check_shape
 
+_HAS_TRITON = find_spec("triton") is not None  # looked up once: torch.compile can't trace the search
 __all__ = ["selective_scan", "selective_scan_cpu", "selective_scan_naive"]
 
 
@@ -34,7 +35,7 @@ def selective_scan(
     _check_shapes(x, dt, A, B, C, state)
     if runs_on_numba(x, dt, A, B, C, state):
         return selective_scan_cpu(x, dt, A, B, C, state)
-    if x.is_cuda and find_spec("triton") is not None:
+    if x.is_cuda and _HAS_TRITON:
         from lit_retrieval.ops.selective_scan.gpu import selective_scan_gpu
 
         return selective_scan_gpu(x, dt, A, B, C, state)
@@ -45,7 +46,7 @@ def _check_shapes(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state:
     batch, time, dim = x.shape
     state_dim = A.shape[1]
     if time < 1:
-        raise ValueError(f"x has shape {tuple(x.shape)}, which is no step at all; pass at least one")
+        raise ValueError(f"x must have at least one step, got shape {tuple(x.shape)}")
     check_shape("dt", dt, (batch, time, dim))
     check_shape("A", A, (dim, state_dim))
     check_shape("B", B, (batch, time, state_dim))

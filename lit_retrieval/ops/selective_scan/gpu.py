@@ -13,6 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from lit_retrieval.ops.arrays import refuse_to_record
+
 CHUNK = 64  # steps between two kept states
 _BLOCK = 32  # channels of a program: the numbers of a chunk, 64 * 32, are 16 for each of 128 threads
 
@@ -50,6 +52,7 @@ class _SelectiveScan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *output_grads: Tensor | None) -> tuple[Tensor, ...]:
+        refuse_to_record((*ctx.saved_tensors, *output_grads))
         x, dt, A_t, B, C, state, checkpoints = ctx.saved_tensors
         batch, time, dim = x.shape
         state_dim, blocks = len(A_t), triton.cdiv(dim, _BLOCK)
