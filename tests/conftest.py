@@ -1,7 +1,19 @@
 """Read by pytest before anything else."""
 
 import os
+from collections.abc import Iterator
+
+import pytest
+from warm import WarmServer
 
 # On two cores, OpenMP threads that wait actively keep each other, and whatever else runs, from working: a test run
 # beside one other process took twenty times as long. OpenMP reads this when it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[WarmServer]:
+    """Starts commands in processes that need not import torch again."""
+    server = WarmServer()
+    yield server
+    server.close()

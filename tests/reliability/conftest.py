@@ -2,8 +2,8 @@
 
 import os
 import subprocess
-import sys
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,19 +44,21 @@ TIMED = {"train/samples_per_second", "train/tokens_per_second", "train/memory_gb
 
 
 class Place:
-    """A folder to run commands in."""
+    """A folder to run commands in, as children of a warm process where no launcher is given."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, warm, path):
+        self.warm, self.path = warm, path
         (path / "noise.py").write_text(NOISE)
         threads = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
         self.environment = {**os.environ, **threads, "PYTHONPATH": f"{path}:{ROOT}"}
 
-    def start(self, *arguments, launcher=(sys.executable,), **options):
+    def start(self, *arguments, launcher=None):
         """Start a command in a process group of its own."""
+        if launcher is None:
+            return self.warm.start("lit_retrieval", arguments, self.path, self.environment)
         return subprocess.Popen(
             [*launcher, "-m", "lit_retrieval", *arguments], cwd=self.path, env=self.environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
 
     def run(self, command, *arguments, status=0, limit=300, **options):
@@ -92,20 +94,20 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path):
-    return Place(tmp_path)
+def place(make_place, tmp_path):
+    return make_place(tmp_path)
 
 
 @pytest.fixture(scope="session")
-def make_place():
-    return Place
+def make_place(warm):
+    return partial(Place, warm)
 
 
 @pytest.fixture
-def twin(tmp_path):
+def twin(make_place, tmp_path):
     """Another folder, for the run that nothing happens to."""
     (tmp_path / "twin").mkdir()
-    return Place(tmp_path / "twin")
+    return make_place(tmp_path / "twin")
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,14 @@
 """Any number of workers and ranks sees the same global batches, and learns and scores the same."""
 
 import json
+import os
 import signal
-import subprocess
 import time
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from warm import children, is_running
 
 slow = pytest.mark.slow
 CONSTRUCTIONS = Path(__file__).parents[2] / "configs/constructions"
@@ -145,7 +146,7 @@ def test_sigterm_ends_a_test_at_once(place, alone, tiny):
     long = ["--data.test_samples", "100000", "--run_dir", str(alone.path / "run"), "--ckpt_path", "last"]
     process = place.start("test", *tiny, *STEPS, *QUIET, *long)
     time.sleep(12)  # imports, and then a test of minutes
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
     process.communicate(timeout=10)
     assert process.returncode == -signal.SIGTERM
 
@@ -157,8 +158,12 @@ def test_a_killed_rank_ends_the_others(place, tiny, rank):
     )
     while not place.steps():
         assert process.poll() is None
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
-    child = int(listed.stdout.split()[0])
-    subprocess.run(["kill", "-KILL", str([process.pid, child][rank])], check=True)
-    process.communicate(timeout=60)  # the pipes close when the last process has ended
+        time.sleep(0.02)
+    (child,) = children(process)
+    os.kill([process.pid, child][rank], signal.SIGKILL)
+    process.communicate(timeout=60)
     assert process.returncode != 0
+    deadline = time.monotonic() + 60
+    while is_running(child):
+        assert time.monotonic() < deadline, "a rank goes on alone"
+        time.sleep(0.02)

@@ -1,16 +1,17 @@
 """Whoever asks a run to stop, and whichever of its processes, finds it saved and may start it again."""
 
+import contextlib
 import os
 import random
 import re
 import signal
-import subprocess
 import sys
 import time
 from functools import cache
 from pathlib import Path
 
 import pytest
+from warm import children
 
 STEPS = 200
 LONG = [
@@ -34,18 +35,14 @@ TORCHRUN = (sys.executable, "-m", "lit_retrieval.torchrun", "--standalone", "--n
 PREEMPTED = 75
 
 
-def children(process):
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
-    return [int(pid) for pid in listed.stdout.split()]
-
-
 def stop(place, process, step, targets, number=signal.SIGTERM):
     """Send a signal once the run has passed a step; returns what it printed on standard error, its status in `said`."""
     while max(place.steps(), default=-1) < step:
         assert process.poll() is None, process.communicate()[1][-3000:]
         time.sleep(0.02)
     for pid in targets(process):
-        subprocess.run(["kill", f"-{number.name.removeprefix('SIG')}", str(pid)], check=False)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
     began = time.monotonic()
     _, said = process.communicate(timeout=60)
     assert time.monotonic() - began < 30
