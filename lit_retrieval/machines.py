@@ -3,7 +3,10 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import yaml
+from jsonargparse.typing import Path_fr, register_type
 
 from lit_retrieval.errors import UserError
 
@@ -34,6 +37,15 @@ class Step(NamedTuple):
     state: int
     read: int
     action: Action
+
+
+class Table(dict[str, dict[int, str]]):
+    """For each state of a machine what it does on each symbol; see `TuringMachine`.
+
+    In a configuration it may be the path of a YAML file, relative to the configuration's folder.
+    """
+
+    __slots__ = ()  # jsonargparse copies the `__dict__` of what has one, and not the items
 
 
 class TuringMachine:
@@ -86,3 +98,23 @@ def _parse(state: str, symbol: int, written: str, names: list[str]) -> Action:
         )
     verdict = parts[3] if parts[3] in VERDICTS else ""
     return Action(int(parts[1]), 1 if parts[2] == "R" else -1, -1 if verdict else names.index(parts[3]), verdict)
+
+
+def _read_table(given: Any) -> Table:
+    table = _read_file(given) if isinstance(given, str) else given
+    try:
+        return Table({str(state): {int(one): str(row[one]) for one in row} for state, row in table.items()})
+    except (AttributeError, TypeError, ValueError):
+        raise UserError(f"a machine's table must be like {{A: {{0: 1RB, 1: 1LHALT}}}}, got {given!r}") from None
+
+
+def _read_file(path: str) -> Any:
+    try:
+        return yaml.safe_load(Path_fr(path).read_text())
+    except (OSError, TypeError):
+        raise UserError(f"there is no file {path}; write a machine's table, or the path of its YAML file") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+
+
+register_type(Table, serializer=dict, deserializer=_read_table)

@@ -5,6 +5,7 @@ from math import prod
 from pathlib import Path
 
 import pytest
+import yaml
 from sweeps.grid import read_grid, trials
 
 from lit_retrieval.cli import main
@@ -28,14 +29,37 @@ def test_every_experiment_runs(path, tmp_path, monkeypatch, capsys):
     assert "validation after 1 steps" in capsys.readouterr().out
 
 
+def assert_right(arguments, capsys):
+    main(["test", *arguments, "--data.test_samples", "20", "--trainer.accelerator", "cpu",
+          "--trainer.enable_progress_bar", "false"])  # fmt: skip
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│ all ")]
+    assert line.split("│")[2].strip() == "1.0000"
+
+
 @pytest.mark.parametrize("path", CONSTRUCTIONS, ids=name)
 def test_every_construction_is_right(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    sizes = ["--data.sizes", "[8, 16]"] if "machines" not in path.read_text() else []
-    main(["test", "--config", str(path), *sizes, "--data.test_samples", "20",
-          "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"])  # fmt: skip
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│ all ")]
-    assert line.split("│")[2].strip() == "1.0000"
+    is_machine = "table" in yaml.safe_load(path.read_text())["data"]["task"]["init_args"]
+    assert_right(["--config", str(path), *([] if is_machine else ["--data.sizes", "[8, 16]"])], capsys)
+
+
+@pytest.mark.parametrize("problem", ["index", "associative_recall", "ngram_retrieval"])
+@pytest.mark.parametrize("theorem", ["4_6", "5_2", "5_6"])
+def test_a_theorem_is_right_on_the_other_problems(theorem, problem, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert_right(
+        ["--config", str(CONFIGS / f"constructions/theorem_{theorem}.yaml"),
+         "--data", str(CONFIGS / f"data/{problem}_n1024.yaml"), "--model.construction.problem", problem,
+         "--data.sizes", "[8, 16]"], capsys,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", CONSTRUCTIONS, ids=name)
+def test_a_machine_is_named_by_its_file_and_not_copied(path):
+    content = yaml.safe_load(path.read_text())
+    tables = [part["init_args"]["table"] for part in (content["data"]["task"], content["model"]["construction"])
+              if "table" in part.get("init_args", {})]  # fmt: skip
+    assert len(set(tables)) <= 1 and all((path.parent / table).is_file() for table in tables)
 
 
 def test_every_file_is_an_experiment_or_a_part_of_one_or_a_sweep_or_a_task_of_ones_own_or_a_machine():

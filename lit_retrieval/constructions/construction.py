@@ -18,7 +18,7 @@ from lit_retrieval.constructions import (
 )
 from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.errors import UserError
-from lit_retrieval.machines import TuringMachine
+from lit_retrieval.machines import Table, TuringMachine
 from lit_retrieval.vocabulary import Vocabulary
 
 Problem = Literal["index", "associative_recall", "ngram_retrieval", "counting"]
@@ -149,7 +149,7 @@ class _Machine:
     number: str
     _model: Callable[[Vocabulary, TuringMachine], ConstructedModel]
 
-    def __init__(self, table: dict[str, dict[int, str]], precision: Precision = "float64") -> None:
+    def __init__(self, table: Table, precision: Precision = "float64") -> None:
         self.machine = TuringMachine(table)
         self.precision = precision
 
@@ -185,7 +185,7 @@ class Theorem41:
 
     number = "4.1"
 
-    def __init__(self, table: dict[str, dict[int, str]], space: int, precision: Precision = "float64") -> None:
+    def __init__(self, table: Table, space: int, precision: Precision = "float64") -> None:
         self.machine = TuringMachine(table)
         self.space = space
         self.precision = precision

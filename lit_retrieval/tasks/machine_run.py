@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.machines import VERDICTS, Step, TuringMachine
+from lit_retrieval.machines import VERDICTS, Step, Table, TuringMachine
 from lit_retrieval.tasks.task import Regime
 from lit_retrieval.tasks.word_task import Turn, WordTask
 
@@ -38,11 +38,11 @@ class MachineRun(WordTask):
     The size of a problem is the length of its tape, of random symbols that are no blanks; an empty one has size 0.
 
     Args:
-        table: The machine; see `lit_retrieval.machines.TuringMachine`.
+        table: The machine, or the path of its YAML file; see `lit_retrieval.machines.TuringMachine`.
         max_steps: The most steps of a run; each tape must come to its verdict before.
     """
 
-    def __init__(self, table: dict[str, dict[int, str]], max_steps: int = 1000) -> None:
+    def __init__(self, table: Table, max_steps: int = 1000) -> None:
         self.table = table
         self.machine = TuringMachine(table)
         self.max_steps = max_steps
@@ -89,7 +89,7 @@ class SmallSpaceRun(WordTask):
     The size of a problem is the number of symbols on the tape that are no blanks; they stand from the head on.
 
     Args:
-        table: The machine; see `lit_retrieval.machines.TuringMachine`.
+        table: The machine, or the path of its YAML file; see `lit_retrieval.machines.TuringMachine`.
         space: Cells of the tape; a run must not leave them.
         head: The cell that it starts in, counted from 0.
         max_steps: The most steps of a run; each tape must come to its verdict before.
@@ -97,7 +97,7 @@ class SmallSpaceRun(WordTask):
 
     regimes = ("vanilla", "cot")
 
-    def __init__(self, table: dict[str, dict[int, str]], space: int, head: int = 1, max_steps: int = 1000) -> None:
+    def __init__(self, table: Table, space: int, head: int = 1, max_steps: int = 1000) -> None:
         self.table = table
         self.machine = TuringMachine(table)
         self.space = space
