@@ -106,7 +106,7 @@ def test_a_resumed_run_goes_on_with_the_samples_it_has_not_seen(monkeypatch):
         (["--data.task", "nowhere.Task"], "No module named 'nowhere'"),
         (["--data.sizes", "[3]"], "size=3 is below the smallest problem; write 4"),
         (["--data.sizes", "[5]"], "size=5 is above the vocabulary's max_size=4; raise data.task.init_args.max_size"),
-        (["--data.budget", "3"], "budget=3 is shorter than the shortest right reply, 12 words"),
+        (["--data.max_new_tokens", "3"], "max_new_tokens must be 12 or more"),
         (["--data.batch_size", "0"], "batch_size=0 is no batch; write 1 or more in data.batch_size"),
         (["--data.eval_batch_size", "0"], "eval_batch_size=0 is no batch"),
         (["--data.regime", "rag"], "Got value: rag"),

@@ -15,7 +15,18 @@ EXPERIMENTS = sorted((CONFIGS / "experiments").rglob("*.yaml"))
 CONSTRUCTIONS = sorted((CONFIGS / "constructions").rglob("*.yaml"))
 SWEEPS = sorted((CONFIGS / "sweeps").rglob("*.yaml"))
 PARTS = sorted(path for part in ("data", "model", "trainer") for path in (CONFIGS / part).rglob("*.yaml"))
-SMALL = ["--data.batch_size", "2", "--data.eval_batch_size", "2", "--data.val_samples", "2", "--data.budget", "40"]
+SMALL = [
+    "--data.batch_size", "2", "--data.eval_batch_size", "2", "--data.val_samples", "2", "--data.max_new_tokens", "40",
+]  # fmt: skip
+    "--data.batch_size",
+    "2",
+    "--data.eval_batch_size",
+    "2",
+    "--data.val_samples",
+    "2",
+    "--data.max_new_tokens",
+    "40",
+]
 
 
 def name(path):

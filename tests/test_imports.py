@@ -13,7 +13,7 @@ PACKAGE = "lit_retrieval"
 ROOT = Path(__file__).resolve().parents[1]
 
 FOR_ALL = ["errors", "files", "ranges"]  # any room may import these
-DATA_CHAIN = [*FOR_ALL, "vocabulary", "retrieval", "tasks", "data"]
+DATA_CHAIN = [*FOR_ALL, "vocabulary", "retrieval", "conversation", "tasks", "data"]
 MODEL_CHAIN = [*FOR_ALL, "ops", "mixers", "models"]
 BOTH_CHAINS = {*DATA_CHAIN, *MODEL_CHAIN}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_IMPORT["machines"] = {*FOR_ALL}
 MAY_IMPORT["tasks"] |= {"parsing", "machines"}  # it has a command line of its own
 MAY_IMPORT["constructions"].add("machines")
-ROOMS_WITHOUT_TORCH = [*FOR_ALL, "machines", "parsing", "vocabulary", "retrieval", "tasks"]
+ROOMS_WITHOUT_TORCH = [*FOR_ALL, "machines", "parsing", "vocabulary", "retrieval", "conversation", "tasks"]
 
 
 class Import(NamedTuple):

@@ -23,7 +23,7 @@ from lit_retrieval.constructions import (
     Theorem58,
 )
 from lit_retrieval.constructions.construction import Precision, Problem
-from lit_retrieval.decoding import Session, generate
+from lit_retrieval.decoding import decode
 from lit_retrieval.retrieval import EitherFormRetriever, RegularExpressionRetriever
 from lit_retrieval.tasks import (
     AssociativeRecall,
@@ -36,7 +36,6 @@ from lit_retrieval.tasks import (
     SmallSpaceRun,
     Task,
 )
-from lit_retrieval.vocabulary import PAD
 
 _WORDS_AT_ONCE = 16_384  # words of all prompts that are decoded together
 _MACHINES = Path(__file__).parents[1] / "configs" / "machines"
@@ -170,21 +169,14 @@ def _longest(case: Case, seed: int) -> int:
 def _right(case: Case, precision: Precision, task: Task, size: int, samples: int, seed: int) -> float:
     """The share of instances that are answered right."""
     model, right = case.write(precision).write(task.vocabulary), 0
-    retriever, ends = (
-        EitherFormRetriever(RegularExpressionRetriever(timeout=5.0)),
-        frozenset(task.answer_words.tolist()),
-    )
+    retriever = EitherFormRetriever(RegularExpressionRetriever(timeout=5.0))
     budget = case.reply(size) if case.reply else task.longest_reply(size, case.regime) + 1
     batch = max(1, _WORDS_AT_ONCE // (size + 64))
     for start in range(0, samples, batch):
         indices = np.arange(start, min(start + batch, samples))
         transcripts = task.sample(seed, indices, np.full(len(indices), size), case.regime)
-        sessions = [
-            Session(transcripts.turns(row), ends, retriever, task.vocabulary, budget, count)
-            for row, count in enumerate((transcripts.answers != PAD).sum(1))
-        ]
-        pairs = zip(generate(model, sessions), transcripts.answers.tolist(), strict=True)
-        right += sum(reply.answers == [answer for answer in answers if answer != PAD] for reply, answers in pairs)
+        replies = decode(model, transcripts, task, retriever, budget)
+        right += sum(reply.answers == transcripts.answers_of(row) for row, reply in enumerate(replies))
     return right / samples
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lit_retrieval.constructions import Theorem54, Theorem58
-from lit_retrieval.decoding import Session, generate
+from lit_retrieval.decoding import begin, generate
 from lit_retrieval.machines import VERDICTS
 from lit_retrieval.retrieval import EitherFormRetriever
 from lit_retrieval.tasks import MachineRun
@@ -36,9 +36,8 @@ def turing(
     task = MachineRun(table, max_steps)
     told = " ".join(f"c{cell} t{symbol}" for cell, symbol in enumerate(tape))
     prompt = task.vocabulary.encode(f"<s> {told} ?".split())
-    ends = frozenset(task.answer_words.tolist())
-    session = Session([prompt], ends, EitherFormRetriever(), task.vocabulary, max_steps * _WORDS_OF_A_STEP)
-    (reply,) = generate(_THEOREMS[theorem](table).write(task.vocabulary), [session])
+    asked = begin([[prompt]], task, EitherFormRetriever(), max_steps * _WORDS_OF_A_STEP)
+    (reply,) = generate(_THEOREMS[theorem](table).write(task.vocabulary), asked)
     _print_run(dict(enumerate(tape)), task.vocabulary.decode(reply.tokens[len(prompt) :]))
 
 

@@ -130,7 +130,7 @@ class Theorem56(_SimpleProblems):
 class Theorem57(_IsTree):
     """A linear RNN with one Transformer layer on top that decides IsTree by 12 n - 6 words (arXiv:2402.18510, 5.7).
 
-    Its chain of thought is no regime of the task: score it in `vanilla`, with a `data.budget` for so many words, and in
+    Its chain of thought is no regime of the task: score it in `vanilla`, with `data.max_new_tokens` for so many, and in
     closed loop alone, since a teacher would have it answer at once.
     """
 

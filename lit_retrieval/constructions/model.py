@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_retrieval.constructions.registers import Registers, write_embedding, write_head
-from lit_retrieval.models import MixerStack
+from lit_retrieval.models import MixerStack, select_positions
 from lit_retrieval.vocabulary import Vocabulary
 
 
@@ -34,20 +34,17 @@ class ConstructedModel(MixerStack):
         super().__init__()
         self.registers = registers
         self.mixers = nn.ModuleList(mixers)
+        self.norms = nn.ModuleList(nn.Identity() for _ in mixers)
         self.register_buffer("embedding", write_embedding(registers, vocabulary))
         self.register_buffer("head", write_head(registers, vocabulary))
         self.to(dtype)
 
-    def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """The logits of each next word, `(batch, time, vocab_size)`, and the state, after `tokens (batch, time)`."""
-        start, states = (0, (None,) * len(self.mixers)) if state is None else state
+    def forward(self, tokens: Tensor, state: Any = None, positions: Tensor | None = None) -> tuple[Tensor, Any]:
+        """Predict the token after each position; arguments and results are those of `SequenceModel.forward`."""
+        start, states = (0, None) if state is None else state
         hidden = F.embedding(tokens, self.embedding)
         stop = start + tokens.shape[1]
         if "position" in self.registers:
             hidden[..., self.registers["position"]] = torch.arange(start, stop, device=tokens.device).to(hidden.dtype)
-        new_states = []
-        for mixer, mixer_state in zip(self.mixers, states, strict=True):
-            mixed, new_state = mixer(hidden, mixer_state)
-            hidden = hidden + mixed
-            new_states.append(new_state)
-        return F.linear(hidden, cast(Tensor, self.head)), (stop, tuple(new_states))
+        hidden, new_states = self.mix(hidden, states)
+        return F.linear(select_positions(hidden, positions), cast(Tensor, self.head)), (stop, new_states)

@@ -6,11 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_retrieval.tasks import Transcripts
+from lit_retrieval.tasks import Author, Transcripts
+from lit_retrieval.vocabulary import PAD
 
 
 class Batch(NamedTuple):
-    """`Transcripts` as tensors of the same names and shapes; ids are int64, authors int8."""
+    """`Transcripts` as tensors of the same names and shapes; token ids are int64, authors int8.
+
+    `positions` says where a model is trained and scored: at the tokens before those of the model, as flat indices into
+    `tokens[:, :-1]`, int64 `(targets,)`. It is found where the batch is made, since a GPU would have to be waited for.
+    """
 
     tokens: Tensor
     author: Tensor
@@ -20,6 +25,21 @@ class Batch(NamedTuple):
     sizes: Tensor
     distances: Tensor
     kinds: Tensor
+    positions: Tensor
+
+    @property
+    def targets(self) -> Tensor:
+        """The tokens that the model writes, `(targets,)`."""
+        return self.tokens[:, 1:].flatten().index_select(0, self.positions)
+
+    @property
+    def rows(self) -> Tensor:
+        """The row of each target, `(targets,)`."""
+        return self.positions // (self.tokens.shape[1] - 1)
+
+    def answers_of(self, row: int) -> list[int]:
+        """The right answers of a row, without padding."""
+        return [answer for answer in self.answers[row].tolist() if answer != PAD]
 
     def transcripts(self) -> Transcripts:
         """The same batch as arrays."""
@@ -42,4 +62,5 @@ def collate(transcripts: Transcripts) -> Batch:
         torch.from_numpy(transcripts.sizes),
         torch.from_numpy(transcripts.distances),
         torch.from_numpy(transcripts.kinds),
+        torch.from_numpy(np.flatnonzero(transcripts.author[:, 1:] == Author.MODEL)),
     )

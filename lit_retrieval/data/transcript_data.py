@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -46,11 +47,12 @@ class TranscriptData(LightningDataModule):
             are others is refused.
         retriever: What runs a model's queries while it decodes; if absent, EitherFormRetriever, which finds what the
             training transcripts found.
-        budget: Words that a reply may have, retrieved ones included, before the sample counts as undecided; one number
-            for all samples. If absent, a tenth more than the longest right reply.
+        max_new_tokens: Tokens that a reply may have, retrieved ones included, before the sample counts as undecided;
+            one number for all samples. If absent, a tenth more than the longest right reply.
         seed: Names the streams of samples.
         num_workers: Processes that write samples; 0 writes them in the training process, which is fast enough for the
             built-in tasks.
+        budget: Old name of max_new_tokens.
     """
 
     def __init__(
@@ -69,9 +71,10 @@ class TranscriptData(LightningDataModule):
         test_file: Path | None = None,
         suite: Suite | None = None,
         retriever: Retriever | None = None,
-        budget: int | None = None,
+        max_new_tokens: int | None = None,
         seed: int = 0,
         num_workers: int = 0,
+        budget: int | None = None,
     ) -> None:
         super().__init__()
         self.task = task
@@ -96,8 +99,11 @@ class TranscriptData(LightningDataModule):
             raise UserError("a suite names its own test samples; leave out data.test_file or data.suite")
         files = {"fit": train_file, "validate": val_file, "test": test_file}
         self._files = {split: self._load(path) for split, path in files.items() if path is not None}
-        self.budget = self._longest_reply() * 11 // 10 + 1 if budget is None else budget
-        self._check_budget()
+        if budget is not None:
+            rank_zero_warn("data.budget is now called data.max_new_tokens; the old name goes in the next version")
+            max_new_tokens = budget if max_new_tokens is None else max_new_tokens
+        self.max_new_tokens = self._longest_reply() * 11 // 10 + 1 if max_new_tokens is None else max_new_tokens
+        self._check_max_new_tokens()
 
     @property
     def vocab_size(self) -> int:
@@ -124,6 +130,13 @@ class TranscriptData(LightningDataModule):
     def longest_distance(self) -> int:
         """How many words at most an answer stands before the end of its question; 0 if none stands anywhere."""
         return max(self.task.longest_distance(size, self.regime) for size in self.eval_values)
+
+    @property
+    def most_tokens(self) -> int:
+        """About as many tokens of the model as a training batch of one rank has at most; the same on all ranks."""
+        sizes = self._files["fit"].sizes if self.draws_from_file else self.train_values
+        longest = max(self.task.longest_reply(int(size), self.regime) for size in sizes)
+        return max(1, longest * self.batch_size // self._rank()[1])
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """An endless loader."""
@@ -208,12 +221,12 @@ class TranscriptData(LightningDataModule):
         if self.seed < 0:
             raise UserError(f"seed={self.seed} names no stream of samples; write 0 or more in data.seed")
 
-    def _check_budget(self) -> None:
+    def _check_max_new_tokens(self) -> None:
         shortest = self.task.shortest_reply(self.regime)
-        if self.budget < shortest:
+        if self.max_new_tokens < shortest:
             raise UserError(
-                f"budget={self.budget} is shorter than the shortest right reply, {shortest} words in the regime "
-                f"{self.regime}; write {self._longest_reply()} or more in data.budget, or leave it out"
+                f"max_new_tokens must be {shortest} or more, as many tokens as the shortest right reply has in the "
+                f"regime {self.regime}, got {self.max_new_tokens}; set data.max_new_tokens, or leave it out"
             )
 
 

@@ -1,4 +1,4 @@
-"""Greedy decoding of a batch of sessions, one step of the model for all of them at a time."""
+"""Greedy decoding of a batch of conversations, one step of the model for all of them at a time."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from lit_retrieval.decoding.session import Reply, Session
+from lit_retrieval.conversation import Conversation, Reply
 from lit_retrieval.mixers import select_rows
 from lit_retrieval.vocabulary import PAD
 
@@ -17,50 +17,55 @@ _LEAVE_AT = 8
 class DecodableModel(Protocol):
     """What `generate` asks of a model: `SequenceModel`, or your own."""
 
-    def __call__(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """Read words.
+    def __call__(self, tokens: Tensor, state: Any = None, positions: Tensor | None = None) -> tuple[Tensor, Any]:
+        """Read tokens.
 
         Args:
-            tokens: Ids, `(batch, time)`.
-            state: What an earlier call handed back; none before the first word.
+            tokens: Token ids, `(batch, time)`.
+            state: What an earlier call handed back; none before the first token.
+            positions: Where to predict the next token, indices into the flattened `(batch * time)`, int64
+                `(selected,)`; everywhere if absent.
 
         Returns:
-            The logits of each next word, `(batch, time, vocab_size)`, and the state: tensors with the batch first, in
-            nested tuples.
+            The logits of the next token, `(batch, time, vocab_size)`, or `(selected, vocab_size)` at `positions`; and
+            the state: tensors with the batch first, in nested tuples.
         """
         ...
 
 
 @torch.inference_mode()
-def generate(model: DecodableModel, sessions: Sequence[Session], device: torch.device | None = None) -> list[Reply]:
-    """Decode every session to its end, greedily.
+def generate(
+    model: DecodableModel, conversations: Sequence[Conversation], device: torch.device | None = None
+) -> list[Reply]:
+    """Continue every conversation to its end, greedily.
 
-    The words that are certain to come first, as many as the shortest prompt has, are read in one call. From then on
-    every row takes one word a step, its own prompt's, its retriever's or the model's choice, so rows of any lengths
-    stand at the same position and no model needs a mask. Rows that have finished leave the batch.
+    The tokens that are certain to come first, as many as the shortest prompt has, are read in one call. From then on
+    every row takes one token a step, its own prompt's, its retriever's or the model's choice, so rows of any lengths
+    are at the same position and no model needs a mask. Rows that have finished leave the batch.
 
     Args:
         model: The model; its state is carried from step to step.
-        sessions: One for each row; they are used up.
+        conversations: One for each row; they are changed.
         device: Where the model is.
 
     Returns:
-        The reply of each session, in their order.
+        The reply of each conversation, in their order.
     """
-    if not sessions:
+    if not conversations:
         return []
-    live = list(sessions)
-    common = min(session.num_forced for session in live)
-    tokens = torch.tensor([[session.step(PAD) for _ in range(common)] for session in live], device=device)
-    logits, state = model(tokens)
+    live = list(conversations)
+    common = min(one.num_forced for one in live)
+    tokens = torch.tensor([[one.step(PAD) for _ in range(common)] for one in live], device=device)
+    state = None
     while True:
-        choices = logits[:, -1].argmax(-1).tolist()
-        pairs = zip(live, choices, strict=True)
-        step = [PAD if session.is_finished else session.step(choice) for session, choice in pairs]
-        stay = [row for row, session in enumerate(live) if not session.is_finished]
+        last = torch.arange(1, len(live) + 1, device=device) * tokens.shape[1] - 1
+        logits, state = model(tokens, state, last)
+        choices = logits.argmax(-1).tolist()
+        step = [PAD if one.is_finished else one.step(choice) for one, choice in zip(live, choices, strict=True)]
+        stay = [row for row, one in enumerate(live) if not one.is_finished]
         if not stay:
-            return [session.reply() for session in sessions]
+            return [one.reply() for one in conversations]
         if (len(live) - len(stay)) * _LEAVE_AT >= len(live):
             state = select_rows(state, torch.tensor(stay, device=device))
             step, live = [step[row] for row in stay], [live[row] for row in stay]
-        logits, state = model(torch.tensor(step, device=device)[:, None], state)
+        tokens = torch.tensor(step, device=device)[:, None]

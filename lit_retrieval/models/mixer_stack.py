@@ -1,4 +1,4 @@
-"""What a model of mixers remembers, counted."""
+"""A stack of mixers: how they follow each other, and what they remember."""
 
 from collections import Counter
 from typing import cast
@@ -6,14 +6,32 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lit_retrieval.mixers import FlaLayer, Mixer
+from lit_retrieval.mixers import FlaLayer, Mixer, State
 
 
 class MixerStack(nn.Module):
-    """A model whose memory is that of its `mixers`, in the number format of its `embedding`."""
+    """A model whose memory is that of its `mixers`, each behind one of its `norms`, in the dtype of its `embedding`."""
 
     mixers: nn.ModuleList
+    norms: nn.ModuleList
     embedding: Tensor
+
+    def mix(self, hidden: Tensor, states: tuple[State, ...] | None) -> tuple[Tensor, tuple[State, ...]]:
+        """Compute h = h + mixer(norm(h)) for one mixer after the other.
+
+        Args:
+            hidden: `(batch, time, hidden_size)`.
+            states: What an earlier call handed back, one state for each mixer; nothing came before if absent.
+
+        Returns:
+            The sum, shaped like `hidden`, and the states after the last token.
+        """
+        new_states = []
+        for mixer, norm, state in zip(self.mixers, self.norms, states or (None,) * len(self.mixers), strict=True):
+            mixed, new_state = mixer(norm(hidden), state)
+            hidden = hidden + mixed
+            new_states.append(new_state)
+        return hidden, tuple(new_states)
 
     def state_size(self, length: int) -> int:
         """How many numbers the model remembers of one sample after `length` tokens."""
@@ -35,3 +53,8 @@ class MixerStack(nn.Module):
     def num_parameters(self) -> int:
         """How many numbers are trained; a frozen embedding is not."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+
+def select_positions(hidden: Tensor, positions: Tensor | None) -> Tensor:
+    """Keep the vectors `(selected, hidden_size)` at `positions`, flat indices into `(batch * time)`; all if absent."""
+    return hidden if positions is None else hidden.flatten(0, 1).index_select(0, positions)

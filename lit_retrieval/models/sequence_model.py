@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import MixerFactory, State, as_mixer
 from lit_retrieval.models.embedding import sinusoidal_embedding
-from lit_retrieval.models.mixer_stack import MixerStack
+from lit_retrieval.models.mixer_stack import MixerStack, select_positions
 from lit_retrieval.models.rms_norm import RMSNorm
 
 
@@ -63,26 +63,24 @@ class SequenceModel(MixerStack):
             as_mixer(factory(hidden_size=hidden_size, layer_idx=layer_idx))
             for layer_idx, factory in enumerate(factories)
         )
-        norms = [RMSNorm(hidden_size) if norm == "rms" else nn.Identity() for _ in [*factories, "final"]]
-        *before_mixers, self.final_norm = norms
-        self.norms = nn.ModuleList(before_mixers)
+        make_norm = (lambda: RMSNorm(hidden_size)) if norm == "rms" else nn.Identity
+        self.norms = nn.ModuleList(make_norm() for _ in factories)
+        self.final_norm = make_norm()
 
-    def forward(self, tokens: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """Score every token as the next one, at each place.
+    def forward(self, tokens: Tensor, state: State = None, positions: Tensor | None = None) -> tuple[Tensor, State]:
+        """Predict the token after each position.
 
         Args:
             tokens: Token ids, int64 `(batch, time)`, any time >= 1.
             state: What an earlier call handed back, one state for each mixer; nothing came before if absent. It is
                 used up.
+            positions: Where to predict, indices into the flattened `(batch * time)`, int64 `(selected,)`; everywhere
+                if absent. The head, which is the largest product of a model with many words, runs there alone.
 
         Returns:
-            Logits, `(batch, time, vocab_size)`, and the state after the last token.
+            Logits, `(batch, time, vocab_size)`, or `(selected, vocab_size)` at `positions`, and the state after the
+            last token.
         """
-        states = (None,) * len(self.mixers) if state is None else state
-        hidden = F.embedding(tokens, self.embedding)
-        new_states = []
-        for mixer, norm, mixer_state in zip(self.mixers, self.norms, states, strict=True):
-            mixed, new_state = mixer(norm(hidden), mixer_state)
-            hidden = hidden + mixed
-            new_states.append(new_state)
-        return F.linear(self.final_norm(hidden), self.embedding), tuple(new_states)
+        hidden, new_state = self.mix(F.embedding(tokens, self.embedding), state)
+        hidden = self.final_norm(select_positions(hidden, positions))
+        return F.linear(hidden, self.embedding), new_state

@@ -1,5 +1,6 @@
 """What is asked, and how its answer is written down: words and ids, NumPy and Numba, no torch."""
 
+from lit_retrieval.conversation import Author
 from lit_retrieval.tasks.associative_recall import AssociativeRecall
 from lit_retrieval.tasks.counting import Counting
 from lit_retrieval.tasks.fingerprint import Fingerprint, flatten
@@ -13,7 +14,7 @@ from lit_retrieval.tasks.sample_file import SampleFile, describe, load, save
 from lit_retrieval.tasks.sample_stream import SampleStream
 from lit_retrieval.tasks.sizes import Sizes, SizeSpec
 from lit_retrieval.tasks.string_copying import StringCopying
-from lit_retrieval.tasks.task import REGIMES, Author, QueryForm, Regime, Task, Transcripts
+from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts
 from lit_retrieval.tasks.word_task import Turn, WordTask
 
 __all__ = [

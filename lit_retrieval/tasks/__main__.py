@@ -13,12 +13,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from lit_retrieval.conversation import Author
 from lit_retrieval.errors import UserError
 from lit_retrieval.parsing import OneLineErrors, fail
 from lit_retrieval.tasks.sample_file import Form, describe, load, save
 from lit_retrieval.tasks.sample_stream import SampleStream, Split
 from lit_retrieval.tasks.sizes import SizeSpec
-from lit_retrieval.tasks.task import Author, Regime, Task, Transcripts
+from lit_retrieval.tasks.task import Regime, Task, Transcripts
 from lit_retrieval.vocabulary import Vocabulary
 
 _CHUNK = 1024  # samples written between two steps of the progress bar
@@ -102,11 +103,10 @@ def _check_samples(samples: int) -> None:
 
 
 def _lines(transcripts: Transcripts, row: int, vocabulary: Vocabulary) -> Iterator[str]:
-    words = vocabulary.decode(transcripts.tokens[row, : transcripts.length[row]])
-    authors = transcripts.author[row]
-    marked = [f"[{word}]" if by == Author.RETRIEVER else word for word, by in zip(words, authors, strict=False)]
-    for _, run in groupby(range(len(marked)), key=lambda at: authors[at] == Author.PROMPT):
-        yield " ".join(marked[at] for at in run)
+    """A line for what the user writes in each turn, and one for what follows it."""
+    words = vocabulary.decode(transcripts.tokens[row])
+    for _, turn in groupby(transcripts.spans(row), key=lambda span: span.author == Author.PROMPT):
+        yield " ".join(span.mark(" ".join(words[span.start : span.stop])) for span in turn)
 
 
 class Parser(OneLineErrors):

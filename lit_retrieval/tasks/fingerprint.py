@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lit_retrieval.tasks.task import Author, Transcripts
+from lit_retrieval.conversation import Author
+from lit_retrieval.tasks.task import Transcripts
 from lit_retrieval.vocabulary import PAD, Vocabulary
 
 _DTYPES: dict[str, type[np.generic]] = {"tokens": np.int32, "author": np.int8, "answers": np.int32}

@@ -42,7 +42,12 @@ class Mixture(Task):
         self._ids = [self.vocabulary.encode(task.vocabulary.words) for task in tasks]
         answers = (ids[task.answer_words] for ids, task in zip(self._ids, tasks, strict=True))
         self.answer_words = reduce(np.union1d, answers).astype(np.int32)
-        self.chance = float(np.average([task.chance for task in tasks], weights=weights))
+        self.chance = float(np.average(self.chances, weights=weights))
+
+    @property
+    def chances(self) -> tuple[float, ...]:
+        """The share of right answers among blind guesses, for each of the tasks."""
+        return tuple(task.chance for task in self.tasks)
 
     def write(
         self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_retrieval import __version__
+from lit_retrieval.conversation import Author
 from lit_retrieval.errors import UserError
 from lit_retrieval.files import write_atomically
 from lit_retrieval.tasks.fingerprint import Fingerprint, Flat, dtype_of, flatten
-from lit_retrieval.tasks.task import REGIMES, Author, Task, Transcripts, check_choice
+from lit_retrieval.tasks.task import REGIMES, Task, Transcripts, check_choice
 from lit_retrieval.tasks.writing import Rows
 from lit_retrieval.vocabulary import SPECIAL_WORDS, Vocabulary
 

@@ -1,30 +1,20 @@
-"""The types of a task: who wrote a word, a batch of transcripts, and what every task can do."""
+"""The types of a task: a batch of transcripts, and what every task can do."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntEnum
-from itertools import groupby
 from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from lit_retrieval.conversation import Author, Span, spans
 from lit_retrieval.errors import UserError
-from lit_retrieval.vocabulary import Ids, Vocabulary
+from lit_retrieval.vocabulary import PAD, Ids, Vocabulary
 
 Regime = Literal["vanilla", "cot", "retrieval"]
 REGIMES: tuple[Regime, ...] = get_args(Regime)
 QueryForm = Literal["short", "full"]
-
-
-class Author(IntEnum):
-    """Who wrote a word of a transcript; a model is trained and scored on the words of MODEL alone."""
-
-    PAD = 0
-    PROMPT = 1
-    MODEL = 2
-    RETRIEVER = 3
 
 
 @dataclass(frozen=True)
@@ -57,11 +47,17 @@ class Transcripts:
         return len(self.tokens)
 
     def turns(self, row: int) -> Iterator[Ids]:
-        """The runs of words that the user writes in this row: the prompt, then what follows each answer."""
-        tokens, authors = self.tokens[row, : self.length[row]], self.author[row, : self.length[row]]
-        for author, run in groupby(range(len(tokens)), key=lambda at: authors[at]):
-            if author == Author.PROMPT:
-                yield tokens[list(run)]
+        """What the user writes in this row, token ids `(time,)` each: the prompt, then what follows each answer."""
+        return (self.tokens[row, start:stop] for author, start, stop in self.spans(row) if author == Author.PROMPT)
+
+    def spans(self, row: int) -> Iterator[Span]:
+        """The spans of this row, each of one author."""
+        return spans(self.author[row, : self.length[row]])
+
+    def answers_of(self, row: int) -> list[int]:
+        """The right answers of this row, without padding."""
+        answers: list[int] = self.answers[row][self.answers[row] != PAD].tolist()
+        return answers
 
 
 class Task(ABC):
@@ -80,6 +76,11 @@ class Task(ABC):
     chance: float
     regimes: tuple[Regime, ...] = REGIMES
     kinds: tuple[str, ...] = ()
+
+    @property
+    def chances(self) -> tuple[float, ...]:
+        """`chance` for each of the `kinds`; one number where there is one kind of problem."""
+        return (self.chance,)
 
     def sample(
         self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime

@@ -1,15 +1,16 @@
 """Tasks written in words, a sample at a time: the short way to a task of your own."""
 
 from abc import abstractmethod
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from lit_retrieval.conversation import Author, Conversation
 from lit_retrieval.errors import UserError
-from lit_retrieval.retrieval import Context, EitherFormRetriever
-from lit_retrieval.tasks.task import Author, Regime, Task, Transcripts
+from lit_retrieval.retrieval import EitherFormRetriever
+from lit_retrieval.tasks.task import Regime, Task, Transcripts
 from lit_retrieval.tasks.writing import blank_rows
 from lit_retrieval.vocabulary import Vocabulary
 
@@ -47,6 +48,7 @@ class WordTask(Task):
             raise UserError(f"{type(self).__name__} has no answers; name the words that end a turn")
         self.chance = 1 / len(self.answer_words) if chance is None else chance
         self._longest: dict[tuple[int, Regime], int] = {}
+        self._retriever = EitherFormRetriever()
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, size: int) -> Any:
@@ -60,17 +62,18 @@ class WordTask(Task):
         self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
     ) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
-        drafts = [
+        written = [
             self._write_sample(_generator(seed, int(index)), int(size), regime)
             for index, size in zip(indices, sizes, strict=True)
         ]
-        width, num_answers = max(len(draft.tokens) for draft in drafts), max(len(draft.answers) for draft in drafts)
-        rows = blank_rows(len(drafts), width, num_answers)
-        for row, draft in enumerate(drafts):
-            length = rows.length[row] = len(draft.tokens)
-            rows.tokens[row, :length], rows.author[row, :length] = draft.tokens, draft.author
-            rows.answers[row, : len(draft.answers)] = draft.answers
-            rows.prompt_length[row] = draft.author.index(Author.MODEL)
+        rows = blank_rows(
+            len(written), max(len(one.tokens) for one in written), max(len(one.answers) for one in written)
+        )
+        for row, one in enumerate(written):
+            length = rows.length[row] = len(one.tokens)
+            rows.tokens[row, :length], rows.author[row, :length] = one.tokens, one.author
+            rows.answers[row, : len(one.answers)] = one.answers
+            rows.prompt_length[row] = one.author.index(Author.MODEL)
         return rows.transcripts(sizes)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
@@ -89,54 +92,33 @@ class WordTask(Task):
         if size < 1:
             raise UserError(f"size={size} is no size; write 1 or more in data.sizes")
 
-    def _write_sample(self, rng: np.random.Generator, size: int, regime: Regime) -> "_Draft":
-        draft = _Draft(self.vocabulary, frozenset(self.answer_words.tolist()))
+    def _write_sample(self, rng: np.random.Generator, size: int, regime: Regime) -> Conversation:
         turns = self.write_turns(self.draw(rng, size), regime)
-        for place, turn in enumerate(turns, start=1):
-            draft.write(turn.prompt, Author.PROMPT)
-            draft.write(turn.reply, Author.MODEL)
-            has_ended = bool(draft.answers) and draft.tokens[-1] == draft.answers[-1]
-            if not has_ended or len(draft.answers) < place or (place < len(turns) and len(draft.answers) > place):
-                raise UserError(
-                    f"{type(self).__name__} wrote {turn.reply!r} as reply {place}; a reply ends with its one answer, "
-                    "and only the last may have several"
-                )
-        return draft
+        prompts = [self.vocabulary.encode(turn.prompt.split()) for turn in turns]
+        conversation = Conversation(prompts, frozenset(self.answer_words.tolist()), self._retriever, self.vocabulary)
+        for number, turn in enumerate(turns, start=1):
+            conversation.take_forced()
+            for token in self.vocabulary.encode(turn.reply.split()).tolist():
+                conversation.take_forced()
+                conversation.step(token)
+            self._check_turn(conversation, turn, number, number == len(turns))
+        return conversation
+
+    def _check_turn(self, conversation: Conversation, turn: Turn, number: int, is_last: bool) -> None:
+        """Raise `UserError` unless the reply that was just written ends its turn, and no search took too long."""
+        answers = conversation.answers
+        has_ended = bool(answers) and conversation.tokens[-1] == answers[-1]
+        if not has_ended or len(answers) < number or (not is_last and len(answers) > number):
+            raise UserError(
+                f"{type(self).__name__} wrote {turn.reply!r} as reply {number}; a reply ends with its one answer, "
+                "and only the last may have several"
+            )
+        if conversation.reply().num_timeouts:
+            raise UserError(
+                f"a search of {type(self).__name__} took too long in {turn.reply!r}; write a query that is faster, "
+                "since the samples must not depend on how busy the machine is"
+            )
 
 
 def _generator(seed: int, index: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))  # all 64 bits of each count
-
-
-class _Draft:
-    """A transcript that is being written in words, its searches run on the way.
-
-    Args:
-        vocabulary: The words.
-        answer_words: Ids of the words that are answers.
-    """
-
-    def __init__(self, vocabulary: Vocabulary, answer_words: Container[int]) -> None:
-        self.tokens: list[int] = []
-        self.author: list[Author] = []
-        self.answers: list[int] = []
-        self._vocabulary = vocabulary
-        self._answer_words = answer_words
-        self._context = Context()
-        self._retriever = EitherFormRetriever()
-
-    def write(self, text: str, author: Author) -> None:
-        """Write words of the user or of the model, and behind each search of the model what it finds."""
-        for token in self._vocabulary.encode(text.split()).tolist():
-            self._append(token, author)
-            query = self._context.write(token)
-            if author == Author.MODEL and query is not None:
-                for found in self._retriever(self._context.visible, query, self._vocabulary).tolist():
-                    self._append(found, Author.RETRIEVER)
-                self._context.close_search()
-            elif author == Author.MODEL and token in self._answer_words and not self._context.is_searching:
-                self.answers.append(token)
-
-    def _append(self, token: int, author: Author) -> None:
-        self.tokens.append(token)
-        self.author.append(author)

@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from lit_retrieval.conversation import Author
 from lit_retrieval.retrieval import short_form
-from lit_retrieval.tasks.task import Author, Transcripts
+from lit_retrieval.tasks.task import Transcripts
 from lit_retrieval.vocabulary import EDGE, END_SEARCH, PARENT, START_SEARCH, Ids, Vocabulary
 
 Authors = npt.NDArray[np.int8]

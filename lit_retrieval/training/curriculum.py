@@ -7,6 +7,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from lit_retrieval.data import Batch, TranscriptData
 from lit_retrieval.errors import UserError
+from lit_retrieval.training.score_name import Group, ScoreName
 
 _NEVER = 2**62
 # Batches between a validation and the first with a new size. Loaders fetch ahead, more of them with more workers, and
@@ -61,8 +62,8 @@ class Curriculum(Callback):
         data = _data(trainer)
         if trainer.sanity_checking or not waiting or self._first_samples[max(reached)] > _samples_drawn(data):
             return
-        group = f"size_{max(reached)}/" if len(data.eval_values) > 1 else ""
-        accuracy = float(trainer.callback_metrics[f"val/{group}closed_loop_accuracy"])
+        group = Group("size", str(max(reached))) if len(data.eval_values) > 1 else Group()
+        accuracy = float(trainer.callback_metrics[str(ScoreName("closed_loop_accuracy", group, "val"))])
         if accuracy >= self.threshold - 1e-6:  # accuracies are of 32 bits
             first_batch = data.batches_trained + _LEAD
             self._first_samples[waiting[0]] = first_batch * data.batch_size

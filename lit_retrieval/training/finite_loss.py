@@ -1,55 +1,51 @@
-"""No step is taken with numbers that are none."""
+"""Stops a run at a NaN or infinite loss or gradient."""
 
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.plugins.precision import MixedPrecision
-from torch import Tensor
-from torch.optim import Optimizer
 
 from lit_retrieval.errors import RunEndedError
 from lit_retrieval.training.preemption import is_launched
+from lit_retrieval.training.sequence_module import SequenceModule
 
 STATUS = 3
 
 
 class FiniteLoss(Callback):
-    """Ends a run before an optimiser step with a loss or a gradient that is NaN or infinite.
+    """Ends a run whose loss or gradient has become NaN or infinite.
 
-    So every checkpoint is finite, and the newest is from before. With a loss scaler (`16-mixed`) infinite gradients are
-    normal, and only the loss counts; without one it logs `train/gradient_norm`, from before any clipping.
+    Such a step is not taken, nor is any after it (`GlobalStep`); that it happened is seen every few steps, before each
+    validation and before each checkpoint. So every checkpoint is finite, and the newest is from before.
     """
 
-    def __init__(self) -> None:
-        self._is_bad: Tensor | None = None
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at every few steps."""
+        assert isinstance(pl_module, SequenceModule)
+        if pl_module.whole_step.is_looked_at:
+            _check(trainer, pl_module)
 
-    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Look at the loss of each batch that goes into a step; nothing waits for the device here."""
-        is_bad = ~torch.isfinite(loss.detach())
-        self._is_bad = is_bad if self._is_bad is None else self._is_bad | is_bad
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look before a validation during training."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            _check(trainer, pl_module)
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Look at the gradients too, and stop on all ranks if one has a number that is none."""
-        assert self._is_bad is not None
-        is_bad = self._is_bad.any()
-        gradients = [one.grad for one in pl_module.parameters() if one.grad is not None]
-        if not _has_scaler(trainer):
-            norm = torch.nn.utils.get_total_norm(gradients)
-            pl_module.log("train/gradient_norm", norm)
-            is_bad = is_bad | ~torch.isfinite(norm)
-        if trainer.world_size > 1:
-            is_bad = trainer.strategy.reduce(is_bad.int(), reduce_op="max")
-        self._is_bad = None
-        if is_bad:
-            raise RunEndedError(
-                f"error: the loss or its gradient is not finite in step {trainer.global_step + 1:,}, which was not "
-                "taken; the newest checkpoint is from before it. Lower model.learning_rate, or set "
-                "trainer.gradient_clip_val",
-                0 if is_launched(trainer) else STATUS,
-            )
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Look before a checkpoint is written, which says that its steps have been taken."""
+        _check(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the last step."""
+        _check(trainer, pl_module)
 
 
-def _has_scaler(trainer: Trainer) -> bool:
-    plugin: Any = trainer.precision_plugin
-    return isinstance(plugin, MixedPrecision) and plugin.scaler is not None
+def _check(trainer: Trainer, module: LightningModule) -> None:
+    """Raise `RunEndedError` on all ranks if a step was not taken; this waits for the device."""
+    assert isinstance(module, SequenceModule)
+    if (step := int(module.whole_step.bad_step)) > 0:
+        raise RunEndedError(
+            f"error: the loss or its gradient is not finite in step {step:,}, which was not taken; the newest "
+            "checkpoint is from before it. Lower model.learning_rate, or set trainer.gradient_clip_val",
+            0 if is_launched(trainer) else STATUS,
+        )

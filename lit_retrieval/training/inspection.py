@@ -11,11 +11,11 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lit_retrieval.data import Batch
 from lit_retrieval.decoding import Reply
-from lit_retrieval.decoding.session import UNDECIDED
 from lit_retrieval.errors import UserError
 from lit_retrieval.training import pictures
 from lit_retrieval.training.marked_transcript import markdown
 from lit_retrieval.training.mixer_maps import draw_mixers
+from lit_retrieval.training.scores import given_answers
 from lit_retrieval.training.sequence_module import SequenceModule
 from lit_retrieval.vocabulary import PAD
 
@@ -99,10 +99,7 @@ class Inspection(Callback):
         return every != _NEVER and self._validations % every == 0
 
     def _count(self, replies: list[Reply], batch: Batch, sizes: list[int]) -> None:
-        given = torch.full_like(batch.answers, UNDECIDED)
-        for row, reply in enumerate(replies):
-            given[row, : len(reply.answers)] = torch.tensor(reply.answers, device=given.device)
-        is_asked = batch.answers != PAD
+        given, is_asked = given_answers(replies, batch), batch.answers != PAD
         is_right = (given == batch.answers) & is_asked
         lines = torch.searchsorted(torch.tensor(sizes, device=given.device), batch.sizes)[:, None].expand_as(given)
         powers = torch.log2(batch.distances.clamp(min=1).float()).floor().long() + 1
@@ -114,8 +111,9 @@ class Inspection(Callback):
     def _keep_texts(self, replies: list[Reply], batch: Batch, module: SequenceModule) -> None:
         """Keep the first transcripts with a wrong answer, and as many others in case these are too few."""
         vocabulary = module.data.task.vocabulary
-        for reply, right, answers in zip(replies, batch.tokens.tolist(), batch.answers.tolist(), strict=True):
-            is_wrong = reply.answers != answers[: len(reply.answers)]
+        for row, (reply, right) in enumerate(zip(replies, batch.tokens.tolist(), strict=True)):
+            answers = batch.answers_of(row)
+            is_wrong = reply.answers != answers
             if sum(known == is_wrong for known, _ in self._texts) < self.num_transcripts:
                 self._texts.append((is_wrong, markdown(reply, right, answers, vocabulary)))
 

@@ -2,10 +2,9 @@
 
 import html
 import re
-from itertools import groupby
 
+from lit_retrieval.conversation import Author, spans
 from lit_retrieval.decoding import Reply
-from lit_retrieval.tasks import Author
 from lit_retrieval.training.transcript_printer import verdict
 from lit_retrieval.vocabulary import PAD, Vocabulary
 
@@ -22,17 +21,14 @@ def markdown(reply: Reply, right: list[int], answers: list[int], vocabulary: Voc
         vocabulary: The words behind the ids.
     """
     wrong = first_wrong(reply, right)
-    lines, place = [], 0
-    for author, run in groupby(reply.author):
-        count = len(list(run))
-        words = [_escape(word) for word in vocabulary.decode(reply.tokens[place : place + count])]
-        if wrong is not None and place <= wrong < place + count:
+    lines = []
+    for span in spans(reply.author):
+        words = [_escape(word) for word in vocabulary.decode(reply.tokens[span.start : span.stop])]
+        if wrong is not None and span.start <= wrong < span.stop:
             true = "nothing" if _at(right, wrong) == PAD else _escape(vocabulary.words[_at(right, wrong)])
-            words[wrong - place] = f"**⟦{words[wrong - place]}⟧** (should be **{true}**)"
-        text = " ".join(words)
-        lines.append(f"\\[{text}\\]" if author == Author.RETRIEVER else text)
-        lines.append("\n\n" if author == Author.PROMPT else " ")
-        place += count
+            words[wrong - span.start] = f"**⟦{words[wrong - span.start]}⟧** (should be **{true}**)"
+        lines.append(span.mark(" ".join(words), "\\[", "\\]"))
+        lines.append("\n\n" if span.author == Author.PROMPT else " ")
     return f"{''.join(lines).strip()}\n\n{_escape(verdict(reply.answers, answers, vocabulary).plain)}"
 
 

@@ -9,9 +9,11 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import ParallelStrategy
+from torch.optim import Optimizer
 
 from lit_retrieval.errors import PREEMPTED, RunEndedError
 from lit_retrieval.training.last_checkpoint import LastCheckpoint, between_steps
+from lit_retrieval.training.sequence_module import SequenceModule
 
 # SLURM sends what `#SBATCH --signal` says before the time is up, and SIGTERM with it; Ctrl-C is SIGINT.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -21,9 +23,10 @@ _INTERRUPTED = 128 + signal.SIGINT
 class Preemption(Callback):
     """Saves the run and ends it when a signal asks for it: SIGTERM, SIGUSR1 or Ctrl-C, to any of its processes.
 
-    The handler only takes note. All ranks compare their notes between two optimiser steps and before each batch of a
-    validation that all of them have, so that they save together and none waits for another. An interrupted validation
-    is done again; the one after the last step is completed, since nothing else is left to do.
+    The handler only takes note. Ranks add their notes to the sums of an optimizer step (`GlobalStep`), which are looked
+    at every few steps, and compare them before each batch of a validation that all of them have, so that they save
+    together and none waits for another. An interrupted validation is done again; the one after the last step is
+    completed, since nothing else is left to do.
     """
 
     def __init__(self) -> None:
@@ -37,9 +40,21 @@ class Preemption(Callback):
             self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Stop between two steps."""
-        if between_steps(trainer):
-            self._stop_if_asked(trainer)
+        """Stop between two steps, if any rank had been asked before the last one."""
+        assert isinstance(pl_module, SequenceModule)
+        step = pl_module.whole_step
+        if not between_steps(trainer):
+            return
+        if trainer.world_size == 1:
+            _stop(trainer, self._asked)
+        elif step.totals and step.is_looked_at:
+            _stop(trainer, next((number for number in SIGNALS if step.totals[number.name] > 0), None))
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Tell the other ranks of a signal to this one."""
+        assert isinstance(pl_module, SequenceModule)
+        if trainer.world_size > 1:
+            pl_module.whole_step.add(**{number.name: float(number == self._asked) for number in SIGNALS})
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the batches that all ranks have; a validation by itself just ends."""
@@ -54,7 +69,9 @@ class Preemption(Callback):
         """Stop in the middle of a validation, but of the last one."""
         is_last = trainer.global_step >= trainer.max_steps > 0
         if self._handlers and batch_idx < self._shared_batches and not is_last:
-            self._stop_if_asked(trainer)
+            asked = torch.tensor(self._asked or 0, device=trainer.strategy.root_device)
+            asked = trainer.strategy.reduce(asked, reduce_op="max") if trainer.world_size > 1 else asked
+            _stop(trainer, signal.Signals(int(asked)) if asked else None)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let a test just end."""
@@ -82,20 +99,17 @@ class Preemption(Callback):
             signal.signal(number, handler)
         self._handlers = {}
 
-    def _stop_if_asked(self, trainer: Trainer) -> None:
-        asked = self._asked or 0
-        if trainer.world_size > 1:
-            note = torch.tensor(int(asked), device=trainer.strategy.root_device)
-            asked = int(trainer.strategy.reduce(note, reduce_op="max"))
-        if asked:
-            (last,) = [one for one in trainer.checkpoint_callbacks if isinstance(one, LastCheckpoint)]
-            path = last.save(trainer)
-            status = _INTERRUPTED if asked == signal.SIGINT else PREEMPTED
-            raise RunEndedError(
-                f"stopped by {signal.Signals(asked).name} after {trainer.global_step:,} steps and saved in {path}; "
-                "the same command goes on",
-                0 if is_launched(trainer) else status,
-            )
+
+def _stop(trainer: Trainer, asked: signal.Signals | None) -> None:
+    """Save the run and end it on all ranks, if there is a signal."""
+    if asked is None:
+        return
+    (last,) = [one for one in trainer.checkpoint_callbacks if isinstance(one, LastCheckpoint)]
+    path = last.save(trainer)
+    raise RunEndedError(
+        f"stopped by {asked.name} after {trainer.global_step:,} steps and saved in {path}; the same command resumes it",
+        0 if is_launched(trainer) else _INTERRUPTED if asked == signal.SIGINT else PREEMPTED,
+    )
 
 
 def _end_at_once() -> None:

@@ -14,12 +14,22 @@ _SHORT_NAMES = {
 class ProgressBar(RichProgressBar):
     """Steps, the time left, and the three numbers that matter under short names."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: dict[str, int | str | float | dict[str, float]] = {}
+
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """The loss, the speed, and the closed-loop accuracy of the last validation."""
-        metrics = super().get_metrics(trainer, pl_module)
-        return {short: metrics[name] for name, short in _SHORT_NAMES.items() if name in metrics}
+        """The loss, the speed, and the closed-loop accuracy of the last validation, as they were last logged.
+
+        They are read where they are logged, since reading a number waits for the device.
+        """
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if not trainer.training or (every and trainer.global_step % every == 0):
+            values = trainer.callback_metrics
+            self._shown = {short: float(values[name]) for name, short in _SHORT_NAMES.items() if name in values}
+        return self._shown
 
     def _get_train_description(self, current_epoch: int) -> str:
         return "Training"  # an endless stream has no epochs to count

@@ -4,7 +4,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.table import Column, Table
 
-from lit_retrieval.training.sequence_module import QUANTITIES
+from lit_retrieval.training.score_name import QUANTITIES, Group, ScoreName
 
 
 class ScoreTable(Callback):
@@ -30,27 +30,12 @@ class ScoreTable(Callback):
 
 def score_table(trainer: Trainer, split: str, title: str) -> Table | None:
     """The logged scores of `split` as a table; None if there are none."""
-    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    groups = [name.removesuffix("loss") for name in logged if name.startswith(f"{split}/") and name.endswith("/loss")]
-    if f"{split}/loss" not in logged:
+    named = {ScoreName.parse(name): float(value) for name, value in trainer.callback_metrics.items()}
+    scores = {(name.group, name.quantity): value for name, value in named.items() if name and name.split == split}
+    if not scores:
         return None
-    shown = [quantity for quantity in QUANTITIES if quantity != "timeouts" or logged[f"{split}/timeouts"] > 0]
-    names = (quantity.replace("_", " ") for quantity in shown)
-    table = Table(Column("samples", no_wrap=True), *names, title=title)
-    for group in sorted(dict.fromkeys(groups), key=_order):
-        values = (logged[group + quantity] for quantity in shown)
-        table.add_row(_label(group.split("/")[1]), *(f"{value:.4f}" for value in values))
+    shown = [quantity for quantity in QUANTITIES if quantity != "timeouts" or scores[Group(), "timeouts"] > 0]
+    table = Table(Column("samples", no_wrap=True), *(quantity.replace("_", " ") for quantity in shown), title=title)
+    for group in sorted(dict.fromkeys(group for group, _ in scores), key=lambda group: group.order):
+        table.add_row(group.label, *(f"{scores[group, quantity]:.4f}" for quantity in shown))
     return table
-
-
-def _order(group: str) -> tuple[int, int]:
-    """Tasks in the order in which they were logged, sizes and distances, both rising, and all together at the end."""
-    kind, _, number = group.split("/")[1].partition("_")
-    return ("task", "size", "distance", "").index(kind), int(number) if number.isdecimal() else 0
-
-
-def _label(group: str) -> str:
-    kind, _, name = group.partition("_")
-    if kind == "distance":
-        return f"{name} to {2 * int(name) - 1} words back"
-    return name if kind == "task" else f"{kind} {name}" if name else "all"

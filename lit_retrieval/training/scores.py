@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
 from lit_retrieval.data import Batch
-from lit_retrieval.decoding import Reply
-from lit_retrieval.decoding.session import UNDECIDED
-from lit_retrieval.tasks import Author
+from lit_retrieval.decoding import UNDECIDED, Reply
+from lit_retrieval.training.score_name import Group, ScoreName
 from lit_retrieval.vocabulary import PAD
 
 
@@ -28,52 +28,63 @@ class Measured(NamedTuple):
 
 
 def teacher_forced(logits: Tensor, batch: Batch) -> dict[str, Measured]:
-    """Scores of the next word, on the words of the model alone, with everything before it as it should be.
+    """Scores of the next token, on the tokens of the model alone, with everything before it as it should be.
 
     Args:
-        logits: Of the word after each but the last, `(batch, time - 1, vocab_size)`.
+        logits: At `batch.positions`, `(targets, vocab_size)`.
         batch: The right transcripts.
 
     Returns:
-        `loss` (nats a word) and `token_accuracy`, both averaged over words, and `exact_match`, the share of samples
-        with every word right: what the paper's code reports for its retrieval setup.
+        `loss` (nats a token) and `token_accuracy`, both averaged over tokens, and `exact_match`, the share of samples
+        with every token right: what the paper's code reports for its retrieval setup.
     """
-    targets, is_model = batch.tokens[:, 1:], batch.author[:, 1:] == Author.MODEL
-    nats = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
-    is_right = logits.argmax(-1) == targets
-    words = is_model.sum(1, keepdim=True)
+    targets, rows = batch.targets, batch.rows
+
+    def sum_rows(values: Tensor) -> Tensor:
+        return torch.zeros(len(batch.tokens), device=values.device).index_add(0, rows, values.float())[:, None]
+
+    nats = F.cross_entropy(logits, targets, reduction="none")
+    tokens, right = sum_rows(torch.ones_like(rows)), sum_rows(logits.argmax(-1) == targets)
     return {
-        "loss": Measured((nats * is_model).sum(1, keepdim=True) / words, words),
-        "token_accuracy": Measured((is_right & is_model).sum(1, keepdim=True) / words, words),
-        "exact_match": Measured((is_right | ~is_model).all(1, keepdim=True).float(), torch.ones_like(words)),
+        "loss": Measured(sum_rows(nats) / tokens, tokens),
+        "token_accuracy": Measured(right / tokens, tokens),
+        "exact_match": Measured((right == tokens).float(), torch.ones_like(tokens)),
     }
 
 
-def closed_loop(replies: Sequence[Reply], batch: Batch, chance: float) -> dict[str, Measured]:
+def given_answers(replies: Sequence[Reply], batch: Batch) -> Tensor:
+    """The answers of the replies, shaped like `batch.answers`; UNDECIDED or PAD where it has PAD."""
+    answers = np.full(tuple(batch.answers.shape), PAD)
+    for row, reply in enumerate(replies):
+        answers[row, : len(reply.answers)] = reply.answers
+    return torch.from_numpy(answers).to(batch.answers.device)
+
+
+def closed_loop(replies: Sequence[Reply], batch: Batch, chances: Sequence[float]) -> dict[str, Measured]:
     """Scores of the answers that the model came to by itself, its searches run for real.
 
     Args:
         replies: What was decoded, one for each row.
         batch: The right transcripts.
-        chance: What an undecided answer counts in the paper's score.
+        chances: What an undecided answer counts in the paper's score, for each kind of problem.
 
     Returns:
         `closed_loop_accuracy`, the share of a sample's answers that are right; `all_right`, the share of samples in
-        which all are; `undecided`, the share of answers not given within the budget; `paper_score`, where those count
-        as a guess would (arXiv:2402.18510, section 6.1: 0.5); `searches`, a sample, and how many of them were
+        which all are; `undecided`, the share of answers not given within the token limit; `paper_score`, where those
+        count as a guess would (arXiv:2402.18510, section 6.1: 0.5); `searches`, a sample, and how many of them were
         `timeouts`.
     """
-    answers = torch.full_like(batch.answers, PAD)
-    for row, reply in enumerate(replies):
-        answers[row, : len(reply.answers)] = torch.tensor(reply.answers, device=answers.device)
+    answers = given_answers(replies, batch)
     is_right, is_undecided = answers == batch.answers, answers == UNDECIDED
+    chance = torch.tensor(chances, device=answers.device)[batch.kinds][:, None]
+    counts = torch.tensor([(one.num_searches, one.num_timeouts) for one in replies], device=answers.device).float()
     values = {
         "closed_loop_accuracy": is_right.float(),
         "all_right": is_right.all(1, keepdim=True).float(),
         "undecided": is_undecided.float(),
         "paper_score": is_right + chance * is_undecided,
-        "searches": torch.tensor([[float(reply.num_searches)] for reply in replies], device=answers.device),
-        "timeouts": torch.tensor([[float(reply.num_timeouts)] for reply in replies], device=answers.device),
+        "searches": counts[:, :1],
+        "timeouts": counts[:, 1:],
     }
     weights = torch.ones(len(replies), 1, device=answers.device)
     return {name: Measured(value, weights) for name, value in values.items()}
@@ -100,8 +111,11 @@ class Scores(Metric):
         self.sizes = sorted(set(sizes)) if len(set(sizes)) > 1 else []
         self.kinds = list(kinds)
         self.num_distances = longest_distance.bit_length()
-        distances = [f"distance_{2**power}/" for power in range(self.num_distances)]
-        self.groups = ["", *(f"task_{kind}/" for kind in kinds), *(f"size_{size}/" for size in self.sizes), *distances]
+        powers = range(self.num_distances)
+        self.groups = [
+            Group(), *(Group("task", kind) for kind in kinds), *(Group("size", str(size)) for size in self.sizes),
+            *(Group("distance", str(2**power)) for power in powers),
+        ]  # fmt: skip
         shape = (len(self.groups), len(self.quantities))
         self.totals: Tensor
         self.weights: Tensor
@@ -118,10 +132,10 @@ class Scores(Metric):
             self.totals[:, quantity] += torch.einsum("gba,ba->g", members, counted * values.float())
             self.weights[:, quantity] += torch.einsum("gba,ba->g", members, counted)
 
-    def compute(self) -> dict[str, Tensor]:
-        """The means, `GROUP/QUANTITY`, or `QUANTITY` alone for all samples; groups without a sample are left out."""
+    def compute(self) -> dict[ScoreName, Tensor]:
+        """The means by their names, without a split; groups without a sample are left out."""
         return {
-            group + quantity: self.totals[row, column] / self.weights[row, column]
+            ScoreName(quantity, group): self.totals[row, column] / self.weights[row, column]
             for row, group in enumerate(self.groups)
             for column, quantity in enumerate(self.quantities)
             if self.weights[row, column] > 0

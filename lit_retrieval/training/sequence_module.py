@@ -6,24 +6,19 @@ from typing import Any, Literal, cast
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
-from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lit_retrieval.constructions import ConstructedModel, Construction
 from lit_retrieval.data import Batch, TranscriptData
-from lit_retrieval.decoding import Reply, Session, generate
+from lit_retrieval.decoding import Reply, decode
 from lit_retrieval.errors import UserError
 from lit_retrieval.models import SequenceModel, Stage
-from lit_retrieval.tasks import Author
+from lit_retrieval.training.global_step import GlobalStep
 from lit_retrieval.training.schedule import warmup_cosine
+from lit_retrieval.training.score_name import QUANTITIES
 from lit_retrieval.training.scores import Scores, closed_loop, teacher_forced
-from lit_retrieval.vocabulary import PAD
-
-QUANTITIES = (
-    "closed_loop_accuracy", "all_right", "undecided", "paper_score", "searches", "timeouts",
-    "exact_match", "token_accuracy", "loss",
-)  # fmt: skip
 
 
 class SequenceModule(LightningModule):
@@ -89,6 +84,7 @@ class SequenceModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Make room for the scores, and write down a construction, now that the task is known."""
         data = self.data
+        self.whole_step = GlobalStep(self.trainer, data.most_tokens)
         if self.construction is not None:
             if stage == "fit":
                 raise UserError("a construction has nothing to learn; run test, validate or predict")
@@ -96,28 +92,36 @@ class SequenceModule(LightningModule):
         for split in ("val", "test"):
             self.scores[split] = Scores(QUANTITIES, data.eval_values, data.longest_distance, data.task.kinds)
 
-    def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """The logits of each next word `(batch, time, vocab_size)` after `tokens (batch, time)`, and the state."""
-        return cast("tuple[Tensor, Any]", self.model(tokens, state))
+    def forward(self, tokens: Tensor, state: Any = None, positions: Tensor | None = None) -> tuple[Tensor, Any]:
+        """The logits of the next token, and the state; see `SequenceModel.forward`."""
+        return cast("tuple[Tensor, Any]", self.model(tokens, state, positions))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The mean loss over the words of the model, in nats; the mean over ranks is that over all their words."""
-        logits, _ = self(batch.tokens[:, :-1])
-        is_model = batch.author[:, 1:] == Author.MODEL
-        targets = batch.tokens[:, 1:][is_model]
-        logits, share = logits[is_model], self._share(is_model)
-        loss = F.cross_entropy(logits, targets) * share
-        accuracy = (logits.detach().argmax(-1) == targets).float().mean() * share
-        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
-        self.log("train/token_accuracy", accuracy, sync_dist=True)
-        return loss
+        """The loss of a micro-batch on the tokens of the model, in nats; see `GlobalStep`."""
+        logits, _ = self(batch.tokens[:, :-1], positions=batch.positions)
+        targets = batch.targets
+        if self.whole_step.is_logged:
+            self.whole_step.add(right=(logits.detach().argmax(-1) == targets).sum())
+        return self.whole_step.loss(F.cross_entropy(logits, targets, reduction="sum"), len(targets))
 
-    def _share(self, is_model: Tensor) -> Tensor | float:
-        """How many words this rank has for each that a rank has on average: ranks with more words count for more."""
-        if self._trainer is None or self.trainer.world_size == 1:
-            return 1.0
-        words = is_model.sum().float()
-        return words / cast("Tensor", self.trainer.strategy.reduce(words.clone(), reduce_op="mean"))
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Finish the gradient of the global batch, and log the step if it is one that is logged."""
+        step = self.whole_step
+        step.finish(optimizer, self.parameters())
+        if step.is_logged:
+            self.log("train/loss", step.totals["nats"] / step.totals["tokens"])
+            self.log("train/token_accuracy", step.totals["right"] / step.totals["tokens"])
+            if not step.has_scaler:
+                self.log("train/gradient_norm", step.norm)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip by the norm of the whole gradient, which is known already; a loss scaler needs Lightning's own way."""
+        if self.whole_step.has_scaler or gradient_clip_algorithm == "value" or not gradient_clip_val:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters(), gradient_clip_val, self.whole_step.norm)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Score a batch, teacher forced and closed loop; what was decoded is handed to the callbacks as `replies`."""
@@ -141,13 +145,8 @@ class SequenceModule(LightningModule):
 
     def decode(self, batch: Batch) -> list[Reply]:
         """Let the model write the rest of each row's transcript after its prompt, its searches run."""
-        data, transcripts = self.data, batch.transcripts()
-        answer_words = frozenset(data.task.answer_words.tolist())
-        sessions = [
-            Session(transcripts.turns(row), answer_words, data.retriever, data.task.vocabulary, data.budget, count)
-            for row, count in enumerate((transcripts.answers != PAD).sum(1))
-        ]
-        return generate(self, sessions, self.device)
+        data = self.data
+        return decode(self, batch.transcripts(), data.task, data.retriever, data.max_new_tokens, self.device)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW, and the schedule, stepped with it."""
@@ -156,8 +155,8 @@ class SequenceModule(LightningModule):
             raise UserError("the stream has no end, so training needs one; write trainer.max_steps")
         samples_per_step = self.data.batch_size * self.trainer.accumulate_grad_batches
         warmup_steps = self.warmup_samples // samples_per_step
-        # Lightning clips no gradients of mixed precision for a fused optimiser: it might scale them down after that.
-        is_fused = not (isinstance(self.trainer.precision_plugin, MixedPrecision) and self.trainer.gradient_clip_val)
+        # Lightning clips no gradients that have a loss scaler for a fused optimizer, which might scale them after that.
+        is_fused = not (self.whole_step.has_scaler and self.trainer.gradient_clip_val)
         optimizer = torch.optim.AdamW(self._parameter_groups(), lr=self.learning_rate, fused=is_fused)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: warmup_cosine(step, warmup_steps, int(total_steps))
@@ -171,16 +170,18 @@ class SequenceModule(LightningModule):
         return [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
 
     def _score(self, split: str, batch: Batch) -> list[Reply]:
-        logits, _ = self(batch.tokens[:, :-1])
+        logits, _ = self(batch.tokens[:, :-1], positions=batch.positions)
         replies = self.decode(batch)
-        closed = closed_loop(replies, batch, self.data.task.chance)
-        cast("Scores", self.scores[split]).update({**teacher_forced(logits, batch), **closed}, batch)
+        measured = teacher_forced(logits, batch) | closed_loop(replies, batch, self.data.task.chances)
+        cast("Scores", self.scores[split]).update(measured, batch)
         return replies
 
     def _log_scores(self, split: str) -> None:
         scores = cast("Scores", self.scores[split])
         for name, value in scores.compute().items():  # the same on all ranks
-            self.log(f"{split}/{name}", value, prog_bar=name == "closed_loop_accuracy", sync_dist=True)
+            self.log(
+                str(name._replace(split=split)), value, prog_bar=str(name) == "closed_loop_accuracy", sync_dist=True
+            )
         scores.reset()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

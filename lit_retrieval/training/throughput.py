@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from lit_retrieval.data import Batch
 
@@ -14,31 +15,35 @@ from lit_retrieval.data import Batch
 class Throughput(Callback):
     """Logs `train/samples_per_second` and `train/tokens_per_second` over all ranks, without the time of validation.
 
-    And `train/memory_gb`, the most that this process has held so far: of the GPU's memory if it has one.
+    Padding is not counted. `train/memory_gb` is the most that this process has held so far: of the GPU's memory if it
+    has one.
 
     Args:
-        every_n_steps: How often.
+        every_n_steps: Optimizer steps from one log to the next.
     """
 
     def __init__(self, every_n_steps: int = 10) -> None:
         self.every_n_steps = every_n_steps
         self._since: float | None = None
         self._samples = 0
-        self._tokens = 0
+        self._tokens: Tensor | int = 0  # stays on the device between two logs
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Count the batch, and log once in `every_n_steps` steps."""
-        if self._since is None:
-            self._since = time.perf_counter()
+        if self._since is not None:
+            self._samples += len(batch.tokens)
+            self._tokens += batch.length.sum()
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
-        self._samples += len(batch.tokens)
-        self._tokens += batch.tokens.numel()
-        if trainer.global_step % self.every_n_steps == 0:
+        if self._since is None:
+            self._restart()
+        elif trainer.global_step % self.every_n_steps == 0:
+            tokens = int(self._tokens)
             rate = trainer.world_size / (time.perf_counter() - self._since)
-            pl_module.log("train/samples_per_second", self._samples * rate, prog_bar=True)
-            pl_module.log("train/tokens_per_second", self._tokens * rate)
+            pl_module.log("train/samples_per_second", self._samples * rate)
+            pl_module.log("train/tokens_per_second", tokens * rate)
             pl_module.log("train/memory_gb", most_memory(pl_module.device) / 1e9)
             self._restart()
 

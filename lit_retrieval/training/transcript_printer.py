@@ -1,17 +1,15 @@
 """Decoded transcripts as text for people."""
 
-from itertools import groupby
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.text import Text
 
+from lit_retrieval.conversation import Author, spans
 from lit_retrieval.data import Batch
-from lit_retrieval.decoding import Reply
-from lit_retrieval.decoding.session import UNDECIDED
+from lit_retrieval.decoding import UNDECIDED, Reply
 from lit_retrieval.errors import UserError
-from lit_retrieval.tasks import Author
 from lit_retrieval.training.sequence_module import SequenceModule
 from lit_retrieval.vocabulary import Vocabulary
 
@@ -33,20 +31,18 @@ class TranscriptPrinter(Callback):
         """Print the batch."""
         assert isinstance(pl_module, SequenceModule)
         console, vocabulary = Console(), pl_module.data.task.vocabulary
-        for reply, right in zip(outputs, batch.answers.tolist(), strict=True):
+        for row, reply in enumerate(outputs):
             console.print(render(reply, vocabulary))
-            console.print(verdict(reply.answers, right, vocabulary), "\n")
+            console.print(verdict(reply.answers, batch.answers_of(row), vocabulary), "\n")
 
 
 def render(reply: Reply, vocabulary: Vocabulary) -> Text:
     """The transcript, a line for each turn of its writers; retrieved words stand in brackets."""
-    text, place = Text(), 0
-    for author, run in groupby(reply.author):
-        count = len(list(run))
-        words = " ".join(vocabulary.decode(reply.tokens[place : place + count]))
-        text.append(f"[{words}]" if author == Author.RETRIEVER else words, _STYLES[author])
-        text.append("\n" if author == Author.PROMPT else " ")
-        place += count
+    text = Text()
+    for span in spans(reply.author):
+        words = " ".join(vocabulary.decode(reply.tokens[span.start : span.stop]))
+        text.append(span.mark(words), _STYLES[span.author])
+        text.append("\n" if span.author == Author.PROMPT else " ")
     return text
 
 

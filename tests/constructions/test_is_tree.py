@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lit_retrieval.constructions import Theorem47, Theorem53, Theorem57
-from lit_retrieval.decoding import Session, generate
+from lit_retrieval.decoding import begin, generate
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import Attention, ReGLU
 from lit_retrieval.retrieval import ShortFormRetriever
@@ -23,9 +23,8 @@ def budget(theorem, task, size):
 
 
 def decode(theorem, task, turns, size, precision="float64"):
-    model, ends = theorem(precision).write(task.vocabulary), frozenset(task.answer_words.tolist())
-    retriever, words = ShortFormRetriever(), budget(theorem, task, size)
-    return generate(model, [Session(turn, ends, retriever, task.vocabulary, words) for turn in turns])
+    model = theorem(precision).write(task.vocabulary)
+    return generate(model, begin(list(turns), task, ShortFormRetriever(), budget(theorem, task, size)))
 
 
 def every_graph():

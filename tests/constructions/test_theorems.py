@@ -7,7 +7,7 @@ import pytest
 from reading import read_all
 
 from lit_retrieval.constructions import Theorem46, Theorem52, Theorem56
-from lit_retrieval.decoding import Session, generate
+from lit_retrieval.decoding import begin, generate
 from lit_retrieval.errors import UserError
 from lit_retrieval.retrieval import RegularExpressionRetriever
 from lit_retrieval.tasks import AssociativeRecall, Counting, Index, NGramRetrieval
@@ -27,9 +27,8 @@ BOTH = pytest.mark.parametrize("theorem", THEOREMS)
 
 def answers(model, task, prompts):
     """What the model answers to prompts of ids."""
-    retriever, ends = RegularExpressionRetriever(timeout=5.0), frozenset(task.answer_words.tolist())
-    replies = generate(model, [Session([prompt], ends, retriever, task.vocabulary, 40) for prompt in prompts])
-    return [reply.answers for reply in replies]
+    asked = begin([[prompt] for prompt in prompts], task, RegularExpressionRetriever(timeout=5.0), 40)
+    return [reply.answers for reply in generate(model, asked)]
 
 
 def assert_right(theorem, problem, task, size, count, batch, precision="float64"):

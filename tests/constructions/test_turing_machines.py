@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from lit_retrieval.constructions import Theorem41, Theorem54, Theorem58
-from lit_retrieval.decoding import Session, generate
+from lit_retrieval.decoding import begin, decode, generate
 from lit_retrieval.retrieval import EitherFormRetriever, RegularExpressionRetriever
 from lit_retrieval.tasks import MachineRun, SmallSpaceRun
 from lit_retrieval.vocabulary import PAD
@@ -38,11 +38,10 @@ def simulate(table, tape):
     return {cell: symbol for cell, symbol in cells.items() if symbol}, head, steps, state
 
 
-def decode(construction, task, regime, size, count):
+def words_of(construction, task, regime, size, count):
     transcripts = task.sample(3, np.arange(count), np.full(count, size), regime)
-    model, ends = construction.write(task.vocabulary), frozenset(task.answer_words.tolist())
-    sessions = [Session(transcripts.turns(row), ends, SEARCH, task.vocabulary, 20_000) for row in range(count)]
-    for row, reply in enumerate(generate(model, sessions)):
+    model = construction.write(task.vocabulary)
+    for row, reply in enumerate(decode(model, transcripts, task, SEARCH, 20_000)):
         assert reply.tokens == transcripts.tokens[row][transcripts.tokens[row] != PAD].tolist(), "word for word"
         yield task.vocabulary.decode(reply.tokens)
 
@@ -64,7 +63,7 @@ def replay(words):
 def test_a_model_runs_a_machine_as_a_simulator_does(name, theorem, regime):
     table, count = MACHINES[name], 1 if name in STEPS else 6
     for size in TAPES.get(name, [0]):
-        for words in decode(theorem(table), MachineRun(table), regime, size, count):
+        for words in words_of(theorem(table), MachineRun(table), regime, size, count):
             told = words[1 : words.index("?")]
             tape, head, steps, verdict = simulate(table, [int(symbol[1:]) for symbol in told[1::2]])
             assert replay(words) == (tape, head, steps, verdict)
@@ -81,9 +80,9 @@ def run(theorem, table, tapes):
         ["<s>", *(word for cell, symbol in enumerate(tape) for word in (f"c{cell}", f"t{symbol}")), "?"]
         for tape in tapes
     ]
-    model, ends = theorem(table).write(task.vocabulary), frozenset(task.answer_words.tolist())
-    sessions = [Session([task.vocabulary.encode(prompt)], ends, SEARCH, task.vocabulary, 20_000) for prompt in prompts]
-    return [task.vocabulary.decode(reply.tokens) for reply in generate(model, sessions)]
+    turns = [[task.vocabulary.encode(prompt)] for prompt in prompts]
+    replies = generate(theorem(table).write(task.vocabulary), begin(turns, task, SEARCH, 20_000))
+    return [task.vocabulary.decode(reply.tokens) for reply in replies]
 
 
 @FORMS
@@ -110,12 +109,12 @@ def test_a_run_of_up_to_a_thousand_steps(name, tape, steps, theorem, regime):
 @pytest.mark.parametrize(("name", "size"), [("busy_beaver_4", 0), ("palindrome", 16)])
 def test_float32_is_as_right_with_or_without_a_search(name, size, theorem, regime):
     table = MACHINES[name]
-    assert list(decode(theorem(table, "float32"), MachineRun(table), regime, size, 1))
+    assert list(words_of(theorem(table, "float32"), MachineRun(table), regime, size, 1))
 
 
 def test_float32_is_as_right_on_a_small_tape():
     table = MACHINES["palindrome"]
-    assert list(decode(Theorem41(table, 20, "float32"), SmallSpaceRun(table, 20), "cot", 16, 1))
+    assert list(words_of(Theorem41(table, 20, "float32"), SmallSpaceRun(table, 20), "cot", 16, 1))
 
 
 def read_tapes(words, space, start):
@@ -135,7 +134,7 @@ def test_a_linear_rnn_rewrites_its_tape_as_a_simulator_does(name):
     space, start = (40, 20) if name in STEPS else (14, 2)
     task = SmallSpaceRun(table, space, start)
     for size in TAPES.get(name, [0]):
-        for words in decode(Theorem41(table, space), task, "cot", size, 1 if name in STEPS else 6):
+        for words in words_of(Theorem41(table, space), task, "cot", size, 1 if name in STEPS else 6):
             tape = [int(word[1:]) for word in words[1 : space + 2] if word != "q0"][start : start + size]
             assert read_tapes(words, space, start) == simulate(table, tape)
 

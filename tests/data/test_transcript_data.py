@@ -24,9 +24,9 @@ def test_a_resumed_run_takes_the_next_batch():
     assert next(iter(data.train_dataloader())).tokens.tolist() == straight[2]
 
 
-def test_the_budget_is_more_than_the_longest_reply_of_the_largest_size():
+def test_the_token_limit_is_more_than_the_longest_reply_of_the_largest_size():
     data = TranscriptData(TASK, "cot", [8], eval_sizes=[8, 16])
-    assert data.budget > TASK.longest_reply(16, "cot")
+    assert data.max_new_tokens > TASK.longest_reply(16, "cot")
 
 
 def write(path, regime="cot", task=TASK, sizes=(8,)):
@@ -44,7 +44,7 @@ def test_a_split_with_a_file_has_all_samples_of_the_file(tmp_path):
     assert sorted(size for batch in trained for size in batch.sizes.tolist()) == sorted(
         size for batch in data.val_dataloader() for size in batch.sizes.tolist()
     )
-    assert data.budget > TASK.longest_reply(16, "cot"), "the largest problem is in the file"
+    assert data.max_new_tokens > TASK.longest_reply(16, "cot"), "the largest problem is in the file"
 
 
 def test_a_file_of_another_task_or_regime_is_refused(tmp_path):
@@ -103,7 +103,7 @@ def test_a_suite_names_the_regimes_that_it_has():
         ({"sizes": [3]}, "size=3 is below the smallest problem"),
         ({"sizes": [8], "eval_sizes": [17]}, "size=17 is above the vocabulary's max_size=16"),
         ({"sizes": []}, r"sizes=\[\] has no size"),
-        ({"regime": "retrieval", "budget": 11}, "budget=11 is shorter than the shortest right reply, 12 words"),
+        ({"regime": "retrieval", "max_new_tokens": 11}, "max_new_tokens must be 12 or more"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_mend(arguments, said):

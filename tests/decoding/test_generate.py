@@ -7,8 +7,7 @@ from catalogue import TASKS
 from torch.nn import functional as F
 
 from lit_retrieval.data import collate
-from lit_retrieval.decoding import Session, generate
-from lit_retrieval.decoding.session import UNDECIDED
+from lit_retrieval.decoding import UNDECIDED, Conversation, decode, generate
 from lit_retrieval.mixers import Attention, Mamba, SwiGLU
 from lit_retrieval.models import SequenceModel, Stage
 from lit_retrieval.retrieval import EitherFormRetriever, RegularExpressionRetriever, ShortFormRetriever
@@ -26,10 +25,10 @@ class Oracle:
     def __init__(self, transcripts, vocab_size):
         self.tokens, self.vocab_size = torch.from_numpy(transcripts.tokens.astype(np.int64)), vocab_size
 
-    def __call__(self, tokens, state=None):
+    def __call__(self, tokens, state=None, positions=None):
         rows, place = (torch.arange(len(tokens)), 0) if state is None else state
         place += tokens.shape[1]
-        wanted = F.pad(self.tokens, (0, 1))[rows, place : place + 1]
+        wanted = F.pad(self.tokens, (0, 1))[rows, place]
         return F.one_hot(wanted, self.vocab_size).float(), (rows, place)
 
 
@@ -38,22 +37,18 @@ def sample(name, regime, count, seed=0):
     return task, task.sample(seed, np.arange(count), np.resize(sizes, count), regime)
 
 
-def sessions(task, transcripts, retriever=RETRIEVERS["ids"], budget=10_000):
-    words = set(task.answer_words.tolist())
-    return [
-        Session(transcripts.turns(row), words, retriever, task.vocabulary, budget, num_answers)
-        for row, num_answers in enumerate((transcripts.answers != PAD).sum(1))
-    ]
+def play(model, task, transcripts, retriever=RETRIEVERS["ids"], max_new_tokens=10_000):
+    return decode(model, transcripts, task, retriever, max_new_tokens)
 
 
 def scores(replies, task, transcripts):
     """What a run would report of these replies: by group, each quantity."""
     batch = collate(transcripts)
-    measured = closed_loop(replies, batch, task.chance)
+    measured = closed_loop(replies, batch, task.chances)
     sizes = sorted(set(transcripts.sizes.tolist()))
     means = Scores(list(measured), sizes, int(transcripts.distances.max()), task.kinds)
     means.update(measured, batch)
-    return {name: float(mean) for name, mean in means.compute().items()}
+    return {str(name): float(mean) for name, mean in means.compute().items()}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +59,7 @@ def scores(replies, task, transcripts):
 @pytest.mark.parametrize("regime", REGIMES)
 def test_an_oracle_writes_every_transcript_again_word_for_word_and_scores_one(name, regime, retriever):
     task, transcripts = sample(name, regime, 300)
-    replies = generate(Oracle(transcripts, len(task.vocabulary)), sessions(task, transcripts, RETRIEVERS[retriever]))
+    replies = play(Oracle(transcripts, len(task.vocabulary)), task, transcripts, RETRIEVERS[retriever])
     for row, reply in enumerate(replies):
         length = transcripts.length[row]
         assert reply.tokens == transcripts.tokens[row, :length].tolist()
@@ -81,20 +76,20 @@ def test_the_model_is_never_asked_for_words_that_are_forced_on_it():
     task, transcripts = sample("associative_recall_4", "retrieval", 8)
     oracle = Oracle(transcripts, len(task.vocabulary))
     oracle.tokens = oracle.tokens * torch.from_numpy(transcripts.author == Author.MODEL)
-    replies = generate(oracle, sessions(task, transcripts))
+    replies = play(oracle, task, transcripts)
     assert [reply.answers for reply in replies] == transcripts.answers.tolist()
 
 
 def silent(vocab_size, word=0):
-    def model(tokens, state=None):
-        return F.one_hot(torch.full_like(tokens, word), vocab_size).float(), None
+    def model(tokens, state=None, positions=None):
+        return F.one_hot(torch.full_like(positions, word), vocab_size).float(), None
 
     return model
 
 
-def test_the_budget_is_one_number_for_every_row_and_leaves_it_undecided():
+def test_the_token_limit_is_one_number_for_every_row_and_leaves_it_undecided():
     task, transcripts = sample("is_tree_binary", "cot", 9)
-    replies = generate(silent(len(task.vocabulary)), sessions(task, transcripts, budget=7))
+    replies = play(silent(len(task.vocabulary)), task, transcripts, max_new_tokens=7)
     assert all(reply.answers == [UNDECIDED] for reply in replies)
     assert [len(reply.tokens) for reply in replies] == (transcripts.prompt_length + 7).tolist()
 
@@ -102,7 +97,7 @@ def test_the_budget_is_one_number_for_every_row_and_leaves_it_undecided():
 def test_a_search_that_finds_nothing_forces_failed_on_the_model():
     task, transcripts = sample("is_tree_binary", "retrieval", 2)
     end = task.vocabulary.encode(["<EndSearch>"])[0]
-    (reply, _) = generate(silent(len(task.vocabulary), int(end)), sessions(task, transcripts, budget=4))
+    (reply, _) = play(silent(len(task.vocabulary), int(end)), task, transcripts, max_new_tokens=4)
     assert task.vocabulary.decode(reply.tokens[-4:]) == ["<EndSearch>", "FAILED"] * 2
     assert reply.author[-4:] == [Author.MODEL, Author.RETRIEVER] * 2
 
@@ -113,11 +108,11 @@ def test_an_answer_word_inside_a_query_is_no_answer():
     words = iter(["<StartSearch>", "v1", "<EndSearch>", None, "v2"])
     prompt = transcripts.prompt_length[0]
 
-    def model(tokens, state=None):
+    def model(tokens, state=None, positions=None):
         word = next(words)
-        return F.one_hot(torch.tensor([[task.vocabulary.encode([word])[0] if word else 0]]).long(), 16).float(), None
+        return F.one_hot(torch.tensor([task.vocabulary.encode([word])[0] if word else 0]).long(), 16).float(), None
 
-    (reply,) = generate(model, sessions(task, transcripts))
+    (reply,) = play(model, task, transcripts)
     assert task.vocabulary.decode(reply.answers) == ["v2"] and len(reply.tokens) == prompt + 5
 
 
@@ -141,12 +136,12 @@ class Recorder:
     def __init__(self, model, batch):
         self.model, self.seen = model, [[] for _ in range(batch)]
 
-    def __call__(self, tokens, state=None):
+    def __call__(self, tokens, state=None, positions=None):
         rows, inner = (torch.arange(len(tokens)), None) if state is None else state
         logits, inner = self.model(tokens, inner)
         for row, line in zip(rows.tolist(), logits, strict=True):
             self.seen[row].append(line)
-        return logits, (rows, inner)
+        return logits.flatten(0, 1)[positions], (rows, inner)
 
 
 @pytest.mark.parametrize("architecture", ["transformer", "mamba", "hybrid"])
@@ -157,7 +152,7 @@ def test_cached_logits_equal_those_of_the_full_forward(architecture, name):
     model = model_of(architecture, len(task.vocabulary))
     recorder = Recorder(model, 12)
     whole = [transcripts.tokens[row, : transcripts.length[row]] for row in range(12)]
-    forced = [Session([tokens], {-2}, RETRIEVERS["ids"], task.vocabulary, budget=9) for tokens in whole]
+    forced = [Conversation([tokens], {-2}, RETRIEVERS["ids"], task.vocabulary, 9) for tokens in whole]
     replies = generate(recorder, forced)
     assert [len(reply.tokens) for reply in replies] == (transcripts.length + 9).tolist()
     assert len(set(transcripts.length)) > 1, "rows must leave at different times"

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from lit_retrieval.decoding import Session
+from lit_retrieval.decoding import Conversation
 from lit_retrieval.retrieval import RegularExpressionRetriever
 from lit_retrieval.vocabulary import END_SEARCH, FAILED, START_SEARCH, Vocabulary
 
@@ -54,10 +54,10 @@ def test_pathological_patterns_over_two_thousand_words_end_in_time():
 
 @pytest.mark.parametrize("pattern", PATHOLOGICAL[:1])
 def test_a_time_out_says_failed_and_is_counted(pattern):
-    session = Session([VOCABULARY.encode(TEXT.split())], {-1}, RegularExpressionRetriever(0.01), VOCABULARY, 5, 1)
-    while session.num_forced:
-        session.step(0)
+    prompt = VOCABULARY.encode(TEXT.split())
+    conversation = Conversation([prompt], {-1}, RegularExpressionRetriever(0.01), VOCABULARY, 5, 1)
+    conversation.take_forced()
     for word in (START_SEARCH, int(VOCABULARY.encode([pattern])[0]), END_SEARCH, 0, 0):
-        session.step(word)
-    reply = session.reply()
+        conversation.step(word)
+    reply = conversation.reply()
     assert reply.num_searches == reply.num_timeouts == 1 and np.array(reply.tokens)[-2] == FAILED

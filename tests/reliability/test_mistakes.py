@@ -53,7 +53,7 @@ MISTAKES = [
     (["fit", "TINY", "--data.sizes", "[]"], "sizes"),
     (["fit", "TINY", "--data.sizes", "[3]"], "size=3"),
     (["fit", "TINY", "--data.sizes", "[99]"], "data.task.init_args.max_size"),
-    (["fit", "TINY", "--data.budget", "0"], "data.budget"),
+    (["fit", "TINY", "--data.max_new_tokens", "0"], "data.max_new_tokens"),
     (["fit", "TINY", "--data.num_workers", "-1"], "num_workers"),
     (["fit", "TINY", "--trainer.max_steps", "-5"], "max_steps"),
     (["fit", "TINY", "--trainer.accumulate_grad_batches", "3", "--trainer.val_check_interval", "10"], "write 9"),

@@ -25,7 +25,7 @@ QUIET = ["--model.stages", "[{mixers: [{class_path: lit_retrieval.mixers.Mamba, 
 SEARCHING = [
     "--config", str(CONSTRUCTIONS / "theorem_5_3_is_tree.yaml"), "--data.task.init_args.max_size", "8",
     "--data.sizes", "[4, 8]", "--data.val_samples", "7", "--data.test_samples", "7", "--data.eval_batch_size", "4",
-    "--data.budget", "110", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false",
+    "--data.max_new_tokens", "110", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false",
     "--trainer.callbacks", "[{class_path: scored.Scored}]",
 ]  # fmt: skip
 # Writes down all scores, under the number of ranks.

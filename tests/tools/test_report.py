@@ -13,7 +13,7 @@ from reports.cells import find_cells
 from reports.rows import PAPER, read_paper, read_rows
 from sweeps.ledger import curve, row
 
-from lit_retrieval.training.sequence_module import QUANTITIES
+from lit_retrieval.training.score_name import QUANTITIES
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = (

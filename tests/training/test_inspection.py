@@ -11,8 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugin_util import markdown_to_safe_html
 
 from lit_retrieval.cli import main
-from lit_retrieval.decoding import Reply
-from lit_retrieval.decoding.session import UNDECIDED
+from lit_retrieval.decoding import UNDECIDED, Reply
 from lit_retrieval.tasks import AssociativeRecall, Author, Counting, IsTree
 from lit_retrieval.training.marked_transcript import first_wrong, markdown
 from lit_retrieval.training.pictures import color, panels, table

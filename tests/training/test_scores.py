@@ -4,9 +4,9 @@ import torch
 from torch.nn import functional as F
 
 from lit_retrieval.data import collate
-from lit_retrieval.decoding import Reply
-from lit_retrieval.decoding.session import UNDECIDED
-from lit_retrieval.tasks import AssociativeRecall, Author, StringCopying
+from lit_retrieval.decoding import UNDECIDED, Reply
+from lit_retrieval.tasks import AssociativeRecall, Author, Counting, Index, Mixture, StringCopying
+from lit_retrieval.training.score_name import Group
 from lit_retrieval.training.scores import Measured, Scores, closed_loop, teacher_forced
 
 TASK = AssociativeRecall(num_keys=8, num_values=4, num_queries=2)
@@ -15,6 +15,10 @@ BATCH = collate(TASK.sample(0, np.arange(4), np.array([4, 8, 4, 8]), "retrieval"
 
 def right_logits():
     return 20.0 * F.one_hot(BATCH.tokens[:, 1:], len(TASK.vocabulary)).float()
+
+
+def forced(logits):
+    return teacher_forced(logits.flatten(0, 1)[BATCH.positions], BATCH)
 
 
 def spoil(author):
@@ -29,22 +33,22 @@ def spoil(author):
 def means(measured, batch=BATCH):
     scores = Scores(list(measured), [8])
     scores.update(measured, batch)
-    return {name: float(mean) for name, mean in scores.compute().items()}
+    return {str(name): float(mean) for name, mean in scores.compute().items()}
 
 
 def test_right_logits_score_one():
-    scores = means(teacher_forced(right_logits(), BATCH))
+    scores = means(forced(right_logits()))
     assert scores["token_accuracy"] == scores["exact_match"] == 1 and scores["loss"] < 1e-6
 
 
 @pytest.mark.parametrize("author", [Author.PROMPT, Author.RETRIEVER])
 def test_words_of_others_do_not_count(author):
-    scores = means(teacher_forced(spoil(author), BATCH))
+    scores = means(forced(spoil(author)))
     assert scores["exact_match"] == 1 and scores["loss"] < 1e-6
 
 
 def test_one_wrong_word_of_the_model_costs_the_sample():
-    scores = means(teacher_forced(spoil(Author.MODEL), BATCH))
+    scores = means(forced(spoil(Author.MODEL)))
     words = int((BATCH.author == Author.MODEL).sum())
     assert scores["exact_match"] == 0
     assert scores["token_accuracy"] == pytest.approx((words - 4) / words)
@@ -55,7 +59,7 @@ def test_undecided_answers_count_as_a_guess_in_the_papers_score():
     first, second, _, fourth = BATCH.answers.tolist()
     answers = [first, [second[0], UNDECIDED], [UNDECIDED, UNDECIDED], [fourth[0], 0]]
     replies = [Reply([], [], given, searches) for given, searches in zip(answers, (2, 1, 0, 5), strict=True)]
-    scores = means(closed_loop(replies, BATCH, TASK.chance))
+    scores = means(closed_loop(replies, BATCH, TASK.chances))
     assert scores["closed_loop_accuracy"] == pytest.approx(4 / 8)
     assert scores["undecided"] == pytest.approx(3 / 8)
     assert scores["paper_score"] == pytest.approx(4 / 8 + 0.25 * 3 / 8)
@@ -64,26 +68,26 @@ def test_undecided_answers_count_as_a_guess_in_the_papers_score():
 
 def compute(scores, measured, batch=BATCH):
     scores.update(measured, batch)
-    return {name: pytest.approx(float(mean)) for name, mean in scores.compute().items()}
+    return {str(name): pytest.approx(float(mean)) for name, mean in scores.compute().items()}
 
 
 def test_sizes_are_averaged_apart_and_together():
     logits = right_logits()
     logits[1] = spoil(Author.MODEL)[1]  # a sample of size 8
-    measured = {"exact_match": teacher_forced(logits, BATCH)["exact_match"]}
+    measured = {"exact_match": forced(logits)["exact_match"]}
     values = compute(Scores(["exact_match"], [4, 8, 16]), measured)
     assert values == {"exact_match": 0.75, "size_4/exact_match": 1.0, "size_8/exact_match": 0.5}, "nothing of size 16"
 
 
 def test_a_single_size_is_not_reported_twice():
-    assert Scores(["loss"], [8, 8]).groups == [""]
+    assert Scores(["loss"], [8, 8]).groups == [Group()]
 
 
 def test_each_answer_counts_in_the_group_of_its_own_distance():
     distances = torch.tensor([[1, 9], [3, 8], [2, 15], [0, 4]])
     batch = BATCH._replace(distances=distances)
     answers = [[first, 0] for first, _ in BATCH.answers.tolist()]  # the first answer of each sample is right
-    measured = closed_loop([Reply([], [], given, 1) for given in answers], batch, TASK.chance)
+    measured = closed_loop([Reply([], [], given, 1) for given in answers], batch, TASK.chances)
     values = compute(
         Scores(["closed_loop_accuracy"], [4], 15), {"closed_loop_accuracy": measured["closed_loop_accuracy"]}, batch
     )
@@ -118,6 +122,18 @@ def test_samples_with_fewer_answers_count_as_much_as_others():
         [0],
         batch.answers[1].tolist(),
     ]  # one wrong word, four right ones
-    measured = closed_loop([Reply([], [], given, 0) for given in answers], batch, task.chance)
+    measured = closed_loop([Reply([], [], given, 0) for given in answers], batch, task.chances)
     values = means(measured, batch)
     assert values["closed_loop_accuracy"] == values["all_right"] == 0.5
+
+
+def test_an_undecided_answer_counts_with_the_chance_of_its_own_task():
+    mixture = Mixture([Counting(max_size=4), Index(max_size=4, num_words=16)])
+    batch = collate(mixture.sample(0, np.arange(64), np.full(64, 4), "vanilla"))
+    replies = [Reply([], [], [UNDECIDED], 0) for _ in range(64)]
+    scores = Scores(["paper_score"], [4], kinds=mixture.kinds)
+    scores.update({"paper_score": closed_loop(replies, batch, mixture.chances)["paper_score"]}, batch)
+    values = {str(name): float(mean) for name, mean in scores.compute().items()}
+    assert values["task_Counting/paper_score"] == 0.5 and values["task_Index/paper_score"] == 1 / 16
+    share = float((batch.kinds == 0).float().mean())
+    assert values["paper_score"] == pytest.approx(share / 2 + (1 - share) / 16)

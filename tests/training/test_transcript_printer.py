@@ -1,7 +1,6 @@
 import numpy as np
 
-from lit_retrieval.decoding import Reply
-from lit_retrieval.decoding.session import UNDECIDED
+from lit_retrieval.decoding import UNDECIDED, Reply
 from lit_retrieval.tasks import AssociativeRecall, Author
 from lit_retrieval.training.transcript_printer import render, verdict
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from benchmarks.models import MODEL_FILES, build_model
 from lit_retrieval.data import TranscriptStream
-from lit_retrieval.decoding import Session, generate
+from lit_retrieval.decoding import Conversation, begin, generate
 from lit_retrieval.retrieval import ShortFormRetriever
 from lit_retrieval.tasks import IsTree, Regime, SampleStream
 from lit_retrieval.vocabulary import PAD
@@ -26,11 +26,11 @@ class _Replaying:
     def __init__(self, model: Callable[..., Any], tokens: Tensor, vocab_size: int) -> None:
         self._model, self._tokens, self._vocab_size = model, F.pad(tokens, (0, 1)), vocab_size
 
-    def __call__(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+    def __call__(self, tokens: Tensor, state: Any = None, positions: Tensor | None = None) -> tuple[Tensor, Any]:
         rows, place, inner = (torch.arange(len(tokens)), 0, None) if state is None else state
-        _, inner = self._model(tokens, inner)
+        _, inner = self._model(tokens, inner, positions)
         place += tokens.shape[1]
-        return F.one_hot(self._tokens[rows, place : place + 1], self._vocab_size), (rows, place, inner)
+        return F.one_hot(self._tokens[rows, place], self._vocab_size), (rows, place, inner)
 
 
 def decode(
@@ -53,17 +53,13 @@ def decode(
     samples = TranscriptStream(SampleStream(task, regime, [size], seed=0, split="test"))[np.arange(batch)]
     network = build_model(MODEL_FILES / f"{model}.yaml", len(task.vocabulary)).eval()
     replaying = _Replaying(network, samples.tokens, len(task.vocabulary))
-    transcripts, answer_words = samples.transcripts(), set(task.answer_words.tolist())
-
-    def sessions() -> list[Session]:
-        budget = task.longest_reply(size, regime)
-        turns = (transcripts.turns(row) for row in range(batch))
-        return [Session(turn, answer_words, ShortFormRetriever(), task.vocabulary, budget) for turn in turns]
+    transcripts, limit = samples.transcripts(), task.longest_reply(size, regime)
 
     times: dict[str, list[float]] = {"cached": [], "prefix read again": []}
     for _ in range(rounds + 1):
         for name, run in zip(times, (generate, _read_again), strict=True):
-            rows, start = sessions(), perf_counter()
+            turns = [transcripts.turns(row) for row in range(batch)]
+            rows, start = begin(turns, task, ShortFormRetriever(), limit), perf_counter()
             run(replaying, rows)
             times[name].append(perf_counter() - start)
             assert [row.reply().answers for row in rows] == transcripts.answers.tolist()
@@ -78,12 +74,13 @@ def decode(
 
 
 @torch.inference_mode()
-def _read_again(model: Callable[..., Any], sessions: list[Session]) -> None:
+def _read_again(model: Callable[..., Any], conversations: list[Conversation]) -> None:
     """Decode without a state."""
-    common = min(session.num_forced for session in sessions)
-    tokens = torch.tensor([[session.step(PAD) for _ in range(common)] for session in sessions])
-    while not all(session.is_finished for session in sessions):
-        choices = model(tokens)[0][:, -1].argmax(-1).tolist()
-        pairs = zip(sessions, choices, strict=True)
-        step = [PAD if session.is_finished else session.step(choice) for session, choice in pairs]
+    common = min(one.num_forced for one in conversations)
+    tokens = torch.tensor([[one.step(PAD) for _ in range(common)] for one in conversations])
+    while not all(one.is_finished for one in conversations):
+        last = torch.arange(1, len(tokens) + 1) * tokens.shape[1] - 1
+        choices = model(tokens, None, last)[0].argmax(-1).tolist()
+        pairs = zip(conversations, choices, strict=True)
+        step = [PAD if one.is_finished else one.step(choice) for one, choice in pairs]
         tokens = torch.cat([tokens, torch.tensor(step)[:, None]], 1)

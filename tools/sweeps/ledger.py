@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from lit_retrieval.training.sequence_module import QUANTITIES
+from lit_retrieval.training.score_name import QUANTITIES
 from sweeps import files
 from sweeps.curve import still_rising
 from sweeps.intervals import wilson

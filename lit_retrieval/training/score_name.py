@@ -1,0 +1,65 @@
+"""The names of scores, as values."""
+
+from typing import NamedTuple
+
+QUANTITIES = (
+    "closed_loop_accuracy", "all_right", "undecided", "paper_score", "searches", "timeouts",
+    "exact_match", "token_accuracy", "loss",
+)  # fmt: skip
+_KINDS = ("task", "size", "distance")  # in the order of tables
+
+
+class Group(NamedTuple):
+    """The samples or answers that a score is about.
+
+    Args:
+        kind: `task`, `size` or `distance`; empty for all samples.
+        value: The task's name, the problem's size, or the smallest distance of a power of two, as text.
+    """
+
+    kind: str = ""
+    value: str = ""
+
+    @property
+    def label(self) -> str:
+        """How a table calls the group."""
+        if self.kind == "distance":
+            return f"{self.value} to {2 * int(self.value) - 1} tokens back"
+        return self.value if self.kind == "task" else f"{self.kind} {self.value}" if self.kind else "all"
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Where it is in a table: tasks in the order of the mixture, sizes and distances rising, all at the end."""
+        place = _KINDS.index(self.kind) if self.kind else len(_KINDS)
+        return place, int(self.value) if self.value.isdecimal() else 0
+
+
+class ScoreName(NamedTuple):
+    """What a score says: a quantity of a group of samples, in a split of the data.
+
+    As text it is `split/group/quantity`, such as `val/size_8/loss`; the parts that are empty are left out.
+
+    Args:
+        quantity: One of QUANTITIES.
+        group: Which samples or answers.
+        split: `train`, `val` or `test`; empty where it is known.
+    """
+
+    quantity: str
+    group: Group = Group()
+    split: str = ""
+
+    def __str__(self) -> str:
+        parts = (self.split, "_".join(self.group) if self.group.kind else "", self.quantity)
+        return "/".join(part for part in parts if part)
+
+    @classmethod
+    def parse(cls, text: str) -> "ScoreName | None":
+        """The name that is written so; None if it is not one of a score."""
+        *parts, quantity = text.split("/")
+        kind, _, value = parts[-1].partition("_") if parts else ("", "", "")
+        group = Group(kind, value) if kind in _KINDS and value else Group()
+        splits = parts[:-1] if group.kind else parts
+        if quantity not in QUANTITIES or len(splits) > 1:
+            return None
+        return cls(quantity, group, splits[0] if splits else "")
