@@ -18,15 +18,6 @@ PARTS = sorted(path for part in ("data", "model", "trainer") for path in (CONFIG
 SMALL = [
     "--data.batch_size", "2", "--data.eval_batch_size", "2", "--data.val_samples", "2", "--data.max_new_tokens", "40",
 ]  # fmt: skip
-    "--data.batch_size",
-    "2",
-    "--data.eval_batch_size",
-    "2",
-    "--data.val_samples",
-    "2",
-    "--data.max_new_tokens",
-    "40",
-]
 
 
 def name(path):

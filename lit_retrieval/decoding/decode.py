@@ -54,7 +54,8 @@ def begin(
         num_answers: How many answers each asks for; one in each turn if absent.
     """
     answer_tokens = frozenset(task.answer_words.tolist())
+    counts: Sequence[int | None] = num_answers or [None] * len(turns)
     return [
         Conversation(said, answer_tokens, retriever, task.vocabulary, max_new_tokens, count)
-        for said, count in zip(turns, num_answers or [None] * len(turns), strict=True)
+        for said, count in zip(turns, counts, strict=True)
     ]

@@ -40,6 +40,7 @@ class GlobalStep:
         self.totals: dict[str, Tensor] = {}
         self.norm = torch.zeros(())
         self.bad_step = torch.zeros((), device=trainer.strategy.root_device)
+        self._waits = trainer.strategy.root_device.type != "cpu"
 
     @property
     def is_logged(self) -> bool:
@@ -50,7 +51,7 @@ class GlobalStep:
     @property
     def is_looked_at(self) -> bool:
         """Whether the host looks at the last complete step, for which it may have to wait; the same on all ranks."""
-        return self.bad_step.is_cpu or self._trainer.global_step % _LOOK_EVERY == 0
+        return not self._waits or self._trainer.global_step % _LOOK_EVERY == 0
 
     @property
     def has_scaler(self) -> bool:

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from lit_retrieval.data import collate
 from lit_retrieval.decoding import UNDECIDED, Conversation, decode, generate
+from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import Attention, Mamba, SwiGLU
 from lit_retrieval.models import SequenceModel, Stage
 from lit_retrieval.retrieval import EitherFormRetriever, RegularExpressionRetriever, ShortFormRetriever
@@ -163,3 +164,25 @@ def test_cached_logits_equal_those_of_the_full_forward(architecture, name):
         torch.testing.assert_close(cached, full[0, :-1], atol=1e-4, rtol=0)
         chosen = [at for at, author in enumerate(reply.author) if author == Author.MODEL]
         assert [reply.tokens[at] for at in chosen] == cached[[at - 1 for at in chosen]].argmax(-1).tolist()
+
+
+@pytest.mark.parametrize("found", [[], [[1]], [9999], [-1], [0.5], None, "v1"], ids=str)
+def test_a_retriever_that_returns_no_tokens_of_the_vocabulary_is_refused_in_one_line(found):
+    class Broken:
+        def __call__(self, context, query, vocabulary):
+            return np.array(found) if isinstance(found, list) else found
+
+    task, transcripts = sample("is_tree_binary", "retrieval", 2)
+    with pytest.raises(UserError, match="Broken must return an array of one or more token ids from 0 to") as error:
+        play(Oracle(transcripts, len(task.vocabulary)), task, transcripts, Broken())
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("architecture", ["transformer", "mamba", "hybrid"])
+def test_logits_at_positions_are_those_of_all_positions(architecture):
+    model, tokens = model_of(architecture, 64), torch.randint(64, (3, 11))
+    positions = torch.tensor([0, 7, 10, 32])
+    everywhere, state = model(tokens)
+    selected, same_state = model(tokens, None, positions)
+    torch.testing.assert_close(selected, everywhere.flatten(0, 1)[positions], atol=1e-5, rtol=0)
+    torch.testing.assert_close(same_state, state)

@@ -1,0 +1,171 @@
+"""The gradient of a step is that of its global batch, however it is cut, and the host waits for nothing."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lit_retrieval.data import TranscriptData
+from lit_retrieval.errors import RunEndedError
+from lit_retrieval.mixers import Attention, Mamba
+from lit_retrieval.models import Stage
+from lit_retrieval.tasks import IsTree, StringCopying
+from lit_retrieval.training import FiniteLoss, LastCheckpoint, SequenceModule, Throughput
+from lit_retrieval.training.global_step import GlobalStep
+
+
+class Recording(SequenceModule):
+    """Keeps the gradient of the last step, as it is before clipping."""
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
+        self.gradient = torch.cat([one.grad.flatten() for one in self.parameters() if one.grad is not None])
+        super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+
+def fit(tmp_path, task=None, module=Recording, batch_size=8, callbacks=(), steps=2, mixer=Mamba, **options):
+    """Train a tiny model on transcripts of very different lengths."""
+    task = task or StringCopying(max_size=16, vocab_size=5)
+    torch.manual_seed(0)
+    one = module(len(task.vocabulary), 8, [Stage([mixer])], warmup_samples=0, learning_rate=1e-3)
+    data = TranscriptData(task, "cot", [4, 16], batch_size=batch_size, val_samples=4)
+    options = {"accelerator": "cpu", "log_every_n_steps": 1, "limit_val_batches": 0} | options
+    trainer = Trainer(
+        max_steps=steps, logger=False, enable_progress_bar=False,
+        enable_checkpointing=any(isinstance(one, LastCheckpoint) for one in callbacks),
+        enable_model_summary=False, default_root_dir=tmp_path, use_distributed_sampler=False,
+        callbacks=list(callbacks), **options,
+    )  # fmt: skip
+    trainer.fit(one, data)
+    return one, trainer
+
+
+@pytest.mark.parametrize("clip", [None, 0.1])
+@pytest.mark.parametrize("parts", [2, 4, 8])
+def test_micro_batches_have_the_gradient_the_loss_and_the_norm_of_the_whole(tmp_path, parts, clip):
+    whole, logged = fit(tmp_path, gradient_clip_val=clip)
+    cut, logged_cut = fit(tmp_path, batch_size=8 // parts, accumulate_grad_batches=parts, gradient_clip_val=clip)
+    torch.testing.assert_close(cut.gradient, whole.gradient, rtol=1e-4, atol=1e-6)
+    for name in ("train/loss", "train/token_accuracy", "train/gradient_norm"):
+        torch.testing.assert_close(logged_cut.callback_metrics[name], logged.callback_metrics[name], rtol=1e-4, atol=0)
+
+
+def test_ranks_and_micro_batches_together_have_the_gradient_of_all_tokens():
+    """Two ranks with two micro-batches each; what Lightning, DDP and the collective do is done by hand."""
+    torch.manual_seed(0)
+    weight = torch.nn.Parameter(torch.randn(3))
+    parts = [[torch.randn(count, 3) for count in counts] for counts in ((1, 7), (2, 30))]
+    tokens = torch.cat([part for rank in parts for part in rank])
+    expected = torch.autograd.grad((tokens @ weight).square().mean(), weight)[0]
+    sums, steps, gradients = [], [], []
+    strategy = SimpleNamespace(root_device=torch.device("cpu"), reduce=lambda total, reduce_op: sum(sums))
+    trainer = SimpleNamespace(
+        world_size=2, accumulate_grad_batches=2, strategy=strategy, precision_plugin=None, global_step=4
+    )
+    for rank in parts:
+        steps.append(GlobalStep(trainer, most_tokens=50))
+        losses = [steps[-1].loss((part @ weight).square().sum(), len(part)) / 2 for part in rank]
+        gradients.append(torch.autograd.grad(sum(losses), weight)[0])
+    weight.grad = sum(gradients) / 2
+    norm = weight.grad.norm()
+    for step in steps:  # what `finish` is about to add up over the ranks
+        sums.append(torch.tensor([*map(float, step._sums.values()), float(norm**2)]))
+    optimizer = SimpleNamespace()
+    steps[0].finish(optimizer, [weight])
+    torch.testing.assert_close(weight.grad, expected)
+    torch.testing.assert_close(steps[0].norm, expected.norm())
+    assert not optimizer.found_inf and steps[0].totals["tokens"] == 40
+
+
+class Spoiled(Recording):
+    """The loss is NaN in one micro-batch."""
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        if batch_idx == 5:
+            self.whole_step.add(bad=torch.tensor(1.0))
+            return loss * torch.nan
+        return loss
+
+
+class Weights(Callback):
+    """Keeps the weights after each step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_end(self, trainer, pl_module, *arguments):
+        pl_module.whole_step._waits = True
+        self.seen.append(torch.cat([one.detach().flatten().clone() for one in pl_module.parameters()]))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true", "64-true"])
+def test_no_weight_changes_from_a_bad_step_on_though_nobody_looks_for_a_while(tmp_path, precision):
+    weights = Weights()
+    with pytest.raises(RunEndedError, match="not finite in step 6"):
+        fit(
+            tmp_path, module=Spoiled, steps=30, callbacks=[weights, FiniteLoss()], precision=precision,
+            gradient_clip_val=1.0,
+        )  # fmt: skip
+    assert len(weights.seen) == 10, "the host looks after ten steps"
+    assert all(torch.isfinite(one).all() for one in weights.seen)
+    assert not torch.equal(weights.seen[4], weights.seen[3])
+    assert all(torch.equal(one, weights.seen[4]) for one in weights.seen[5:])
+
+
+def test_no_checkpoint_is_written_once_a_step_was_not_taken(tmp_path):
+    with pytest.raises(RunEndedError, match="not finite in step 6"):
+        fit(tmp_path, module=Spoiled, steps=30, callbacks=[Weights(), FiniteLoss(), LastCheckpoint(every_n_steps=8)])
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations for which the host would wait for a GPU: reading a number, or the size of a selection."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        is_selection = name in ("index", "index_put", "index_put_") and any(
+            one is not None and one.dtype == torch.bool for one in args[1]
+        )
+        if name in ("_local_scalar_dense", "nonzero", "masked_select", "equal") or is_selection:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+class Watch(Callback):
+    """Watches the steps that neither begin a run nor are looked at."""
+
+    def __init__(self):
+        self.mode = Waits()
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        pl_module.whole_step._waits = True
+        if batch_idx == 1:
+            self.mode.__enter__()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if batch_idx == 8:
+            self.mode.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("mixer", [Mamba, Attention])
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_the_host_waits_for_nothing_between_two_looks(tmp_path, mixer, accumulated):
+    watch = Watch()
+    options = {"log_every_n_steps": 50, "accumulate_grad_batches": accumulated, "gradient_clip_val": 1.0}
+    callbacks = [FiniteLoss(), Throughput(), watch]
+    fit(tmp_path, IsTree(max_size=16), steps=10 // accumulated, mixer=mixer, callbacks=callbacks, **options)
+    assert watch.mode.found == []
+
+
+def test_a_wait_is_found_where_there_is_one():
+    values = torch.arange(4)
+    with Waits() as waits:
+        values.sum().item()
+        values[values > 1]
+    assert waits.found == ["_local_scalar_dense", "index"]
