@@ -6,21 +6,23 @@ Start the same command again after anything: what is finished is skipped, what w
 
 import fcntl
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
 from sweeps import files
-from sweeps.grid import Trial, read_grid, trials
-from sweeps.live import label, table, watching, wide_console
+from sweeps.grid import Grid, Trial, read_grid, trials
+from sweeps.live import described, label, table, watching, wide_console
 from sweeps.runners import run_here, run_on_ray, run_on_slurm
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import RunEndedError, UserError
 from lit_retrieval.parsing import fail
+from lit_retrieval.ranges import check_at_least
 
-_RUNNERS = {"ray": run_on_ray, "here": run_here, "slurm": run_on_slurm}
+Runner = Callable[[Sequence[Trial], Grid, Path, str], None]
 
 
 def main() -> None:
@@ -29,25 +31,38 @@ def main() -> None:
     parser.add_argument("grid", type=Path, help="a file such as those in configs/sweeps")
     parser.add_argument("-o", "--output", type=Path, help="the sweep's folder; if absent, sweeps/NAME of the grid")
     parser.add_argument(
-        "--on", choices=list(_RUNNERS), default="ray" if find_spec("ray") else "here",
-        help="ray: as many trials at a time as there are slots, and the default where it is installed; here: one after "
-        "another; slurm: as jobs, by submitit",
+        "--on", choices=["ray", "here", "slurm"], default="ray" if find_spec("ray") else "here",
+        help="ray: as many trials at a time as there are slots, and the default where it is installed; here: as "
+        "processes of this machine; slurm: as jobs, by submitit",
+    )  # fmt: skip
+    parser.add_argument("--slots", type=int, default=1, help="trials at a time with --on here; they share its GPU")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="WORD", help="only trials described by one of these words, such as a "
+        "regime or a point, those of the first word first",
     )  # fmt: skip
     parser.add_argument("--any_commit", action="store_true", help="take trials that another commit has begun")
     parser.add_argument("--list", action="store_true", help="show the trials, and run nothing")
     arguments = parser.parse_args()
+    runners: dict[str, Runner] = {
+        "ray": run_on_ray, "here": partial(run_here, slots=arguments.slots), "slurm": run_on_slurm,
+    }  # fmt: skip
+    runner = None if arguments.list else runners[arguments.on]
     try:
-        has_failed = sweep(arguments.grid, arguments.output, arguments.on, arguments.any_commit, arguments.list)
+        check_at_least("slots", arguments.slots, 1, "--slots")
+        has_failed = sweep(arguments.grid, arguments.output, runner, arguments.any_commit, arguments.only)
     except UserError as error:
         fail(str(error))
+    except RunEndedError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.status)
     sys.exit(has_failed)
 
 
-def sweep(path: Path, output: Path | None, on: str, any_commit: bool, only_list: bool) -> bool:
-    """Run what is not finished of a grid; returns whether a trial has failed."""
+def sweep(path: Path, output: Path | None, runner: Runner | None, any_commit: bool, only: Sequence[str]) -> bool:
+    """Run what is not finished of a grid, or only show it without a runner; returns whether a trial has failed."""
     grid, folder = read_grid(path), (output or Path("sweeps") / path.stem).absolute()
-    chosen, commit = trials(grid, path.parent), files.commit()
-    if only_list:
+    chosen, commit = described(trials(grid, path.parent), only), files.commit()
+    if runner is None:
         wide_console().print(table(chosen, folder))
         return False
     if not any_commit:
@@ -57,7 +72,7 @@ def sweep(path: Path, output: Path | None, on: str, any_commit: bool, only_list:
         wide_console().print(f"{len(chosen)} trials, {len(chosen) - len(waiting)} of them finished; all in {folder}")
         with watching(chosen, folder):
             if waiting:
-                _RUNNERS[on](waiting, grid, folder, commit)
+                runner(waiting, grid, folder, commit)
     wide_console().print(table(chosen, folder))
     return _report_failed(chosen, folder)
 

@@ -14,6 +14,7 @@ from lit_retrieval.training.progress_bar import ProgressBar
 from lit_retrieval.training.score_file import ScoreFile
 from lit_retrieval.training.score_table import ScoreTable
 from lit_retrieval.training.sequence_module import SequenceModule
+from lit_retrieval.training.solved import SolvedStopping
 from lit_retrieval.training.step_seed import StepSeed
 from lit_retrieval.training.throughput import Throughput
 from lit_retrieval.training.transcript_printer import TranscriptPrinter
@@ -33,6 +34,7 @@ __all__ = [
     "ScoreFile",
     "ScoreTable",
     "SequenceModule",
+    "SolvedStopping",
     "StepSeed",
     "Throughput",
     "TranscriptPrinter",

@@ -5,16 +5,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 import yaml
-from sweeps import files
+from sweeps import files, runners
 from sweeps.curve import still_rising
 from sweeps.grid import read_grid, trials
 from sweeps.intervals import wilson
 from sweeps.ledger import write_ledger
+from sweeps.live import described
+from sweeps.trial import run_trial
+
+from lit_retrieval.errors import PREEMPTED, RunEndedError, UserError
 
 ROOT = Path(__file__).parents[2]
 MAMBA = {"class_path": "lit_retrieval.mixers.Mamba", "init_args": {"state_dim": 2}}
@@ -134,9 +139,105 @@ def test_a_plateau_leaves_other_callbacks_in_place(place):
     assert names == ["ModelSummary", "PlateauStopping"]
 
 
+def test_a_regime_has_keys_of_its_own(place):
+    path = write_grid(
+        place, grid={"data.regime": ["cot", "retrieval"]}, regimes={"retrieval": {"trainer.val_check_interval": 4}}
+    )
+    found = {trial.configuration["data"]["regime"]: trial for trial in trials(read_grid(path), place)}
+    assert {name: trial.configuration["trainer"]["val_check_interval"] for name, trial in found.items()} == {
+        "cot": 2, "retrieval": 4,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("parts", "checkpoint"), [({}, "best"), ({"checkpoint": "last"}, "last")])
+def test_the_best_checkpoint_is_tested_unless_the_grid_says_last(place, monkeypatch, parts, checkpoint):
+    (trial,) = trials(read_grid(write_grid(place, **parts)), place)
+    program = place / "program"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {place}/commands\n[ "$3" = fit ]\n')
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program))
+    run_trial(trial, place / "sweep", "abc", retries=0, cpus=1)
+    fit, test = (place / "commands").read_text().splitlines()
+    assert "--ckpt_path" not in fit and test.endswith(f"--ckpt_path {checkpoint}")
+
+
+def test_the_papers_row_has_its_learning_rates_vocabulary_and_samples():
+    path = ROOT / "configs/sweeps/paper_row_16.yaml"
+    grid = read_grid(path)
+    assert grid.checkpoint == "last"
+    found = trials(grid, path.parent)
+    assert len(found) == 9
+    for trial in found:
+        data, model, trainer = (trial.configuration[part] for part in ("data", "model", "trainer"))
+        assert model["learning_rate"] == (1e-3 if trial.point == "transformer_0.5M" else 3e-4)
+        assert trainer["max_steps"] * data["batch_size"] == 1_000_000
+        assert trainer["max_steps"] % trainer["val_check_interval"] == 0
+        assert data["task"]["init_args"]["max_size"] == 16 and data["test_samples"] == 5000
+        assert bool(trainer["callbacks"]) == (data["regime"] == "retrieval")
+
+
+def test_a_stop_lets_a_trial_save_itself_and_it_waits_to_be_resumed(place, monkeypatch):
+    (trial,) = trials(read_grid(write_grid(place)), place)
+    program = place / "program"
+    program.write_text(
+        f"#!/bin/sh\ntrap 'exit {PREEMPTED}' TERM\ntouch {place}/started\nwhile :; do sleep 0.05; done\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program))
+    stopping = threading.Event()
+    thread = threading.Thread(target=run_trial, args=(trial, place / "sweep", "abc", 0, 1, stopping))
+    thread.start()
+    while not (place / "started").exists():
+        time.sleep(0.02)
+    stopping.set()
+    thread.join(30)
+    notes = files.read(files.trial_folder(place / "sweep", trial.hash) / "trial.json")
+    assert not thread.is_alive() and notes["status"] == "waiting" and notes["attempts"] == 1
+
+
+def test_slots_run_at_a_time_and_a_signal_stops_them_all(place, monkeypatch):
+    barrier, begun = threading.Barrier(2), []
+
+    def run_trial(trial, sweep, commit, retries, cpus, stopping):
+        if stopping.is_set():
+            return
+        begun.append(trial)
+        if barrier.wait(30) == 0:  # both run at the same time
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stopping.wait(30)
+
+    monkeypatch.setattr(runners, "run_trial", run_trial)
+    with pytest.raises(RunEndedError, match="resumes") as stopped:
+        runners.run_here(["one", "two", "three"], read_grid(write_grid(place)), place, "abc", slots=2)
+    assert stopped.value.status == PREEMPTED and sorted(begun) == ["one", "two"]
+
+
+def test_only_the_trials_of_some_words_in_their_order(place):
+    path = write_grid(
+        place, points={"large": {"model.hidden_size": 16}, "small": {}}, grid={"data.regime": ["cot", "vanilla"]}
+    )
+    chosen = described(trials(read_grid(path), place), ["vanilla", "small"])
+    assert [(trial.point, trial.configuration["data"]["regime"]) for trial in chosen] == [
+        ("large", "vanilla"), ("small", "vanilla"), ("small", "cot"),
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="got retrieval"):
+        described(chosen, ["retrieval"])
+
+
+def test_the_commit_is_that_of_the_environment_without_git(monkeypatch):
+    monkeypatch.setenv("COMMIT", "abcdef0")
+    assert files.commit() != "abcdef0"
+    monkeypatch.setenv("PATH", "")
+    assert files.commit() == "abcdef0"
+    monkeypatch.delenv("COMMIT")
+    assert files.commit() == "unknown"
+
+
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
+        ({"checkpoint": "newest"}, "checkpoint must be best or last"),
+        ({"regimes": {"cot": 3}}, "no keys for cot"),
         ({"grid": {"data.regimes": ["cot"]}}, "did you mean data.regime?"),
         ({"grid": {"data.regime": []}}, "at least one value"),
         ({"grids": {}}, "grids"),

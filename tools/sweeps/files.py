@@ -1,6 +1,7 @@
 """The files of a sweep: which are where, and how they are written so that no reader finds half of one."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,10 @@ def write_text(text: str, path: Path) -> None:
 
 
 def commit() -> str:
-    """The commit that this is, with `-dirty` where files have changed since."""
+    """The commit that this is, with `-dirty` where files have changed since; COMMIT of the environment without git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"]
-    told = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
-    return told.stdout.strip() or "unknown"
+    try:
+        told = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        told = ""
+    return told or os.environ.get("COMMIT") or "unknown"

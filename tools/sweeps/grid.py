@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import yaml
 
@@ -18,8 +18,8 @@ _FILES = ("data", "model", "trainer")  # keys whose value may be a file, beside 
 _SEEDS = ("seed_everything", "data.seed")
 _WRITE = {str: "a path", dict: "keys with values", list: "a list", int: "a whole number", (int, float): "a number"}
 _KINDS: dict[str, Any] = {
-    "experiment": str, "points": dict, "grid": dict, "fixed": dict, "slurm": dict, "seeds": list,
-    "cpus": int, "retries": int, "stop_on_plateau": int, "gpus": (int, float),
+    "experiment": str, "points": dict, "grid": dict, "regimes": dict, "fixed": dict, "slurm": dict, "seeds": list,
+    "checkpoint": str, "cpus": int, "retries": int, "stop_on_plateau": int, "gpus": (int, float),
 }  # fmt: skip
 
 
@@ -33,8 +33,10 @@ class Grid:
         experiment: The configuration that all trials begin from; paths are relative to the grid's file.
         points: Names, each with keys and values of its own; report.py reads names such as `mamba_0.5M`.
         grid: Keys, each with a list of values.
+        regimes: Regimes, each with keys and values for the trials in it.
         fixed: Keys, each with a value for all trials.
         seeds: Each seeds the model and its samples.
+        checkpoint: The one that is tested: best, by the closed-loop accuracy of validation, or last, as in the paper.
         cpus: Processor cores that a trial takes.
         gpus: The part of a GPU that a trial takes, where there is one; tiny models share one.
         retries: How often a trial that crashes is started again; it goes on from its newest checkpoint.
@@ -46,8 +48,10 @@ class Grid:
     experiment: str
     points: dict[str, dict[str, Any]] = field(default_factory=lambda: {"": {}})
     grid: dict[str, list[Any]] = field(default_factory=dict)
+    regimes: dict[str, dict[str, Any]] = field(default_factory=dict)
     fixed: dict[str, Any] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=lambda: [0])
+    checkpoint: Literal["best", "last"] = "best"
     cpus: int = 1
     gpus: float = 1.0
     retries: int = 2
@@ -65,6 +69,7 @@ class Trial(NamedTuple):
         arguments: Of the commands `fit` and `test`, relative to `place`.
         configuration: All keys with their values.
         place: The folder to run the commands in.
+        checkpoint: The one that is tested.
     """
 
     hash: str
@@ -73,6 +78,7 @@ class Trial(NamedTuple):
     arguments: list[str]
     configuration: dict[str, Any]
     place: str
+    checkpoint: str = "best"
 
 
 def read_grid(path: Path) -> Grid:
@@ -91,13 +97,15 @@ def read_grid(path: Path) -> Grid:
             raise UserError(f"{path} has the key {name}, which no grid has; its keys are {', '.join(known)}")
         if not isinstance(value, _KINDS.get(name, object)):
             raise UserError(f"{path} has {name}: {value}, and it takes {_WRITE[_KINDS[name]]}")
+    if (checkpoint := content.get("checkpoint", "best")) not in ("best", "last"):
+        raise UserError(f"checkpoint must be best or last, got {checkpoint}; set it in {path}")
     grid = Grid(**content)
     if wrong := [key for key, values in grid.grid.items() if not isinstance(values, list)]:
         raise UserError(f"{path} has one value for {wrong[0]} under grid; write a list, or put the key under fixed")
-    if wrong := [name for name, keys in grid.points.items() if not isinstance(keys, dict)]:
-        raise UserError(f"{path} has no keys for the point {wrong[0]}; write {{key: value}}, or {{}} for none")
-    if wrong := [seed for seed in grid.seeds if not isinstance(seed, int)]:
-        raise UserError(f"{path} has {wrong[0]} under seeds; write whole numbers")
+    if wrong := [name for name, keys in (grid.points | grid.regimes).items() if not isinstance(keys, dict)]:
+        raise UserError(f"{path} has no keys for {wrong[0]}; write {{key: value}}, or {{}} for none")
+    if no_seeds := [seed for seed in grid.seeds if not isinstance(seed, int)]:
+        raise UserError(f"{path} has {no_seeds[0]} under seeds; write whole numbers")
     return grid
 
 
@@ -115,7 +123,8 @@ def trials(grid: Grid, folder: Path) -> list[Trial]:
             arguments += [f"--{key}", _beside(folder, value) if key in _FILES else _text(value)]
         configuration = read_configuration(["fit", *arguments])
         identity = runs.fingerprint(configuration)
-        found.setdefault(identity, Trial(identity, point, seed, arguments, configuration, str(Path.cwd())))
+        trial = Trial(identity, point, seed, arguments, configuration, str(Path.cwd()), grid.checkpoint)
+        found.setdefault(identity, trial)
     return list(found.values())
 
 
@@ -127,7 +136,8 @@ def _combinations(grid: Grid) -> Iterator[tuple[str, int, dict[str, Any]]]:
     for (point, own), values, seed in product(grid.points.items(), product(*grid.grid.values()), grid.seeds):
         chosen = dict(zip(grid.grid, values, strict=True))
         # A file for a whole part comes before the keys within it, which it would undo.
-        keys = {**grid.fixed, **own, **chosen, **dict.fromkeys(_SEEDS, seed), **stopping}
+        of_regime = grid.regimes.get(chosen.get("data.regime", ""), {})
+        keys = {**grid.fixed, **own, **chosen, **of_regime, **dict.fromkeys(_SEEDS, seed), **stopping}
         yield point, seed, dict(sorted(keys.items(), key=lambda item: item[0] not in _FILES))
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from lit_retrieval.errors import UserError
 from lit_retrieval.runs import RunFolder
 from sweeps import files
 from sweeps.grid import Trial
@@ -86,6 +87,15 @@ def label(trial: Trial) -> str:
     """A trial in a few words."""
     data = trial.configuration["data"]
     return f"{trial.point} {data['regime']} {data['sizes']} seed {trial.seed}".strip()
+
+
+def described(chosen: Sequence[Trial], words: Sequence[str]) -> Sequence[Trial]:
+    """The trials whose label has one of these words, those of the first word first; all of them without a word."""
+    found = {word: [trial for trial in chosen if word in label(trial).split()] for word in words}
+    if missing := [word for word in words if not found[word]]:
+        raise UserError(f"--only must name a word of a trial, got {missing[0]}; --list shows the trials")
+    chosen = [trial for word in words for trial in found[word]] if words else chosen
+    return list({trial.hash: trial for trial in chosen}.values())
 
 
 def _status(trial: Trial, sweep: Path) -> str:

@@ -1,21 +1,51 @@
-"""Where trials run: one after another here, several at a time on Ray, or as jobs of SLURM."""
+"""Where trials run: as processes here, on Ray, or as jobs of SLURM."""
 
 import os
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import torch
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import PREEMPTED, RunEndedError, UserError
 from sweeps.grid import Grid, Trial
 from sweeps.trial import run_trial
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
-def run_here(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str) -> None:
-    """Run one trial after another."""
-    for trial in trials:
-        run_trial(trial, sweep, commit, grid.retries, grid.cpus)
+
+def run_here(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str, slots: int = 1) -> None:
+    """Run `slots` trials at a time, in their order; raises `RunEndedError` after a signal, when all are saved."""
+    with _stopping() as stopping, ThreadPoolExecutor(slots) as pool:
+        jobs = [pool.submit(run_trial, trial, sweep, commit, grid.retries, grid.cpus, stopping) for trial in trials]
+        for job in jobs:
+            job.result()
+    if stopping.is_set():
+        raise RunEndedError(
+            f"stopped by a signal; its trials are saved in {sweep}, and the same command resumes them", PREEMPTED
+        )
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """An event that the first signal sets; the second one does what it did before."""
+    event = threading.Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        event.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = {number: signal.signal(number, note) for number in _SIGNALS}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_on_ray(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str) -> None:

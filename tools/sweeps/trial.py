@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,18 @@ from sweeps.grid import Trial
 
 # A mistake in the configuration and a loss that is not finite come again however often the trial is started.
 _FINAL = {2: "a mistake in its configuration", 3: "a loss that is not finite"}
+_STOPPED = "stopped"
 _LOOK_EVERY = 1.0  # seconds
 _NOTE_EVERY = 10.0
 
 
-def run_trial(trial: Trial, sweep: Path, commit: str, retries: int, cpus: int) -> None:
+def run_trial(
+    trial: Trial, sweep: Path, commit: str, retries: int, cpus: int, stopping: threading.Event | None = None
+) -> None:
     """Bring a trial to its end, from wherever it is: finished, begun, or new.
 
-    Its folder then has `result.json`, or a `trial.json` whose status is `failed` and which says why.
+    Its folder then has `result.json`, or a `trial.json` whose status is `failed` and which says why; or, after a stop,
+    `waiting`, to be resumed.
 
     Args:
         trial: What to run.
@@ -31,9 +36,10 @@ def run_trial(trial: Trial, sweep: Path, commit: str, retries: int, cpus: int) -
         commit: Of the code; noted.
         retries: How often to start again after a crash.
         cpus: Threads that it may use.
+        stopping: Once set, the trial saves itself and ends.
     """
-    folder = files.trial_folder(sweep, trial.hash)
-    if (folder / "result.json").exists():
+    folder, stopping = files.trial_folder(sweep, trial.hash), stopping or threading.Event()
+    if (folder / "result.json").exists() or stopping.is_set():
         return
     before = files.read(folder / "trial.json") or {}
     notes = {
@@ -42,22 +48,30 @@ def run_trial(trial: Trial, sweep: Path, commit: str, retries: int, cpus: int) -
         "attempts": before.get("attempts", 0), "crashes": 0, "minutes": before.get("minutes", 0.0),
     }  # fmt: skip
     for step in ("fit", "test"):
-        if reason := _persist(trial, step, folder, notes, retries, cpus):
+        reason = _persist(trial, step, folder, notes, retries, cpus, stopping)
+        if reason == _STOPPED:
+            files.write({**notes, "status": "waiting"}, folder / "trial.json")
+            return
+        if reason:
             files.write({**notes, "status": "failed", "reason": reason}, folder / "trial.json")
             return
     files.write(_result(trial, folder, notes), folder / "result.json")
     files.write({**notes, "status": "finished"}, folder / "trial.json")
 
 
-def _persist(trial: Trial, step: str, folder: Path, notes: dict[str, Any], retries: int, cpus: int) -> str:
+def _persist(
+    trial: Trial, step: str, folder: Path, notes: dict[str, Any], retries: int, cpus: int, stopping: threading.Event
+) -> str:
     """Start a step until it succeeds; returns why it did not, or nothing."""
     while True:
         notes["attempts"] += step == "fit"
-        status, minutes = _run(trial, step, folder, notes, cpus)
+        status, minutes = _run(trial, step, folder, notes, cpus, stopping)
         if step == "fit":
             notes["minutes"] += minutes
         if status == 0:
             return ""
+        if stopping.is_set():
+            return _STOPPED
         if status in _FINAL:
             return f"{step} ended with {_FINAL[status]}: {_last_line(folder)}"
         if status == PREEMPTED:
@@ -67,13 +81,15 @@ def _persist(trial: Trial, step: str, folder: Path, notes: dict[str, Any], retri
             return f"{step} crashed {notes['crashes']} times, the last with status {status}: {_last_line(folder)}"
 
 
-def _run(trial: Trial, step: str, folder: Path, notes: dict[str, Any], cpus: int) -> tuple[int, float]:
-    """Run one command to its end; returns its status, and how many minutes it took."""
+def _run(
+    trial: Trial, step: str, folder: Path, notes: dict[str, Any], cpus: int, stopping: threading.Event
+) -> tuple[int, float]:
+    """Run one command to its end, or ask it to end once `stopping` is set; returns its status, and its minutes."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [
         sys.executable, "-m", "lit_retrieval", step, *trial.arguments, "--run_dir", str(folder.resolve() / "run"),
         "--trainer.devices", "1", "--trainer.enable_progress_bar", "false",
-        *(["--ckpt_path", "best"] if step == "test" else []),
+        *(["--ckpt_path", trial.checkpoint] if step == "test" else []),
     ]  # fmt: skip
     threads = {name: str(cpus) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
     start = noted = time.monotonic()
@@ -84,7 +100,10 @@ def _run(trial: Trial, step: str, folder: Path, notes: dict[str, Any], cpus: int
         )  # fmt: skip
         files.write(notes, folder / "trial.json")
         while (status := process.poll()) is None:
-            time.sleep(_LOOK_EVERY)
+            if stopping.wait(_LOOK_EVERY):
+                process.terminate()  # fit saves the run; test begins again the next time
+                status = process.wait()
+                break
             if step == "fit" and time.monotonic() - noted > _NOTE_EVERY:
                 noted = time.monotonic()
                 files.write({**notes, "minutes": notes["minutes"] + (noted - start) / 60}, folder / "trial.json")
