@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from gpu_checks import reference
+from gpu_checks.ready import REFERENCE, REFUSED, take_first_config
 from jsonargparse import ArgumentParser
 from torch.nn import functional as F
 
@@ -39,6 +41,14 @@ def quiet():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@pytest.fixture
+def first_config(monkeypatch):
+    from triton.runtime import autotuner
+
+    monkeypatch.setattr(autotuner.Autotuner, "__init__", autotuner.Autotuner.__init__)  # to be put back
+    take_first_config()
 
 
 def build(config: dict, vocab_size: int = 16) -> SequenceModel:
@@ -87,13 +97,23 @@ def test_it_overfits_64_samples_of_associative_recall(name):
     assert losses[0] > 1 and losses[-1] < 0.05
 
 
+@pytest.mark.parametrize("name", ["gru_0.5M", "transformer_0.5M"])
+def test_the_reference_of_the_first_step_is_current(name):
+    difference = reference.compare(reference.first_step(name, "cpu"), reference.read(REFERENCE, name))
+    assert difference.loss < 1e-5 and difference.gradient < 1e-4  # processors differ in the order of their sums
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_gpu_it_learns_as_on_a_cpu(name):
-    losses = train_on_64_samples(read(name), steps=200, device="cuda")
-    on_a_cpu = train_on_64_samples(read(name), steps=10)
-    assert len(losses) == 200 and losses[-1] < losses[0]
-    assert max(abs(one - other) for one, other in zip(losses, on_a_cpu, strict=False)) < 1e-3
+def test_on_a_gpu_its_first_step_is_that_of_a_cpu_and_it_learns(name, first_config):
+    name = f"{name}_0.5M"
+    if name in REFUSED:
+        pytest.skip("fla refuses this backward on Hopper with Triton 3.4 to 3.7.0")
+    difference = reference.compare(reference.first_step(name, "cuda"), reference.read(REFERENCE, name))
+    # fla's kernels and cuDNN's multiply in TF32, with 10 bits; ten steps from here, losses have nothing in common.
+    assert difference.loss < 1e-3 and difference.gradient < 0.05
+    losses = train_on_64_samples(read(name.removesuffix("_0.5M")), steps=200, device="cuda")
+    assert losses[-1] < losses[0]
 
 
 def test_one_stage_more_puts_attention_on_top(name):

@@ -1,0 +1,70 @@
+"""The check on a GPU: its phases at the smallest sizes on a CPU, and what becomes of phases that hang."""
+
+import argparse
+import json
+import subprocess
+import sys
+
+import gpu_check
+import pytest
+from gpu_checks import machine, models, own, reference
+from gpu_checks.check import Check
+from gpu_checks.ready import REFERENCE
+
+PHASES = {**machine.PHASES, **own.PHASES}
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_phase_runs_on_a_cpu_and_its_rows_say_on_what_and_which_commit(tmp_path, monkeypatch, phase):
+    monkeypatch.setattr("gpu_checks.check.commit", lambda: "abcdef0")
+    PHASES[phase](Check(phase, tmp_path, "cpu", is_tiny=True))
+    found = rows(tmp_path)
+    assert found and all(row["phase"] == phase and row["commit"] == "abcdef0" for row in found)
+    assert all("cpu" in row["device"] and row["torch"] for row in found)
+    errors = [row["error"] for row in found if "error" in row]
+    assert not [error for error in errors if "view_as_complex" not in error]  # the rotary embedding refuses bfloat16
+
+
+def test_a_model_is_compared_with_the_reference_and_learns(tmp_path):
+    with (tmp_path / "lock").open("w") as lock:
+        models.check_one(Check("models", tmp_path, "cpu", is_tiny=True), "gru_0.5M", lock.fileno())
+    compared, trained = rows(tmp_path)
+    assert compared["loss_off"] < 1e-5 and compared["gradient_off"] < 1e-4
+    assert trained["last"] < trained["first"] and trained["ms_a_step"] > 0
+
+
+def test_an_error_in_one_model_is_a_row(tmp_path):
+    with (tmp_path / "lock").open("w") as lock:
+        models.check_one(Check("models", tmp_path, "cpu", is_tiny=True), "nothing_0.5M", lock.fileno())
+    (row,) = rows(tmp_path)
+    assert "FileNotFoundError" in row["error"] and not row["is_expected"]
+
+
+def test_a_difference_is_found_in_the_parameter_that_has_it():
+    marks = reference.read(REFERENCE, "gru_0.5M")
+    name, (norm, product) = next(iter(marks.gradients.items()))
+    other = marks._replace(loss=marks.loss * 1.01, gradients={**marks.gradients, name: (norm * 1.1, product)})
+    difference = reference.compare(other, marks)
+    assert (difference.loss, difference.gradient) == pytest.approx((0.01, 0.1)) and difference.parameter == name
+
+
+def test_a_phase_that_hangs_is_ended_and_the_next_ones_run_while_there_is_time(tmp_path, monkeypatch, capfd):
+    bodies = {"hangs": "time.sleep(60)", "fails": "sys.exit(3)", "runs": "pass", "late": "pass"}
+
+    def prepare(name, arguments, stop, errors):
+        program = f"import sys, time; sys.stdin.readline(); {bodies[name]}"
+        return subprocess.Popen(
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, text=True, start_new_session=True
+        )
+
+    monkeypatch.setattr(gpu_check, "LIMITS", {"hangs": 1.0, "fails": 30, "runs": 30, "late": 0.0})
+    monkeypatch.setattr(gpu_check, "LEAST", 0.5)
+    monkeypatch.setattr(gpu_check, "prepare", prepare)
+    arguments = argparse.Namespace(out=tmp_path, phases="hangs,fails,runs,late", budget=60, tiny=False)
+    assert gpu_check.run_all(arguments) == 1
+    said = [line.split(" after")[0] for line in capfd.readouterr().out.split("\n") if line]
+    assert said == ["hangs: stopped at its time limit", "fails: failed with status 3", "runs: done", "late: skipped"]

@@ -1,0 +1,135 @@
+"""Check this project on a GPU in a few minutes: `python tools/gpu_check.py --out FOLDER`.
+
+The phases run one after another, the most important first, each as a process of its own with a time limit: one that
+hangs or breaks the GPU's context costs its own time only. Rows are appended to FOLDER/results.jsonl as they come.
+`--reference FILE`, on a CPU, writes the losses and gradients that the phase `models` compares with.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMITS = {
+    "env": 45, "scan": 50, "models": 120, "bits": 40, "profile": 40, "train": 60, "decode": 45, "bf16": 30, "ieee": 60,
+    "cells": 600,
+}  # fmt: skip
+TINY_LIMIT = 120  # seconds for any phase
+LEAST = 8.0  # seconds: with less left, a phase is skipped
+
+
+def main() -> int:
+    """Run what the command line asks for; returns the exit status, 1 if a phase has failed."""
+    arguments = parse()
+    # cuBLAS is deterministic with a workspace of this size; it reads the variable once.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    inherited = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([inherited] if inherited else [])])
+    sys.path.insert(0, str(ROOT))
+    if arguments.run or arguments.model or arguments.reference:
+        run(arguments)
+        return 0
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    return run_all(arguments)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Check this project on a GPU, in phases with a time limit each.")
+    parser.add_argument("--out", type=Path, default=Path("gpu_check"), help="folder of the results")
+    parser.add_argument("--phases", default=",".join(name for name in LIMITS if name != "cells"), help="in this order")
+    parser.add_argument("--budget", type=float, default=300, help="seconds for all phases together")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="smallest sizes, to test this program on a CPU")
+    parser.add_argument("--reference", type=Path, help="write this file on a CPU, and check nothing")
+    parser.add_argument("--cells", default="cot vanilla retrieval", help="regimes for the phase cells, in their order")
+    parser.add_argument("--slots", type=int, default=6, help="trials at a time in the phase cells")
+    for name in ("run", "model", "lock"):
+        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run one phase, or one model of the phase `models`, in this process."""
+    logging.disable(logging.WARNING)  # fla's advice about other packages
+    warnings.simplefilter("ignore")
+    from gpu_checks import cells, machine, models, own, reference
+    from gpu_checks.check import Check
+
+    if arguments.reference:
+        reference.write(arguments.reference)
+        return
+    phase = arguments.run or "models"
+    check = Check(phase, arguments.out, arguments.device, arguments.tiny, arguments.budget)
+    if arguments.model:
+        models.check_one(check, arguments.model, int(arguments.lock))
+        return
+    sys.stdin.readline()  # what is imported now is imported while the phase before this one runs
+    check = check.started()
+    if phase == "cells":
+        cells.cells(check, arguments.cells.split(), arguments.slots)
+    else:
+        {**machine.PHASES, **models.PHASES, **own.PHASES}[phase](check)
+
+
+def run_all(arguments: argparse.Namespace) -> int:
+    """Run the phases that are asked for while there is time."""
+    stop, has_failed = time.monotonic() + arguments.budget, False
+    names = arguments.phases.split(",")
+    if unknown := [name for name in names if name not in LIMITS]:
+        sys.exit(f"--phases has {unknown[0]}; the phases are {', '.join(LIMITS)}")
+    waiting: subprocess.Popen[str] | None = None
+    with (arguments.out / "errors.txt").open("a") as errors:
+        for name, following in zip(names, [*names[1:], None], strict=True):
+            process = waiting or prepare(name, arguments, stop, errors.fileno())
+            waiting = prepare(following, arguments, stop, errors.fileno()) if following else None
+            left = min(TINY_LIMIT if arguments.tiny else LIMITS[name], stop - time.monotonic())
+            status, seconds = finish(process, left)
+            print(f"{name}: {status} after {seconds:.1f} s", flush=True)
+            has_failed |= status not in ("done", "skipped")
+    print_errors(arguments.out / "errors.txt")
+    return int(has_failed)
+
+
+def prepare(name: str, arguments: argparse.Namespace, stop: float, errors: int) -> "subprocess.Popen[str]":
+    """Start a phase's process; it imports what it needs, and then waits to be told to begin."""
+    command = [sys.executable, __file__, "--run", name, "--out", str(arguments.out), "--device", arguments.device]
+    command += ["--tiny"] if arguments.tiny else []
+    command += ["--cells", arguments.cells, "--slots", str(arguments.slots)]
+    command += ["--budget", f"{min(LIMITS[name], stop - time.monotonic()):.0f}"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, text=True, start_new_session=True)
+
+
+def finish(process: "subprocess.Popen[str]", limit: float) -> tuple[str, float]:
+    """Tell a phase to begin and wait for its end; returns how it ended and the seconds that it took."""
+    start = time.monotonic()
+    if limit < LEAST:
+        kill(process)
+        return "skipped", 0.0
+    try:
+        process.communicate("go\n", timeout=limit)
+        status = "done" if process.returncode == 0 else f"failed with status {process.returncode}"
+    except subprocess.TimeoutExpired:
+        kill(process)
+        status = "stopped at its time limit"
+    return status, time.monotonic() - start
+
+
+def kill(process: "subprocess.Popen[str]") -> None:
+    """End a phase and the processes that it has started."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def print_errors(path: Path, lines: int = 12) -> None:
+    """Print the last lines of what the phases have written to stderr."""
+    print("\n".join(path.read_text(errors="replace").splitlines()[-lines:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

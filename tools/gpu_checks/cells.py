@@ -1,0 +1,83 @@
+"""The phase that trains cells of the paper's 16-vertex row, by the project's own sweep."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+from sweeps import files
+
+from gpu_checks.check import Check
+from lit_retrieval.runs import RunFolder
+
+TOOLS = Path(__file__).parents[1]
+GRID = TOOLS.parent / "configs" / "sweeps" / "paper_row_16.yaml"
+SMOKE = TOOLS.parent / "configs" / "sweeps" / "smoke.yaml"
+TO_SAVE = 25.0  # seconds between the signal and the end
+MOST_BYTES = 15 * 2**20  # of a file that is brought back
+
+
+def cells(check: Check, regimes: list[str], slots: int) -> None:
+    """Train for as long as there is time; what has not finished by then is saved, and packed to be resumed.
+
+    Leaves results.csv, curves.csv and the logs of the sweep in the results' folder, and the newest checkpoint of each
+    unfinished trial in unfinished.N.tar.
+    """
+    sweep = Path("/tmp") / "gpu_check_cells" if check.device == "cuda" else check.out / "cells"
+    command = [sys.executable, str(TOOLS / "sweep.py"), str(SMOKE if check.is_tiny else GRID), "--output", str(sweep)]
+    command += ["--on", "here", "--slots", str(slots), "--any_commit", "--only", *regimes]
+    process = subprocess.Popen(command, stdout=sys.stderr)
+    status = _end(process, check.budget - TO_SAVE - (time.monotonic() - check.start))
+    check.row(status=status, finished=len(list(sweep.glob("trials/*/result.json"))))
+    for name in ("results.csv", "curves.csv"):
+        shutil.copyfile(sweep / name, check.out / name)
+    _tell_all(check, sweep)
+    _pack_unfinished(check, sweep)
+
+
+def _end(process: "subprocess.Popen[bytes]", seconds: float) -> int:
+    """Wait for a sweep so long, then ask it to save its trials; returns its status."""
+    try:
+        return process.wait(max(1.0, seconds))
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)
+        return process.wait()
+
+
+def _tell_all(check: Check, sweep: Path) -> None:
+    for path in sorted(sweep.glob("trials/*/trial.json")):
+        notes, result = files.read(path) or {}, files.read(path.with_name("result.json"))
+        curve = result["curve"] if result else {}
+        check.row(
+            point=notes["point"], hash=notes["hash"], status=notes["status"], minutes=notes["minutes"],
+            steps=curve["steps"][-1] if curve else _steps(path.parent),
+            accuracy=result["scores"]["closed_loop_accuracy"] if result else None,
+        )  # fmt: skip
+
+
+def _steps(trial: Path) -> int:
+    newest = RunFolder(trial / "run").step_files()
+    return int(newest[0].stem.removeprefix("step_")) if newest else 0
+
+
+def _pack_unfinished(check: Check, sweep: Path) -> None:
+    """Pack what a trial needs to be resumed, two trials to a file, so that no file is too large."""
+    trials = [path.parent for path in sorted(sweep.glob("trials/*/trial.json"))]
+    unfinished = [trial for trial in trials if not (trial / "result.json").exists()]
+    number, used = 0, MOST_BYTES
+    for trial in unfinished:
+        kept = [path for path in trial.rglob("*") if path.is_file() and not _is_old(path, trial)]
+        size = sum(path.stat().st_size for path in kept)
+        if used + size > MOST_BYTES:
+            number, used = number + 1, 0
+        used += size
+        with tarfile.open(check.out / f"unfinished.{number}.tar", "a") as archive:
+            for path in kept:
+                archive.add(path, path.relative_to(sweep))
+
+
+def _is_old(path: Path, trial: Path) -> bool:
+    return path in RunFolder(trial / "run").step_files()[1:]

@@ -1,0 +1,111 @@
+"""What every phase is given: where it runs, how long it may take, and where its rows go."""
+
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from sweeps.files import commit
+
+PACKAGES = ("torch", "triton", "lightning", "numba", "numpy", "transformers", "fla-core", "jsonargparse")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One phase of a check.
+
+    Args:
+        phase: Its name.
+        out: The folder of the results.
+        device: cuda or cpu.
+        is_tiny: Whether to take the smallest sizes.
+        budget: Seconds that the phase may take.
+        start: When it began, by `time.monotonic`.
+    """
+
+    phase: str
+    out: Path
+    device: str
+    is_tiny: bool = False
+    budget: float = 60.0
+    start: float = 0.0
+
+    def started(self) -> "Check":
+        """The same phase, beginning now."""
+        return replace(self, start=time.monotonic())
+
+    def row(self, is_printed: bool = True, **values: Any) -> None:
+        """Append a row to results.jsonl, with the device, the commit and the versions; print its values."""
+        values = {name: _rounded(value) for name, value in values.items()}
+        content = {"phase": self.phase, **values, "device": device_name(self.device), "commit": commit(), **versions()}
+        with (self.out / "results.jsonl").open("a") as file:
+            file.write(json.dumps(content) + "\n")
+        if is_printed:
+            print(self.phase, *(f"{name}={value}" for name, value in values.items()), flush=True)
+
+    @contextmanager
+    def attempt(self, **values: Any) -> Iterator[None]:
+        """Turn an error into a row with these values, so that the rest of the phase runs."""
+        try:
+            yield
+        except Exception as error:  # whatever it is, the other models are checked
+            self.row(**values, error=f"{type(error).__name__}: {' '.join(str(error).split())}"[:160])
+
+    def milliseconds(self, function: Callable[[], object], seconds: float, most: int = 10_000) -> tuple[float, int]:
+        """The median time of a call after two to warm up, for about so many seconds; by events where there is a GPU."""
+        seconds = 0.0 if self.is_tiny else seconds
+        times: list[float] = []
+        for _ in range(1 if self.is_tiny else 2):
+            function()
+        self.wait()
+        stop = time.monotonic() + seconds
+        while len(times) < 3 or (time.monotonic() < stop and len(times) < most):
+            times.append(self._once(function))
+        return median(times), len(times)
+
+    def _once(self, function: Callable[[], object]) -> float:
+        if self.device == "cpu":
+            start = time.perf_counter()
+            function()
+            return 1000 * (time.perf_counter() - start)
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        begin.record()
+        function()
+        end.record()
+        torch.cuda.synchronize()
+        return float(begin.elapsed_time(end))
+
+    def wait(self) -> None:
+        """Wait for the GPU."""
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+
+@cache
+def device_name(device: str) -> str:
+    """The name of the GPU or the processor."""
+    return torch.cuda.get_device_name() if device == "cuda" else f"cpu ({platform.machine()})"
+
+
+@cache
+def versions() -> dict[str, str]:
+    """The versions of what the numbers depend on; `none` for what is not installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "none"
+    return found
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value

@@ -1,0 +1,75 @@
+"""The phases that check every ready model against a CPU."""
+
+import fcntl
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from gpu_checks import reference
+from gpu_checks.check import Check
+from gpu_checks.ready import NAMES, REFERENCE, REFUSED, Problem, take_first_config
+
+PROGRAM = Path(__file__).parents[1] / "gpu_check.py"
+IEEE = ("retnet_0.5M", "gla_0.5M", "deltanet_0.5M", "kda_0.5M", "gru_0.5M")
+STEPS, TIMED = 200, 30
+
+
+def models(check: Check) -> None:
+    """Check all models, each in a process of its own, all at a time: compiling fla's kernels takes one core each."""
+    _in_processes(check, ("mamba_0.5M",) if check.is_tiny else NAMES, {})
+
+
+def ieee(check: Check) -> None:
+    """Check models whose kernels use TF32 by default, with TF32 switched off."""
+    names = ("gru_0.5M",) if check.is_tiny else IEEE
+    _in_processes(check, names, {"TRITON_F32_DEFAULT": "ieee"})
+
+
+def _in_processes(check: Check, names: Sequence[str], environment: dict[str, str]) -> None:
+    busy, processes = Path(tempfile.mkdtemp()) / "busy", []
+    for name in names:
+        with busy.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)  # the child holds it on, and waits for all others before it is timed
+            command = [sys.executable, str(PROGRAM), "--run", check.phase, "--model", name, "--out", str(check.out)]
+            command += ["--device", check.device, "--lock", str(lock.fileno()), *(["--tiny"] * check.is_tiny)]
+            processes.append(subprocess.Popen(command, pass_fds=[lock.fileno()], env={**os.environ, **environment}))
+    for process in processes:
+        process.wait()
+
+
+def check_one(check: Check, name: str, lock: int) -> None:
+    """Compare a model's first step with the reference, train it on one batch, and time a step when all are trained.
+
+    Args:
+        check: The phase.
+        name: The model.
+        lock: A descriptor of a file that all models have a shared lock on.
+    """
+    take_first_config()
+    is_ieee = check.phase == "ieee"
+    if is_ieee:
+        torch.backends.cudnn.rnn.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    with check.attempt(name=name, is_expected=name in REFUSED):
+        difference = reference.compare(reference.first_step(name, check.device), reference.read(REFERENCE, name))
+        check.row(
+            name=name, loss_off=difference.loss, gradient_off=difference.gradient, at=difference.parameter,
+            f32="ieee" if is_ieee else "default",
+        )  # fmt: skip
+        if not is_ieee:
+            _train(check, name, lock)
+
+
+def _train(check: Check, name: str, lock: int) -> None:
+    problem = Problem(name, check.device, 8, "retrieval", 4 if check.is_tiny else 64)
+    losses = torch.stack([problem.step() for _ in range(3 if check.is_tiny else STEPS)]).tolist()
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    ms, _ = check.milliseconds(problem.step, 1.0, TIMED)
+    check.row(name=name, first=losses[0], last=losses[-1], ms_a_step=ms, time=problem.time)
+
+
+PHASES = {"models": models, "ieee": ieee}

@@ -1,0 +1,90 @@
+"""The ready models of configs/model, batches for them, and their loss."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from benchmarks.models import MODEL_FILES, build_model
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lit_retrieval.data import Batch, TranscriptStream
+from lit_retrieval.tasks import Author, IsTree, Regime, SampleStream
+
+OWN = ("mamba_0.5M", "transformer_0.5M", "hybrid_0.5M")
+NAMES = sorted(path.stem for path in MODEL_FILES.glob("*_0.5M.yaml"))
+REFERENCE = Path(__file__).parents[2] / "tests" / "data" / "gpu_reference.json"
+# fla's backward for these refuses Hopper GPUs with Triton 3.4 to 3.7.0.
+REFUSED = {"gated_deltanet_0.5M", "simple_gla_0.5M"}
+_IGNORED = -100
+_CLIP = 1.0
+
+
+class Problem:
+    """A ready model with fresh weights, and a batch of IsTree for it, on one device.
+
+    Args:
+        name: A file in configs/model, without its ending.
+        device: cuda or cpu.
+        size: Vertices of the graphs.
+        regime: How they are answered.
+        count: Samples in the batch.
+        split: The stream that they are from.
+    """
+
+    def __init__(
+        self, name: str, device: str, size: int = 16, regime: Regime = "retrieval", count: int = 64, split: str = "fit"
+    ) -> None:
+        self.task = IsTree(max_size=size)
+        stream = TranscriptStream(SampleStream(self.task, regime, [size], 0, split))
+        self.batch: Batch = stream[np.arange(count)]
+        torch.manual_seed(0)
+        self.model = build_model(MODEL_FILES / f"{name}.yaml", len(self.task.vocabulary)).to(device)
+        tokens = self.batch.tokens
+        targets = tokens[:, 1:].masked_fill(self.batch.author[:, 1:] != Author.MODEL, _IGNORED)
+        self.inputs, self.targets = tokens[:, :-1].to(device), targets.to(device)
+        trained = [one for one in self.model.parameters() if one.requires_grad]
+        self.optimizer = torch.optim.AdamW(trained, lr=1e-3, fused=True)
+
+    @property
+    def time(self) -> int:
+        """The length of the batch's rows."""
+        return self.inputs.shape[1]
+
+    def loss(self) -> Tensor:
+        """The mean loss over the tokens that the model writes."""
+        logits, _ = self.model(self.inputs)
+        return F.cross_entropy(logits.flatten(0, 1).float(), self.targets.flatten(), ignore_index=_IGNORED)
+
+    def gradients(self) -> dict[str, Tensor]:
+        """The gradient of the loss, by the names of the parameters."""
+        self.model.zero_grad()
+        self.loss().backward()  # type: ignore[no-untyped-call]
+        return {name: one.grad for name, one in self.model.named_parameters() if one.grad is not None}
+
+    def step(self) -> Tensor:
+        """Take one step of training; returns its loss."""
+        loss = self.loss()
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)
+        self.optimizer.step()
+        return loss.detach()
+
+
+def take_first_config() -> None:
+    """Let each of fla's kernels run with one config: the autotuner times up to 135 of them, for minutes a layer.
+
+    Which config is the fastest also differs from process to process, and with it the order of sums.
+    """
+    try:
+        from triton.runtime import autotuner
+    except ImportError:  # no Triton, no kernels of fla
+        return
+    init = autotuner.Autotuner.__init__
+
+    def init_with_one(self: Any, fn: Any, names: Any, configs: Any, *args: Any, **options: Any) -> None:
+        init(self, fn, names, sorted(configs, key=lambda config: config.num_warps)[:1], *args, **options)
+
+    autotuner.Autotuner.__init__ = init_with_one
