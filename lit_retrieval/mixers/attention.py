@@ -56,13 +56,9 @@ class Attention(nn.Module):
         Returns:
             The outputs, shaped like `x`, and the state after the last token.
         """
-        start = 0 if state is None else state.length
-        q, k, v = self._project(x, start)
-        state = AttentionState(k, v, x.shape[1]) if state is None else _append(state, k, v)
-        keys, values = state.keys[:, :, : state.length], state.values[:, :, : state.length]
-        mask = _causal_mask(x.shape[1], state.length, x.device) if start and x.shape[1] > 1 else None
-        y = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, is_causal=start == 0)
-        return self.out_proj(y.transpose(1, 2).flatten(2)), state
+        q, k, v = self._project(x, 0 if state is None else state.length)
+        keys, values, state = self._remember(state, k, v)
+        return self.out_proj(self._attend(q, keys, values).transpose(1, 2).flatten(2)), state
 
     def _project(self, x: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, `(batch, heads, time, head_dim)`; the first two rotated to their positions."""
@@ -74,12 +70,26 @@ class Attention(nn.Module):
         q, k = qk.transpose(1, 2).chunk(2, 1)
         return q, k, F.linear(x, v_weight).view(batch, time, self.num_heads, self.head_dim).transpose(1, 2)
 
+    def _remember(self, state: AttentionState | None, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, AttentionState]:
+        """All keys and values that the new ones `(batch, heads, time, head_dim)` make, and the state with them."""
+        state = AttentionState(k, v, k.shape[2]) if state is None else _append(state, k, v)
+        return state.keys[:, :, : state.length], state.values[:, :, : state.length], state
+
+    def _attend(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """The values, `(batch, heads, length, dim)`, mixed for each query, `(batch, heads, time, dim)`."""
+        time, length = q.shape[2], keys.shape[2]
+        mask = self._mask(time, length, q.device)
+        return F.scaled_dot_product_attention(q, keys, values, mask, is_causal=mask is None and time == length)
+
+    def _mask(self, time: int, length: int, device: torch.device) -> Tensor | None:
+        """Which of `length` keys the last `time` tokens see, bool `(time, length)`; None if each sees all before it."""
+        return None if time in (1, length) else _causal_mask(time, length, device)
+
     def inspect(self, x: Tensor) -> dict[str, Tensor]:
-        """`attention`: how much each word, a row, looks at each word before it, `(heads, time, time)`."""
+        """`attention`: the weight of each position, a column, in the output of each, a row, `(heads, time, time)`."""
         q, k, _ = self._project(x, 0)
-        scores = (q @ k.transpose(2, 3))[0] * self.head_dim**-0.5
-        mask = _causal_mask(x.shape[1], x.shape[1], x.device)
-        return {"attention": scores.masked_fill(~mask, -torch.inf).softmax(-1)}
+        one_hot = torch.eye(x.shape[1], dtype=q.dtype, device=x.device).expand(*q.shape[:2], -1, -1)
+        return {"attention": self._attend(q, k, one_hot)[0]}
 
     def state_size(self, length: int) -> int:
         """How many numbers the keys and values of `length` tokens are, for one sample; room for more is not counted."""
@@ -89,7 +99,8 @@ class Attention(nn.Module):
 def rotate(x: Tensor, start: int, base: float) -> Tensor:
     """Rotary position embedding: turn each pair of numbers by an angle that grows with the token's position.
 
-    (x_{2i}, x_{2i+1}) at position p is turned by p base^(-2i / head_dim)  (Su et al. 2021, arXiv:2104.09864).
+    (x_{2i}, x_{2i+1}) at position p is turned by p base^(-2i / head_dim)  (Su et al. 2021, arXiv:2104.09864), in
+    float32 where `x` has half precision.
 
     Args:
         x: `(batch, time, heads, head_dim)`.
@@ -101,18 +112,19 @@ def rotate(x: Tensor, start: int, base: float) -> Tensor:
     """
     time, head_dim = x.shape[1], x.shape[3]
     capacity = 1 << (start + time - 1).bit_length()  # so that decoding, step by step, needs few tables
-    turns = _rotations(capacity, head_dim, base, x.device, x.dtype)[start : start + time]
-    pairs = torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
-    return torch.view_as_real(pairs * turns.unsqueeze(1)).flatten(-2)
+    table = _rotations(capacity, head_dim, base, x.device, x.dtype == torch.float64)
+    turns = table[start : start + time].unsqueeze(1)
+    pairs = torch.view_as_complex(x.to(table.real.dtype).view(*x.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
 
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # a table first made while decoding must serve training as well
-def _rotations(capacity: int, head_dim: int, base: float, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The rotations of positions 0 to capacity - 1, complex, `(capacity, head_dim / 2)`."""
+def _rotations(capacity: int, head_dim: int, base: float, device: torch.device, is_double: bool) -> Tensor:
+    """The rotations of positions 0 to capacity - 1, complex of float32 or float64, `(capacity, head_dim / 2)`."""
     frequencies = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     angles = torch.outer(torch.arange(capacity, dtype=torch.float64), frequencies)
-    return torch.polar(torch.ones_like(angles), angles).to(device, dtype.to_complex())
+    return torch.polar(torch.ones_like(angles), angles).to(device, torch.complex128 if is_double else torch.complex64)
 
 
 def _causal_mask(time: int, length: int, device: torch.device) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_retrieval.ops import linear_rnn
+from lit_retrieval.ops.half_precision import widen
 
 
 class LinearRNN(nn.Module):
@@ -37,8 +38,10 @@ class LinearRNN(nn.Module):
         Returns:
             The outputs, shaped like `x`, and the state after the last token.
         """
-        h = linear_rnn(self.B(x), self.A, state)
-        return h, h[:, -1]
+        u = self.B(x)
+        with torch.autocast(x.device.type, enabled=False):  # a state of half precision would soon stop to grow
+            h = linear_rnn(widen(u), widen(self.A), state)
+        return h.to(u.dtype), h[:, -1]
 
     def inspect(self, x: Tensor) -> dict[str, Tensor]:
         """`decay`: |A|, at most 1, for each number of the state, `(1, hidden_size, time)`; no map of a full A."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_retrieval.ops import causal_conv, selective_scan, silu_gate
+from lit_retrieval.ops.half_precision import widen
 
 _SMALLEST_DT, _LARGEST_DT = 1e-3, 1e-1  # of the step sizes at the start of training, as in mamba-ssm
 
@@ -74,29 +75,33 @@ class Mamba(nn.Module):
         # Two products, not one and a chunk: each result is contiguous, and their gradients need not be joined again.
         inner_weight, gate_weight = self.in_proj.weight.chunk(2)
         inner, gate = F.linear(x, inner_weight), F.linear(x, gate_weight)
-        assert self.conv1d.bias is not None
-        inner, conv_state = causal_conv(inner, self.conv1d.weight.squeeze(1), self.conv1d.bias, conv_state)
+        dtype = inner.dtype
+        inner, conv_state = self._convolve(inner, conv_state)
         dt, B, C = self._select(inner)
-        y, scan_state = selective_scan(inner, dt, -self.A_log.exp(), B, C, scan_state)
-        y = torch.addcmul(y, inner, self.D)
-        return self.out_proj(silu_gate(y, gate)), MambaState(conv_state, scan_state)
+        y, scan_state = selective_scan(inner, dt, -widen(self.A_log).exp(), B, C, scan_state)
+        y = silu_gate(torch.addcmul(y, inner, widen(self.D)), widen(gate))
+        return self.out_proj(y.to(dtype)), MambaState(conv_state, scan_state)
 
     def inspect(self, x: Tensor) -> dict[str, Tensor]:
-        """`decay`: the share of its state that each channel, a row, keeps at each word, `(1, dim, time)`.
+        """`decay`: the share of its state that each channel, a row, keeps at each position, `(1, dim, time)`.
 
-        It is exp(dt_t A), in the mean over the numbers that a channel remembers.
+        It is exp(dt_t A), in the mean over the state_dim elements of a channel.
         """
-        assert self.conv1d.bias is not None
-        inner = F.linear(x, self.in_proj.weight.chunk(2)[0])
-        inner, _ = causal_conv(inner, self.conv1d.weight.squeeze(1), self.conv1d.bias, None)
+        inner, _ = self._convolve(F.linear(x, self.in_proj.weight.chunk(2)[0]), None)
         dt, _, _ = self._select(inner)
-        kept = torch.exp(-dt[0, :, :, None] * self.A_log.exp())  # (time, dim, state_dim)
+        kept = torch.exp(-dt[0, :, :, None] * widen(self.A_log).exp())  # (time, dim, state_dim)
         return {"decay": kept.mean(-1).T[None]}
+
+    def _convolve(self, inner: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The convolution of `inner (batch, time, dim)`, and its last inputs; both float32 for half precision."""
+        assert self.conv1d.bias is not None
+        return causal_conv(widen(inner), widen(self.conv1d.weight.squeeze(1)), widen(self.conv1d.bias), state)
 
     def _select(self, inner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Step sizes `(batch, time, dim)`, input and output maps `(batch, time, state_dim)`, of the convolved input."""
-        dt, B, C = self.x_proj(inner).split([self.dt_rank, self.state_dim, self.state_dim], -1)
-        return F.softplus(self.dt_proj(dt)), B, C
+        selected = self.x_proj(inner.to(self.x_proj.weight.dtype))
+        dt, B, C = selected.split([self.dt_rank, self.state_dim, self.state_dim], -1)
+        return F.softplus(widen(self.dt_proj(dt))), widen(B), widen(C)
 
     def state_size(self, length: int) -> int:
         """How many numbers the state holds for one sample, whatever the `length`."""

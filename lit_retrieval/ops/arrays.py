@@ -58,8 +58,12 @@ def _as_numba(argument: Argument) -> Any:
 
 
 def runs_on_numba(*tensors: Tensor | None) -> bool:
-    """Whether Numba kernels can take these tensors: all of them, where present, float32 on a CPU."""
-    return all(tensor is None or (tensor.dtype == torch.float32 and tensor.is_cpu) for tensor in tensors)
+    """Whether Numba kernels can take these tensors: all of them, where present, float32 on a CPU.
+
+    No `torch.compile` sees into a kernel, so it is given the naive form.
+    """
+    is_on_cpu = all(tensor is None or (tensor.dtype == torch.float32 and tensor.is_cpu) for tensor in tensors)
+    return is_on_cpu and not torch.compiler.is_compiling()
 
 
 @cache

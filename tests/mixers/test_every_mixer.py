@@ -4,35 +4,11 @@ from functools import partial
 
 import pytest
 import torch
+from mixer_cases import HIDDEN_SIZE, MIXERS, make_mixer, tensors_of
 from torch import Tensor, nn
 
-from lit_retrieval.mixers import (
-    GRU,
-    LSTM,
-    Attention,
-    Inspectable,
-    LinearRNN,
-    LSTMState,
-    Mamba,
-    ReGLU,
-    SlidingWindowAttention,
-    SwiGLU,
-    select_rows,
-)
+from lit_retrieval.mixers import ReGLU, select_rows
 
-HIDDEN_SIZE = 16
-MIXERS = {
-    "attention": partial(Attention, num_heads=2),
-    "window": partial(SlidingWindowAttention, num_heads=2, window=5),
-    "window of one": partial(SlidingWindowAttention, num_heads=2, window=1),
-    "Mamba": partial(Mamba, state_dim=4),
-    "linear RNN": LinearRNN,
-    "diagonal linear RNN": partial(LinearRNN, diagonal=True),
-    "LSTM": partial(LSTM, state_dim=12),
-    "GRU": partial(GRU, state_dim=12),
-    "SwiGLU": SwiGLU,
-    "ReGLU": ReGLU,
-}
 NUMBERS = {  # in the state after 3 and after 9 tokens
     "attention": (96, 288), "window": (96, 128), "window of one": (0, 0), "Mamba": (224, 224), "linear RNN": (16, 16),
     "diagonal linear RNN": (16, 16), "LSTM": (24, 24), "GRU": (12, 12), "SwiGLU": (0, 0), "ReGLU": (0, 0),
@@ -43,20 +19,6 @@ TOLERANCE = 1e-4  # float32 rounds to 6e-8; sums over all steps and channels los
 @pytest.fixture(params=MIXERS)
 def name(request):
     return request.param
-
-
-def make(name: str) -> nn.Module:
-    torch.manual_seed(0)
-    mixer = MIXERS[name](hidden_size=HIDDEN_SIZE, layer_idx=0)
-    for parameter in mixer.parameters() if "attention" in name or "window" in name or "GLU" in name else ():
-        nn.init.normal_(parameter, std=0.2)  # so that positions, masks and gates are seen in the output
-    return mixer
-
-
-def tensors_of(state) -> list[Tensor]:
-    if isinstance(state, tuple):
-        return [tensor for part in state for tensor in tensors_of(part)]
-    return [state] if isinstance(state, Tensor) else []
 
 
 def run_in_steps(mixer: nn.Module, x: Tensor, state):
@@ -83,7 +45,7 @@ def with_gradients(mixer: nn.Module, run, x: Tensor, before: Tensor | None) -> d
 
 
 def test_a_run_agrees_with_float64_steps(name):
-    mixer, exact = make(name), make(name).double()
+    mixer, exact = make_mixer(name), make_mixer(name).double()
     generator = torch.Generator().manual_seed(1)
     for time in (1, 2, 63, 64, 100, 130):
         x, before = (torch.randn(2, steps, HIDDEN_SIZE, generator=generator) for steps in (time, 5))
@@ -101,7 +63,7 @@ def test_a_run_agrees_with_float64_steps(name):
 @pytest.mark.parametrize("grad", [False, True])
 @pytest.mark.parametrize("lengths", [[1] * 12, [5, 1, 3, 1, 2], [6, 6]])
 def test_parts_of_any_length_equal_the_whole(name, lengths, grad):
-    mixer, x = make(name), torch.randn(2, 12, HIDDEN_SIZE)
+    mixer, x = make_mixer(name), torch.randn(2, 12, HIDDEN_SIZE)
     with torch.set_grad_enabled(grad):
         y, _ = mixer(x)
         parts, state = [], None
@@ -113,7 +75,7 @@ def test_parts_of_any_length_equal_the_whole(name, lengths, grad):
 
 @torch.inference_mode()
 def test_rows_may_leave_between_two_steps(name):
-    mixer, x, rows = make(name), torch.randn(4, 9, HIDDEN_SIZE), torch.tensor([3, 1])
+    mixer, x, rows = make_mixer(name), torch.randn(4, 9, HIDDEN_SIZE), torch.tensor([3, 1])
     y, _ = mixer(x)
     _, state = mixer(x[:, :7])
     kept, _ = mixer(x[rows, 7:], select_rows(state, rows))
@@ -121,58 +83,21 @@ def test_rows_may_leave_between_two_steps(name):
 
 
 def test_state_size_counts_a_real_state(name):
-    mixer = make(name)
+    mixer = make_mixer(name)
     for length, numbers in zip((3, 9), NUMBERS[name], strict=True):
         _, state = mixer(torch.randn(1, length, HIDDEN_SIZE))
         assert mixer.state_size(length) == sum(tensor.numel() for tensor in tensors_of(state)) == numbers
 
 
-@torch.inference_mode()
-def test_a_shown_decay_is_a_share_for_each_number_and_word(name):
-    mixer = make(name)
-    decay = mixer.inspect(torch.randn(1, 9, HIDDEN_SIZE)).get("decay") if isinstance(mixer, Inspectable) else None
-    rows = {"Mamba": 32, "diagonal linear RNN": 16, "LSTM": 12, "GRU": 12}.get(name)
-    assert (decay is None) == (rows is None)
-    assert decay is None or (decay.shape == (1, rows, 9) and decay.min() >= 0 and decay.max() <= 1)
-
-
-def test_the_gate_shown_is_what_the_cell_of_an_lstm_keeps():
-    mixer, x, state = make("LSTM"), torch.randn(1, 9, HIDDEN_SIZE), LSTMState(torch.zeros(1, 12), torch.zeros(1, 12))
-    kept = []
-    for step in x.split(1, 1):
-        cell = state.cell.detach().requires_grad_()
-        _, state = mixer(step, LSTMState(state.output.detach(), cell))
-        kept.append(torch.autograd.grad(state.cell.sum(), cell)[0])
-    torch.testing.assert_close(mixer.inspect(x)["decay"], torch.stack(kept, 2), rtol=1e-4, atol=1e-6)
-
-
-def test_the_gate_shown_is_a_grus_update_gate():
-    mixer, x, state = make("GRU"), torch.randn(1, 9, HIDDEN_SIZE), torch.zeros(1, 12)
-    rnn, kept = mixer.rnn, []
-    for step in x.unbind(1):
-        gates = step @ rnn.weight_ih_l0.T + rnn.bias_ih_l0 + state @ rnn.weight_hh_l0.T + rnn.bias_hh_l0
-        kept.append(gates[:, 12:24].sigmoid())
-        _, state = mixer(step[:, None], state)
-    torch.testing.assert_close(mixer.inspect(x)["decay"], torch.stack(kept, 2), rtol=1e-4, atol=1e-6)
-
-
-def test_a_diagonal_linear_rnn_shows_its_factors_up_to_one():
-    mixer = make("diagonal linear RNN")
-    with torch.no_grad():
-        mixer.A[:2] = torch.tensor([-0.5, 1.5])
-    decay = mixer.inspect(torch.randn(1, 9, HIDDEN_SIZE))["decay"][0]
-    torch.testing.assert_close(decay, torch.cat([torch.tensor([0.5, 1.0]), mixer.A[2:]])[:, None].expand(16, 9))
-
-
 def test_every_parameter_gets_a_gradient(name):
-    mixer = make(name)
+    mixer = make_mixer(name)
     mixer(torch.randn(2, 5, HIDDEN_SIZE))[0].square().sum().backward()
     unused = {"window of one": "qkv_proj.weight"}.get(name)
     assert all(one.grad.abs().sum() > 0 for part, one in mixer.named_parameters() if part != unused)
 
 
 def test_a_window_sees_its_tokens_alone():
-    mixer, x = make("window"), torch.randn(1, 12, HIDDEN_SIZE)
+    mixer, x = make_mixer("window"), torch.randn(1, 12, HIDDEN_SIZE)
     changed = torch.cat([torch.randn(1, 4, HIDDEN_SIZE), x[:, 4:]], 1)
     y, other = mixer(x)[0], mixer(changed)[0]
     assert torch.allclose(y[:, 8:], other[:, 8:], atol=1e-6) and not torch.allclose(y[:, 7], other[:, 7], atol=1e-4)
@@ -190,3 +115,13 @@ def test_reglu_equals_its_equation_and_can_multiply():
         mixer.down_proj.weight[0] = torch.tensor([1.0, -1.0])
     x = torch.randn(1, 20, 2)
     torch.testing.assert_close(mixer(x)[0][..., 0], x[..., 0] * x[..., 1])
+
+
+@pytest.mark.parametrize("name", [name for name in MIXERS if name not in ("LSTM", "GRU")])  # PyTorch compiles no RNNs
+def test_a_compiler_sees_the_whole_mixer(name):
+    mixer, x = make_mixer(name), torch.randn(2, 9, HIDDEN_SIZE)
+    torch.compiler.reset()
+    compiled = torch.compile(mixer, fullgraph=True, backend="eager")
+    y, _ = compiled(x)
+    torch.testing.assert_close(y, mixer(x)[0], rtol=1e-4, atol=1e-5)
+    y.sum().backward()

@@ -14,6 +14,7 @@ from lit_retrieval.ops.arrays import runs_on_numba
 from lit_retrieval.ops.causal_conv import causal_conv
 from lit_retrieval.ops.causal_conv.cpu import causal_conv_backward
 from lit_retrieval.ops.fla_cpu.gradients import gradients_of
+from lit_retrieval.ops.half_precision import widen
 from lit_retrieval.ops.lanes import WIDTH
 from lit_retrieval.ops.linear_recurrence import linear_recurrence
 from lit_retrieval.ops.rms_norm import rms_norm
@@ -102,17 +103,19 @@ def _last_inputs(x: Tensor, state: Tensor) -> Tensor:
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor, activation: str | None) -> Tensor:
-    before = state[:, :, 1:].transpose(1, 2)
+    dtype, before = x.dtype, widen(state[:, :, 1:].transpose(1, 2))
+    x, weight, bias = widen(x), widen(weight), widen(bias)
     if activation in _SILU:
-        return causal_conv(x, weight, x.new_zeros(len(weight)) if bias is None else bias, before)[0]
+        return causal_conv(x, weight, x.new_zeros(len(weight)) if bias is None else bias, before)[0].to(dtype)
     padded = torch.cat([before, x], 1).transpose(1, 2)
-    return F.conv1d(padded, weight.unsqueeze(1), bias, groups=len(weight)).transpose(1, 2)
+    return F.conv1d(padded, weight.unsqueeze(1), bias, groups=len(weight)).transpose(1, 2).to(dtype)
 
 
 def _convolve_backward(
     x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor, activation: str | None, dy: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
     """The gradients of `_convolve` for x, weight, bias and state."""
+    x, weight, bias, state, dy = widen(x), widen(weight), widen(bias), widen(state), widen(dy)
     if activation in _SILU and len(weight) % WIDTH == 0 and runs_on_numba(x, weight, bias, state):
         return _convolve_backward_numba(x, weight, bias, state, dy)
 
@@ -158,7 +161,7 @@ def rotary_embedding_fwdbwd(
     first, second = (turned[..., ::2], turned[..., 1::2]) if interleaved else turned.chunk(2, -1)
     parts = first * cos - second * sin, first * sin + second * cos
     y = torch.stack(parts, -1).flatten(-2) if interleaved else torch.cat(parts, -1)
-    y = torch.cat([y, rest], -1)
+    y = torch.cat([y, rest], -1).to(x.dtype)
     return x.copy_(y) if inplace else y
 
 
@@ -208,16 +211,16 @@ def mamba2_forward(
     gate, x, BC, dt = _project(layer, input_states)
     x, BC, conv_state = _convolve_apart(layer, x, BC, conv_state)
     B, C = (part.reshape(batch, time, groups, state_size) for part in BC.chunk(2, -1))
-    dt = F.softplus(dt + layer.dt_bias).clamp(*layer.dt_limit).unsqueeze(-1)
-    log_decay = -layer.A_log.exp().view(-1, 1) * dt
+    dt = F.softplus(widen(dt) + layer.dt_bias).clamp(*layer.dt_limit).unsqueeze(-1)
+    log_decay = -widen(layer.A_log).exp().view(-1, 1) * dt
     state = None if state is None else state.transpose(2, 3)
-    x = x.view(batch, time, heads, -1)
     y, state = linear_recurrence(
-        C, B, x, log_decay, state=state, rate=dt, skip=layer._get_D(expand_to_head_dim=True)
+        widen(C), widen(B), widen(x).view(batch, time, heads, -1), log_decay, state=state, rate=dt,
+        skip=widen(layer._get_D(expand_to_head_dim=True)),
     )  # fmt: skip
-    y = y.flatten(2)
+    y, gate = y.flatten(2), widen(gate)
     y = _gate_and_norm(y, gate, layer) if layer.rmsnorm else y * layer.act(gate)
-    return layer.out_proj(y), conv_state, state.transpose(2, 3).contiguous()
+    return layer.out_proj(y.to(x.dtype)), conv_state, state.transpose(2, 3).contiguous()
 
 
 def _project(layer: Any, x: Tensor) -> list[Tensor]:
@@ -249,10 +252,10 @@ def _gate_and_norm(y: Tensor, gate: Tensor, layer: Any) -> Tensor:
     norm = layer.norm
     y = y if norm.norm_before_gate else silu_gate(y, gate)
     if norm.group_size in (None, y.shape[-1]):
-        y = rms_norm(y, norm.weight, norm.eps)
+        y = rms_norm(y, widen(norm.weight), norm.eps)
     else:
         groups = y.view(*y.shape[:2], -1, norm.group_size)
-        y = rms_norm(groups, torch.ones_like(groups[0, 0, 0]), norm.eps).flatten(2) * norm.weight
+        y = rms_norm(groups, torch.ones_like(groups[0, 0, 0]), norm.eps).flatten(2) * widen(norm.weight)
     return silu_gate(y, gate) if norm.norm_before_gate else y
 
 

@@ -1,6 +1,7 @@
 """fla's norms on a CPU: the forward and backward functions behind its layers, with their names and arguments.
 
-Rows are `(rows, dim)`. A residual that is given is added before the norm, and the sum is handed back.
+Rows are `(rows, dim)`. A residual that is given is added before the norm, and the sum is handed back. As in fla's
+kernels, half precision is computed in float32.
 """
 
 import torch
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 
 from lit_retrieval.ops.arrays import runs_on_numba
 from lit_retrieval.ops.fla_cpu.gradients import gradients_of
+from lit_retrieval.ops.half_precision import widen
 from lit_retrieval.ops.rms_norm import rms_norm
 from lit_retrieval.ops.rms_norm.cpu import rms_norm_backward, rms_norm_forward
 from lit_retrieval.ops.silu_gate import silu_gate
@@ -33,11 +35,12 @@ def layer_norm_fwd(
     """
     if residual is not None:
         x = x + residual
-    mean = None if is_rms_norm else x.mean(-1)
-    centred = x if mean is None else x - mean.unsqueeze(-1)
+    rows, weight, bias = widen(x), widen(weight), widen(bias)
+    mean = None if is_rms_norm else rows.mean(-1)
+    centred = rows if mean is None else rows - mean.unsqueeze(-1)
     rstd = torch.rsqrt(centred.square().mean(-1) + eps)
     if is_rms_norm and weight is not None and bias is None and num_groups == 1:
-        y = rms_norm(x, weight, eps)
+        y = rms_norm(rows, weight, eps)
     else:
         y = _scale(centred * rstd.unsqueeze(-1), weight, bias, num_groups)
     return y.to(out_dtype or x.dtype), mean, rstd, x
@@ -60,6 +63,8 @@ def layer_norm_bwd(
     """The gradients of `layer_norm_fwd` for x, weight, bias and the residual, and the outputs again if asked."""
     assert rstd is not None
     dweight: Tensor | None
+    y_dtype, x_dtype = dy.dtype, x_dtype or x.dtype
+    dy, x, weight, bias = widen(dy), widen(x), widen(weight), widen(bias)
     normed = (x if mean is None else x - mean.unsqueeze(-1)) * rstd.unsqueeze(-1)
     if is_rms_norm and weight is not None and bias is None and num_groups == 1 and runs_on_numba(x, weight, dy):
         dx, dweight = rms_norm_backward(x.contiguous(), weight, rstd, dy.contiguous())
@@ -73,8 +78,8 @@ def layer_norm_bwd(
         dbias = None if bias is None else dy.reshape(-1, num_groups * x.shape[-1]).sum(0)
     if dres is not None:
         dx = dx + dres
-    grads = (dx.to(x_dtype or x.dtype), dweight, dbias, dx if has_residual else None)
-    return (*grads, _scale(normed, weight, bias, num_groups)) if recompute_output else grads
+    grads = (dx.to(x_dtype), dweight, dbias, dx if has_residual else None)
+    return (*grads, _scale(normed, weight, bias, num_groups).to(y_dtype)) if recompute_output else grads
 
 
 def _scale(normed: Tensor, weight: Tensor | None, bias: Tensor | None, num_groups: int) -> Tensor:
@@ -104,7 +109,7 @@ def layer_norm_gated_fwd(
     """
     if residual is not None:
         x = x + residual
-    (y,) = _gated_norm(x, g, weight, bias, activation, eps, is_rms_norm)
+    (y,) = _gated_norm(widen(x), widen(g), widen(weight), widen(bias), activation, eps, is_rms_norm)
     return y.to(out_dtype or x.dtype), None, None, x
 
 
@@ -126,6 +131,8 @@ def layer_norm_gated_bwd(
 ) -> tuple[Tensor | None, ...]:
     """The gradients of `layer_norm_gated_fwd` for x, g, weight, bias and the residual, and the outputs if asked."""
     outputs: list[Tensor] = []
+    y_dtype = dy.dtype
+    dy, x, g, weight, bias = widen(dy), widen(x), widen(g), widen(weight), widen(bias)
 
     def run(x: Tensor, g: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor]:
         outputs.append(_gated_norm(x, g, weight, bias, activation, eps, is_rms_norm)[0])
@@ -141,7 +148,7 @@ def layer_norm_gated_bwd(
     if dresidual is not None:
         dx = dx + dresidual
     grads = (dx, dg, dweight, dbias, dx if has_residual else None)
-    return (*grads, outputs[0].detach()) if recompute_output else grads
+    return (*grads, outputs[0].detach().to(y_dtype)) if recompute_output else grads
 
 
 def _gated_rms_norm_backward(
@@ -168,10 +175,12 @@ def _gated_norm(
 
 def l2norm_fwd(x: Tensor, eps: float = 1e-6, output_dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
     """Each vector divided by its length; returns the unit vectors and one over each length."""
-    rstd = torch.rsqrt(x.square().sum(-1) + eps)
-    return (x * rstd.unsqueeze(-1)).to(output_dtype or x.dtype), rstd
+    rows = widen(x)
+    rstd = torch.rsqrt(rows.square().sum(-1) + eps)
+    return (rows * rstd.unsqueeze(-1)).to(output_dtype or x.dtype), rstd
 
 
 def l2norm_bwd(y: Tensor, rstd: Tensor, dy: Tensor, eps: float = 1e-6) -> Tensor:
     """The gradient of `l2norm_fwd` for its input, from its outputs."""
+    y, dy = widen(y), widen(dy)
     return (dy - (dy * y).sum(-1, keepdim=True) * y) * rstd.unsqueeze(-1)

@@ -2,7 +2,8 @@
 
 They differ in how queries, keys and gates are prepared; `linear_recurrence` is behind all of them. `state_v_first` says
 that the state is `(batch, heads, value_dim, key_dim)`, the other way round than ours. Arguments that choose between
-kernels (`safe_gate`, `chunk_size` and `lower_bound` of RWKV-7) don't change what is computed.
+kernels (`safe_gate`, `chunk_size` and `lower_bound` of RWKV-7) don't change what is computed. As in fla's kernels, half
+precision is computed in float32, and the last state is float32.
 """
 
 import torch
@@ -10,12 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.ops.half_precision import in_float32
 from lit_retrieval.ops.linear_recurrence import linear_recurrence
 from lit_retrieval.ops.rms_norm import rms_norm
 
 _EPS = 1e-6  # what fla's kernels add to the square of a vector's length
 
 
+@in_float32
 def linear_attention(
     q: Tensor,
     k: Tensor,
@@ -37,6 +40,7 @@ def linear_attention(
     return o, None if last is None else (last, key_sums[:, -1:])
 
 
+@in_float32
 def gla(
     q: Tensor,
     k: Tensor,
@@ -56,6 +60,7 @@ def gla(
     return _run(q, k, v, log_decay, None, None, scale, initial_state, output_final_state, state_v_first, cu_seqlens)
 
 
+@in_float32
 def retention(
     q: Tensor,
     k: Tensor,
@@ -71,6 +76,7 @@ def retention(
     return _run(q, k, v, log_decay, None, None, scale, initial_state, output_final_state, False, cu_seqlens)
 
 
+@in_float32
 def delta_rule(
     q: Tensor,
     k: Tensor,
@@ -88,6 +94,7 @@ def delta_rule(
     return _run_delta(q, k, v, None, beta, scale, initial_state, output_final_state, False, cu_seqlens)
 
 
+@in_float32
 def gated_delta_rule(
     q: Tensor,
     k: Tensor,
@@ -118,6 +125,7 @@ def gated_delta_rule(
     return _run_delta(q, k, v, g, beta, scale, initial_state, output_final_state, state_v_first, cu_seqlens)
 
 
+@in_float32
 def kda(
     q: Tensor,
     k: Tensor,
@@ -151,6 +159,7 @@ def kda(
     return _run_delta(q, k, v, g, beta, scale, initial_state, output_final_state, state_v_first, cu_seqlens)
 
 
+@in_float32
 def rwkv7(
     r: Tensor,
     w: Tensor,
@@ -170,6 +179,7 @@ def rwkv7(
     return _run(r, k, v, w, a, b, scale, initial_state, output_final_state, False, cu_seqlens)
 
 
+@in_float32
 def rwkv7_steps(
     r: Tensor,
     w: Tensor,

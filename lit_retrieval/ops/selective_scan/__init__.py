@@ -12,6 +12,8 @@ from lit_retrieval.ops.shapes import check_shape
 _HAS_TRITON = find_spec("triton") is not None  # looked up once: torch.compile can't trace the search
 __all__ = ["selective_scan", "selective_scan_cpu", "selective_scan_naive"]
 
+_HAS_TRITON = find_spec("triton") is not None  # asked here, once: torch.compile can't ask
+
 
 def selective_scan(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor | None = None

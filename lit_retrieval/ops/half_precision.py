@@ -1,0 +1,30 @@
+"""Recurrences and norms of half-precision tensors are computed in float32, and their states stay float32."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+_Value = TypeVar("_Value")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def widen(value: _Value) -> _Value:
+    """A tensor of half precision as float32; anything else as it is."""
+    is_half = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
+    return value.float() if is_half else value  # type: ignore[attr-defined]
+
+
+def in_float32(function: _Function) -> _Function:
+    """The function on widened tensors; the first of its results gets the dtype of its first tensor back."""
+
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        dtype = next(value.dtype for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        widened = {name: widen(value) for name, value in kwargs.items()}
+        output, *others = function(*map(widen, args), **widened)
+        return output.to(dtype), *others
+
+    return cast(_Function, run)

@@ -1,0 +1,38 @@
+"""Every mixer of ours, small, for the tests that hold for all of them."""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from lit_retrieval.mixers import GRU, LSTM, Attention, LinearRNN, Mamba, ReGLU, SlidingWindowAttention, SwiGLU
+
+HIDDEN_SIZE = 16
+MIXERS = {
+    "attention": partial(Attention, num_heads=2),
+    "window": partial(SlidingWindowAttention, num_heads=2, window=5),
+    "window of one": partial(SlidingWindowAttention, num_heads=2, window=1),
+    "Mamba": partial(Mamba, state_dim=4),
+    "linear RNN": LinearRNN,
+    "diagonal linear RNN": partial(LinearRNN, diagonal=True),
+    "LSTM": partial(LSTM, state_dim=12),
+    "GRU": partial(GRU, state_dim=12),
+    "SwiGLU": SwiGLU,
+    "ReGLU": ReGLU,
+}
+
+
+def make_mixer(name: str) -> nn.Module:
+    """The mixer with this name; weights that start small are drawn larger, so that they are seen in the output."""
+    torch.manual_seed(0)
+    mixer = MIXERS[name](hidden_size=HIDDEN_SIZE, layer_idx=0)
+    for parameter in mixer.parameters() if "attention" in name or "window" in name or "GLU" in name else ():
+        nn.init.normal_(parameter, std=0.2)
+    return mixer
+
+
+def tensors_of(state: object) -> list[Tensor]:
+    """All tensors in a state, in their order."""
+    if isinstance(state, tuple):
+        return [tensor for part in state for tensor in tensors_of(part)]
+    return [state] if isinstance(state, Tensor) else []
