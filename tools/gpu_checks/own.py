@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from gpu_checks.check import Check
 from gpu_checks.ready import OWN, Problem
-from lit_retrieval.decoding import Session, generate
+from lit_retrieval.decoding import decode
 from lit_retrieval.retrieval import EitherFormRetriever
 from lit_retrieval.tasks import Regime
 
@@ -93,26 +93,19 @@ def train(check: Check) -> None:
             del problem
 
 
-def decode(check: Check) -> None:
+def decoding(check: Check) -> None:
     """Milliseconds of a token when many rows are decoded together."""
-    rows, budget = (4, 5) if check.is_tiny else (256, 250)
+    rows, most = (4, 5) if check.is_tiny else (256, 250)
     for name in OWN:
         with check.attempt(name=name):
             problem = Problem(name, check.device, 4 if check.is_tiny else 16, "retrieval", rows, "test")
-            _generate(problem, 2, check.device)
+            given = problem.model.eval(), problem.batch.transcripts(), problem.task, EitherFormRetriever()
+            decode(*given, 2, torch.device(check.device))
             start = time.perf_counter()
-            _generate(problem, budget, check.device)
-            check.row(name=name, rows=rows, ms_a_token=1000 * (time.perf_counter() - start) / budget)
-
-
-def _generate(problem: Problem, budget: int, device: str) -> None:
-    transcripts, words = problem.batch.transcripts(), frozenset(problem.task.answer_words.tolist())
-    retriever, vocabulary = EitherFormRetriever(), problem.task.vocabulary
-    sessions = [
-        Session(transcripts.turns(row), words, retriever, vocabulary, budget, 1)
-        for row in range(len(transcripts.length))
-    ]
-    generate(problem.model.eval(), sessions, torch.device(device))
+            replies = decode(*given, most, torch.device(check.device))
+            ms = 1000 * (time.perf_counter() - start)
+            taken = max(map(len, (reply.tokens for reply in replies)))
+            check.row(name=name, rows=rows, tokens=taken, ms_a_token=ms / most)
 
 
 def precisions(check: Check) -> None:
@@ -157,4 +150,4 @@ def _joined(gradients: dict[str, Tensor]) -> Tensor:
     return torch.cat([gradient.flatten() for gradient in gradients.values()])
 
 
-PHASES = {"bits": bits, "profile": profiles, "train": train, "decode": decode, "bf16": precisions}
+PHASES = {"bits": bits, "profile": profiles, "train": train, "decode": decoding, "bf16": precisions}

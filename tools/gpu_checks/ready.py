@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_retrieval.data import Batch, TranscriptStream
-from lit_retrieval.tasks import Author, IsTree, Regime, SampleStream
+from lit_retrieval.tasks import IsTree, Regime, SampleStream
 
 OWN = ("mamba_0.5M", "transformer_0.5M", "hybrid_0.5M")
 NAMES = sorted(path.stem for path in MODEL_FILES.glob("*_0.5M.yaml"))
 REFERENCE = Path(__file__).parents[2] / "tests" / "data" / "gpu_reference.json"
 # fla's backward for these refuses Hopper GPUs with Triton 3.4 to 3.7.0.
 REFUSED = {"gated_deltanet_0.5M", "simple_gla_0.5M"}
-_IGNORED = -100
 _CLIP = 1.0
 
 
@@ -41,9 +40,9 @@ class Problem:
         self.batch: Batch = stream[np.arange(count)]
         torch.manual_seed(0)
         self.model = build_model(MODEL_FILES / f"{name}.yaml", len(self.task.vocabulary)).to(device)
-        tokens = self.batch.tokens
-        targets = tokens[:, 1:].masked_fill(self.batch.author[:, 1:] != Author.MODEL, _IGNORED)
-        self.inputs, self.targets = tokens[:, :-1].to(device), targets.to(device)
+        self.inputs, self.positions, self.targets = (
+            one.to(device) for one in (self.batch.tokens[:, :-1], self.batch.positions, self.batch.targets)
+        )
         trained = [one for one in self.model.parameters() if one.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=1e-3, fused=True)
 
@@ -54,8 +53,8 @@ class Problem:
 
     def loss(self) -> Tensor:
         """The mean loss over the tokens that the model writes."""
-        logits, _ = self.model(self.inputs)
-        return F.cross_entropy(logits.flatten(0, 1).float(), self.targets.flatten(), ignore_index=_IGNORED)
+        logits, _ = self.model(self.inputs, positions=self.positions)
+        return F.cross_entropy(logits.float(), self.targets)
 
     def gradients(self) -> dict[str, Tensor]:
         """The gradient of the loss, by the names of the parameters."""
