@@ -1,4 +1,4 @@
-"""What a failure means to whoever started the run: one line and an exit status, where there is more to say than a bug.
+"""What a failure means to whoever started the run: one line and an exit status, unless it is a bug.
 
 The statuses are in docs/running.md: 0, 2 (`USER_ERROR`), 3 (`FiniteLoss`), 75 and 130 (`Preemption`), and these.
 """
@@ -18,9 +18,15 @@ DISK_FULL = 5
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
 
+_AS_BEFORE = "the checkpoints that are there are whole, so make room and start the same command again"
+_LESS = (
+    "lower data.batch_size or data.eval_batch_size, or let a step have several batches with "
+    "trainer.accumulate_grad_batches"
+)
+
 
 def ending(error: BaseException) -> tuple[str, int] | None:
-    """What to print and which status to exit with; None for what only a programmer can mend."""
+    """What to print and which status to exit with; None for an unexpected error, a bug."""
     for cause in _causes(error):
         if isinstance(cause, RunEndedError):
             return str(cause), cause.status
@@ -33,17 +39,17 @@ def ending(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
-_AS_BEFORE = "the checkpoints that are there are whole, so make room and start the same command again"
-_LESS = (
-    "lower data.batch_size or data.eval_batch_size, or let a step have several batches with "
-    "trainer.accumulate_grad_batches"
-)
-
-
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and, one after the other, what it came from: loggers wrap what the disk says."""
+    """The error and, one after the other, what it was raised from.
+
+    What was being handled when it was raised is not its cause, and may be a mistake that has been dealt with. Only an
+    `OSError` counts: loggers and `torch.save` wrap what the disk says in errors of their own.
+    """
+    is_cause = True
     while error is not None:
-        yield error
+        if is_cause or isinstance(error, OSError):
+            yield error
+        is_cause = is_cause and error.__cause__ is not None
         error = error.__cause__ or error.__context__
 
 

@@ -1,0 +1,67 @@
+"""What an error means to whoever started the run, whatever it is wrapped in."""
+
+import errno
+
+import pytest
+import torch
+
+from lit_retrieval.cli.endings import DISK_FULL, OUT_OF_MEMORY, ending
+from lit_retrieval.errors import PREEMPTED, RunEndedError, UserError
+from lit_retrieval.parsing import USER_ERROR
+
+FULL = OSError(errno.ENOSPC, "No space left on device", "events.out")
+KNOWN = [
+    (UserError("sizes=[] has no size"), USER_ERROR),
+    (RunEndedError("stopped by SIGTERM", PREEMPTED), PREEMPTED),
+    (FULL, DISK_FULL),
+    (torch.OutOfMemoryError("CUDA out of memory"), OUT_OF_MEMORY),
+    (MemoryError(), OUT_OF_MEMORY),
+]
+
+
+def caught(raise_it):
+    try:
+        raise_it()
+    except Exception as error:
+        return error
+
+
+def raised_from(cause):
+    def raise_it():
+        raise RuntimeError("wrapped") from cause
+
+    return caught(raise_it)
+
+
+def raised_while_handling(handled):
+    def raise_it():
+        try:
+            raise handled
+        except Exception:
+            {}["key"]
+
+    return caught(raise_it)
+
+
+@pytest.mark.parametrize(("error", "status"), KNOWN, ids=lambda value: type(value).__name__)
+def test_what_is_known_has_its_status_bare_and_as_a_cause(error, status):
+    for wrapped in (error, raised_from(error), raised_from(raised_from(error))):
+        line, found = ending(wrapped)
+        assert found == status and "\n" not in line and str(error) in line
+
+
+@pytest.mark.parametrize(("error", "status"), KNOWN, ids=lambda value: type(value).__name__)
+def test_a_bug_while_a_mistake_is_handled_is_a_bug_and_a_full_disk_is_still_full(error, status):
+    for wrapped in (raised_while_handling(error), raised_from(raised_while_handling(error))):
+        if error is FULL:
+            assert ending(wrapped)[1] == DISK_FULL
+        else:
+            assert ending(wrapped) is None
+
+
+def test_what_a_disk_says_is_found_under_two_loggers():
+    assert ending(raised_while_handling(raised_while_handling(FULL)))[1] == DISK_FULL
+
+
+def test_a_disk_that_is_not_full_is_a_bug():
+    assert ending(OSError(errno.EIO, "Input/output error")) is None
