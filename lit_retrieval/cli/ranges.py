@@ -1,24 +1,24 @@
-"""Numbers that Lightning takes from anyone, and can do nothing with."""
+"""Range checks that Lightning does not make."""
 
-import math
 from typing import Any
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.ranges import check_at_least, check_between
 
-# The least and the most that each may be; a seed is one of NumPy's.
-_RANGES = {
-    "seed_everything": (0, 2**32 - 1),
-    "trainer.accumulate_grad_batches": (1, math.inf),
-    "trainer.gradient_clip_val": (0, math.inf),
-    "trainer.val_check_interval": (1, math.inf),
-}
+# The least that each number of `trainer` may be, where Lightning takes any; tests/cli/test_ranges.py has the others.
+_LEAST = {
+    "accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "fast_dev_run": 0, "gradient_clip_val": 0,
+    "limit_train_batches": 1, "log_every_n_steps": 0, "max_epochs": 1, "max_steps": 1, "min_epochs": 0, "min_steps": 0,
+    "num_nodes": 1, "num_sanity_val_steps": -1, "val_check_interval": 1,
+}  # fmt: skip
+_NO_LIMIT = -1
+_MAY_HAVE_NO_LIMIT = {"max_epochs", "max_steps"}
 
 
 def check_ranges(configuration: dict[str, Any]) -> None:
     """Raise `UserError` if one of the numbers is out of its range."""
-    for key, (least, most) in _RANGES.items():
-        room, _, name = key.rpartition(".")
-        value = (configuration[room] if room else configuration).get(name)
-        if isinstance(value, int | float) and not least <= value <= most:
-            right = f"{least} or more" if most == math.inf else f"{least} to {most}"
-            raise UserError(f"{key}={value} is out of range; write {right}")
+    check_between("seed_everything", configuration["seed_everything"], 0, 2**32 - 1, "seed_everything")  # as NumPy's
+    for name, least in _LEAST.items():
+        value = configuration["trainer"].get(name)
+        is_no_limit = value == _NO_LIMIT and name in _MAY_HAVE_NO_LIMIT
+        if isinstance(value, int | float) and not is_no_limit:
+            check_at_least(name, value, least, f"trainer.{name}")
