@@ -199,7 +199,7 @@ def test_two_tasks_are_reported_apart_at_sizes_beyond_those_of_training(capsys):
     main(["fit", *TINY, "--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--data", "mixture.yaml",
           "--data.val_samples", "64"])  # fmt: skip
     shown = capsys.readouterr().out
-    for row in ("Counting", "NGramRetrieval", "size 8", "size 12", "size 16", "8 to 15 words back", "all"):
+    for row in ("Counting", "NGramRetrieval", "size 8", "size 12", "size 16", "8 to 15 tokens back", "all"):
         assert f"│ {row} " in shown
 
 

@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{room: set(DATA_CHAIN[:place]) for place, room in enumerate(DATA_CHAIN)},
     **{room: set(MODEL_CHAIN[:place]) for place, room in enumerate(MODEL_CHAIN)},
     "runs": {*FOR_ALL},
+    "lightning_internals": {*FOR_ALL},
     "constructions": {*MODEL_CHAIN, "vocabulary"},
     "decoding": BOTH_CHAINS - {"ops"},
     "training": BOTH_CHAINS | {"constructions", "decoding", "runs"},
@@ -32,6 +33,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_IMPORT["machines"] = {*FOR_ALL}
 MAY_IMPORT["tasks"] |= {"parsing", "machines"}  # it has a command line of its own
 MAY_IMPORT["constructions"].add("machines")
+for room in ("data", "training", "cli"):
+    MAY_IMPORT[room] |= {"lightning_internals"}
 ROOMS_WITHOUT_TORCH = [*FOR_ALL, "machines", "parsing", "vocabulary", "retrieval", "conversation", "tasks"]
 
 

@@ -1,4 +1,4 @@
-"""The command: what is built, what is left unsaid, and how it ends."""
+"""The command: builds the CLI, silences noise and maps errors to exit statuses."""
 
 import logging
 import sys
@@ -6,29 +6,17 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from lightning.pytorch import Callback
-
 from lit_retrieval.cli.endings import DISK_FULL, OUT_OF_MEMORY, ending
 from lit_retrieval.cli.parser import Parser, check_files, limit_imports
-from lit_retrieval.cli.retrieval_cli import RetrievalCLI, SaveConfiguration
+from lit_retrieval.cli.retrieval_cli import RetrievalCLI
 from lit_retrieval.cli.start import is_first_rank
 from lit_retrieval.data import TranscriptData
-from lit_retrieval.training import (
-    FiniteLoss,
-    Hyperparameters,
-    Memory,
-    Preemption,
-    ScoreTable,
-    SequenceModule,
-    StepSeed,
-    Throughput,
-    TranscriptPrinter,
-)
+from lit_retrieval.training import SequenceModule
 
 _DESCRIPTION = "Train sequence models on in-context retrieval, and score them with the search run while they decode."
 _SAID_BETTER = ("Restoring states", "Restored all states", "Loaded model weights")
 
-# What an endless stream needs, and the parts that every run has.
+# What an endless stream needs.
 _TRAINER_DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,
     "check_val_every_n_epoch": None,
@@ -39,40 +27,18 @@ _TRAINER_DEFAULTS: dict[str, Any] = {
 }
 
 
-class _Reading(RetrievalCLI):
-    """Takes a command line apart, and does nothing that it says."""
-
-    def _set_seed(self) -> None:
-        """Nothing is drawn."""
-
-    def before_instantiate_classes(self) -> None:
-        """Nothing is found."""
-
-    def instantiate_classes(self) -> None:
-        """Nothing is built."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Nothing is run."""
-
-
 def read_configuration(arguments: Sequence[str]) -> dict[str, Any]:
     """All keys of a command line with their values, defaults included; nothing is built or run.
 
     A mistake ends the process as it would end the command: with one line, and status 2.
     """
-    _quieten()
-    limit_imports()
-    check_files(arguments)
-    return _command(_Reading, arguments)._configuration()
+    return _parse(arguments).configuration()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; what ends it early is one line and an exit status of its own."""
-    _quieten()
-    limit_imports()
-    check_files(sys.argv[1:] if arguments is None else arguments)
     try:
-        _command(RetrievalCLI, arguments)
+        _parse(sys.argv[1:] if arguments is None else arguments).run()
     except Exception as error:  # whatever comes is looked at here once, and raised again unless it is known
         if (known := ending(error)) is None:
             raise
@@ -82,22 +48,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(status)
 
 
-def _command(cli_class: type[RetrievalCLI], arguments: Sequence[str] | None) -> RetrievalCLI:
-    callbacks: list[Callback] = [
-        Preemption(), StepSeed(), FiniteLoss(), Throughput(), Hyperparameters(), ScoreTable(), Memory(),
-        TranscriptPrinter(),
-    ]  # fmt: skip
-    return cli_class(
+def _parse(arguments: Sequence[str]) -> RetrievalCLI:
+    _quieten()
+    limit_imports()
+    check_files(arguments)
+    return RetrievalCLI(
         SequenceModule,
         TranscriptData,
-        save_config_callback=SaveConfiguration,
-        save_config_kwargs={"save_to_log_dir": False},
+        save_config_callback=None,  # `SaveConfiguration` is among our callbacks
         seed_everything_default=0,
         auto_configure_optimizers=False,
-        trainer_defaults={**_TRAINER_DEFAULTS, "callbacks": callbacks},
+        trainer_defaults=_TRAINER_DEFAULTS,
         parser_class=Parser,
         parser_kwargs={"prog": "python -m lit_retrieval", "description": _DESCRIPTION},
-        args=None if arguments is None else list(arguments),
+        args=list(arguments),
     )
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_retrieval.cli.ranges import check_ranges
-from lit_retrieval.cli.start import Prefer, Start, begin_evaluation, begin_fit, check_model, is_first_rank, model_of
+from lit_retrieval.cli.start import Prefer, Start, begin_evaluation, begin_fit, check_model, is_first_rank
 from lit_retrieval.errors import UserError
 from lit_retrieval.files import write_atomically
 from lit_retrieval.training import (
@@ -20,32 +20,69 @@ from lit_retrieval.training import (
     BestCheckpoint,
     Inspection,
     LastCheckpoint,
-    ProgressBar,
-    ScoreFile,
+    default_callbacks,
 )
 
 _ORDERS = ("fresh", "prefer")  # what is said to one command, and is no part of the run
 
 
-class SaveConfiguration(SaveConfigCallback):
-    """Writes the whole configuration of a training run into its folder."""
+class SaveConfiguration(Callback):
+    """Writes the whole configuration of a training run into its folder.
 
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    Args:
+        configuration: All keys of the command with their values.
+    """
+
+    def __init__(self, configuration: dict[str, Any]) -> None:
+        self.configuration = {key: value for key, value in configuration.items() if key not in _ORDERS}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write `config.yaml`, which the next command reads; `run_dir` in it names the folder, and so the run."""
-        if stage != "fit":
+        if stage != "fit" or not trainer.is_global_zero:
             return
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        run = self.config.clone()
-        for order in _ORDERS:
-            run.pop(order, None)
-        run["run_dir"] = str(folder)
         with write_atomically(folder / "config.yaml") as file:
-            file.write(self.parser.dump(run, skip_unset=False, skip_validation=True))
+            yaml.safe_dump({**self.configuration, "run_dir": str(folder)}, file, sort_keys=False)
 
 
 class RetrievalCLI(LightningCLI):
-    """LightningCLI with our module and data, one link, and runs that go on where they stopped."""
+    """A command line, parsed when the object is made; `run` does what it says.
+
+    LightningCLI does both in its constructor, through hooks. Those that do more than parse are empty here.
+    """
+
+    def run(self) -> None:
+        """Find the run and its checkpoint, build its parts, and run the command on them."""
+        check_ranges(self.configuration())
+        super()._set_seed()
+        self.start = self._find_start()
+        if is_first_rank():
+            for line in self.start.news:
+                print(line, flush=True)
+        if self.start.is_finished:
+            sys.exit()
+        super().instantiate_classes()
+        with self._only_writer():
+            getattr(self.trainer, str(self.subcommand))(**self._arguments())
+
+    def configuration(self) -> dict[str, Any]:
+        """All keys of the command with their values, defaults included, as they stand in YAML."""
+        text = self.parser.dump(self.config, skip_unset=False, format="yaml")
+        configuration: dict[str, Any] = yaml.safe_load(text)[self.subcommand]
+        return configuration
+
+    def _set_seed(self) -> None:
+        """`run` does."""
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the configuration as it was given: Lightning would let a checkpoint's hyperparameters override it."""
+
+    def instantiate_classes(self) -> None:
+        """`run` does."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """`run` does."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -76,62 +113,52 @@ class RetrievalCLI(LightningCLI):
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         """Leave Lightning's own table of scores out, where `ScoreTable` prints ours."""
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        if "verbose" in self._subcommand_method_arguments[subcommand]:
+        if subcommand in ("validate", "test"):
             parser.set_defaults({"verbose": False})
         if subcommand == "fit":
             parser.add_argument("--fresh", action="store_true", help="Begin anew, in the next folder beside it.")
         return parser
 
-    def _set_seed(self) -> None:
-        """Seed what is random, once the numbers that Lightning takes are in their ranges."""
-        check_ranges(self._configuration())
-        super()._set_seed()
-
-    def _parse_ckpt_path(self) -> None:
-        """Leave the configuration as it was given: Lightning would let a checkpoint's hyperparameters override it."""
-
-    def before_instantiate_classes(self) -> None:
-        """Find the run and its checkpoint, before anything is built."""
-        if self._get(self.config, "trainer.default_root_dir") is not None:
+    def _find_start(self) -> Start:
+        """Find the run and its checkpoint, and make sure that its model is the one that the command describes."""
+        given, configuration = self.config[self.subcommand], self.configuration()
+        if given.get("trainer.default_root_dir") is not None:
             raise UserError("trainer.default_root_dir is taken; write the run's folder in --run_dir")
-        configuration = self._configuration()
-        run_dir, ckpt_path, prefer = (self._get(self.config, key) for key in ("run_dir", "ckpt_path", "prefer"))
-        name = Path(str((self._get(self.config, "config") or ["lit_retrieval"])[-1])).stem
-        if self._get(self.config, "trainer.fast_dev_run"):
-            self.start = Start(None)
-        elif self.subcommand == "fit":
-            self.start = begin_fit(name, configuration, run_dir, self._get(self.config, "fresh"), prefer)
+        run_dir, ckpt_path, prefer = (given.get(key) for key in ("run_dir", "ckpt_path", "prefer"))
+        name = Path(str((given.get("config") or ["lit_retrieval"])[-1])).stem
+        if given.get("trainer.fast_dev_run"):
+            return Start(None)
+        if self.subcommand == "fit":
+            start = begin_fit(name, configuration, run_dir, given.get("fresh"), prefer)
         else:
-            self.start = begin_evaluation(name, configuration, run_dir, ckpt_path)
+            start = begin_evaluation(name, configuration, run_dir, ckpt_path)
             if ckpt_path is None and configuration["model"].get("construction") is None:
                 rank_zero_warn(f"{self.subcommand} without --ckpt_path takes a model that has learned nothing")
-        if prefer == "checkpoint":
-            self.config = self.parser.parse_object({self.subcommand: {"model": model_of(self.start)}}, self.config)
+        if prefer == "checkpoint" and start.model is not None:
+            self.config = self.parser.parse_object({self.subcommand: {"model": start.model}}, self.config)
         elif prefer is None:
-            check_model(self.start, configuration["model"])
-        if is_first_rank():
-            print(*self.start.news, sep="\n", end="\n" if self.start.news else "", flush=True)
-        if self.start.is_finished:
-            sys.exit()
-
-    def _configuration(self) -> dict[str, Any]:
-        text = self.parser.dump(self.config, skip_unset=False, format="yaml")
-        configuration: dict[str, Any] = yaml.safe_load(text)[self.subcommand]
-        return configuration
+            check_model(start, configuration["model"])
+        return start
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Put everything that a run writes into its folder; scores of other commands go into a folder of their own."""
-        folder = self.start.folder
+        built, folder = self.config_init[self.subcommand], self.start.folder
+        given = {**built["trainer"], **kwargs}
+        default = default_callbacks(
+            built["inspection"], built["checkpoint"], built["last_checkpoint"],
+            writes_scores=folder is not None, shows_progress=given["enable_progress_bar"] is not False,
+        )  # fmt: skip
+        given["callbacks"] = [*_listed(given["callbacks"]), *default]
         if folder is not None:
-            kwargs["default_root_dir"] = str(folder.path)
-            self.trainer_defaults["callbacks"].append(ScoreFile())
-        if self._get(self.config_init, "trainer.logger") is None:
-            kwargs["logger"] = self._logger()
-        kwargs["plugins"] = [*_listed(self._get(self.config_init, "trainer.plugins")), AtomicCheckpointIO()]
-        if self._get(self.config_init, "trainer.enable_progress_bar") is not False:
-            self.trainer_defaults["callbacks"].append(ProgressBar())
+            given["default_root_dir"] = str(folder.path)
+            given["callbacks"].append(SaveConfiguration(self.configuration()))
+        if given["logger"] is None:
+            given["logger"] = self._logger()
+        # The checkpoint has been read; from here on the Trainer alone has it, and drops what it does not need.
+        given["plugins"] = [*_listed(given["plugins"]), AtomicCheckpointIO(self.start.checkpoint, self.start.content)]
+        self.start = self.start._replace(content=None)
         try:
-            return super().instantiate_trainer(**kwargs)
+            return Trainer(**given)
         except (ValueError, TypeError) as error:  # the Trainer checks its own arguments
             raise UserError(f"trainer: {' '.join(str(error).split())}") from None
 
@@ -139,25 +166,24 @@ class RetrievalCLI(LightningCLI):
         if self.start.folder is None or self.subcommand == "predict":
             return False
         is_fit = self.subcommand == "fit"
-        step = self.start.content["global_step"] if is_fit and self.start.content is not None else 0
+        step = self.start.step if is_fit else 0
         # What was logged after the checkpoint is logged again: purge_step makes readers forget the first time.
         return TensorBoardLogger(
             self.start.folder.path, name="", version="" if is_fit else str(self.subcommand), default_hp_metric=False,
             purge_step=step,
         )  # fmt: skip
 
-    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+    def _arguments(self) -> dict[str, Any]:
+        """What the Trainer's method is called with."""
         checkpoint = self.start.checkpoint
-        return {**kwargs, "ckpt_path": None if checkpoint is None else str(checkpoint), "weights_only": True}
+        arguments = self._prepare_subcommand_kwargs(str(self.subcommand))
+        return {**arguments, "ckpt_path": None if checkpoint is None else str(checkpoint), "weights_only": True}
 
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Run the command; while it trains, nobody else trains in the same folder."""
-        guard: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-        if subcommand == "fit" and self.start.folder is not None and is_first_rank():
-            guard = self.start.folder.writing()
-        with guard:
-            super()._run_subcommand(subcommand)
+    def _only_writer(self) -> contextlib.AbstractContextManager[None]:
+        """While a run trains, nobody else trains in the same folder."""
+        if self.subcommand == "fit" and self.start.folder is not None and is_first_rank():
+            return self.start.folder.writing()
+        return contextlib.nullcontext()
 
 
 def _listed(value: Any) -> list[Any]:

@@ -20,16 +20,20 @@ class Start(NamedTuple):
     Args:
         folder: The run's folder; None if the command belongs to none.
         checkpoint: What to load; None to begin with a new model.
-        content: What is in it.
-        is_finished: Whether nothing is left to train.
+        content: What is in it; the Trainer takes it over.
         news: What to tell the user about it, a line each.
+        is_finished: Whether nothing is left to train.
+        step: Optimizer steps of the checkpoint.
+        model: The hyperparameters of its model, as they stand in a configuration; None without a checkpoint.
     """
 
     folder: RunFolder | None
     checkpoint: Path | None = None
     content: dict[str, Any] | None = None
-    is_finished: bool = False
     news: tuple[str, ...] = ()
+    is_finished: bool = False
+    step: int = 0
+    model: dict[str, Any] | None = None
 
 
 def begin_fit(
@@ -58,16 +62,17 @@ def begin_fit(
         )
     found = folder.newest()
     if found is None:
-        return Start(folder, *_read(path)) if path else Start(folder)
+        return _from_file(folder, path) if path else Start(folder)
     if prefer is None:
         _check_same_run(folder, configuration)
-    step, is_finished = found.content["global_step"], bool(found.content.get("is_finished")) and prefer is None
-    if is_finished:
-        news = f"{folder.path} is finished after {step:,} steps; score it with `test --ckpt_path best`, or add --fresh"
+    start = _from_content(folder, found.path, found.content)
+    if is_finished := bool(found.content.get("is_finished")) and prefer is None:
+        finished = f"{folder.path} is finished after {start.step:,} steps"
+        news = f"{finished}; score it with `test --ckpt_path best`, or add --fresh"
     else:
-        news = f"resuming {folder.path} after {step:,} steps, from {found.path.name}"
+        news = f"resuming {folder.path} after {start.step:,} steps, from {found.path.name}"
     replaced = (f"{line}; taking {found.path.name} in its place" for line in found.damaged)
-    return Start(folder, found.path, found.content, is_finished, (*replaced, news))
+    return start._replace(is_finished=is_finished, news=(*replaced, news))
 
 
 def begin_evaluation(name: str, configuration: dict[str, Any], run_dir: str | None, ckpt_path: str | None) -> Start:
@@ -82,28 +87,23 @@ def begin_evaluation(name: str, configuration: dict[str, Any], run_dir: str | No
     if ckpt_path is None:
         return Start(None)
     if ckpt_path not in ("best", "last"):
-        path, content = _read(ckpt_path)
-        return Start(RunFolder(path.parent.parent) if path.parent.name == "checkpoints" else None, path, content)
-    folder = RunFolder(Path(run_dir)) if run_dir else _of_configuration(name, configuration)
+        folder = Path(ckpt_path).parent
+        return _from_file(RunFolder(folder.parent) if folder.name == "checkpoints" else None, ckpt_path)
+    run = RunFolder(Path(run_dir)) if run_dir else _of_configuration(name, configuration)
     if ckpt_path == "best":
-        return Start(folder, folder.best, runs.load(folder.best))
-    if (found := folder.newest()) is None:
-        raise UserError(f"{folder.path} has no checkpoint; train with `fit` first, or name another folder in --run_dir")
-    return Start(folder, found.path, found.content)
+        return _from_file(run, str(run.best))
+    if (found := run.newest()) is None:
+        raise UserError(f"{run.path} has no checkpoint; train with `fit` first, or name another folder in --run_dir")
+    return _from_content(run, found.path, found.content)
 
 
 def check_model(start: Start, model: dict[str, Any]) -> None:
     """Raise `UserError` if the checkpoint's model was made with other hyperparameters than these."""
-    if start.content is not None and (different := runs.differences({"model": _model(start)}, {"model": model})):
+    if start.model is not None and (different := runs.differences({"model": start.model}, {"model": model})):
         raise UserError(
             f"{start.checkpoint} was trained with other hyperparameters: {_list(different)}; "
             "say which win with --prefer checkpoint or --prefer command_line"
         )
-
-
-def model_of(start: Start) -> dict[str, Any]:
-    """The hyperparameters of the checkpoint's model, as they stand in a configuration."""
-    return _model(start) if start.content is not None else {}
 
 
 def is_first_rank() -> bool:
@@ -111,16 +111,17 @@ def is_first_rank() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-def _model(start: Start) -> dict[str, Any]:
-    assert start.content is not None
-    added = ("_instantiator", "vocab_size")  # by Lightning, and by the link to the data
-    return {key: value for key, value in start.content.get("hyper_parameters", {}).items() if key not in added}
+def _from_content(folder: RunFolder | None, path: Path, content: dict[str, Any]) -> Start:
+    added = "vocab_size"  # by the link to the data; Lightning's own additions begin with an underscore
+    given = content.get("hyper_parameters", {}).items()
+    model = {key: value for key, value in given if key != added and not key.startswith("_")}
+    return Start(folder, path, content, step=content.get("global_step", 0), model=model)
 
 
-def _read(path: str) -> tuple[Path, dict[str, Any]]:
+def _from_file(folder: RunFolder | None, path: str) -> Start:
     if "://" in path:
         raise UserError(f"{path} is an address; fetch the file and its .sha256 yourself, and write its path")
-    return Path(path), runs.load(Path(path))
+    return _from_content(folder, Path(path), runs.load(Path(path)))
 
 
 def _of_configuration(name: str, configuration: dict[str, Any]) -> RunFolder:

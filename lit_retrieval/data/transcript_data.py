@@ -17,6 +17,7 @@ from lit_retrieval.data.batch import Batch
 from lit_retrieval.data.stream import BatchIndices, FileStream, FiniteBatchIndices, TranscriptStream
 from lit_retrieval.data.suite import Suite, check_suite
 from lit_retrieval.errors import UserError
+from lit_retrieval.lightning_internals import batches_trained
 from lit_retrieval.retrieval import EitherFormRetriever, Retriever
 from lit_retrieval.tasks import Regime, SampleFile, SampleStream, Sizes, SizeSpec, Task, load
 from lit_retrieval.tasks.random import derive_seed
@@ -176,8 +177,7 @@ class TranscriptData(LightningDataModule):
     def batches_trained(self) -> int:
         """How many global batches have been trained on, in earlier parts of a resumed run too."""
         assert self.trainer is not None
-        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
-        return int(progress.processed)
+        return batches_trained(self.trainer)
 
     def _eval_loader(self, split: str) -> DataLoader[Batch]:
         file = self._files.get(split)

@@ -1,6 +1,7 @@
 """Training and scoring with Lightning: the LightningModule, its scores, its schedule and its callbacks."""
 
 from lit_retrieval.training.best_checkpoint import BestCheckpoint
+from lit_retrieval.training.callbacks import default_callbacks
 from lit_retrieval.training.checkpoint_io import AtomicCheckpointIO
 from lit_retrieval.training.curriculum import Curriculum
 from lit_retrieval.training.finite_loss import FiniteLoss
@@ -38,4 +39,5 @@ __all__ = [
     "StepSeed",
     "Throughput",
     "TranscriptPrinter",
+    "default_callbacks",
 ]

@@ -9,7 +9,15 @@ from lit_retrieval import runs
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes files that are whole or not there, with their sha256, and never opens what could run code."""
+    """Writes files that are whole or not there, with their sha256, and never opens what could run code.
+
+    Args:
+        path: A file that has been read already; none if absent.
+        content: What is in it; handed over once, and not kept.
+    """
+
+    def __init__(self, path: Path | None = None, content: dict[str, Any] | None = None) -> None:
+        self._read = {path: content}
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a file; see `runs.save`."""
@@ -19,7 +27,7 @@ class AtomicCheckpointIO(CheckpointIO):
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Read a file onto the CPU; see `runs.load`. Whatever `weights_only` says, it is true."""
-        return runs.load(Path(path))
+        return self._read.pop(Path(path), None) or runs.load(Path(path))
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a file and its hash."""

@@ -42,4 +42,5 @@ def _summaries(values: dict[str, Any], scores: dict[str, float]) -> tuple[Any, A
 def _write(trainer: Trainer, *parts: Any) -> None:
     for writer in writers(trainer):
         for part in parts:
-            writer._get_file_writer().add_summary(part)  # type: ignore[no-untyped-call]
+            file: Any = writer.file_writer
+            file.add_summary(part)

@@ -7,11 +7,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.lightning_internals import is_between_steps, repair_progress, set_logged_step
 from lit_retrieval.runs import RunFolder
-
-# Lightning takes up an interrupted validation, from its first sample, where its loop has begun one batch and no more.
-_BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
-_UNTOUCHED = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
 
 
 class LastCheckpoint(Checkpoint):
@@ -51,17 +48,16 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Write a checkpoint if one is due and the last optimiser step is complete."""
         step = trainer.global_step
-        # Lightning counts what it has logged, and is one off after a resume between two validations.
-        trainer.fit_loop.epoch_loop._batches_that_stepped = step
+        set_logged_step(trainer, step)
         is_new = self.every_n_steps is not None and step % self.every_n_steps == 0 and step != self._saved_step
-        if between_steps(trainer) and (self._is_due or is_new):
+        if is_between_steps(trainer) and (self._is_due or is_new):
             self.save(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the count of what is logged right here as well: a validation belongs to the step before it."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._is_validating = True
-            trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step - 1
+            set_logged_step(trainer, trainer.global_step - 1)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let a checkpoint be due."""
@@ -75,12 +71,7 @@ class LastCheckpoint(Checkpoint):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note whether the run is finished, which batches are done, and whether a validation must be done again."""
         checkpoint["is_finished"] = self._is_finished
-        loops = checkpoint["loops"]["fit_loop"]
-        for count in ("total", "current"):  # a batch that has only been fetched is fetched again
-            batches = loops["epoch_loop.batch_progress"][count]
-            batches["ready"] = batches["completed"]
-            state = _BEGUN if self._is_validating else _UNTOUCHED
-            loops["epoch_loop.val_loop.batch_progress"][count] = dict(state)
+        repair_progress(checkpoint, self._is_validating)
 
     def save(self, trainer: Trainer) -> Path:
         """Write a checkpoint of this moment, which must be between two optimiser steps, and remove old ones."""
@@ -92,9 +83,3 @@ class LastCheckpoint(Checkpoint):
                 folder.prune(trainer.global_step, self.keep)
         self._is_due, self._saved_step = False, trainer.global_step
         return path
-
-
-def between_steps(trainer: Trainer) -> bool:
-    """Whether all gradients have gone into an optimiser step."""
-    batches = trainer.fit_loop.epoch_loop.batch_progress.current.completed
-    return batches % trainer.accumulate_grad_batches == 0

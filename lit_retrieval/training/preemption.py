@@ -12,7 +12,8 @@ from lightning.pytorch.strategies import ParallelStrategy
 from torch.optim import Optimizer
 
 from lit_retrieval.errors import PREEMPTED, RunEndedError
-from lit_retrieval.training.last_checkpoint import LastCheckpoint, between_steps
+from lit_retrieval.lightning_internals import is_between_steps
+from lit_retrieval.training.last_checkpoint import LastCheckpoint
 from lit_retrieval.training.sequence_module import SequenceModule
 
 # SLURM sends what `#SBATCH --signal` says before the time is up, and SIGTERM with it; Ctrl-C is SIGINT.
@@ -43,7 +44,7 @@ class Preemption(Callback):
         """Stop between two steps, if any rank had been asked before the last one."""
         assert isinstance(pl_module, SequenceModule)
         step = pl_module.whole_step
-        if not between_steps(trainer):
+        if not is_between_steps(trainer):
             return
         if trainer.world_size == 1:
             _stop(trainer, self._asked)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lit_retrieval.lightning_internals import batches_trained
 from lit_retrieval.tasks.random import derive_seed
 
 
@@ -19,5 +20,4 @@ class StepSeed(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed the generators of all devices."""
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # where Lightning keeps what `seed_everything` was given
-        done = trainer.fit_loop.epoch_loop.batch_progress.total.completed
-        torch.manual_seed(derive_seed(seed, f"batch {done} of rank {trainer.global_rank}") >> 1)
+        torch.manual_seed(derive_seed(seed, f"batch {batches_trained(trainer)} of rank {trainer.global_rank}") >> 1)

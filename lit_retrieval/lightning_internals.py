@@ -1,0 +1,35 @@
+"""What we use of Lightning's training loop beyond its interface; see tests/test_private_names.py."""
+
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+# Lightning repeats an interrupted validation from its first sample if its loop has begun one batch, and no more.
+_BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+_UNTOUCHED = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
+
+
+def batches_trained(trainer: Trainer) -> int:
+    """Batches that have been trained on, in earlier parts of a resumed run too."""
+    progress: Any = trainer.fit_loop.epoch_loop.batch_progress.total
+    return int(progress.processed)
+
+
+def is_between_steps(trainer: Trainer) -> bool:
+    """Whether all gradients have gone into an optimizer step."""
+    batches = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+    return batches % trainer.accumulate_grad_batches == 0
+
+
+def set_logged_step(trainer: Trainer, step: int) -> None:
+    """Log under this step from now on; Lightning's own count is one off after a resume between two validations."""
+    trainer.fit_loop.epoch_loop._batches_that_stepped = step
+
+
+def repair_progress(checkpoint: dict[str, Any], is_validating: bool) -> None:
+    """Make a checkpoint's loops fetch again what has only been fetched, and repeat a validation that is under way."""
+    loops = checkpoint["loops"]["fit_loop"]
+    for count in ("total", "current"):
+        batches = loops["epoch_loop.batch_progress"][count]
+        batches["ready"] = batches["completed"]
+        loops["epoch_loop.val_loop.batch_progress"][count] = dict(_BEGUN if is_validating else _UNTOUCHED)

@@ -1,0 +1,48 @@
+"""The callbacks of every run, in one list."""
+
+from lightning.pytorch import Callback
+
+from lit_retrieval.training.best_checkpoint import BestCheckpoint
+from lit_retrieval.training.finite_loss import FiniteLoss
+from lit_retrieval.training.hyperparameters import Hyperparameters
+from lit_retrieval.training.inspection import Inspection
+from lit_retrieval.training.last_checkpoint import LastCheckpoint
+from lit_retrieval.training.memory import Memory
+from lit_retrieval.training.preemption import Preemption
+from lit_retrieval.training.progress_bar import ProgressBar
+from lit_retrieval.training.score_file import ScoreFile
+from lit_retrieval.training.score_table import ScoreTable
+from lit_retrieval.training.step_seed import StepSeed
+from lit_retrieval.training.throughput import Throughput
+from lit_retrieval.training.transcript_printer import TranscriptPrinter
+
+
+def default_callbacks(
+    inspection: Inspection,
+    best: BestCheckpoint,
+    last: LastCheckpoint,
+    writes_scores: bool = True,
+    shows_progress: bool = True,
+) -> list[Callback]:
+    """The callbacks of every run, in the order in which Lightning calls them; those of `trainer.callbacks` come before.
+
+    Args:
+        inspection, best, last: The three that a configuration sets up.
+        writes_scores: Whether a test writes `scores.json`: the command has a folder.
+        shows_progress: Whether there is a progress bar.
+    """
+    return [
+        Preemption(),  # it stops a run between two steps, before the others count anything of the next one
+        StepSeed(),  # before anything is drawn in a step
+        FiniteLoss(),  # it ends a run before the others count or show a step that was not taken
+        inspection,  # from here on they log, print or write, and need nothing of each other
+        Throughput(),
+        Hyperparameters(),
+        ScoreTable(),
+        Memory(),  # its lines belong under the table of scores
+        TranscriptPrinter(),
+        *([ScoreFile()] if writes_scores else []),
+        *([ProgressBar()] if shows_progress else []),
+        best,  # checkpoints hold the state of all callbacks; Lightning calls them last, wherever they stand
+        last,  # after best, so that it holds the best score
+    ]

@@ -1,0 +1,96 @@
+"""Which run a command finds, and how its checkpoint is read."""
+
+import gc
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lit_retrieval.cli import read_configuration
+from lit_retrieval.data import TranscriptStream
+from lit_retrieval.data.suite import fingerprint
+from lit_retrieval.runs.configuration import _OF_THE_MACHINE
+from lit_retrieval.tasks import IsTree, SampleStream, save
+
+QUICKSTART = Path(__file__).parents[2] / "configs/experiments/quickstart.yaml"
+STREAM = SampleStream(IsTree(max_size=4), "cot", [4], 0, "test")
+ONE_STEP = ["--trainer.max_steps", "1"]
+SUITE = {"name": "trees", "version": "0.0.1", "sha256": {"cot": fingerprint(STREAM, 3)}}
+FOR_TEST = [
+    [],
+    ["--data.suite", json.dumps(SUITE)],
+    ["--data.test_file", "samples.npz"],
+    ["--data.test_samples", "2", "--data.eval_batch_size", "1", "--trainer.limit_test_batches", "1"],
+]
+
+
+@pytest.fixture
+def run(command):
+    """The command, in a folder with a run of one step and a file of samples."""
+    save(Path("samples.npz"), STREAM.task.vocabulary, [STREAM.take(np.arange(2))], {"regime": "cot"})
+    command("fit", *ONE_STEP)
+    return command
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The checkpoints that are read from now on."""
+    read, load = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda path, **options: (read.append(Path(path).name), load(path, **options))[1])
+    return read
+
+
+# What the result of a run depends on. A key that is neither here nor in runs/configuration.py is a new one.
+HASHED = {
+    "seed_everything", "model",
+    "checkpoint.filename", "checkpoint.monitor", "checkpoint.mode", "checkpoint.save_top_k", "checkpoint.save_last",
+    "checkpoint.save_on_exception", "checkpoint.save_weights_only", "checkpoint.auto_insert_metric_name",
+    "checkpoint.every_n_train_steps", "checkpoint.train_time_interval", "checkpoint.every_n_epochs",
+    "checkpoint.save_on_train_epoch_end", "checkpoint.enable_version_counter",
+    "data.task", "data.regime", "data.sizes", "data.batch_size", "data.train_file", "data.seed",
+    # What a validation depends on decides which checkpoint is the best.
+    "data.eval_sizes", "data.val_samples", "data.val_file", "data.retriever", "data.max_new_tokens",
+    "data.budget",
+    "trainer.limit_val_batches", "trainer.val_check_interval", "trainer.check_val_every_n_epoch",
+    "trainer.max_epochs", "trainer.min_epochs", "trainer.max_steps", "trainer.min_steps", "trainer.callbacks",
+    "trainer.precision", "trainer.limit_train_batches", "trainer.overfit_batches", "trainer.accumulate_grad_batches",
+    "trainer.gradient_clip_val", "trainer.gradient_clip_algorithm", "trainer.reload_dataloaders_every_n_epochs",
+    "ckpt_path",
+}  # fmt: skip
+
+
+def test_every_key_is_known_to_make_another_run_or_not():
+    configuration = read_configuration(["fit", "--config", str(QUICKSTART)])
+    keys = {key for key, value in configuration.items() if key == "model" or not isinstance(value, dict)}
+    for section in ("data", "trainer", "checkpoint"):
+        keys |= {f"{section}.{name}" for name in configuration[section]}
+    assert keys - HASHED == _OF_THE_MACHINE & keys and not HASHED & _OF_THE_MACHINE
+
+
+def test_what_only_a_test_uses_leaves_the_run_where_it_is(run):
+    for arguments in FOR_TEST:
+        run("test", *ONE_STEP, *arguments, "--ckpt_path", "best")
+        assert next(Path("runs").glob("quickstart-*/scores.json")).is_file()
+    assert len(list(Path("runs").glob("quickstart-*"))) == 1
+
+
+@pytest.mark.parametrize("arguments", [("test", "--ckpt_path", "best"), ("test", "--ckpt_path", "last")], ids=" ".join)
+def test_a_checkpoint_is_read_once(run, reads, arguments):
+    run(*arguments, *ONE_STEP)
+    assert len(reads) == 1
+
+
+def test_a_run_that_is_resumed_reads_its_checkpoint_once_and_does_not_keep_it(command, reads, monkeypatch):
+    command("fit", *ONE_STEP, "--run_dir", "run")
+    kept, take = [], TranscriptStream.__getitem__
+
+    def look_and_take(stream, indices):
+        dicts = (one for one in gc.get_objects() if type(one) is dict)
+        kept.extend(one for one in dicts if "optimizer_states" in one and "pytorch-lightning_version" in one)
+        return take(stream, indices)
+
+    monkeypatch.setattr(TranscriptStream, "__getitem__", look_and_take)
+    command("fit", "--trainer.max_steps", "2", "--run_dir", "run", "--prefer", "command_line")
+    assert reads == ["step_1.ckpt"] and not kept

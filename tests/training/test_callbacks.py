@@ -1,0 +1,31 @@
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from lit_retrieval import training
+from lit_retrieval.training import BestCheckpoint, Inspection, LastCheckpoint, default_callbacks
+
+CHOSEN = {"Curriculum", "PlateauStopping"}  # in trainer.callbacks, by a user
+
+
+def names(callbacks):
+    return [type(callback).__name__ for callback in callbacks]
+
+
+def default(**options):
+    return default_callbacks(Inspection(), BestCheckpoint(), LastCheckpoint(), **options)
+
+
+def test_every_callback_is_in_the_list_or_chosen_by_a_user():
+    ours = {name for name in training.__all__ if isinstance(getattr(training, name), type)}
+    assert set(names(default())) == {name for name in ours if issubclass(getattr(training, name), Callback)} - CHOSEN
+
+
+def test_a_trainer_calls_them_in_the_order_of_the_list():
+    listed = default()
+    called = Trainer(accelerator="cpu", logger=False, callbacks=listed, enable_model_summary=False).callbacks
+    assert names(called) == names(listed) and isinstance(called[-1], Checkpoint)
+
+
+def test_what_a_command_has_no_use_for_is_left_out():
+    left_out = set(names(default())) - set(names(default(writes_scores=False, shows_progress=False)))
+    assert left_out == {"ScoreFile", "ProgressBar"}
