@@ -94,8 +94,8 @@ class GlobalStep:
         """The sums of the step, which begin again; all ranks have the same names."""
         sums = [torch.as_tensor(one, dtype=torch.float32, device=self.bad_step.device) for one in self._sums.values()]
         total = torch.stack(sums)
-        if self._trainer.world_size > 1:
-            total = self._trainer.strategy.reduce(total, reduce_op="sum")
+        if self._trainer.world_size > 1:  # Lightning's own `reduce` is two collectives, and waits in the first
+            torch.distributed.all_reduce(total)
         names, self._sums = list(self._sums), {}
         return dict(zip(names, total, strict=True))
 

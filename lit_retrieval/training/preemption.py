@@ -36,7 +36,11 @@ class Preemption(Callback):
         self._shared_batches = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals over; Lightning's own handler, set a moment ago, waits for ranks that don't listen."""
+        """Take the signals over; Lightning's own handler, set a moment ago, waits for ranks that don't listen.
+
+        Its ranks also ask each other before every batch, which is a collective and a wait.
+        """
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
         if threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
 

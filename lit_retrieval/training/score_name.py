@@ -40,7 +40,7 @@ class ScoreName(NamedTuple):
     As text it is `split/group/quantity`, such as `val/size_8/loss`; the parts that are empty are left out.
 
     Args:
-        quantity: One of QUANTITIES.
+        quantity: One of QUANTITIES, or what a table derives from one.
         group: Which samples or answers.
         split: `train`, `val` or `test`; empty where it is known.
     """
@@ -54,12 +54,9 @@ class ScoreName(NamedTuple):
         return "/".join(part for part in parts if part)
 
     @classmethod
-    def parse(cls, text: str) -> "ScoreName | None":
-        """The name that is written so; None if it is not one of a score."""
+    def parse(cls, text: str) -> "ScoreName":
+        """The name that is written so; whatever is before group and quantity is its split."""
         *parts, quantity = text.split("/")
         kind, _, value = parts[-1].partition("_") if parts else ("", "", "")
         group = Group(kind, value) if kind in _KINDS and value else Group()
-        splits = parts[:-1] if group.kind else parts
-        if quantity not in QUANTITIES or len(splits) > 1:
-            return None
-        return cls(quantity, group, splits[0] if splits else "")
+        return cls(quantity, group, "/".join(parts[:-1] if group.kind else parts))

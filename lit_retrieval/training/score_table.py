@@ -30,8 +30,8 @@ class ScoreTable(Callback):
 
 def score_table(trainer: Trainer, split: str, title: str) -> Table | None:
     """The logged scores of `split` as a table; None if there are none."""
-    named = {ScoreName.parse(name): float(value) for name, value in trainer.callback_metrics.items()}
-    scores = {(name.group, name.quantity): value for name, value in named.items() if name and name.split == split}
+    named = ((ScoreName.parse(name), float(value)) for name, value in trainer.callback_metrics.items())
+    scores = {(name.group, name.quantity): value for name, value in named if _is_score(name, split)}
     if not scores:
         return None
     shown = [quantity for quantity in QUANTITIES if quantity != "timeouts" or scores[Group(), "timeouts"] > 0]
@@ -39,3 +39,7 @@ def score_table(trainer: Trainer, split: str, title: str) -> Table | None:
     for group in sorted(dict.fromkeys(group for group, _ in scores), key=lambda group: group.order):
         table.add_row(group.label, *(f"{scores[group, quantity]:.4f}" for quantity in shown))
     return table
+
+
+def _is_score(name: ScoreName, split: str) -> bool:
+    return name.split == split and name.quantity in QUANTITIES

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -41,14 +42,29 @@ class Scored(Callback):
 
     on_test_end = on_validation_end
 """
-# Writes down the hash of every row that a rank trains on, with the number of its global batch.
+# Writes down the hash of every row that a rank trains on, with the number of its global batch, and how many collectives
+# there have been before each batch, beside those of the gradients.
 WITNESS = """
 import hashlib, os
+import torch
 from lightning.pytorch import Callback
 
 class Witness(Callback):
+    def on_train_start(self, trainer, pl_module):
+        self.count = 0
+        for name in ("all_reduce", "broadcast", "barrier", "all_gather", "reduce", "all_gather_into_tensor"):
+            setattr(torch.distributed, name, self.counted(getattr(torch.distributed, name)))
+
+    def counted(self, collective):
+        def run(*arguments, **options):
+            self.count += 1
+            return collective(*arguments, **options)
+        return run
+
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         done = trainer.fit_loop.epoch_loop.batch_progress.total.completed
+        with open(f"collectives_{trainer.global_rank}.txt", "a") as file:
+            print(self.count, file=file)
         with open(f"witness_{trainer.global_rank}.txt", "a") as file:
             for row, length in zip(batch.tokens.tolist(), batch.length.tolist()):
                 print(done, hashlib.sha256(str(row[:length]).encode()).hexdigest(), file=file)
@@ -98,6 +114,10 @@ def test_workers_and_ranks_change_nothing(place, alone, options):
     fit(place, *QUIET, *options)
     assert batches(place) == batches(alone) and len(batches(alone)) == 12
     assert_same_losses(alone, place)
+    counts = [int(line) for line in (place.path / "collectives_0.txt").read_text().split()]
+    ranks = len(list(place.path.glob("collectives_*.txt")))
+    steps = [after - before for before, after in pairwise(counts)]
+    assert [number for batch, number in enumerate(steps, start=1) if batch != 6] == [ranks - 1] * 10, "one in a step"
 
 
 @slow

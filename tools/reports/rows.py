@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.training.score_name import ScoreName
 
 PAPER = Path(__file__).parents[2] / "data/paper/figures.csv"
 REGIMES = ("vanilla", "cot", "retrieval")
@@ -62,7 +63,7 @@ class Row(NamedTuple):
     @property
     def by_size(self) -> dict[int, dict[str, float]]:
         """The scores of each size in the test."""
-        return _groups(self.scores, "size_")
+        return _groups(self.scores, "size")
 
     def bits_of(self, size: int) -> int:
         """What the model remembers at the end of the longest row of a size; older results know the longest of all."""
@@ -71,7 +72,7 @@ class Row(NamedTuple):
     @property
     def by_distance(self) -> dict[int, dict[str, float]]:
         """The scores of each query distance, named by the smallest of a power of two."""
-        return _groups(self.scores, "distance_")
+        return _groups(self.scores, "distance")
 
 
 class PaperValue(NamedTuple):
@@ -147,9 +148,10 @@ def _is_number(text: str) -> bool:
 
 
 def _groups(scores: dict[str, float], kind: str) -> dict[int, dict[str, float]]:
+    """The scores of each size or distance, by their quantity; sizes have their bits of state as well."""
     groups: dict[int, dict[str, float]] = {}
-    for name, value in scores.items():
-        group, _, quantity = name.partition("/")
-        if quantity and group.startswith(kind):
-            groups.setdefault(int(group.removeprefix(kind)), {})[quantity] = value
+    for text, value in scores.items():
+        name = ScoreName.parse(text)
+        if name.group.kind == kind:
+            groups.setdefault(int(name.group.value), {})[name.quantity] = value
     return dict(sorted(groups.items()))

@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from lit_retrieval.training.score_name import QUANTITIES
+from lit_retrieval.training.score_name import QUANTITIES, Group, ScoreName
 from sweeps import files
 from sweeps.curve import still_rising
 from sweeps.intervals import wilson
@@ -42,7 +42,7 @@ def row(result: dict[str, Any]) -> dict[str, Any]:
     scores = result["scores"]
     if len(samples) == 1:  # a single size is not logged by itself
         alone = next(iter(samples))
-        scores = {**scores, **{f"size_{alone}/{name}": scores[name] for name in QUANTITIES if name in scores}}
+        scores = {**scores, **{_name(alone, name): scores[name] for name in QUANTITIES if name in scores}}
     return {
         **{name: result[name] for name in BASE if name in result and name != "samples"},
         "task": data["task"]["class_path"].rpartition(".")[2],
@@ -54,11 +54,20 @@ def row(result: dict[str, Any]) -> dict[str, Any]:
         "minutes": f"{result['minutes']:.2f}",
         "samples_per_second": f"{course['samples_per_second']:.1f}",
         "still_rising": int(rising),
-        **_scores("", scores, total),
-        **{name: value for size in samples for name, value in _scores(f"size_{size}/", scores, samples[size]).items()},
-        **{f"size_{size}/state_bits": bits for size, bits in result.get("state_bits_of_sizes", {}).items()},
-        **{name: f"{value:.6g}" for name, value in scores.items() if name.startswith(("distance_", "task_"))},
+        **_scores(None, scores, total),
+        **{name: value for size in samples for name, value in _scores(size, scores, samples[size]).items()},
+        **{_name(size, "state_bits"): bits for size, bits in result.get("state_bits_of_sizes", {}).items()},
+        **{name: f"{value:.6g}" for name, value in scores.items() if _kind(name) in ("distance", "task")},
     }
+
+
+def _name(size: str | None, quantity: str) -> str:
+    """The column of a quantity of a size; of all samples without one."""
+    return str(ScoreName(quantity, Group() if size is None else Group("size", size)))
+
+
+def _kind(column: str) -> str:
+    return ScoreName.parse(column).group.kind
 
 
 def curve(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -79,15 +88,15 @@ def curve(result: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _scores(group: str, scores: dict[str, float], samples: int) -> dict[str, str]:
+def _scores(size: str | None, scores: dict[str, float], samples: int) -> dict[str, str]:
     named: dict[str, str] = {}
     for name in QUANTITIES:
-        if (value := scores.get(group + name)) is None:  # a quantity that came with a later commit
+        if (value := scores.get(_name(size, name))) is None:  # a quantity that came with a later commit
             continue
-        named[group + name] = f"{value:.6g}"
+        named[_name(size, name)] = f"{value:.6g}"
         if name in SHARES:
             low, high = wilson(value, samples)
-            named |= {f"{group}{name}_low": f"{low:.4f}", f"{group}{name}_high": f"{high:.4f}"}
+            named |= {_name(size, f"{name}_low"): f"{low:.4f}", _name(size, f"{name}_high"): f"{high:.4f}"}
     return named
 
 
