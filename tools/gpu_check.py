@@ -7,6 +7,7 @@ hangs or breaks the GPU's context costs its own time only. Rows are appended to 
 
 import argparse
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -17,8 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMITS = {
-    "env": 45, "scan": 50, "models": 120, "bits": 40, "profile": 40, "train": 60, "decode": 45, "bf16": 30, "ieee": 60,
-    "cells": 600,
+    "env": 45, "scan": 50, "models": 120, "fit": 60, "profile": 40, "train": 60, "decode": 45, "bits": 40, "bf16": 30,
+    "ieee": 60, "cells": 600,
 }  # fmt: skip
 TINY_LIMIT = 120  # seconds for any phase
 LEAST = 8.0  # seconds: with less left, a phase is skipped
@@ -51,6 +52,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--slots", type=int, default=6, help="trials at a time in the phase cells")
     for name in ("run", "model", "lock"):
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
+    parser.add_argument("--deadline", type=float, default=math.inf, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -58,23 +60,22 @@ def run(arguments: argparse.Namespace) -> None:
     """Run one phase, or one model of the phase `models`, in this process."""
     logging.disable(logging.WARNING)  # fla's advice about other packages
     warnings.simplefilter("ignore")
-    from gpu_checks import cells, machine, models, own, reference
+    from gpu_checks import cells, fit, machine, models, own, reference
     from gpu_checks.check import Check
 
     if arguments.reference:
         reference.write(arguments.reference)
         return
     phase = arguments.run or "models"
-    check = Check(phase, arguments.out, arguments.device, arguments.tiny, arguments.budget)
+    check = Check(phase, arguments.out, arguments.device, arguments.tiny, arguments.deadline)
     if arguments.model:
         models.check_one(check, arguments.model, int(arguments.lock))
         return
     sys.stdin.readline()  # what is imported now is imported while the phase before this one runs
-    check = check.started()
     if phase == "cells":
         cells.cells(check, arguments.cells.split(), arguments.slots)
     else:
-        {**machine.PHASES, **models.PHASES, **own.PHASES}[phase](check)
+        {**machine.PHASES, **models.PHASES, **fit.PHASES, **own.PHASES}[phase](check)
 
 
 def run_all(arguments: argparse.Namespace) -> int:
@@ -101,7 +102,7 @@ def prepare(name: str, arguments: argparse.Namespace, stop: float, errors: int) 
     command = [sys.executable, __file__, "--run", name, "--out", str(arguments.out), "--device", arguments.device]
     command += ["--tiny"] if arguments.tiny else []
     command += ["--cells", arguments.cells, "--slots", str(arguments.slots)]
-    command += ["--budget", f"{min(LIMITS[name], stop - time.monotonic()):.0f}"]
+    command += ["--deadline", str(min(stop, time.monotonic() + LIMITS[name]))]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, text=True, start_new_session=True)
 
 

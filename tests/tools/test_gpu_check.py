@@ -68,3 +68,11 @@ def test_a_phase_that_hangs_is_ended_and_the_next_ones_run_while_there_is_time(t
     assert gpu_check.run_all(arguments) == 1
     said = [line.split(" after")[0] for line in capfd.readouterr().out.split("\n") if line]
     assert said == ["hangs: stopped at its time limit", "fails: failed with status 3", "runs: done", "late: skipped"]
+
+
+@pytest.mark.slow
+def test_the_program_runs_all_phases_on_a_cpu(tmp_path):
+    program = [sys.executable, gpu_check.__file__, "--device", "cpu", "--tiny", "--out", str(tmp_path)]
+    phases = [*gpu_check.LIMITS]
+    done = subprocess.run([*program, "--phases", ",".join(phases), "--cells", "vanilla", "--budget", "900"])
+    assert done.returncode == 0 and {row["phase"] for row in rows(tmp_path)} == {*phases}

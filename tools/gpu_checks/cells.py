@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from sweeps import files
+from sweeps.curve import read_curve
 
 from gpu_checks.check import Check
 from lit_retrieval.runs import RunFolder
@@ -23,14 +24,13 @@ MOST_BYTES = 15 * 2**20  # of a file that is brought back
 def cells(check: Check, regimes: list[str], slots: int) -> None:
     """Train for as long as there is time; what has not finished by then is saved, and packed to be resumed.
 
-    Leaves results.csv, curves.csv and the logs of the sweep in the results' folder, and the newest checkpoint of each
-    unfinished trial in unfinished.N.tar.
+    Leaves results.csv and curves.csv in the results' folder, and what each unfinished trial needs in unfinished.N.tar.
     """
     sweep = Path("/tmp") / "gpu_check_cells" if check.device == "cuda" else check.out / "cells"
     command = [sys.executable, str(TOOLS / "sweep.py"), str(SMOKE if check.is_tiny else GRID), "--output", str(sweep)]
     command += ["--on", "here", "--slots", str(slots), "--any_commit", "--only", *regimes]
-    process = subprocess.Popen(command, stdout=sys.stderr)
-    status = _end(process, check.budget - TO_SAVE - (time.monotonic() - check.start))
+    process = subprocess.Popen(command, stdout=sys.stderr)  # the results' folder has room for few files
+    status = _end(process, check.deadline - time.monotonic() - TO_SAVE)
     check.row(status=status, finished=len(list(sweep.glob("trials/*/result.json"))))
     for name in ("results.csv", "curves.csv"):
         shutil.copyfile(sweep / name, check.out / name)
@@ -50,12 +50,15 @@ def _end(process: "subprocess.Popen[bytes]", seconds: float) -> int:
 def _tell_all(check: Check, sweep: Path) -> None:
     for path in sorted(sweep.glob("trials/*/trial.json")):
         notes, result = files.read(path) or {}, files.read(path.with_name("result.json"))
-        curve = result["curve"] if result else {}
-        check.row(
-            point=notes["point"], hash=notes["hash"], status=notes["status"], minutes=notes["minutes"],
-            steps=curve["steps"][-1] if curve else _steps(path.parent),
-            accuracy=result["scores"]["closed_loop_accuracy"] if result else None,
-        )  # fmt: skip
+        trial = {name: notes[name] for name in ("hash", "point", "status", "minutes")}
+        trial["steps"] = _steps(path.parent)
+        with check.attempt(**trial):
+            curve = read_curve(path.parent / "run")
+            check.row(
+                **trial, samples_per_second=curve.samples_per_second,
+                val_accuracy=curve.accuracy[-1],
+                test_accuracy=result["scores"]["closed_loop_accuracy"] if result else None,
+            )  # fmt: skip
 
 
 def _steps(trial: Path) -> int:
@@ -64,7 +67,7 @@ def _steps(trial: Path) -> int:
 
 
 def _pack_unfinished(check: Check, sweep: Path) -> None:
-    """Pack what a trial needs to be resumed, two trials to a file, so that no file is too large."""
+    """Pack the newest checkpoint and the logs of each unfinished trial, into files that are not too large."""
     trials = [path.parent for path in sorted(sweep.glob("trials/*/trial.json"))]
     unfinished = [trial for trial in trials if not (trial / "result.json").exists()]
     number, used = 0, MOST_BYTES
@@ -80,4 +83,5 @@ def _pack_unfinished(check: Check, sweep: Path) -> None:
 
 
 def _is_old(path: Path, trial: Path) -> bool:
-    return path in RunFolder(trial / "run").step_files()[1:]
+    run = RunFolder(trial / "run")
+    return path == run.best or path in run.step_files()[1:]

@@ -19,10 +19,11 @@ def env(check: Check) -> None:
     if check.device == "cuda":
         properties = torch.cuda.get_device_properties(0)
         check.row(multiprocessors=properties.multi_processor_count, gib=properties.total_memory / 2**30)
-    check.row(
-        matmul=torch.backends.cuda.matmul.fp32_precision,
-        cudnn_rnn=torch.backends.cudnn.rnn.fp32_precision,  # type: ignore[attr-defined]
-    )
+    with check.attempt():
+        check.row(
+            matmul=torch.backends.cuda.matmul.fp32_precision,
+            cudnn_rnn=torch.backends.cudnn.rnn.fp32_precision,  # type: ignore[attr-defined]
+        )
     size = 2**12 if check.is_tiny else 2**30
     source = torch.empty(size, dtype=torch.uint8, device=check.device)
     target = torch.empty_like(source)

@@ -52,9 +52,9 @@ def check_one(check: Check, name: str, lock: int) -> None:
     """
     take_first_config()
     is_ieee = check.phase == "ieee"
-    if is_ieee:
-        torch.backends.cudnn.rnn.fp32_precision = "ieee"  # type: ignore[attr-defined]
     with check.attempt(name=name, is_expected=name in REFUSED):
+        if is_ieee:
+            torch.backends.cudnn.rnn.fp32_precision = "ieee"  # type: ignore[attr-defined]
         difference = reference.compare(reference.first_step(name, check.device), reference.read(REFERENCE, name))
         check.row(
             name=name, loss_off=difference.loss, gradient_off=difference.gradient, at=difference.parameter,

@@ -83,14 +83,17 @@ def train(check: Check) -> None:
     """Milliseconds of a step and peak memory, from short rows to the longest of the paper."""
     for name, (size, regime) in _cases(check, len(_LENGTHS)):
         with check.attempt(name=name, size=size, regime=regime):
-            if check.device == "cuda":
-                torch.cuda.empty_cache()
-                torch.cuda.reset_peak_memory_stats()
-            problem = Problem(name, check.device, size, regime, _rows(check))
-            ms, steps = check.milliseconds(problem.step, 1.5)
-            peak = torch.cuda.max_memory_allocated() / 2**30 if check.device == "cuda" else 0.0
-            check.row(name=name, time=problem.time, ms=ms, steps=steps, peak_gib=peak)
-            del problem
+            _train(check, name, size, regime)
+
+
+def _train(check: Check, name: str, size: int, regime: Regime) -> None:
+    if check.device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    problem = Problem(name, check.device, size, regime, _rows(check))
+    ms, steps = check.milliseconds(problem.step, 1.5)
+    peak = torch.cuda.max_memory_allocated() / 2**30 if check.device == "cuda" else 0.0
+    check.row(name=name, time=problem.time, ms=ms, steps=steps, peak_gib=peak)
 
 
 def decoding(check: Check) -> None:
