@@ -113,7 +113,7 @@ def test_a_resumed_run_goes_on_with_the_samples_it_has_not_seen(monkeypatch):
         (["--ckpt_path", "none.ckpt"], "there is no checkpoint none.ckpt"),
         (["--trainer.max_steps=-1"], "write trainer.max_steps"),
         (["--config", "none.yaml"], "there is no file none.yaml"),
-        (["--model", "none.yaml"], "there is no file none.yaml; write the path of a YAML in model"),
+        (["--model", "none.yaml"], "there is no file none.yaml; write the path of a YAML in --model"),
         (["--model.learning_rat", "1"], "did you mean model.learning_rate?"),
     ],
 )

@@ -17,7 +17,8 @@ DATA_CHAIN = [*FOR_ALL, "vocabulary", "retrieval", "conversation", "tasks", "dat
 MODEL_CHAIN = [*FOR_ALL, "ops", "mixers", "models"]
 BOTH_CHAINS = {*DATA_CHAIN, *MODEL_CHAIN}
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": set(),
+    "__init__": {"numba_cache", "api"},
+    "numba_cache": set(),
     **{room: set(DATA_CHAIN[:place]) for place, room in enumerate(DATA_CHAIN)},
     **{room: set(MODEL_CHAIN[:place]) for place, room in enumerate(MODEL_CHAIN)},
     "runs": {*FOR_ALL},
@@ -28,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "parsing": {*FOR_ALL},
     "cli": BOTH_CHAINS | {"constructions", "decoding", "runs", "training", "parsing"},
     "__main__": {"cli"},
+    "api": BOTH_CHAINS | {"constructions", "decoding", "runs", "training", "parsing", "cli"},
     "torchrun": {*FOR_ALL},
 }
 MAY_IMPORT["machines"] = {*FOR_ALL}

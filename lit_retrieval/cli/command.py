@@ -8,6 +8,7 @@ from typing import Any
 
 from lit_retrieval.cli.endings import DISK_FULL, OUT_OF_MEMORY, ending
 from lit_retrieval.cli.parser import Parser, check_files, limit_imports
+from lit_retrieval.cli.ready_configs import find_configs
 from lit_retrieval.cli.retrieval_cli import RetrievalCLI
 from lit_retrieval.cli.start import is_first_rank
 from lit_retrieval.data import TranscriptData
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parse(arguments: Sequence[str]) -> RetrievalCLI:
     _quieten()
     limit_imports()
+    arguments = find_configs(arguments)
     check_files(arguments)
     return RetrievalCLI(
         SequenceModule,
@@ -61,7 +63,7 @@ def _parse(arguments: Sequence[str]) -> RetrievalCLI:
         trainer_defaults=_TRAINER_DEFAULTS,
         parser_class=Parser,
         parser_kwargs={"prog": "python -m lit_retrieval", "description": _DESCRIPTION},
-        args=list(arguments),
+        args=arguments,
     )
 
 

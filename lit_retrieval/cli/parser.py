@@ -49,8 +49,6 @@ def check_files(arguments: Sequence[str]) -> None:
     """Say which `--config` is no configuration: the parser would say what is wrong in it, but not in which."""
     words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
     for path in (Path(value) for option, value in pairwise(words) if option in ("--config", "-c")):
-        if not path.is_file():
-            fail(f"there is no file {path}; write the path of a YAML in --config")
         try:
             content = yaml.safe_load(path.read_text())
         except UnicodeDecodeError:

@@ -1,0 +1,76 @@
+"""Finds the configurations that come with the package by their names."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+
+from lit_retrieval.parsing import fail
+
+_PACKAGE = Path(__file__).parents[1]
+_FOLDERS = {"config": ("experiments", "constructions"), "data": ("data",), "model": ("model",), "trainer": ("trainer",)}
+
+
+def folder() -> Path:
+    """The folder `configs`: in the package if it was installed from a wheel, else in the checkout."""
+    inside = _PACKAGE / "configs"
+    return inside if inside.is_dir() else _PACKAGE.parent / "configs"
+
+
+def find_configs(arguments: Sequence[str]) -> list[str]:
+    """The command line with a path for each file or name in --config, --data, --model and --trainer.
+
+    A name that is neither ends the process with one line, and status 2.
+    """
+    found, part = [], None
+    for word in arguments:
+        option, equals, value = word.partition("=")
+        if part is not None:
+            word, part = _find(word, part), None
+        elif equals and (known := _part(option)):
+            word = f"{option}={_find(value, known)}"
+        else:
+            part = _part(word)
+        found.append(word)
+    return found
+
+
+def find_config(name: str, part: str) -> Path | None:
+    """The file of a configuration; one of that name in the current folder comes first. None if there is none.
+
+    Args:
+        name: As in `quickstart`, `experiments/quickstart` or `configs/experiments/quickstart.yaml`, or any path.
+        part: config, data, model or trainer: what it is a configuration of.
+    """
+    within = [folder(), *(folder() / kind for kind in _FOLDERS[part])]
+    candidates = [Path(name), *(place / name.removeprefix("configs/") for place in within)]
+    return next((path for one in candidates for path in (one, Path(f"{one}.yaml")) if path.is_file()), None)
+
+
+def _part(option: str) -> str | None:
+    name = "config" if option == "-c" else option.removeprefix("--") if option.startswith("--") else ""
+    return name if name in _FOLDERS else None
+
+
+def _find(value: str, part: str) -> str:
+    if not _is_name(value):
+        return value
+    if (path := find_config(value, part)) is None:
+        nearest = difflib.get_close_matches(Path(value).stem, list(_names(part)), 1, cutoff=0.5)
+        meant = f", or a name such as {nearest[0]}" if nearest else ""
+        fail(f"there is no file {value}; write the path of a YAML in --{part}{meant}")
+    return str(path)
+
+
+def _is_name(value: str) -> bool:
+    """Whether the value of an option is not the keys themselves, as in `--model '{hidden_size: 8}'`, or null."""
+    try:
+        return not value.startswith("-") and isinstance(yaml.safe_load(value), str)
+    except yaml.YAMLError:
+        return False
+
+
+def _names(part: str) -> Iterator[str]:
+    for kind in _FOLDERS[part]:
+        yield from sorted(path.name.removesuffix(".yaml") for path in (folder() / kind).glob("*.yaml"))

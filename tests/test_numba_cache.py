@@ -1,0 +1,82 @@
+"""Where kernels are kept by a package that can't be written."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numba
+import pytest
+
+from lit_retrieval.numba_cache import set_cache_folder
+
+ROOT = Path(__file__).parents[1]
+READ_ONLY = Path("/nowhere")  # no user, root neither, can write where nothing is
+WITHOUT_RIGHTS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+
+
+@pytest.fixture(autouse=True)
+def apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "")
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+
+
+def chosen(package=READ_ONLY):
+    set_cache_folder(package)
+    assert os.environ.get("NUMBA_CACHE_DIR", "") == numba.config.CACHE_DIR
+    return Path(numba.config.CACHE_DIR)
+
+
+def test_a_package_that_can_be_written_keeps_its_own(tmp_path):
+    assert chosen(tmp_path) == Path()
+
+
+def test_a_folder_of_the_users_choice_stands(monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "chosen")
+    set_cache_folder(READ_ONLY)
+    assert os.environ["NUMBA_CACHE_DIR"] == "chosen"
+
+
+def test_the_home_folder_comes_first(tmp_path):
+    assert chosen() == tmp_path / "home/lit_retrieval"
+    assert chosen().stat().st_mode & 0o777 == 0o700
+
+
+def test_without_a_home_folder_it_is_a_temporary_one(tmp_path):
+    (tmp_path / "home").write_text("a file")
+    assert chosen() == tmp_path / f"temporary/lit_retrieval-{os.getuid()}"
+
+
+@pytest.mark.parametrize("theirs", ["writable", "link", "file"])
+def test_a_folder_that_others_may_have_filled_is_not_used(theirs, tmp_path):
+    (tmp_path / "home").write_text("a file")
+    known = tmp_path / f"temporary/lit_retrieval-{os.getuid()}"
+    if theirs == "writable":
+        known.mkdir()
+        known.chmod(0o777)
+    elif theirs == "link":
+        known.symlink_to(tmp_path)
+    else:
+        known.write_text("")
+    assert chosen().parent == tmp_path / "temporary" and chosen() != known
+
+
+@pytest.mark.skipif(not shutil.which("setpriv") or os.getuid() != 0, reason="needs root and setpriv")
+def test_a_read_only_install_and_home_run(tmp_path):
+    for name in ("lit_retrieval", "home"):
+        (tmp_path / name).mkdir()
+    shutil.copytree(ROOT / "lit_retrieval", tmp_path / "lit_retrieval", dirs_exist_ok=True,
+                    ignore=shutil.ignore_patterns("__pycache__"))  # fmt: skip
+    subprocess.run(["chmod", "-R", "a-w", tmp_path / "lit_retrieval", tmp_path / "home"], check=True)
+    kernel = "from lit_retrieval.tasks import Index; print('imported')"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path), "HOME": str(tmp_path / "home"),
+                   "TMPDIR": str(tmp_path / "temporary")}  # fmt: skip
+    ran = subprocess.run([*WITHOUT_RIGHTS, sys.executable, "-c", kernel], cwd=tmp_path, env=environment,
+                         capture_output=True, text=True)  # fmt: skip
+    assert ran.stdout == "imported\n", ran.stderr[-1000:]
