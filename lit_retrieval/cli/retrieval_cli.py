@@ -84,11 +84,11 @@ class RetrievalCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """`run` does."""
 
-    def __init__(self, *classes: Any, args: list[str] | None = None, **options: Any) -> None:
-        words = sys.argv[1:] if args is None else args
-        # A parser takes 0.05 s to build. The others are not asked anything where a command line begins with its command.
-        self._built = words[:1] if words[:1] and words[0] in self.subcommands() else list(self.subcommands())
-        super().__init__(*classes, args=args, **options)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        words = options["args"]
+        # A parser takes 0.05 s to build, and a command line that begins with its command asks only that one.
+        self._built = words[:1] if {*words[:1]} & self.subcommands().keys() else list(self.subcommands())
+        super().__init__(*args, **options)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -117,7 +117,7 @@ class RetrievalCLI(LightningCLI):
         )
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        """Leave Lightning's own table of scores out, where `ScoreTable` prints ours; a command not asked for is empty."""
+        """Leave Lightning's own table of scores out, where `ScoreTable` prints ours; build no other parser."""
         if subcommand not in self._built:
             return self.init_parser(**kwargs)
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
