@@ -1,0 +1,171 @@
+"""A trained run from Python: load it, let its model write, and score it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from jsonargparse import ArgumentError, ArgumentParser
+
+from lit_retrieval import __version__, runs
+from lit_retrieval.cli.parser import limit_imports
+from lit_retrieval.data import TranscriptData
+from lit_retrieval.decoding import UNDECIDED, Reply, begin, decode, generate
+from lit_retrieval.errors import UserError
+from lit_retrieval.models import SequenceModel
+from lit_retrieval.ranges import check_at_least
+from lit_retrieval.runs import RunFolder
+from lit_retrieval.tasks import Task, Transcripts
+from lit_retrieval.training import SequenceModule
+from lit_retrieval.training.transcript_printer import render
+
+
+class Written(NamedTuple):
+    """A conversation with the model; `print` shows it, with the retrieved tokens in brackets.
+
+    Args:
+        text: The whole conversation.
+        answers: The model's answers; None where it gave none within the token limit.
+        expected: The right answers; none for a prompt of your own.
+        reply: Token ids, who wrote each, and how many searches were run.
+    """
+
+    text: str
+    answers: list[str | None]
+    expected: list[str]
+    reply: Reply
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Run:
+    r"""A trained model, and the task and the retriever that it was trained with; `load` makes one.
+
+    A run of the quickstart::
+
+        run = lit_retrieval.load("runs/quickstart-123573c5")
+        print(*run.sample(4), sep="\n\n")
+        (written,) = run.generate("<s> 1 ~ 2 2 ~ 3 3 ~ 1 4 ~ 5 ?")
+        print(written, written.answers)
+        print(run.score(100))
+
+    Args:
+        folder: The run's folder.
+        model: Predicts the next token: `logits, state = run.model(tokens, state)`.
+        data: The task, `regime`, `retriever` and `max_new_tokens`, and streams of samples.
+    """
+
+    folder: Path
+    model: SequenceModel
+    data: TranscriptData
+
+    @property
+    def task(self) -> Task:
+        """What the model was trained on."""
+        return self.data.task
+
+    def sample(self, count: int = 4) -> list[Written]:
+        """Draw problems, the same ones each time, and let the model solve them."""
+        return [written for part in self._draw("predict", count) for written in self.generate(part)]
+
+    def generate(self, prompts: str | Transcripts) -> list[Written]:
+        """Let the model write the rest, greedily, with its searches run.
+
+        Args:
+            prompts: One prompt in words with spaces between them, or samples, whose prompts are taken.
+
+        Raises `UserError` for a word that is not in the task's vocabulary.
+        """
+        if isinstance(prompts, str):
+            return [self._written(reply, []) for reply in self._answer(prompts)]
+        expected = (prompts.answers_of(row) for row in range(len(prompts)))
+        return [self._written(*pair) for pair in zip(self._decode(prompts), expected, strict=True)]
+
+    def score(self, samples: int = 100) -> float:
+        """The closed-loop accuracy on the first test samples: `val/closed_loop_accuracy` and its like are the same."""
+        shares = [
+            np.mean([given == right for given, right in zip(reply.answers, part.answers_of(row), strict=True)])
+            for part in self._draw("test", samples)
+            for row, reply in enumerate(self._decode(part))
+        ]
+        return float(np.mean(shares))
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def _draw(self, split: str, count: int) -> Iterator[Transcripts]:
+        check_at_least("the number of samples", count, 1, "another")
+        stream, batch_size = self.data.stream(split), self.data.eval_batch_size
+        for start in range(0, count, batch_size):
+            yield stream.take(np.arange(start, min(start + batch_size, count)))
+
+    def _decode(self, transcripts: Transcripts) -> list[Reply]:
+        data = self.data
+        return decode(self.model, transcripts, data.task, data.retriever, data.max_new_tokens, self._device)
+
+    def _answer(self, prompt: str) -> list[Reply]:
+        data, tokens = self.data, self.task.vocabulary.encode(prompt.split())
+        if not len(tokens):
+            raise UserError(f"a prompt must have one token or more, got {prompt!r}; write one such as '<s> 1 ~ 2 ?'")
+        return generate(self.model, begin([[tokens]], data.task, data.retriever, data.max_new_tokens), self._device)
+
+    def _written(self, reply: Reply, expected: list[int]) -> Written:
+        vocabulary = self.task.vocabulary
+        answers = [None if one == UNDECIDED else vocabulary.words[one] for one in reply.answers]
+        return Written(render(reply, vocabulary).plain.strip(), answers, vocabulary.decode(expected), reply)
+
+
+def load(folder: str | Path, checkpoint: str | Path = "best", device: str = "cpu") -> Run:
+    """Load a run that `fit` has trained.
+
+    Its configuration names classes, and they are imported: load only runs that you would start as programs.
+
+    Args:
+        folder: The run's folder, as in `runs/quickstart-123573c5`.
+        checkpoint: best, last or the path of a .ckpt file.
+        device: Where to put the model: cpu, cuda, ...
+
+    Raises `UserError`, in one line, if there is no such run, if the checkpoint is damaged or of another model, and if
+    another version of the package wrote the configuration and this one can't read it.
+    """
+    run = RunFolder(Path(folder))
+    content, (module, data) = _read_checkpoint(run, checkpoint), _build(run)
+    module.on_load_checkpoint(content)
+    module.load_state_dict(content["state_dict"])
+    return Run(run.path, cast("SequenceModel", module.model).to(device).eval(), data)
+
+
+def _read_checkpoint(run: RunFolder, checkpoint: str | Path) -> dict[str, Any]:
+    if not run.path.is_dir():
+        raise UserError(f"there is no run {run.path}; write the folder of one, as in runs/quickstart-123573c5")
+    if checkpoint != "last":
+        return runs.load(run.best if checkpoint == "best" else Path(checkpoint))
+    if (found := run.newest()) is None:
+        raise UserError(f"{run.path} has no checkpoint; train with `fit` first")
+    return found.content
+
+
+def _build(run: RunFolder) -> tuple[SequenceModule, TranscriptData]:
+    """The module and the data of a run, as its configuration has them, before anything was learned."""
+    configuration = run.configuration()
+    if configuration is None:
+        raise UserError(f"{run.path} has no config.yaml; write the folder of a run that `fit` has trained")
+    limit_imports()
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(TranscriptData, "data", sub_configs=True)
+    parser.add_class_arguments(SequenceModule, "model", sub_configs=True)
+    parser.link_arguments("data.vocab_size", "model.vocab_size", apply_on="instantiate")
+    try:
+        parts = {"data": {**configuration["data"], "train_file": None}, "model": configuration["model"]}
+        built = parser.instantiate(parser.parse_object(parts))
+    except (ArgumentError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{run.path / 'config.yaml'} is not a configuration of lit_retrieval {__version__}: "
+            f"{' '.join(str(error).split())}; load it with the version that wrote it"
+        ) from None
+    return built.model, built.data

@@ -1,0 +1,164 @@
+"""A run from Python: `lit_retrieval.load`."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import lit_retrieval
+from lit_retrieval.cli import main
+from lit_retrieval.errors import DamagedCheckpointError, UserError
+from lit_retrieval.tasks import IsTree
+
+TINY = [
+    "--config", "quickstart", "--model.hidden_size", "16", "--data.task.max_size", "4", "--data.sizes", "[4]",
+    "--data.val_samples", "8", "--data.test_samples", "40", "--data.eval_batch_size", "16", "--data.batch_size", "8",
+    "--model.warmup_samples", "8", "--trainer.max_steps", "30", "--trainer.val_check_interval", "30",
+    "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The folder of a trained and tested run."""
+    place = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(place)
+        patched.setattr("sys.argv", ["lit_retrieval"])
+        main(["fit", *TINY])
+        main(["test", *TINY, "--ckpt_path", "best"])
+    (run,) = place.glob("runs/quickstart-????????")
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    return lit_retrieval.load(folder)
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    return Path(shutil.copytree(folder, tmp_path / "run"))
+
+
+def test_a_run_has_its_model_its_task_and_its_settings(run):
+    assert isinstance(run.task, IsTree) and run.task.max_size == 4
+    assert run.data.regime == "retrieval" and run.data.max_new_tokens > 0
+    assert not run.model.training
+    logits, _ = run.model(torch.ones(2, 3, dtype=torch.long))
+    assert logits.shape == (2, 3, len(run.task.vocabulary))
+
+
+def test_samples_are_shown_with_what_was_retrieved_and_what_is_right(run):
+    samples = run.sample(20)
+    assert len(samples) == 20 and {answer for one in samples for answer in one.expected} == {"YES", "NO"}
+    for one in samples:
+        assert str(one).startswith("<s> ") and " ~ " in one.text and "?\n" in one.text
+        assert one.text.count("[") == one.reply.num_searches
+    assert [one.text for one in run.sample(3)] == [one.text for one in samples[:3]]
+
+
+def test_a_prompt_in_words_is_answered_as_a_sample_with_the_same_prompt(run):
+    (sample,) = run.sample(1)
+    (written,) = run.generate(sample.text.split("?")[0] + "?")
+    assert written.reply == sample.reply and written.answers == sample.answers and written.expected == []
+
+
+def test_samples_of_the_users_own_are_answered_row_by_row(run):
+    transcripts = run.task.sample(5, np.arange(3), np.full(3, 4), "retrieval")
+    together = run.generate(transcripts)
+    alone = [run.generate(run.task.sample(5, np.array([i]), np.array([4]), "retrieval"))[0] for i in range(3)]
+    assert [one.text for one in together] == [one.text for one in alone]
+
+
+def test_the_score_is_that_of_the_command_test(run, folder):
+    (file,) = folder.rglob("scores.json")
+    assert run.score(40) == pytest.approx(json.loads(file.read_text())["scores"]["closed_loop_accuracy"])
+
+
+@pytest.mark.parametrize("name", ["last", "path"])
+def test_other_checkpoints_are_named(name, folder, run):
+    path = folder / "checkpoints/best.ckpt"
+    other = lit_retrieval.load(str(folder), checkpoint="last" if name == "last" else path)
+    for own, theirs in zip(run.model.parameters(), other.model.parameters(), strict=True):
+        assert torch.equal(own, theirs), "there was one validation, after the last step"
+
+
+def test_a_file_of_training_samples_is_not_needed(copy):
+    change(copy, lambda configuration: configuration["data"].update(train_file="moved.npz"))
+    lit_retrieval.load(copy)
+
+
+def change(folder, edit):
+    configuration = yaml.safe_load((folder / "config.yaml").read_text())
+    edit(configuration)
+    (folder / "config.yaml").write_text(yaml.safe_dump(configuration))
+
+
+def damage(folder):
+    path = folder / "checkpoints/best.ckpt"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (shutil.rmtree, "there is no run .*run; write the folder of one"),
+        (lambda folder: (folder / "config.yaml").unlink(), "has no config.yaml"),
+        (lambda folder: (folder / "config.yaml").write_text("data: ["), "config.yaml can't be read"),
+        (lambda folder: (folder / "config.yaml").write_text("[1]"), "is not a configuration of lit_retrieval"),
+        (lambda folder: (folder / "config.yaml").write_text("{}"), "is not a configuration of lit_retrieval"),
+        (lambda folder: change(folder, lambda one: one["model"].update(depth=3)), "not a configuration .*'depth'"),
+        (lambda folder: change(folder, lambda one: one["data"]["task"].update(class_path="a.B")), "a configuration of"),
+        (lambda folder: change(folder, lambda one: one["model"].update(hidden_size=8)), "checkpoint is of another mod"),
+        (lambda folder: shutil.rmtree(folder / "checkpoints"), "there is no checkpoint"),
+    ],
+)
+def test_what_is_no_run_is_refused_in_one_line(harm, said, copy):
+    harm(copy)
+    with pytest.raises(UserError, match=said) as raised:
+        lit_retrieval.load(copy)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_damaged_checkpoint_is_refused(copy):
+    damage(copy)
+    with pytest.raises(DamagedCheckpointError, match="is damaged"):
+        lit_retrieval.load(copy)
+
+
+def test_a_run_without_any_checkpoint_has_no_last_one(copy):
+    shutil.rmtree(copy / "checkpoints")
+    with pytest.raises(UserError, match="has no checkpoint; train with `fit` first"):
+        lit_retrieval.load(copy, "last")
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda run: run.generate("<s> 1 ~ tree ?"), "'tree' is not one of the vocabulary's"),
+        (lambda run: run.generate(" "), "a prompt must have one token or more, got ' '"),
+        (lambda run: run.sample(0), "the number of samples must be 1 or more, got 0"),
+        (lambda run: run.score(-1), "the number of samples must be 1 or more, got -1"),
+    ],
+)
+def test_a_mistake_in_a_call_is_one_line(call, said, run):
+    with pytest.raises(UserError, match=said):
+        call(run)
+
+
+def test_the_worked_example_of_the_readme_runs(folder, monkeypatch, capsys):
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    (example,) = [part.split("```")[0] for part in readme.split("```python\n")[1:] if "lit_retrieval.load" in part]
+    monkeypatch.chdir(folder.parents[1])
+    exec(example.replace("3 ~ 1 4 ~ 5 ?", "3 ~ 1 ?").replace("123573c5", folder.name[-8:]))  # it knows 4 vertices
+    assert "<s> 1 ~ 2 2 ~ 3 3 ~ 1 ?\n" in capsys.readouterr().out
+
+
+def test_the_package_has_no_other_names():
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        lit_retrieval.lode  # noqa: B018
