@@ -12,32 +12,32 @@ from lit_retrieval.ops.lanes import (
     fold,
     lanes,
     load,
+    load_scalar,
     multiply,
-    number,
-    place,
-    put,
-    row,
+    pointer,
     row_sums,
     scale,
     store,
+    store_scalar,
     total,
     zeros,
 )
+from lit_retrieval.ops.rows import row
 from lit_retrieval.ops.vector_exp import vector_exp
 
 
 @njit
 def work(width, x, y, result):
-    left, right = load(width, place(x, 0), 1), load(width, place(y, 0), 0)
-    mixed = add_product(add_scaled(scale(x[0], left), number(place(y, 1), 0), right), left, right)
-    store(place(result, 1), 1, add(mixed, zeros(width)))
-    put(place(result, len(result) - 2), 1, total(fold(multiply(left, right))))
+    left, right = load(width, pointer(x, 0), 1), load(width, pointer(y, 0), 0)
+    mixed = add_product(add_scaled(scale(x[0], left), load_scalar(pointer(y, 1), 0), right), left, right)
+    store(pointer(result, 1), 1, add(mixed, zeros(width)))
+    store_scalar(pointer(result, len(result) - 2), 1, total(fold(multiply(left, right))))
     return total(mixed), total(zeros(width))
 
 
 @njit
 def sum_rows(width, x, sums):
-    store(place(sums, 0), 1, row_sums(place(x, 0), 1))
+    store(pointer(sums, 0), 1, row_sums(pointer(x, 0), 1))
     return total(load(width, row(x.reshape(1, 1, -1, 5), 0, 0, 1, 2), 0))
 
 
@@ -67,7 +67,7 @@ def test_sums_of_eight_rows_are_those_of_numpy():
 @njit
 def exponentials(width, x, of_lanes, of_numbers):
     for i in range(0, len(x), WIDTH * len(width)):
-        store(place(of_lanes, 0), i, vector_exp(load(width, place(x, 0), i)))
+        store(pointer(of_lanes, 0), i, vector_exp(load(width, pointer(x, 0), i)))
     for i in range(len(x)):
         of_numbers[i] = vector_exp(x[i])
 

@@ -14,7 +14,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lit_retrieval.ops.arrays import run_kernel
-from lit_retrieval.ops.lanes import WIDTH, add, add_product, load, number, place, put, store, widest, zeros
+from lit_retrieval.ops.lanes import (
+    WIDTH,
+    add,
+    add_product,
+    load,
+    load_scalar,
+    pointer,
+    store,
+    store_scalar,
+    widest,
+    zeros,
+)
 from lit_retrieval.ops.vector_exp import FAST_MATH, vector_exp
 
 _ONE = np.float32(1.0)
@@ -88,7 +99,7 @@ def _join(width: Any, b: int, state: Any, x: Any, padded: Any) -> None:
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
 def _copy(width: Any, count: int, source: Any, source_start: int, target: Any, target_start: int) -> None:
     for i in range(0, count, WIDTH * len(width)):
-        store(place(target, target_start), i, load(width, place(source, source_start), i))
+        store(pointer(target, target_start), i, load(width, pointer(source, source_start), i))
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
@@ -97,11 +108,11 @@ def _convolve(width: Any, b: int, padded: Any, weight: Any, bias: Any, sums: Any
     _, time, dim = sums.shape
     for d in range(0, dim, WIDTH * len(width)):
         for t in range(time):
-            found = load(width, place(bias, d), 0)
+            found = load(width, pointer(bias, d), 0)
             for k in range(len(weight)):
-                inputs, weights = place(padded, (t + k) * dim + d), place(weight, k * dim + d)
+                inputs, weights = pointer(padded, (t + k) * dim + d), pointer(weight, k * dim + d)
                 found = add_product(found, load(width, inputs, 0), load(width, weights, 0))
-            store(place(sums, (b * time + t) * dim + d), 0, found)
+            store(pointer(sums, (b * time + t) * dim + d), 0, found)
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
@@ -109,8 +120,8 @@ def _silu(b: int, y: Any) -> None:
     """SiLU of sample b, in place."""
     count = y.shape[1] * y.shape[2]
     for i in range(count):
-        x = number(place(y, b * count), i)
-        put(place(y, b * count), i, x / (_ONE + vector_exp(-x)))
+        x = load_scalar(pointer(y, b * count), i)
+        store_scalar(pointer(y, b * count), i, x / (_ONE + vector_exp(-x)))
 
 
 @njit(parallel=True, fastmath=FAST_MATH, cache=True, error_model="numpy")
@@ -137,8 +148,8 @@ def _backward(
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
 def _add(width: Any, count: int, source: Any, source_start: int, target: Any, target_start: int) -> None:
     for i in range(0, count, WIDTH * len(width)):
-        total = add(load(width, place(target, target_start), i), load(width, place(source, source_start), i))
-        store(place(target, target_start), i, total)
+        total = add(load(width, pointer(target, target_start), i), load(width, pointer(source, source_start), i))
+        store(pointer(target, target_start), i, total)
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
@@ -147,10 +158,10 @@ def _silu_backward(sums: Any, b: int, y_grad: Any, sums_grad: Any) -> None:
     _, time, dim = sums.shape
     start = (len(sums_grad) - time) // 2 * dim
     for i in range(time * dim):
-        x = number(place(sums, 0), i)
+        x = load_scalar(pointer(sums, 0), i)
         sigmoid = _ONE / (_ONE + vector_exp(-x))
-        grad = number(place(y_grad, b * time * dim), i) * sigmoid * (_ONE + x * (_ONE - sigmoid))
-        put(place(sums_grad, start), i, grad)
+        grad = load_scalar(pointer(y_grad, b * time * dim), i) * sigmoid * (_ONE + x * (_ONE - sigmoid))
+        store_scalar(pointer(sums_grad, start), i, grad)
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
@@ -161,14 +172,14 @@ def _weights_backward(width: Any, b: int, sums_grad: Any, padded: Any, weight_gr
     for d in range(0, dim, WIDTH * len(width)):
         bias_sum = zeros(width)
         for t in range(time):
-            bias_sum = add(bias_sum, load(width, place(sums_grad, (kernel - 1 + t) * dim + d), 0))
-        store(place(bias_grad, b * dim + d), 0, bias_sum)
+            bias_sum = add(bias_sum, load(width, pointer(sums_grad, (kernel - 1 + t) * dim + d), 0))
+        store(pointer(bias_grad, b * dim + d), 0, bias_sum)
         for k in range(kernel):
             weight_sum = zeros(width)
             for t in range(time):
-                grad, inputs = place(sums_grad, (kernel - 1 + t) * dim + d), place(padded, (t + k) * dim + d)
+                grad, inputs = pointer(sums_grad, (kernel - 1 + t) * dim + d), pointer(padded, (t + k) * dim + d)
                 weight_sum = add_product(weight_sum, load(width, grad, 0), load(width, inputs, 0))
-            store(place(weight_grad, (b * kernel + k) * dim + d), 0, weight_sum)
+            store(pointer(weight_grad, (b * kernel + k) * dim + d), 0, weight_sum)
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
@@ -179,6 +190,6 @@ def _inputs_backward(width: Any, sums_grad: Any, weight: Any, padded_grad: Any) 
         for t in range(steps):
             grad = zeros(width)
             for k in range(kernel):
-                later, weights = place(sums_grad, (t + kernel - 1 - k) * dim + d), place(weight, k * dim + d)
+                later, weights = pointer(sums_grad, (t + kernel - 1 - k) * dim + d), pointer(weight, k * dim + d)
                 grad = add_product(grad, load(width, later, 0), load(width, weights, 0))
-            store(place(padded_grad, t * dim + d), 0, grad)
+            store(pointer(padded_grad, t * dim + d), 0, grad)

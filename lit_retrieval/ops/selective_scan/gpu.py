@@ -16,7 +16,7 @@ from torch import Tensor
 from lit_retrieval.ops.arrays import refuse_to_record
 
 CHUNK = 64  # steps between two kept states
-_BLOCK = 32  # channels of a program: the numbers of a chunk, 64 * 32, are 16 for each of 128 threads
+_BLOCK = 32  # channels of a program: the elements of a chunk, 64 * 32, are 16 for each of 128 threads
 
 
 def selective_scan_gpu(
@@ -83,6 +83,31 @@ def _then(a_1, b_1, a_2, b_2):  # type: ignore[no-untyped-def]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
+def _scan(decays, added, first, REVERSE: tl.constexpr):  # type: ignore[no-untyped-def]
+    """All h_t = decays_t h_{t-1} + added_t of a chunk, from `first (channels,)` on or, reversed, back from it."""
+    decays, sums = tl.associative_scan((decays, added), 0, _then, reverse=REVERSE)
+    return decays * first[None, :] + sums
+
+
+@triton.jit
+def _load(pointers, mask):  # type: ignore[no-untyped-def]
+    """Elements as float32; 0 where the mask is false."""
+    return tl.load(pointers, mask=mask, other=0.0).to(tl.float32)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _get_row(h, n, ROWS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Row n of h, `(rows, channels)`."""
+    return tl.sum(tl.where(tl.arange(0, ROWS)[:, None] == n, h, 0.0), 0)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _set_row(h, n, row, ROWS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The rows h with `row (channels,)` in row n."""
+    return tl.where(tl.arange(0, ROWS)[:, None] == n, row[None, :], h)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
 def _forward_kernel(  # type: ignore[no-untyped-def]
     x, dt, A, B, C, state, y, last_state, checkpoints, time, dim,
     STATE_DIM: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
@@ -93,30 +118,30 @@ def _forward_kernel(  # type: ignore[no-untyped-def]
     is_channel = channels < dim
     of_state = rows[:, None] * dim + channels[None, :]
     is_state = (rows < STATE_DIM)[:, None] & is_channel[None, :]
-    h = tl.load(state + b * STATE_DIM * dim + of_state, mask=is_state, other=0.0).to(tl.float32)
+    h = _load(state + b * STATE_DIM * dim + of_state, is_state)
     chunks = tl.cdiv(time, CHUNK)
     for chunk in range(chunks):
         tl.store(checkpoints + (b * chunks + chunk) * STATE_DIM * dim + of_state, h, mask=is_state)
         t = chunk * CHUNK + steps
         is_step = t < time
-        is_number = is_step[:, None] & is_channel[None, :]
+        is_element = is_step[:, None] & is_channel[None, :]
         of_x = (b * time + t[:, None]) * dim + channels[None, :]
         # Steps beyond the end have dt = 0: they neither decay nor add, and the state passes through them.
-        dt_t = tl.load(dt + of_x, mask=is_number, other=0.0).to(tl.float32)
-        inflow = dt_t * tl.load(x + of_x, mask=is_number, other=0.0).to(tl.float32)
+        dt_t = _load(dt + of_x, is_element)
+        inflow = dt_t * _load(x + of_x, is_element)
         total = tl.zeros((CHUNK, BLOCK), tl.float32)
         for n in range(STATE_DIM):
             of_B = (b * time + t) * STATE_DIM + n
-            B_n = tl.load(B + of_B, mask=is_step, other=0.0).to(tl.float32)
-            C_n = tl.load(C + of_B, mask=is_step, other=0.0).to(tl.float32)
-            A_n = tl.load(A + n * dim + channels, mask=is_channel, other=0.0).to(tl.float32)
-            before = tl.sum(tl.where(rows[:, None] == n, h, 0.0), 0)
-            decays, sums = tl.associative_scan((tl.exp(dt_t * A_n[None, :]), inflow * B_n[:, None]), 0, _then)
-            h_n = decays * before[None, :] + sums
+            B_n, C_n, A_n = (
+                _load(B + of_B, is_step),
+                _load(C + of_B, is_step),
+                _load(A + n * dim + channels, is_channel),
+            )
+            before = _get_row(h, n, ROWS)
+            h_n = _scan(tl.exp(dt_t * A_n[None, :]), inflow * B_n[:, None], before, False)
             total += C_n[:, None] * h_n
-            last = tl.sum(tl.where(steps[:, None] == CHUNK - 1, h_n, 0.0), 0)
-            h = tl.where(rows[:, None] == n, last[None, :], h)
-        tl.store(y + of_x, total.to(y.dtype.element_ty), mask=is_number)
+            h = _set_row(h, n, _get_row(h_n, CHUNK - 1, CHUNK), ROWS)
+        tl.store(y + of_x, total.to(y.dtype.element_ty), mask=is_element)
     tl.store(last_state + b * STATE_DIM * dim + of_state, h, mask=is_state)
 
 
@@ -126,58 +151,62 @@ def _backward_kernel(  # type: ignore[no-untyped-def]
     x_grad, dt_grad, A_grad, B_grad, C_grad, state_grad, batch, time, dim,
     STATE_DIM: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    b = tl.program_id(0).to(tl.int64)
-    block = tl.program_id(1).to(tl.int64)
+    b, block = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     channels = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     rows, steps = tl.arange(0, ROWS), tl.arange(0, CHUNK)
     is_channel = channels < dim
     of_state = b * STATE_DIM * dim + rows[:, None] * dim + channels[None, :]
     is_state = (rows < STATE_DIM)[:, None] & is_channel[None, :]
-    h_grad = tl.load(last_state_grad + of_state, mask=is_state, other=0.0).to(tl.float32)
+    h_grad = _load(last_state_grad + of_state, is_state)
     A_sum = tl.zeros((ROWS, BLOCK), tl.float32)
     chunks = tl.cdiv(time, CHUNK)
     for back in range(chunks):
         chunk = chunks - 1 - back
         t = chunk * CHUNK + steps
-        is_step = t < time
-        is_number = is_step[:, None] & is_channel[None, :]
         of_x = (b * time + t[:, None]) * dim + channels[None, :]
-        dt_t = tl.load(dt + of_x, mask=is_number, other=0.0).to(tl.float32)
-        x_t = tl.load(x + of_x, mask=is_number, other=0.0).to(tl.float32)
-        out_grad = tl.load(y_grad + of_x, mask=is_number, other=0.0).to(tl.float32)
+        is_element = (t < time)[:, None] & is_channel[None, :]
+        x_t, dt_t, out_grad = (
+            _load(x + of_x, is_element),
+            _load(dt + of_x, is_element),
+            _load(y_grad + of_x, is_element),
+        )
         # The gradient of h_t comes back through the next step's decay; after the last step there is none.
-        is_next = (t + 1 < time)[:, None] & is_channel[None, :]
-        dt_next = tl.load(dt + of_x + dim, mask=is_next, other=0.0).to(tl.float32)
-        inflow = dt_t * x_t
-        inflow_grad = tl.zeros((CHUNK, BLOCK), tl.float32)
-        exponent_grad = tl.zeros((CHUNK, BLOCK), tl.float32)  # of dt through exp(dt A)
-        for n in range(STATE_DIM):
-            of_B = (b * time + t) * STATE_DIM + n
-            B_n = tl.load(B + of_B, mask=is_step, other=0.0).to(tl.float32)
-            C_n = tl.load(C + of_B, mask=is_step, other=0.0).to(tl.float32)
-            A_n = tl.load(A + n * dim + channels, mask=is_channel, other=0.0).to(tl.float32)
-            kept = checkpoints + ((b * chunks + chunk) * STATE_DIM + n) * dim + channels
-            added = inflow * B_n[:, None]
-            decays, sums = tl.associative_scan((tl.exp(dt_t * A_n[None, :]), added), 0, _then)
-            h_n = decays * tl.load(kept, mask=is_channel, other=0.0)[None, :] + sums
-            after = tl.sum(tl.where(rows[:, None] == n, h_grad, 0.0), 0)
-            decays, sums = tl.associative_scan(
-                (tl.exp(dt_next * A_n[None, :]), out_grad * C_n[:, None]), 0, _then, reverse=True
-            )
-            grad = decays * after[None, :] + sums
-            of_partial = (block * batch * time + b * time + t) * STATE_DIM + n
-            tl.store(C_grad + of_partial, tl.sum(out_grad * h_n, 1), mask=is_step)
-            tl.store(B_grad + of_partial, tl.sum(grad * inflow, 1), mask=is_step)
-            inflow_grad += grad * B_n[:, None]
-            product = grad * (h_n - added)  # h_n - added is the decayed state of the step before
-            exponent_grad += product * A_n[None, :]
-            A_sum += tl.where(rows[:, None] == n, tl.sum(product * dt_t, 0)[None, :], 0.0)
-            first = tl.sum(tl.where(steps[:, None] == 0, grad, 0.0), 0)
-            h_grad = tl.where(rows[:, None] == n, first[None, :], h_grad)
-        tl.store(x_grad + of_x, (inflow_grad * dt_t).to(x_grad.dtype.element_ty), mask=is_number)
-        tl.store(dt_grad + of_x, (inflow_grad * x_t + exponent_grad).to(dt_grad.dtype.element_ty), mask=is_number)
-    dt_0 = tl.load(dt + b * time * dim + channels, mask=is_channel, other=0.0).to(tl.float32)
-    A_all = tl.load(A + rows[:, None] * dim + channels[None, :], mask=is_state, other=0.0).to(tl.float32)
-    h_grad = h_grad * tl.exp(dt_0[None, :] * A_all)
+        dt_next = _load(dt + of_x + dim, (t + 1 < time)[:, None] & is_channel[None, :])
+        inflow_grad, exponent_grad, A_sum, h_grad = _chunk_backward(
+            dt_t * x_t, dt_t, dt_next, out_grad, h_grad, A_sum, A + channels,
+            B + (b * time + t) * STATE_DIM, C + (b * time + t) * STATE_DIM,
+            checkpoints + (b * chunks + chunk) * STATE_DIM * dim + channels,
+            B_grad + (block * batch * time + b * time + t) * STATE_DIM,
+            C_grad + (block * batch * time + b * time + t) * STATE_DIM, t < time, is_channel, dim,
+            STATE_DIM, ROWS, CHUNK, BLOCK,
+        )  # fmt: skip
+        tl.store(x_grad + of_x, (inflow_grad * dt_t).to(x_grad.dtype.element_ty), mask=is_element)
+        tl.store(dt_grad + of_x, (inflow_grad * x_t + exponent_grad).to(dt_grad.dtype.element_ty), mask=is_element)
+    dt_0 = _load(dt + b * time * dim + channels, is_channel)
+    h_grad = h_grad * tl.exp(dt_0[None, :] * _load(A + rows[:, None] * dim + channels[None, :], is_state))
     tl.store(state_grad + of_state, h_grad.to(state_grad.dtype.element_ty), mask=is_state)
     tl.store(A_grad + of_state, A_sum, mask=is_state)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _chunk_backward(  # type: ignore[no-untyped-def]
+    inflow, dt, dt_next, out_grad, h_grad, A_sum, A, B, C, checkpoints, B_grad, C_grad, is_step, is_channel, dim,
+    STATE_DIM: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """The gradients of a chunk's inflows and of dt through exp(dt A), the new sum for A, and the new state gradient."""
+    inflow_grad, exponent_grad = tl.zeros((CHUNK, BLOCK), tl.float32), tl.zeros((CHUNK, BLOCK), tl.float32)
+    for n in range(STATE_DIM):
+        B_n, C_n, A_n = _load(B + n, is_step), _load(C + n, is_step), _load(A + n * dim, is_channel)
+        before = _load(checkpoints + n * dim, is_channel)
+        added = inflow * B_n[:, None]
+        h_n = _scan(tl.exp(dt * A_n[None, :]), added, before, False)
+        after = _get_row(h_grad, n, ROWS)
+        grad = _scan(tl.exp(dt_next * A_n[None, :]), out_grad * C_n[:, None], after, True)
+        tl.store(C_grad + n, tl.sum(out_grad * h_n, 1), mask=is_step)
+        tl.store(B_grad + n, tl.sum(grad * inflow, 1), mask=is_step)
+        inflow_grad += grad * B_n[:, None]
+        product = grad * (h_n - added)  # h_n - added is the decayed state of the step before
+        exponent_grad += product * A_n[None, :]
+        A_sum += _set_row(tl.zeros((ROWS, BLOCK), tl.float32), n, tl.sum(product * dt, 0), ROWS)
+        h_grad = _set_row(h_grad, n, _get_row(grad, 0, CHUNK), ROWS)
+    return inflow_grad, exponent_grad, A_sum, h_grad
