@@ -38,6 +38,12 @@ LISTED = {
         {"lit_retrieval/lightning_internals.py"},
         "the step under which scalars are logged, one off after a resume between two validations",
     ),
+    "_broadcast_sigterm_tensor": Private(
+        "lightning",
+        "lightning.pytorch.loops.training_epoch_loop:_TrainingEpochLoop",
+        {"lit_retrieval/lightning_internals.py"},
+        "`Preemption` has its own way of telling the other ranks of a signal",
+    ),
     "_get_D": Private(
         "flash-linear-attention",
         "fla.layers.mamba2:Mamba2",

@@ -50,7 +50,17 @@ class RetrievalCLI(LightningCLI):
     """A command line, parsed when the object is made; `run` does what it says.
 
     LightningCLI does both in its constructor, through hooks. Those that do more than parse are empty here.
+
+    Args:
+        model_class, datamodule_class: What the command builds.
+        args: The words of the command line.
+        options: Those of LightningCLI.
     """
+
+    def __init__(self, model_class: type, datamodule_class: type, *, args: list[str], **options: Any) -> None:
+        # A parser takes 0.05 s to build; where the first word is a command, the others' parsers stay empty.
+        self._parsed = set(args[:1]) & set(self.subcommands()) or set(self.subcommands())
+        super().__init__(model_class, datamodule_class, args=args, **options)
 
     def run(self) -> None:
         """Find the run and its checkpoint, build its parts, and run the command on them."""
@@ -84,12 +94,6 @@ class RetrievalCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """`run` does."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        words = options["args"]
-        # A parser takes 0.05 s to build, and a command line that begins with its command asks only that one.
-        self._built = words[:1] if {*words[:1]} & self.subcommands().keys() else list(self.subcommands())
-        super().__init__(*args, **options)
-
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """The commands of a Trainer; `weights_only` is no choice, since a checkpoint must not run code."""
@@ -117,8 +121,8 @@ class RetrievalCLI(LightningCLI):
         )
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        """Leave Lightning's own table of scores out, where `ScoreTable` prints ours; build no other parser."""
-        if subcommand not in self._built:
+        """Leave Lightning's own table of scores out, where `ScoreTable` prints ours."""
+        if subcommand not in self._parsed:
             return self.init_parser(**kwargs)
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand in ("validate", "test"):

@@ -12,7 +12,7 @@ from lightning.pytorch.strategies import ParallelStrategy
 from torch.optim import Optimizer
 
 from lit_retrieval.errors import PREEMPTED, RunEndedError
-from lit_retrieval.lightning_internals import is_between_steps
+from lit_retrieval.lightning_internals import is_between_steps, leave_out_signals
 from lit_retrieval.training.last_checkpoint import LastCheckpoint
 from lit_retrieval.training.sequence_module import SequenceModule
 
@@ -36,11 +36,8 @@ class Preemption(Callback):
         self._shared_batches = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals over; Lightning's own handler, set a moment ago, waits for ranks that don't listen.
-
-        Its ranks also ask each other before every batch, which is a collective and a wait.
-        """
-        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+        """Take the signals over; Lightning's own handler, set a moment ago, waits for ranks that don't listen."""
+        leave_out_signals(trainer)
         if threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
 
