@@ -10,9 +10,10 @@ def check_at_least(name: str, value: float, least: float, where: str) -> None:
     _check(name, value, least <= value < math.inf, f"{least} or more", where)
 
 
-def check_above(name: str, value: float, bound: float, where: str) -> None:
-    """Raise `UserError` unless the argument `name` is finite and above `bound`; `where` is the key that sets it."""
-    _check(name, value, bound < value < math.inf, f"finite and above {bound}", where)
+def check_above(name: str, value: float, bound: float, where: str, most: float = math.inf) -> None:
+    """Raise `UserError` unless the argument `name` is finite, above `bound` and at most `most`."""
+    upper = "finite" if most == math.inf else f"at most {most}"
+    _check(name, value, bound < value <= most and value < math.inf, f"above {bound} and {upper}", where)
 
 
 def check_between(name: str, value: float, least: float, most: float, where: str) -> None:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.ranges import check_between, check_numbers
 from lit_retrieval.tasks import Regime, Turn, WordTask
 
 
@@ -35,6 +35,7 @@ class Hops(WordTask):
     """
 
     def __init__(self, num_places: int = 16, max_hops: int = 3) -> None:
+        check_numbers("data.task.init_args", num_places=(num_places, 1), max_hops=(max_hops, 1))
         self.num_places = num_places
         self.max_hops = max_hops
         places = [f"n{place}" for place in range(1, num_places + 1)]
@@ -62,5 +63,4 @@ class Hops(WordTask):
 
     def check_size(self, size: int) -> None:
         """Raise `UserError` unless there are as many places."""
-        if not 1 <= size <= self.num_places:
-            raise UserError(f"size={size} is not from 1 to num_places={self.num_places}; write another in data.sizes")
+        check_between("size", size, 1, self.num_places, "data.sizes, or raise num_places")

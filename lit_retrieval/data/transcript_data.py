@@ -18,6 +18,7 @@ from lit_retrieval.data.stream import BatchIndices, FileStream, FiniteBatchIndic
 from lit_retrieval.data.suite import Suite, check_suite
 from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import batches_trained
+from lit_retrieval.ranges import check_numbers
 from lit_retrieval.retrieval import EitherFormRetriever, Retriever
 from lit_retrieval.tasks import Regime, SampleFile, SampleStream, Sizes, SizeSpec, Task, load
 from lit_retrieval.tasks.random import derive_seed
@@ -209,17 +210,11 @@ class TranscriptData(LightningDataModule):
         return max(self.task.longest_reply(size, self.regime) for size in self.eval_values)
 
     def _check_counts(self) -> None:
-        for name, count in (("batch_size", self.batch_size), ("eval_batch_size", self.eval_batch_size)):
-            if count < 1:
-                raise UserError(f"{name}={count} is no batch; write 1 or more in data.{name}")
-        names = {"validate": "val_samples", "test": "test_samples", "predict": "predict_samples"}
-        for name, count in ((names[split], count) for split, count in self.num_samples.items()):
-            if count < 0:
-                raise UserError(f"{name}={count} is no number of samples; write 0 or more in data.{name}")
-        if self.num_workers < 0:
-            raise UserError(f"num_workers={self.num_workers} is no number of processes; write 0 or more")
-        if self.seed < 0:
-            raise UserError(f"seed={self.seed} names no stream of samples; write 0 or more in data.seed")
+        check_numbers(
+            "data", batch_size=(self.batch_size, 1), eval_batch_size=(self.eval_batch_size, 1),
+            val_samples=(self.num_samples["validate"], 1), test_samples=(self.num_samples["test"], 1),
+            predict_samples=(self.num_samples["predict"], 1), num_workers=(self.num_workers, 0), seed=(self.seed, 0),
+        )  # fmt: skip
 
     def _check_max_new_tokens(self) -> None:
         shortest = self.task.shortest_reply(self.regime)

@@ -1,7 +1,7 @@
 """Layers that map (batch, time, hidden_size) to the same, with a state: attention, recurrences, feed-forward layers."""
 
 from lit_retrieval.mixers.attention import Attention, AttentionState
-from lit_retrieval.mixers.fla_layer import FlaLayer, FlaState, as_mixer
+from lit_retrieval.mixers.fla_layer import FlaLayer, FlaState, as_mixer, make_mixer
 from lit_retrieval.mixers.gated_rnn import GRU, LSTM, LSTMState
 from lit_retrieval.mixers.linear_rnn import LinearRNN
 from lit_retrieval.mixers.mamba import Mamba, MambaState
@@ -13,5 +13,5 @@ from lit_retrieval.mixers.swiglu import SwiGLU
 __all__ = [
     "GRU", "LSTM", "Attention", "AttentionState", "FlaLayer", "FlaState", "Inspectable", "LSTMState", "LinearRNN",
     "Mamba", "MambaState", "Mixer", "MixerFactory", "ReGLU", "SlidingWindowAttention", "State", "SwiGLU",
-    "WindowState", "as_mixer", "select_rows",
+    "WindowState", "as_mixer", "make_mixer", "select_rows",
 ]  # fmt: skip

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.mixers.mixer import check_sizes
+from lit_retrieval.ranges import check_at_least
 
 
 class AttentionState(NamedTuple):
@@ -34,6 +36,9 @@ class Attention(nn.Module):
 
     def __init__(self, hidden_size: int, layer_idx: int, num_heads: int = 4, rope_base: float | None = 10000.0) -> None:
         super().__init__()
+        check_sizes(hidden_size, layer_idx, num_heads=num_heads)
+        if rope_base is not None:
+            check_at_least("rope_base", rope_base, 1, "model.stages...rope_base")
         if hidden_size % (2 * num_heads):
             raise UserError(
                 f"hidden_size={hidden_size} is not num_heads={num_heads} times an even number, which rotary positions "

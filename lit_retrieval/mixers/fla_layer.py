@@ -1,6 +1,7 @@
 """Any layer of fla as a mixer."""
 
 import inspect
+import traceback
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.mixers.mixer import MixerFactory
 from lit_retrieval.ops import fla_cpu
 from lit_retrieval.ops.linear_recurrence import recorded_decays
 
@@ -159,6 +161,19 @@ def _count(part: Nested) -> int:
     if isinstance(part, tuple):
         return sum(_count(item) for item in part)
     return 0 if part is None else int(part.numel())
+
+
+def make_mixer(factory: MixerFactory, hidden_size: int, layer_idx: int) -> nn.Module:
+    """The mixer of a layer; what fla's own checks have against its arguments is raised as `UserError`."""
+    try:
+        return as_mixer(factory(hidden_size=hidden_size, layer_idx=layer_idx))
+    except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError) as error:
+        frames = traceback.walk_tb(error.__traceback__)
+        names = [frame.f_globals["__name__"] for frame, _ in frames]
+        if isinstance(error, UserError) or not (of_fla := [name for name in names if name.startswith("fla.")]):
+            raise
+        reason = " ".join(str(error).split()) or f"{type(error).__name__} in {of_fla[0]}"
+        raise UserError(f"{of_fla[0]} refuses its arguments: {reason}; set init_args in model.stages") from error
 
 
 def as_mixer(module: nn.Module) -> nn.Module:

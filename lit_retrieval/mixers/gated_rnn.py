@@ -5,6 +5,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lit_retrieval.mixers.mixer import check_sizes
+
 
 class LSTMState(NamedTuple):
     """What an LSTM remembers: its `output` and its `cell`, `(batch, state_dim)` each."""
@@ -24,6 +26,7 @@ class LSTM(nn.Module):
 
     def __init__(self, hidden_size: int, layer_idx: int, state_dim: int | None = None) -> None:
         super().__init__()
+        check_sizes(hidden_size, layer_idx, state_dim=state_dim)
         self.rnn = nn.LSTM(hidden_size, state_dim or hidden_size, batch_first=True)
         self.out_proj = nn.Linear(self.rnn.hidden_size, hidden_size, bias=False)
 
@@ -61,6 +64,7 @@ class GRU(nn.Module):
 
     def __init__(self, hidden_size: int, layer_idx: int, state_dim: int | None = None) -> None:
         super().__init__()
+        check_sizes(hidden_size, layer_idx, state_dim=state_dim)
         self.rnn = nn.GRU(hidden_size, state_dim or hidden_size, batch_first=True)
         self.out_proj = nn.Linear(self.rnn.hidden_size, hidden_size, bias=False)
 

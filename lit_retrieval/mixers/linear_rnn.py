@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from lit_retrieval.mixers.mixer import check_sizes
 from lit_retrieval.ops import linear_rnn
 from lit_retrieval.ops.half_precision import widen
 
@@ -20,6 +21,7 @@ class LinearRNN(nn.Module):
 
     def __init__(self, hidden_size: int, layer_idx: int, diagonal: bool = False) -> None:
         super().__init__()
+        check_sizes(hidden_size, layer_idx)
         self.A = nn.Parameter(torch.empty(hidden_size) if diagonal else torch.empty(hidden_size, hidden_size))
         self.B = nn.Linear(hidden_size, hidden_size, bias=False)
         if diagonal:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lit_retrieval.mixers.mixer import check_sizes
 from lit_retrieval.ops import causal_conv, selective_scan, silu_gate
 from lit_retrieval.ops.half_precision import widen
 
@@ -40,6 +41,7 @@ class Mamba(nn.Module):
         self, hidden_size: int, layer_idx: int, state_dim: int = 16, expand: int = 2, conv_kernel: int = 4
     ) -> None:
         super().__init__()
+        check_sizes(hidden_size, layer_idx, state_dim=state_dim, expand=expand, conv_kernel=conv_kernel)
         self.dim = expand * hidden_size
         self.state_dim = state_dim
         self.dt_rank = math.ceil(hidden_size / 16)

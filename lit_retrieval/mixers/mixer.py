@@ -5,6 +5,8 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from lit_retrieval.ranges import check_at_least
+
 State: TypeAlias = Any
 """What a mixer remembers: None, an int, a tensor with batch first, or a (named) tuple of states.
 
@@ -52,6 +54,15 @@ class Inspectable(Protocol):
             there is nothing to draw.
         """
         ...
+
+
+def check_sizes(hidden_size: int, layer_idx: int, **sizes: int | None) -> None:
+    """Raise `UserError` unless `layer_idx` is 0 or more, and `hidden_size` and the `sizes` that are given 1 or more."""
+    check_at_least("layer_idx", layer_idx, 0, "layer_idx")
+    check_at_least("hidden_size", hidden_size, 1, "model.hidden_size")
+    for name, size in sizes.items():
+        if size is not None:
+            check_at_least(name, size, 1, f"model.stages...{name}")
 
 
 def select_rows(state: State, rows: Tensor) -> State:

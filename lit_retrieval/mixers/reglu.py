@@ -3,6 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lit_retrieval.mixers.mixer import check_sizes
+
 
 class ReGLU(nn.Module):
     """The feed-forward layer of the paper's theory: down(relu(gate(x)) * up(x)), each with a bias.
@@ -17,6 +19,7 @@ class ReGLU(nn.Module):
 
     def __init__(self, hidden_size: int, layer_idx: int, intermediate_size: int = 256) -> None:
         super().__init__()
+        check_sizes(hidden_size, layer_idx, intermediate_size=intermediate_size)
         self.gate_proj = nn.Linear(hidden_size, intermediate_size)
         self.up_proj = nn.Linear(hidden_size, intermediate_size)
         self.down_proj = nn.Linear(intermediate_size, hidden_size)

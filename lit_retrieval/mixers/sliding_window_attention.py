@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lit_retrieval.mixers.attention import Attention, AttentionState
-from lit_retrieval.ranges import check_at_least
+from lit_retrieval.mixers.mixer import check_sizes
 
 
 class WindowState(AttentionState):
@@ -29,7 +29,7 @@ class SlidingWindowAttention(Attention):
         self, hidden_size: int, layer_idx: int, window: int = 32, num_heads: int = 4, rope_base: float = 10000.0
     ) -> None:
         super().__init__(hidden_size, layer_idx, num_heads, rope_base)
-        check_at_least("window", window, 1, "model.stages...window")
+        check_sizes(hidden_size, layer_idx, window=window)
         self.window = window
 
     def _remember(self, state: AttentionState | None, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, AttentionState]:

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lit_retrieval.mixers.mixer import check_sizes
 from lit_retrieval.ops import silu_gate
 
 
@@ -17,6 +18,7 @@ class SwiGLU(nn.Module):
 
     def __init__(self, hidden_size: int, layer_idx: int, intermediate_size: int = 256) -> None:
         super().__init__()
+        check_sizes(hidden_size, layer_idx, intermediate_size=intermediate_size)
         self.gate_up_proj = nn.Linear(hidden_size, 2 * intermediate_size, bias=False)
         self.down_proj = nn.Linear(intermediate_size, hidden_size, bias=False)
         for projection in (self.gate_up_proj, self.down_proj):

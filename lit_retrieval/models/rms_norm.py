@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_retrieval.ops import rms_norm
+from lit_retrieval.ranges import check_above, check_at_least
 
 
 class RMSNorm(nn.Module):
@@ -16,6 +17,8 @@ class RMSNorm(nn.Module):
 
     def __init__(self, hidden_size: int, eps: float = 1e-5) -> None:
         super().__init__()
+        check_at_least("hidden_size", hidden_size, 1, "model.hidden_size")
+        check_above("eps", eps, 0, "eps")
         self.weight = nn.Parameter(torch.ones(hidden_size))
         self.eps = eps
 

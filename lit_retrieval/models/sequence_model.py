@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers import MixerFactory, State, as_mixer
+from lit_retrieval.mixers import MixerFactory, State, make_mixer
 from lit_retrieval.models.embedding import sinusoidal_embedding
 from lit_retrieval.models.mixer_stack import MixerStack, select_positions
 from lit_retrieval.models.rms_norm import RMSNorm
+from lit_retrieval.ranges import check_at_least, check_numbers
 
 
 @dataclass
@@ -49,8 +50,9 @@ class SequenceModel(MixerStack):
         norm: Literal["rms", "none"] = "rms",
     ) -> None:
         super().__init__()
-        if hidden_size < 1:
-            raise UserError(f"hidden_size={hidden_size} leaves no room for a word; write 1 or more")
+        check_numbers("model", vocab_size=(vocab_size, 1), hidden_size=(hidden_size, 1))
+        for stage in stages:
+            check_at_least("repeat", stage.repeat, 1, "model.stages...repeat")
         if embedding == "sinusoidal":
             self.register_buffer("embedding", sinusoidal_embedding(vocab_size, hidden_size))
         else:
@@ -58,10 +60,9 @@ class SequenceModel(MixerStack):
             self.embedding = nn.Parameter(hidden_size**-0.5 * torch.randn(vocab_size, hidden_size))
         factories = [factory for stage in stages for _ in range(stage.repeat) for factory in stage.mixers]
         if not factories:
-            raise UserError("stages hold no mixer; write a class_path under mixers, and a repeat of 1 or more")
+            raise UserError("stages hold no mixer; write a class_path under mixers")
         self.mixers = nn.ModuleList(
-            as_mixer(factory(hidden_size=hidden_size, layer_idx=layer_idx))
-            for layer_idx, factory in enumerate(factories)
+            make_mixer(factory, hidden_size, layer_idx) for layer_idx, factory in enumerate(factories)
         )
         make_norm = (lambda: RMSNorm(hidden_size)) if norm == "rms" else nn.Identity
         self.norms = nn.ModuleList(make_norm() for _ in factories)

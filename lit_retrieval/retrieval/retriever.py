@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 import regex
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.ranges import check_above, check_numbers
 from lit_retrieval.retrieval import short_form
 from lit_retrieval.retrieval.queries import is_regular_expression, to_regular_expression
 from lit_retrieval.vocabulary import FAILED, SPECIAL_WORDS, Ids, Vocabulary
@@ -56,8 +56,8 @@ class RegularExpressionRetriever:
     """
 
     def __init__(self, timeout: float = 0.1, max_length: int = 1000, max_expanded: int = 250_000) -> None:
-        if timeout <= 0:
-            raise UserError(f"timeout={timeout} leaves a search no time; write a number of seconds above 0")
+        check_above("timeout", timeout, 0, "data.retriever...timeout")
+        check_numbers("data.retriever..", max_length=(max_length, 1), max_expanded=(max_expanded, 1))
         self.timeout = timeout
         self.max_length = max_length
         self.max_expanded = max_expanded

@@ -16,6 +16,7 @@ from rich.progress import track
 from lit_retrieval.conversation import Author
 from lit_retrieval.errors import UserError
 from lit_retrieval.parsing import OneLineErrors, fail
+from lit_retrieval.ranges import check_at_least
 from lit_retrieval.tasks.sample_file import Form, describe, load, save
 from lit_retrieval.tasks.sample_stream import SampleStream, Split
 from lit_retrieval.tasks.sizes import SizeSpec
@@ -49,7 +50,7 @@ def write(
         form: In .jsonl: ids, or the words themselves.
         overwrite: Replace a file that is there.
     """
-    _check_samples(samples)
+    check_at_least("samples", samples, 1, "--samples")
     stream = SampleStream(task, regime, sizes, seed, split)
     task.check_request(stream.sizes.values, regime)
     starts = range(0, samples, _CHUNK)
@@ -80,7 +81,7 @@ def show(
         seed: Seed of the experiment.
         split: fit, validate, test or predict: the trainer's streams of samples.
     """
-    _check_samples(samples)
+    check_at_least("samples", samples, 1, "--samples")
     transcripts = SampleStream(task, regime, sizes, seed, split).take(np.arange(samples))
     for row in range(samples):
         print("\n".join(_lines(transcripts, row, task.vocabulary)), end="\n\n")
@@ -95,11 +96,6 @@ def check(file: Path) -> None:
     manifest = load(file).manifest
     about = {name: value for name, value in manifest.items() if name != "words"}
     Console().print_json(data={**about, "words": len(manifest["words"])})
-
-
-def _check_samples(samples: int) -> None:
-    if samples < 1:
-        raise UserError(f"samples={samples} is no number of samples; write 1 or more in --samples")
 
 
 def _lines(transcripts: Transcripts, row: int, vocabulary: Vocabulary) -> Iterator[str]:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from numba import njit
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.ranges import check_numbers
 from lit_retrieval.tasks.pairs import FIRST_KEY, ask_for_key, pair_words, query_pieces, write_pairs
 from lit_retrieval.tasks.random import draw_below, open_stream, shuffle
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice
@@ -47,11 +48,8 @@ class AssociativeRecall(Task):
         distribution: Literal["random", "random_access_code"] = "random",
         query_form: QueryForm = "short",
     ) -> None:
-        if min(num_keys, num_values - 1, num_queries) < 1:
-            raise UserError(
-                f"num_keys={num_keys}, num_values={num_values}, num_queries={num_queries} leave nothing to recall; "
-                "write at least 1 key, 2 values and 1 query"
-            )
+        numbers = {"num_keys": (num_keys, 1), "num_values": (num_values, 2), "num_queries": (num_queries, 1)}
+        check_numbers("data.task.init_args", **numbers)
         check_choice("distribution", distribution, ("random", "random_access_code"))
         check_choice("query_form", query_form, ("short", "full"))
         self.num_keys = num_keys

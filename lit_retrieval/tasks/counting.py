@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.ranges import check_numbers
 from lit_retrieval.tasks.random import Stream, draw_below, draw_coin, open_stream, shuffle
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice, check_range
 from lit_retrieval.tasks.writing import (
@@ -63,11 +63,8 @@ class Counting(Task):
         distribution: Literal["random", "random_access_code"] = "random",
         query_form: QueryForm = "short",
     ) -> None:
-        if max_size < 1 or num_words < 2 or max_threshold < 0:
-            raise UserError(
-                f"max_size={max_size}, num_words={num_words}, max_threshold={max_threshold} leave nothing to count; "
-                "write at least 1 place, 2 words and a threshold of 0"
-            )
+        numbers = {"max_size": (max_size, 1), "num_words": (num_words, 2), "max_threshold": (max_threshold, 0)}
+        check_numbers("data.task.init_args", **numbers)
         check_choice("distribution", distribution, ("random", "random_access_code"))
         check_choice("query_form", query_form, ("short", "full"))
         self.max_size = max_size

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.ranges import check_numbers
 from lit_retrieval.tasks.random import draw_below, open_stream
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice, check_range
 from lit_retrieval.tasks.writing import (
@@ -54,10 +54,7 @@ class Index(Task):
         distribution: Literal["random", "random_access_code"] = "random",
         query_form: QueryForm = "short",
     ) -> None:
-        if max_size < 1 or num_words < 2:
-            raise UserError(
-                f"max_size={max_size}, num_words={num_words} leave nothing to find; write at least 1 place and 2 words"
-            )
+        check_numbers("data.task.init_args", max_size=(max_size, 1), num_words=(num_words, 2))
         check_choice("distribution", distribution, ("random", "random_access_code"))
         check_choice("query_form", query_form, ("short", "full"))
         self.max_size = max_size

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.ranges import check_numbers
 from lit_retrieval.retrieval import short_form
 from lit_retrieval.tasks.graphs import Ends, draw_binary_graph, draw_random_graph, shuffle_edges
 from lit_retrieval.tasks.random import open_stream
@@ -65,8 +65,7 @@ class IsTree(Task):
     def __init__(
         self, max_size: int = 128, distribution: Literal["binary", "random"] = "binary", stop_at_cycle: bool = True
     ) -> None:
-        if max_size < SMALLEST:
-            raise UserError(f"max_size={max_size} has no graph that is no tree; write {SMALLEST} or more")
+        check_numbers("data.task.init_args", max_size=(max_size, SMALLEST))
         check_choice("distribution", distribution, ("binary", "random"))
         self.max_size = max_size
         self.distribution = distribution

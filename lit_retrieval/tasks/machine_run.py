@@ -6,6 +6,7 @@ import numpy as np
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.machines import VERDICTS, Step, Table, TuringMachine
+from lit_retrieval.ranges import check_between, check_numbers
 from lit_retrieval.tasks.task import Regime
 from lit_retrieval.tasks.word_task import Turn, WordTask
 
@@ -43,6 +44,7 @@ class MachineRun(WordTask):
     """
 
     def __init__(self, table: Table, max_steps: int = 1000) -> None:
+        check_numbers("data.task.init_args", max_steps=(max_steps, 1))
         self.table = table
         self.machine = TuringMachine(table)
         self.max_steps = max_steps
@@ -63,8 +65,7 @@ class MachineRun(WordTask):
 
     def check_size(self, size: int) -> None:
         """Raise `UserError` for a tape of less than no cells, or of more than there are names for."""
-        if not 0 <= size <= self.max_steps:
-            raise UserError(f"size={size} is no length of a tape; write 0 to {self.max_steps} in data.sizes")
+        check_between("size", size, 0, self.max_steps, "data.sizes")
 
 
 def _write(step: Step, regime: Regime) -> str:
@@ -98,6 +99,8 @@ class SmallSpaceRun(WordTask):
     regimes = ("vanilla", "cot")
 
     def __init__(self, table: Table, space: int, head: int = 1, max_steps: int = 1000) -> None:
+        check_numbers("data.task.init_args", space=(space, 1), max_steps=(max_steps, 1))
+        check_between("head", head, 0, space - 1, "data.task.init_args.head")
         self.table = table
         self.machine = TuringMachine(table)
         self.space = space
@@ -133,8 +136,7 @@ class SmallSpaceRun(WordTask):
 
     def check_size(self, size: int) -> None:
         """Raise `UserError` unless the tape has room for so many symbols."""
-        if not 0 <= size <= self.space - self.head:
-            raise UserError(f"size={size} is not from 0 to {self.space - self.head}; write another in data.sizes")
+        check_between("size", size, 0, self.space - self.head, "data.sizes")
 
 
 def _tape(cells: list[int], head: int, state: str) -> list[str]:

@@ -5,6 +5,7 @@ import numpy.typing as npt
 from numba import njit
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.ranges import check_above, check_numbers
 from lit_retrieval.tasks.pairs import FIRST_KEY, ask_for_key, pair_words, query_pieces, write_pairs
 from lit_retrieval.tasks.random import Stream, draw_below, draw_share, open_stream, shuffle
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice
@@ -50,11 +51,8 @@ class MQAR(Task):
         random_non_queries: bool = True,
         query_form: QueryForm = "short",
     ) -> None:
-        if min(num_kv_pairs, vocab_size // 4) < 1 or not 0 < power_a <= LARGEST_POWER:
-            raise UserError(
-                f"vocab_size={vocab_size}, num_kv_pairs={num_kv_pairs}, power_a={power_a} leave nothing to recall; "
-                f"write at least 4 words and 1 pair, and a power above 0 and up to {LARGEST_POWER}"
-            )
+        check_numbers("data.task.init_args", vocab_size=(vocab_size, 4), num_kv_pairs=(num_kv_pairs, 1))
+        check_above("power_a", power_a, 0, "data.task.init_args.power_a", LARGEST_POWER)
         if num_kv_pairs > vocab_size // 2:
             raise UserError(
                 f"num_kv_pairs={num_kv_pairs} needs as many distinct keys, but vocab_size={vocab_size} has "

@@ -5,6 +5,7 @@ import numpy.typing as npt
 from numba import njit
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.ranges import check_numbers
 from lit_retrieval.tasks.random import Stream, draw_below, open_stream
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice, check_range
 from lit_retrieval.tasks.writing import (
@@ -48,11 +49,8 @@ class NGramRetrieval(Task):
     def __init__(
         self, max_size: int = 128, num_words: int = 128, ngram_size: int = 3, query_form: QueryForm = "short"
     ) -> None:
-        if num_words < 2 or ngram_size < 2 or max_size < ngram_size:
-            raise UserError(
-                f"max_size={max_size}, num_words={num_words}, ngram_size={ngram_size} leave nothing to find; write at "
-                "least 2 words, n-grams of 2 words, and lists of one n-gram"
-            )
+        numbers = {"num_words": (num_words, 2), "ngram_size": (ngram_size, 2), "max_size": (max_size, ngram_size)}
+        check_numbers("data.task.init_args", **numbers)
         check_choice("query_form", query_form, ("short", "full"))
         self.max_size = max_size
         self.num_words = num_words
@@ -94,12 +92,7 @@ class NGramRetrieval(Task):
 
     def check_size(self, size: int) -> None:
         """Raise `UserError` unless lists of this length have n-grams, numerals, and as a rule queries without twin."""
-        if size < self.ngram_size:
-            raise UserError(
-                f"size={size} words have no {self.ngram_size}-gram; write {self.ngram_size} or more in data.sizes, or "
-                "lower data.task.init_args.ngram_size"
-            )
-        check_range(size, 1, self.max_size)
+        check_range(size, self.ngram_size, self.max_size)
         if size > np.log(_MOST_TRIES) * self.num_words ** (self.ngram_size - 1):
             raise UserError(
                 f"in size={size} words out of num_words={self.num_words}, hardly any {self.ngram_size - 1} stand only "

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.ranges import check_numbers
 from lit_retrieval.tasks.random import draw_below, open_stream
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice, check_range
 from lit_retrieval.tasks.writing import (
@@ -45,11 +45,7 @@ class StringCopying(Task):
     """
 
     def __init__(self, max_size: int = 128, vocab_size: int = 26, query_form: QueryForm = "short") -> None:
-        if max_size < 1 or vocab_size < 2:
-            raise UserError(
-                f"max_size={max_size}, vocab_size={vocab_size} leave nothing to copy; write at least 1 place and 2 "
-                "words"
-            )
+        check_numbers("data.task.init_args", max_size=(max_size, 1), vocab_size=(vocab_size, 2))
         check_choice("query_form", query_form, ("short", "full"))
         self.max_size = max_size
         self.vocab_size = vocab_size

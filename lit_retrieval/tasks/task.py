@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from lit_retrieval.conversation import Author, Span, spans
 from lit_retrieval.errors import UserError
+from lit_retrieval.ranges import check_between
 from lit_retrieval.vocabulary import PAD, Ids, Vocabulary
 
 Regime = Literal["vanilla", "cot", "retrieval"]
@@ -145,9 +146,4 @@ def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
 
 def check_range(size: int, smallest: int, max_size: int) -> None:
     """Raise `UserError` unless `size` is at least the smallest problem's, and the vocabulary has words for it."""
-    if size < smallest:
-        raise UserError(f"size={size} is below the smallest problem; write {smallest} or more in data.sizes")
-    if size > max_size:
-        raise UserError(
-            f"size={size} is above the vocabulary's max_size={max_size}; raise data.task.init_args.max_size"
-        )
+    check_between("size", size, smallest, max_size, "data.sizes or data.task.init_args.max_size")

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from lit_retrieval.conversation import Author, Conversation
 from lit_retrieval.errors import UserError
+from lit_retrieval.ranges import check_at_least, check_between
 from lit_retrieval.retrieval import EitherFormRetriever
 from lit_retrieval.tasks.task import Regime, Task, Transcripts
 from lit_retrieval.tasks.writing import blank_rows
@@ -47,6 +48,7 @@ class WordTask(Task):
         if not len(self.answer_words):
             raise UserError(f"{type(self).__name__} has no answers; name the words that end a turn")
         self.chance = 1 / len(self.answer_words) if chance is None else chance
+        check_between("chance", self.chance, 0, 1, "chance")
         self._longest: dict[tuple[int, Regime], int] = {}
         self._retriever = EitherFormRetriever()
 
@@ -89,8 +91,7 @@ class WordTask(Task):
 
     def check_size(self, size: int) -> None:
         """Raise `UserError` below size 1; override it if other sizes can't be drawn."""
-        if size < 1:
-            raise UserError(f"size={size} is no size; write 1 or more in data.sizes")
+        check_at_least("size", size, 1, "data.sizes")
 
     def _write_sample(self, rng: np.random.Generator, size: int, regime: Regime) -> Conversation:
         turns = self.write_turns(self.draw(rng, size), regime)

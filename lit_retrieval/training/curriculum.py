@@ -7,6 +7,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from lit_retrieval.data import Batch, TranscriptData
 from lit_retrieval.errors import UserError
+from lit_retrieval.ranges import check_above
 from lit_retrieval.training.score_name import Group, ScoreName
 
 _NEVER = 2**62
@@ -25,8 +26,7 @@ class Curriculum(Callback):
     """
 
     def __init__(self, threshold: float = 0.9) -> None:
-        if not 0 < threshold <= 1:
-            raise UserError(f"threshold={threshold} is no accuracy; write a number above 0, at most 1")
+        check_above("threshold", threshold, 0, "trainer.callbacks...threshold", most=1)
         self.threshold = threshold
         self._first_samples: dict[int, int] = {}
 

@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lit_retrieval.data import Batch
 from lit_retrieval.decoding import Reply
-from lit_retrieval.errors import UserError
+from lit_retrieval.ranges import check_numbers
 from lit_retrieval.training import pictures
 from lit_retrieval.training.marked_transcript import markdown
 from lit_retrieval.training.mixer_maps import draw_mixers
@@ -36,11 +36,8 @@ class Inspection(Callback):
     """
 
     def __init__(self, log_text_every: int = 1, log_images_every: int = 4, num_transcripts: int = 8) -> None:
-        if min(log_text_every, log_images_every, num_transcripts) < 0:
-            raise UserError(
-                f"log_text_every={log_text_every}, log_images_every={log_images_every}, num_transcripts="
-                f"{num_transcripts} count what there is; write 0 for none, or more"
-            )
+        numbers = {"log_text_every": (log_text_every, 0), "log_images_every": (log_images_every, 0)}
+        check_numbers("inspection", **numbers, num_transcripts=(num_transcripts, 0))
         self.log_text_every = log_text_every
         self.log_images_every = log_images_every
         self.num_transcripts = num_transcripts

@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import is_between_steps, repair_progress, set_logged_step
+from lit_retrieval.ranges import check_numbers
 from lit_retrieval.runs import RunFolder
 
 
@@ -23,8 +24,9 @@ class LastCheckpoint(Checkpoint):
     """
 
     def __init__(self, keep: int = 2, every_n_steps: int | None = None) -> None:
-        if keep < 1 or (every_n_steps is not None and every_n_steps < 1):
-            raise UserError(f"keep={keep}, every_n_steps={every_n_steps} keeps nothing to go on from; write 1 or more")
+        check_numbers("last_checkpoint", keep=(keep, 1))
+        if every_n_steps is not None:
+            check_numbers("last_checkpoint", every_n_steps=(every_n_steps, 1))
         self.keep = keep
         self.every_n_steps = every_n_steps
         self._is_due = False

@@ -1,6 +1,5 @@
 """The LightningModule."""
 
-import math
 from typing import Any, Literal, cast
 
 import torch
@@ -15,6 +14,7 @@ from lit_retrieval.data import Batch, TranscriptData
 from lit_retrieval.decoding import Reply, decode
 from lit_retrieval.errors import UserError
 from lit_retrieval.models import SequenceModel, Stage
+from lit_retrieval.ranges import check_at_least
 from lit_retrieval.training.global_step import GlobalStep
 from lit_retrieval.training.schedule import warmup_cosine
 from lit_retrieval.training.score_name import QUANTITIES
@@ -69,9 +69,7 @@ class SequenceModule(LightningModule):
 
     def _check_numbers(self) -> None:
         for name in ("learning_rate", "warmup_samples", "weight_decay"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise UserError(f"{name}={value} is out of range; write 0 or more in model.{name}")
+            check_at_least(name, getattr(self, name), 0, f"model.{name}")
 
     @property
     def data(self) -> TranscriptData:

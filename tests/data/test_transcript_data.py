@@ -100,8 +100,8 @@ def test_a_suite_names_the_regimes_that_it_has():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"sizes": [3]}, "size=3 is below the smallest problem"),
-        ({"sizes": [8], "eval_sizes": [17]}, "size=17 is above the vocabulary's max_size=16"),
+        ({"sizes": [3]}, "size must be 4 to 16, got 3"),
+        ({"sizes": [8], "eval_sizes": [17]}, "size must be 4 to 16, got 17"),
         ({"sizes": []}, r"sizes=\[\] has no size"),
         ({"regime": "retrieval", "max_new_tokens": 11}, "max_new_tokens must be 12 or more"),
     ],

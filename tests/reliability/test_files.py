@@ -175,7 +175,7 @@ def test_a_nan_ends_the_run_before_the_step_and_leaves_finite_checkpoints(comman
 
 
 def test_out_of_memory_is_one_line(command):
-    huge = ["--data.batch_size", "4000000000", "--data.val_samples", "0", "--trainer.max_steps", "1"]
+    huge = ["--data.batch_size", "4000000000", "--data.val_samples", "1", "--trainer.max_steps", "1"]
     assert "lower data.batch_size" in command("fit", *huge, "--run_dir", "run", status=4)
 
 

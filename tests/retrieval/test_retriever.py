@@ -139,7 +139,7 @@ def test_a_result_that_is_no_word_is_failed():
 
 
 def test_a_timeout_of_nothing_is_refused():
-    with pytest.raises(UserError, match="timeout=0"):
+    with pytest.raises(UserError, match="timeout must be above 0 and finite, got 0"):
         RegularExpressionRetriever(timeout=0)
 
 

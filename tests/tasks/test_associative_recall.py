@@ -99,5 +99,5 @@ def test_sizes_that_cannot_be_are_refused(arguments, size, said):
 
 
 def test_nothing_to_recall_is_refused():
-    with pytest.raises(UserError, match="leave nothing to recall"):
+    with pytest.raises(UserError, match=r"must be .*, got .*; set data.task.init_args"):
         AssociativeRecall(num_values=1)

@@ -250,12 +250,12 @@ def test_the_sample_in_the_docstring_is_a_real_one():
 
 @pytest.mark.parametrize("size", [-1, 0, 3])
 def test_a_size_below_the_smallest_graph_is_refused(size):
-    with pytest.raises(UserError, match=f"size={size} is below the smallest problem; write 4"):
+    with pytest.raises(UserError, match=f"size must be 4 to 8, got {size}; set data.sizes or data"):
         IsTree(max_size=8).sample(0, np.arange(1), np.full(1, size), "cot")
 
 
 def test_a_size_above_the_vocabulary_is_refused():
-    with pytest.raises(UserError, match=r"size=9 is above the vocabulary's max_size=8; raise data\.task"):
+    with pytest.raises(UserError, match=r"size must be 4 to 8, got 9; set data\.sizes or data\.task"):
         IsTree(max_size=8).sample(0, np.arange(1), np.full(1, 9), "cot")
 
 

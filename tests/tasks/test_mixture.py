@@ -70,7 +70,7 @@ def test_a_mixture_has_the_regimes_that_all_have():
 
 
 def test_sizes_must_suit_all():
-    with pytest.raises(UserError, match="size=3 is below the smallest problem; write 4"):
+    with pytest.raises(UserError, match=r"size must be 4 to 16, got 3; set data.sizes"):
         MIXTURE.sample(0, np.arange(1), np.full(1, 3), "vanilla")
 
 

@@ -118,7 +118,7 @@ def test_sizes_without_room_are_refused(size):
     [{"vocab_size": 2}, {"num_kv_pairs": 0}, *({"power_a": power} for power in [0.0, -1.0, 17.0, np.nan, np.inf])],
 )
 def test_nothing_to_recall_is_refused(arguments):
-    with pytest.raises(UserError, match="leave nothing to recall"):
+    with pytest.raises(UserError, match=r"must be .*, got .*; set data.task.init_args"):
         MQAR(**arguments)
 
 

@@ -65,8 +65,8 @@ def test_the_sample_in_the_docstring_is_well_formed():
 @pytest.mark.parametrize(
     ("arguments", "size", "said"),
     [
-        ({"ngram_size": 5}, 4, "size=4 words have no 5-gram; write 5 or more"),
-        ({"max_size": 9}, 10, "max_size=9; raise data"),
+        ({"ngram_size": 5}, 4, "size must be 5 to 128, got 4"),
+        ({"max_size": 9}, 10, "size must be 3 to 9, got 10"),
         ({"num_words": 4}, 128, "hardly any 2 stand only once; raise data.task.init_args.num_words"),
     ],
 )
@@ -77,5 +77,5 @@ def test_sizes_that_cannot_be_are_refused(arguments, size, said):
 
 @pytest.mark.parametrize("arguments", [{"max_size": 2}, {"num_words": 1}, {"ngram_size": 1}])
 def test_nothing_to_find_is_refused(arguments):
-    with pytest.raises(UserError, match="leave nothing to find"):
+    with pytest.raises(UserError, match=r"must be .*, got .*; set data.task.init_args"):
         NGramRetrieval(**arguments)

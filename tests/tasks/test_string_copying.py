@@ -52,7 +52,7 @@ def test_the_sample_in_the_docstring_is_well_formed():
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(UserError, match="leave nothing to copy"):
+    with pytest.raises(UserError, match="vocab_size must be 2 or more, got 1; set data"):
         StringCopying(vocab_size=1)
-    with pytest.raises(UserError, match="size=9 is above the vocabulary's max_size=8"):
+    with pytest.raises(UserError, match="size must be 1 to 8, got 9"):
         StringCopying(max_size=8).sample(0, np.arange(1), np.full(1, 9), "cot")

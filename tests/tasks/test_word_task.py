@@ -112,5 +112,5 @@ def test_chance_is_one_among_the_answers_unless_it_is_given():
 
 @pytest.mark.parametrize("size", [0, 17])
 def test_the_example_refuses_sizes_that_it_has_no_words_for(size):
-    with pytest.raises(UserError, match=f"size={size} is not from 1 to num_places=16"):
+    with pytest.raises(UserError, match=f"size must be 1 to 16, got {size}; set data.sizes, or raise num_places"):
         Hops().sample(0, np.arange(1), np.full(1, size), "cot")

@@ -70,7 +70,7 @@ def test_sizes_that_are_never_scored_are_refused():
 
 @pytest.mark.parametrize("threshold", [0.0, 1.1])
 def test_a_threshold_that_is_no_accuracy_is_refused(threshold):
-    with pytest.raises(UserError, match=f"threshold={threshold} is no accuracy"):
+    with pytest.raises(UserError, match=f"threshold must be above 0 and at most 1, got {threshold}"):
         Curriculum(threshold)
 
 
