@@ -109,7 +109,9 @@ def test_on_a_gpu_its_first_step_is_that_of_a_cpu_and_it_learns(name, first_conf
     name = f"{name}_0.5M"
     if name in REFUSED:
         pytest.skip("fla refuses this backward on Hopper with Triton 3.4 to 3.7.0")
-    difference = reference.compare(reference.first_step(name, "cuda"), reference.read(REFERENCE, name))
+    if (wanted := reference.read(REFERENCE, name)) is None:
+        pytest.skip("its loss is not finite on a CPU")
+    difference = reference.compare(reference.first_step(name, "cuda"), wanted)
     # fla's kernels and cuDNN's multiply in TF32, with 10 bits; ten steps from here, losses have nothing in common.
     assert difference.loss < 1e-3 and difference.gradient < 0.05
     losses = train_on_64_samples(read(name.removesuffix("_0.5M")), steps=200, device="cuda")

@@ -1,6 +1,7 @@
 """The first loss and gradient of every ready model, as a CPU computes them, and how far others are from them."""
 
 import json
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,17 +46,17 @@ def first_step(name: str, device: str) -> Marks:
 
 
 def write(path: Path) -> None:
-    """Write the reference file, with seven digits of each number."""
+    """Write the reference file, with seven digits of each number; null for a model whose loss is not finite."""
     found = {name: first_step(name, "cpu") for name in NAMES}
     lines = [f"{json.dumps(name)}: {json.dumps(_short(marks))}" for name, marks in found.items()]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
-def read(path: Path, name: str) -> Marks:
-    """Read what the reference file says of one model."""
+def read(path: Path, name: str) -> Marks | None:
+    """Read what the reference file says of one model; None if its loss is not finite on a CPU."""
     content = json.loads(path.read_text())[name]
-    return Marks(content["loss"], {key: tuple(pair) for key, pair in content["gradients"].items()})
+    return content and Marks(content["loss"], {key: tuple(pair) for key, pair in content["gradients"].items()})
 
 
 def compare(found: Marks, wanted: Marks) -> Difference:
@@ -71,6 +72,8 @@ def compare(found: Marks, wanted: Marks) -> Difference:
     return Difference(abs(found.loss / wanted.loss - 1), off[worst], worst)
 
 
-def _short(marks: Marks) -> dict[str, object]:
+def _short(marks: Marks) -> dict[str, object] | None:
+    if not math.isfinite(marks.loss):
+        return None
     gradients = {key: [float(f"{one:.7g}") for one in pair] for key, pair in marks.gradients.items()}
     return {"loss": float(f"{marks.loss:.7g}"), "gradients": gradients}
