@@ -107,8 +107,8 @@ def decoding(check: Check) -> None:
             start = time.perf_counter()
             replies = decode(*given, most, torch.device(check.device))
             ms = 1000 * (time.perf_counter() - start)
-            taken = max(map(len, (reply.tokens for reply in replies)))
-            check.row(name=name, rows=rows, tokens=taken, ms_a_token=ms / most)
+            tokens = max(len(reply.tokens) for reply in replies) - int(problem.batch.prompt_length.min())
+            check.row(name=name, rows=rows, tokens=tokens, ms_a_token=ms / tokens)
 
 
 def precisions(check: Check) -> None:
