@@ -86,7 +86,7 @@ class Run:
         return [self._written(*pair) for pair in zip(self._decode(prompts), expected, strict=True)]
 
     def score(self, samples: int = 100) -> float:
-        """The closed-loop accuracy on the first test samples: `val/closed_loop_accuracy` and its like are the same."""
+        """The closed-loop accuracy on the first test samples, as the command `test` reports it."""
         shares = [
             np.mean([given == right for given, right in zip(reply.answers, part.answers_of(row), strict=True)])
             for part in self._draw("test", samples)

@@ -14,11 +14,11 @@ from lit_retrieval.cli import main
 from lit_retrieval.errors import DamagedCheckpointError, UserError
 from lit_retrieval.tasks import IsTree
 
-TINY = [
-    "--config", "quickstart", "--model.hidden_size", "16", "--data.task.max_size", "4", "--data.sizes", "[4]",
-    "--data.val_samples", "8", "--data.test_samples", "40", "--data.eval_batch_size", "16", "--data.batch_size", "8",
-    "--model.warmup_samples", "8", "--trainer.max_steps", "30", "--trainer.val_check_interval", "30",
-    "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false",
+TINY = [  # enough to learn to search, and not to be always right
+    "--config", "quickstart", "--model.hidden_size", "32", "--data.task.max_size", "4", "--data.sizes", "[4]",
+    "--data.val_samples", "8", "--data.test_samples", "40", "--data.eval_batch_size", "16", "--data.batch_size", "16",
+    "--model.warmup_samples", "160", "--model.learning_rate", "1e-2", "--trainer.max_steps", "150",
+    "--trainer.val_check_interval", "150", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false",
 ]  # fmt: skip
 
 
@@ -58,7 +58,8 @@ def test_samples_are_shown_with_what_was_retrieved_and_what_is_right(run):
     assert len(samples) == 20 and {answer for one in samples for answer in one.expected} == {"YES", "NO"}
     for one in samples:
         assert str(one).startswith("<s> ") and " ~ " in one.text and "?\n" in one.text
-        assert one.text.count("[") == one.reply.num_searches
+        assert one.reply.num_searches - 1 <= one.text.count("[") <= one.reply.num_searches, "the last may be cut off"
+    assert sum(one.reply.num_searches for one in samples) > 20
     assert [one.text for one in run.sample(3)] == [one.text for one in samples[:3]]
 
 
@@ -77,6 +78,7 @@ def test_samples_of_the_users_own_are_answered_row_by_row(run):
 
 def test_the_score_is_that_of_the_command_test(run, folder):
     (file,) = folder.rglob("scores.json")
+    assert 0 < run.score(40) < 1
     assert run.score(40) == pytest.approx(json.loads(file.read_text())["scores"]["closed_loop_accuracy"])
 
 
