@@ -1,4 +1,4 @@
-"""The paper's theorems, run: models whose every weight is written down, in the same loop as trained ones."""
+"""The paper's theorems as models with constructed weights, run in the same loop as trained ones."""
 
 from lit_retrieval.constructions.construction import (
     Construction,

@@ -1,8 +1,8 @@
-"""What one attention layer finds with weights that are written down (arXiv:2402.18510, appendix C.2).
+"""Attention layers with constructed weights, and what they find (arXiv:2402.18510, appendix C.2).
 
-A head's score is a sum of products, one of the looking token's registers with one of the other's; `write_attention`
-makes a layer of several heads. The softmax is sharp: a token that fits worse by one has exp(-SHARPNESS) of the weight,
-which is nothing in float64 for fewer than 10^25 tokens. The paper multiplies by powers of n and rounds instead.
+A head's score is a sum of products of a form of the query token and one of the key token; `write_attention` makes a
+layer of several heads. The softmax is sharp: a token whose score is lower by one has exp(-SHARPNESS) of the weight,
+which float64 rounds away for fewer than 10^25 tokens. The paper multiplies by powers of n and rounds instead.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,8 @@ class Head(NamedTuple):
     """One head of attention.
 
     Args:
-        scores: Pairs of what the looking token reads of itself, and of the token that it looks at; the score is the sum
-            of their products.
-        copies: Pairs of what is read there, and the register that gets it here.
+        scores: Pairs of a form of the query token and one of the key token; the score is the sum of their products.
+        copies: Pairs of a form that is read at the key token, and the register of the query token that gets it.
     """
 
     scores: list[tuple[Form, Form]]
@@ -49,15 +48,15 @@ def average(copies: Sequence[tuple[Form, str]]) -> Head:
 def match(
     wanted: Sequence[str], offered: Sequence[str], copies: Sequence[tuple[Form, str]], never: Form | None = None
 ) -> Head:
-    """Copies from the token whose registers `offered` are what this one's `wanted` are (Lemma C.15 for one such token).
+    """Copies from the token whose registers `offered` equal this one's `wanted` (Lemma C.15 for one such token).
 
-    Of several tokens that fit, the mean is copied. `square of X` must stand beside each offered X. The score is the sum
-    of -(x' - x)^2, without the part that is the same for all tokens.
+    Of several tokens that match, the mean is copied. `square of X` must be filled in for each offered X. The score is
+    the sum of -(x' - x)^2, without the part that is the same for all tokens.
 
     Args:
         wanted, offered: Registers with integers.
-        copies: Pairs of what is read there, and the register that gets it here.
-        never: What makes a token fit worse, by as much as so many mistakes.
+        copies: As for `Head`.
+        never: A penalty of the key token, in mismatches.
     """
     scores: list[tuple[Form, Form]] = []
     for here, there in zip(wanted, offered, strict=True):
@@ -71,14 +70,14 @@ def match(
 def count(wanted: str, square: str, offered: str, target: str, never: Form) -> Head:
     """1 / (m + 1), where m tokens have `offered` as this one has `wanted` (Lemma C.14).
 
-    `<s>` always fits, by a score of its own that is the others' best, so the mean of `is <s>` is the answer.
+    `<s>` always matches, with a score equal to the best of the others, so the mean of `is <s>` is the answer.
 
     Args:
         wanted: A register with an integer of this token.
         square: The register with its square.
         offered: The register that is compared; 0 at `<s>`.
         target: The register that gets the result.
-        never: What makes a token fit worse, by as much as so many mistakes.
+        never: As for `match`.
     """
     head = match([wanted], [offered], [({"is <s>": 1.0}, target)], never)
     head.scores.append(({square: 1.0}, {"is <s>": SHARPNESS}))
@@ -88,16 +87,16 @@ def count(wanted: str, square: str, offered: str, target: str, never: Form) -> H
 def match_first(
     wanted: Sequence[str], offered: Sequence[str], copies: Sequence[tuple[Form, str]], longest: int, never: Form
 ) -> Head:
-    """Copies from the first token that fits; from `<s>` if none does (Lemma C.15).
+    """Copies from the first token that matches; from `<s>` if none does (Lemma C.15).
 
     Besides `position` and the squares of `offered` it reads those of `wanted`; `offered` is 0 at `<s>`. The proof of
     the lemma says that the largest k' wins, where its score, -n k'^2, and the definition have the smallest.
 
     Args:
         wanted, offered: Registers with integers, as for `match`.
-        copies: Pairs of what is read there, and the register that gets it here.
-        longest: More than any position.
-        never: What makes a token fit worse, by as much as so many mistakes; 0 at `<s>`.
+        copies: As for `Head`.
+        longest: A number above every position.
+        never: As for `match`; 0 at `<s>`.
     """
     return _prefer(
         [({"one": -1.0}, {"position": SHARPNESS})], 2.0 * longest, wanted, match(wanted, offered, copies, never)
@@ -107,10 +106,10 @@ def match_first(
 def match_closest(
     wanted: Sequence[str], offered: Sequence[str], copies: Sequence[tuple[Form, str]], longest: int, never: Form
 ) -> Head:
-    """Copies from the latest token that fits; from `<s>` if none does (Lemma C.16). Arguments as for `match_first`.
+    """Copies from the latest token that matches; from `<s>` if none does (Lemma C.16). Arguments as for `match_first`.
 
-    The score is linear in the position. As printed, -n (k - k')^2 against n^(4c+1) for a mistake, it leaves float64's
-    whole numbers before n = 64: a context of 5 n words needs c = 2, and 64^9 is 2^54.
+    The score is linear in the position. As printed, -n (k - k')^2 against n^(4c+1) for a mismatch, it is not exact in
+    float64 from n = 64 on: a context of 5 n words needs c = 2, and 64^9 is 2^54.
     """
     return _prefer(
         [({"one": 1.0}, {"position": SHARPNESS})], 2.0 * longest, wanted, match(wanted, offered, copies, never)
@@ -125,9 +124,10 @@ def match_nearest(
     longest: int,
     never: Form,
 ) -> Head:
-    """Copies from the token that fits and is nearest to a place; from `<s>` if none fits (Lemma C.17).
+    """Copies from the matching token nearest to a position, else from `<s>` (Lemma C.17; used by its test only).
 
-    Of two that are as near it takes the later, by a quarter of a place that is added; as printed, the two are averaged.
+    Of two at the same distance it takes the later, since a quarter is added to the position; as printed, the two are
+    averaged.
     It needs 400 (longest x)^2 below 2^53, for numbers x in `wanted` and `offered`.
 
     Args:
@@ -150,18 +150,18 @@ def match_next(
     highest: int,
     never: Form,
 ) -> Head:
-    """Copies from the token that fits and comes next by its index, 1 / (m + 1) after 1 / m (Lemma C.18).
+    """Copies from the matching token with the next index, 1 / (m + 1) after 1 / m (Lemma C.18; used by its test only).
 
-    If none has the next index, it is the one whose index is nearest to that; `<s>` if none fits. `square of INDEX` must
-    stand beside the index. Of x here and x' there the score is -(x' (1 + x) - x)^2, which is 0 where x' = x / (1 + x).
+    If none has the next index, the one with the nearest index is taken; `<s>` if none matches. The register `square of
+    INDEX` must be filled in too. For x here and x' there the score is -(x' (1 + x) - x)^2, 0 where x' = x / (1 + x).
     The paper approximates that by x - x^2 + x^3, so the next index is right to 1 / m^4 only; its definition has `<s>`
-    among the tokens that fit, where its proof puts `<s>` behind them, as here; and at n = 64 its n^7 for a mistake,
+    among the tokens that match, where its proof ranks `<s>` below them, as here; and at n = 64 its n^7 for a mismatch,
     times squares of numbers up to n, is 2^54. This one needs 1000 highest^4 x^2 below 2^53, for numbers x.
 
     Args:
         wanted, offered, copies, never: As for `match_first`.
         index: A register with 1 / m here and there; 0 at `<s>`.
-        highest: More than any m.
+        highest: A number above every m.
     """
     scale = float(highest) ** 4  # the scores of 1 / (m + 1) and 1 / (m + 2) differ by more than 1 / (m + 1)^4
     preference: list[tuple[Form, Form]] = [
@@ -172,7 +172,7 @@ def match_next(
 
 
 def all_but(name: str) -> Form:
-    """What makes every token but those with this register, and `<s>`, fit worse."""
+    """The penalty `never` for all tokens but `<s>` and those whose register `name` is 1."""
     return {"one": 1.0, name: -1.0, "is <s>": -1.0}
 
 
@@ -196,9 +196,9 @@ def write_attention(registers: Registers, heads: Sequence[Head]) -> Attention:
 
 
 def _prefer(preference: list[tuple[Form, Form]], stake: float, wanted: Sequence[str], fit: Head) -> Head:
-    """The head that takes the best of several tokens that fit, and `<s>` if none does.
+    """A head that takes the preferred of several tokens that match, and `<s>` if none does.
 
-    A mistake costs the stake, `<s>` half of it; preferences of tokens and of `<s>` differ by less than that half.
+    A mismatch costs the stake, `<s>` half of it; preferences of tokens and of `<s>` differ by less than that half.
     """
     scores = [({name: stake * weight for name, weight in here.items()}, there) for here, there in fit.scores]
     start: Form = {"one": -stake / 2, **{f"square of {name}": stake for name in wanted}}

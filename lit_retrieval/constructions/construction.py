@@ -1,4 +1,4 @@
-"""The theorems as classes that a configuration names."""
+"""The theorems as classes for a configuration's `class_path`."""
 
 from collections.abc import Callable
 from typing import Literal, Protocol, get_args
@@ -26,23 +26,23 @@ Precision = Literal["float64", "float32"]
 
 
 class Construction(Protocol):
-    """Anything that writes down a model for a vocabulary."""
+    """Anything that constructs a model for a vocabulary."""
 
     def write(self, vocabulary: Vocabulary) -> ConstructedModel:
-        """Write the model; raises `UserError` if it is for other words."""
+        """Construct the model; raises `UserError` if it needs words that are not in the vocabulary."""
         ...
 
 
 def _check_words(model: ConstructedModel, vocabulary: Vocabulary, what: str) -> None:
     if unsaid := model.registers.unsaid(vocabulary):
         raise UserError(
-            f"{what} says words such as {unsaid!r}, which the task has not; give the task that it is for in data.task, "
-            "with query_form: full for theorem 5.2"
+            f"{what} writes words that must be in the task's vocabulary, such as {unsaid!r}; set data.task to the task "
+            "that it is for, with query_form: full for theorem 5.2"
         )
 
 
 class _SimpleProblems:
-    """A theorem that has a model for each of the four simple problems.
+    """A theorem with a model for each of the four simple problems.
 
     Args:
         problem: index, associative_recall, ngram_retrieval or counting: the task that the model is written for.
@@ -55,13 +55,14 @@ class _SimpleProblems:
 
     def __init__(self, problem: Problem, ngram_size: int = 3, precision: Precision = "float64") -> None:
         if problem not in get_args(Problem):
-            raise UserError(f"theorem {self.number} has no problem {problem!r}; write {', '.join(get_args(Problem))}")
+            names = ", ".join(get_args(Problem))
+            raise UserError(f"problem of theorem {self.number} must be one of {names}, got {problem!r}")
         self.problem = problem
         self.ngram_size = ngram_size
         self.precision = precision
 
     def write(self, vocabulary: Vocabulary) -> ConstructedModel:
-        """Write the model; see `Construction`."""
+        """Construct the model; see `Construction`."""
         options = {"ngram_size": self.ngram_size} if self.problem == "ngram_retrieval" else {}
         model = self._models[self.problem](vocabulary, **options)
         _check_words(model, vocabulary, f"theorem {self.number} for {self.problem}")
@@ -87,7 +88,7 @@ class Theorem52(_SimpleProblems):
 
 
 class _IsTree:
-    """A theorem that has a model for IsTree.
+    """A theorem with a model for IsTree.
 
     Args:
         precision: float64, or float32.
@@ -100,7 +101,7 @@ class _IsTree:
         self.precision = precision
 
     def write(self, vocabulary: Vocabulary) -> ConstructedModel:
-        """Write the model; see `Construction`."""
+        """Construct the model; see `Construction`."""
         model = type(self)._model(vocabulary)
         _check_words(model, vocabulary, f"theorem {self.number}")
         return model.to(getattr(torch, self.precision))
@@ -130,8 +131,8 @@ class Theorem56(_SimpleProblems):
 class Theorem57(_IsTree):
     """A linear RNN with one Transformer layer on top that decides IsTree by 12 n - 6 words (arXiv:2402.18510, 5.7).
 
-    Its chain of thought is no regime of the task: score it in `vanilla`, with `data.max_new_tokens` for so many, and in
-    closed loop alone, since a teacher would have it answer at once.
+    Its chain of thought is not a regime of the task: score it in `vanilla`, with `data.max_new_tokens` for so many, and
+    in closed loop only, since teacher forcing makes it answer at once.
     """
 
     number = "5.7"
@@ -139,7 +140,7 @@ class Theorem57(_IsTree):
 
 
 class _Machine:
-    """A theorem that has a model for each Turing machine.
+    """A theorem with a model for each Turing machine.
 
     Args:
         table: The machine, as the task has it; see `lit_retrieval.machines.TuringMachine`.
@@ -154,7 +155,7 @@ class _Machine:
         self.precision = precision
 
     def write(self, vocabulary: Vocabulary) -> ConstructedModel:
-        """Write the model; see `Construction`."""
+        """Construct the model; see `Construction`."""
         model = type(self)._model(vocabulary, self.machine)
         _check_words(model, vocabulary, f"theorem {self.number}")
         return model.to(getattr(torch, self.precision))
@@ -175,7 +176,7 @@ class Theorem58(_Machine):
 
 
 class Theorem41:
-    """A machine with little space as a linear RNN that writes its tape again and again (arXiv:2402.18510, Theorem 4.1).
+    """A machine with little space as a linear RNN that rewrites its tape in every step (arXiv:2402.18510, Theorem 4.1).
 
     Args:
         table: The machine, as the task has it; see `lit_retrieval.machines.TuringMachine`.
@@ -191,7 +192,7 @@ class Theorem41:
         self.precision = precision
 
     def write(self, vocabulary: Vocabulary) -> ConstructedModel:
-        """Write the model; see `Construction`."""
+        """Construct the model; see `Construction`."""
         model = theorem_4_1.turing_machine(vocabulary, self.machine, self.space)
         _check_words(model, vocabulary, f"theorem {self.number}")
         return model.to(getattr(torch, self.precision))

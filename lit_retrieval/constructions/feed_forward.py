@@ -1,7 +1,7 @@
-"""What one ReGLU layer computes with weights that are written down (arXiv:2402.18510, appendix C.1).
+"""ReGLU layers with constructed weights, and what they compute (arXiv:2402.18510, appendix C.1).
 
-Each function gives the hidden units of a layer; `write_feed_forward` makes a layer of them. Registers are set by adding
-to them, so a layer's targets have to be 0 before it.
+Each function returns hidden units; `write_feed_forward` makes a layer of them. A layer adds to its target registers, so
+these must be 0 before it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,8 +18,8 @@ class Unit(NamedTuple):
     """A hidden unit, which adds relu(gate) * up to registers.
 
     Args:
-        gate, up: What it reads.
-        down: What it adds to, each with a factor.
+        gate, up: The forms that it reads.
+        down: The registers that it adds to, each with a factor.
     """
 
     gate: Form
@@ -33,7 +33,7 @@ def multiply(left: str, right: Form, target: str) -> list[Unit]:
 
 
 def square(source: Form, target: str) -> list[Unit]:
-    """The square of what is at least 0 (Lemma C.1)."""
+    """The square of a form that is at least 0 (Lemma C.1)."""
     return [Unit(source, source, {target: 1.0})]
 
 
@@ -43,7 +43,7 @@ def add(source: Form, target: str) -> list[Unit]:
 
 
 def indicate(source: Form, value: int, target: Form) -> list[Unit]:
-    """1 where an integer is `value`, else 0 (Lemma C.3, with a unit less)."""
+    """1 where an integer is `value`, else 0 (Lemma C.3, with one unit fewer)."""
     steps = ((value - 1, 1.0), (value, -2.0), (value + 1, 1.0))
     return [_hinge(source, start, target, factor) for start, factor in steps]
 
@@ -54,7 +54,7 @@ def choose(tested: Form, value: int, source: Form, target: str) -> list[Unit]:
 
 
 def look_up(keys: Sequence[str], base: int, table: dict[tuple[int, ...], float], target: str) -> list[Unit]:
-    """The entry of a table, for keys that are integers from 0 to `base - 1` (Lemma C.4)."""
+    """The entry of a table, for keys that are integers from 0 to `base - 1` (Lemma C.4; used by its test only)."""
     code = {key: float(base**place) for place, key in enumerate(keys)}
     units: list[Unit] = []
     for entry in every_combination(range(base), repeat=len(keys)):
@@ -65,11 +65,11 @@ def look_up(keys: Sequence[str], base: int, table: dict[tuple[int, ...], float],
 
 
 def recite(sequence: dict[int, float], target: str) -> list[Unit]:
-    """A fixed number at each of some places, 0 at all others (Lemma C.23).
+    """A fixed number at each of some positions, 0 at all others (Lemma C.23; used by its test only).
 
     Args:
-        sequence: The places, 0 for `<s>`, and what is written there.
-        target: Where it is written.
+        sequence: The number for each position; 0 is `<s>`.
+        target: The register that gets it.
     """
     return [
         unit for place, value in sequence.items() for unit in indicate({"position": 1.0}, place, {target: float(value)})
@@ -77,7 +77,7 @@ def recite(sequence: dict[int, float], target: str) -> list[Unit]:
 
 
 def exceed(source: Form, threshold: float, margin: float, target: str) -> list[Unit]:
-    """1 from `threshold` on, 0 up to `threshold - margin` (Lemma C.5, whose last line has a sign the wrong way)."""
+    """1 from `threshold` on, 0 up to `threshold - margin` (Lemma C.5, with the sign in its last line corrected)."""
     return [
         _hinge(source, threshold - margin, {target: 1.0}, 1 / margin),
         _hinge(source, threshold, {target: 1.0}, -1 / margin),
@@ -85,7 +85,7 @@ def exceed(source: Form, threshold: float, margin: float, target: str) -> list[U
 
 
 def lie_between(source: Form, low: float, high: float, margin: float, target: str) -> list[Unit]:
-    """1 from `low` to `high`, 0 beyond by `margin` (Lemma C.6)."""
+    """1 from `low` to `high`, 0 beyond them by at least `margin` (Lemma C.6; used by its test only)."""
     below = [unit._replace(down={target: -unit.down[target]}) for unit in exceed(source, high + margin, margin, target)]
     return exceed(source, low, margin, target) + below
 

@@ -1,4 +1,4 @@
-"""What one linear recurrence remembers with weights that are written down (arXiv:2402.18510, appendix C.3)."""
+"""Linear recurrences with constructed weights, and what they remember (arXiv:2402.18510, appendix C.3)."""
 
 from collections.abc import Sequence
 
@@ -22,15 +22,15 @@ def remembered(sources: Sequence[str], lags: int) -> list[str]:
 def remember(registers: Registers, sources: Sequence[str], lags: int, sums: Sequence[str] = ()) -> LinearRNN:
     """A linear unit that keeps registers of the last tokens, and sums of others over all tokens.
 
-    Lemma C.20: each register moves on by one place at every token, h_t[j] = h_{t-1}[j - 1]. Lemma C.21: a sum adds its
-    register to itself, h_t = h_{t-1} + x_t. What it keeps appears in `ago(source, 1)` to `ago(source, lags)`, a sum in
+    Lemma C.20: each kept value moves to the next channel at every token, h_t[j] = h_{t-1}[j - 1]. Lemma C.21: a sum
+    adds its register, h_t = h_{t-1} + x_t. The kept values appear in `ago(source, 1)` to `ago(source, lags)`, a sum in
     `sum of SOURCE`.
 
     Args:
         registers: Names of the channels, those of `remembered` and the sums among them.
-        sources: What is kept.
-        lags: For how many tokens.
-        sums: What is added up.
+        sources: The registers that are kept.
+        lags: The number of tokens that they are kept for.
+        sums: The registers that are summed.
     """
     unit = LinearRNN(registers.width, 0).to(torch.float64)
     with torch.no_grad():
@@ -47,7 +47,7 @@ def remember(registers: Registers, sources: Sequence[str], lags: int, sums: Sequ
 
 
 def at_place(source: str, place: int) -> str:
-    """The register with what `source` was at a place, while it passes; `sum of` it is what is held."""
+    """The register that has the value of `source` at one position and 0 at all others; its sum is what is held."""
     return f"{source} at {place}"
 
 
@@ -58,14 +58,14 @@ def held(sources: Sequence[str], places: Sequence[int]) -> list[str]:
 
 
 def hold(sources: Sequence[str], places: Sequence[int]) -> list[Unit]:
-    """The hidden units that let registers pass at some places alone (Lemma C.22).
+    """Hidden units that pass registers on at some positions only (Lemma C.22; no theorem uses it, only its test).
 
-    A linear unit behind them that sums the registers of `at_place` holds what stood at each place ever after:
-    `remember(registers, [], 0, sums=[at_place(source, place), ...])`.
+    After them, a linear unit that sums the registers of `at_place` holds the value of each position for all later
+    tokens: `remember(registers, [], 0, sums=[at_place(source, place), ...])`.
 
     Args:
-        sources: What is held.
-        places: From where; 0 is `<s>`.
+        sources: The registers that are held.
+        places: The positions whose values are held; 0 is `<s>`.
     """
     return [
         unit
@@ -81,14 +81,14 @@ def turn(source: str, place: int) -> str:
 
 
 def take_turns(registers: Registers, sources: Sequence[str], period: int) -> LinearRNN:
-    """A linear unit that goes round: where `source` is 1 at one token, it says how long ago that was, modulo `period`.
+    """A cyclic linear unit: after a token where `source` is 1, it says how many tokens ago that was, modulo `period`.
 
-    Lemma C.20 with the end of the row tied to its beginning: h_t[0] = h_{t-1}[period - 1] + x_t, and h_t[j] =
+    Lemma C.20 with the last channel connected to the first: h_t[0] = h_{t-1}[period - 1] + x_t, and h_t[j] =
     h_{t-1}[j - 1].
 
     Args:
         registers: Names of the channels, `turn(source, 0)` to `turn(source, period - 1)` among them.
-        sources: From when it counts.
+        sources: The registers that start a count.
         period: In tokens.
     """
     unit = LinearRNN(registers.width, 0).to(torch.float64)

@@ -1,4 +1,4 @@
-"""The residual stream with names for its channels, and what words are in it."""
+"""Names for the channels of the residual stream, and the embedding and head in terms of them."""
 
 import re
 from collections.abc import Iterable
@@ -16,8 +16,8 @@ class Registers:
     """Names for the channels of the residual stream.
 
     `one` is 1 at every token, `number` the number in a word (5 for k5), `is k` 1 where the word is of the kind k, and
-    `position` the token's place, 0 for `<s>`. The head reads `say k`, how much the next word should be of the kind k,
-    and `say number`, the number that should be in it.
+    `position` is 0 at `<s>`, 1 at the next token and so on. The head reads `say k`, how much the next word should be of
+    the kind k, and `say number`, the number that should be in it.
 
     Args:
         names: The registers that a construction uses, besides `one` and `number`.
@@ -36,7 +36,7 @@ class Registers:
         return name in self._channels
 
     def unsaid(self, vocabulary: Vocabulary) -> str | None:
-        """A kind that the head may say and no word of the vocabulary is of; None if there is none."""
+        """A kind that the head can write but that no word of the vocabulary has; None if there is none."""
         kinds = {read_word(word)[0] for word in vocabulary.words}
         said = (name.removeprefix("say ") for name in self.names if name.startswith("say ") and name != "say number")
         return next((kind for kind in said if kind not in kinds), None)
@@ -57,7 +57,7 @@ def read_word(word: str) -> tuple[str, int]:
 
 
 def write_embedding(registers: Registers, vocabulary: Vocabulary) -> Tensor:
-    """What each word puts into the registers, `(vocab_size, width)`: a number is so many times one vector.
+    """The registers of each word, `(vocab_size, width)`: a number i is i times one vector.
 
     arXiv:2402.18510, appendix A.3.
     """
@@ -72,7 +72,7 @@ def write_embedding(registers: Registers, vocabulary: Vocabulary) -> Tensor:
 
 
 def write_head(registers: Registers, vocabulary: Vocabulary) -> Tensor:
-    """What each word's logit reads from the registers, `(vocab_size, width)`.
+    """The weights by which each word's logit reads the registers, `(vocab_size, width)`.
 
     The word of kind k with the number i has the logit S * (say k) + 2 i x - i^2, where x is `say number`: the kind
     decides, and within a kind the nearest number. The paper's head is its embedding again, where i has the logit i x,

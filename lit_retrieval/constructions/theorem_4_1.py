@@ -1,8 +1,8 @@
 """The positive half of Theorem 4.1: a linear RNN that runs a machine with little space, with a chain of thought.
 
-The model writes the whole tape again in every step, with the state in front of the cell that the head is on, as in
-`t1 q0 t2 t1`. What stands at a place depends on four neighbours in the tape before, so the RNN keeps one tape of words.
-With a space of m cells its state is O(m) numbers, which is O(log n) where m is.
+The model writes the whole tape again in every step, with the state before the cell that the head is on, as in
+`t1 q0 t2 t1`. A word of the tape depends on four neighbours in the tape before, so the RNN remembers one tape of words.
+With a space of m cells its state has O(m) elements, which is O(log n) if m is.
 """
 
 from lit_retrieval.constructions import transition
@@ -32,17 +32,17 @@ def turing_machine(vocabulary: Vocabulary, machine: TuringMachine, space: int) -
 
 
 def _at(space: int, offset: int) -> int:
-    """How far back the word is that stood `offset` places from this one's successor, in the tape before."""
+    """How many tokens ago the word at `offset` from the next one was written, in the tape before."""
     return space - offset
 
 
 def _heads(space: int) -> dict[int, str]:
-    """Where the head was in the tape before, as seen from the word that comes next: at it, or next to it."""
+    """The registers that say where the head was in the tape before, by its offset from the next word."""
     return {offset: ago("is q", _at(space, offset)) for offset in (-1, 0, 1)}
 
 
 def _select(space: int) -> list[Unit]:
-    """The state and the symbol behind it, if the head was at most one place away."""
+    """The state and the symbol after it, if the head was at most one position away."""
     units = []
     for offset, head in _heads(space).items():
         units += where([head], {ago("number", _at(space, offset)): 1.0}, "state")
@@ -51,7 +51,7 @@ def _select(space: int) -> list[Unit]:
 
 
 def _rewrite(space: int) -> list[Unit]:
-    """The next word: that of the tape before, or what the step has put there.
+    """The next word: that of the tape before, or the one that the step writes there.
 
     `q a` becomes `a' q'` where the head goes right, and `b q a` becomes `q' b a'` where it goes left.
     """

@@ -15,7 +15,7 @@ _POSITION = ("position", "square of position")
 
 
 def index(vocabulary: Vocabulary) -> ConstructedModel:
-    """Index: attention finds the word at the place asked for (Lemma C.15)."""
+    """Index: attention finds the word at the position asked for (Lemma C.15)."""
     registers = Registers([*_POSITION, "is w", "no word", *say("w")])
     mixers = [
         write_feed_forward(registers, [
@@ -30,7 +30,7 @@ def index(vocabulary: Vocabulary) -> ConstructedModel:
 
 
 def associative_recall(vocabulary: Vocabulary) -> ConstructedModel:
-    """Associative recall: one layer copies the word before (Lemma C.13), the next finds the value behind the key."""
+    """Associative recall: one layer copies the word before (Lemma C.13), the next finds the value after the key."""
     key, after_key = ago("number", 1), ago("is k", 1)
     registers = Registers(
         [*_POSITION, "is k", "is v", key, after_key, "no pair", f"square of {key}", *say("v")]
@@ -49,7 +49,7 @@ def associative_recall(vocabulary: Vocabulary) -> ConstructedModel:
 
 
 def ngram_retrieval(vocabulary: Vocabulary, ngram_size: int = 3) -> ConstructedModel:
-    """c-gram retrieval: one layer copies the last c - 1 words, a head each, the next finds where they stood."""
+    """c-gram retrieval: one layer copies the last c - 1 words, one a head, the next finds where they were before."""
     lags = ngram_size - 1
     before, here = ([ago("number", lag + first) for lag in range(lags)] for first in (1, 0))
     registers = Registers(

@@ -82,7 +82,7 @@ def _read_edges() -> list[Unit]:
 
 
 def _put(sign: int, end: str, end_ago: int, other: str, other_ago: int, flag: str) -> list[Unit]:
-    """An edge whose `~` was so many tokens ago, by where its vertices stand."""
+    """An edge whose `~` was so many tokens ago, by the lags of its vertices."""
     conditions = [ago("is ~", sign)]
     return [
         *where(conditions, {ago("number", end_ago): 1.0}, end),
@@ -110,7 +110,7 @@ def _come_back() -> list[Unit]:
 
 
 def _skip_parent() -> list[Unit]:
-    """Where the next edge leads, or the one behind it where that leads to the parent; vertex 1 has none.
+    """Where the next edge leads, or the one after it if that leads to the parent; vertex 1 has none.
 
     0 is for no edge, and for no parent as well.
     """

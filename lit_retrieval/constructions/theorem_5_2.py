@@ -25,7 +25,7 @@ class Copied(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What is said after the search.
+    """What is written after the search.
 
     Args:
         kind: The kind of the answer, which has the number of the word that was found.
@@ -68,7 +68,7 @@ def counting(vocabulary: Vocabulary) -> ConstructedModel:
 def _search_once(
     vocabulary: Vocabulary, question: int, query: Sequence[str | Copied], answers: Sequence[Answer]
 ) -> ConstructedModel:
-    """The model that writes a query behind a question of so many words, and then an answer.
+    """The model that writes a query after a question of so many words, and then an answer.
 
     How far back the `?` is says what comes next. The linear unit keeps the last words (Lemma C.20), the feed-forward
     layer recites (Lemma C.23).

@@ -71,7 +71,7 @@ def _count() -> list[Unit]:
 
 
 def _came_from() -> list[Unit]:
-    """At the `~` of a block's second search: u, which stands in the record before v, or in the query that failed."""
+    """At the `~` of a block's second search: u, which is in the record before v, or in the query that failed."""
     return [
         *where(_is("-@10 not FAILED@9"), _number(11), "u"),
         *where(_is("FAILED@9 ~@12"), _number(13), "u"),
@@ -95,9 +95,9 @@ def _write_searches() -> list[Unit]:
     x_is_p = [[*_is("S@0 E@2 ~@4"), "x is p behind u"], [*_is("S@0 E@2 ~@3"), "x is p"]]
     x_is_not_p = [[*_is("S@0 E@2 ~@4"), "not x is p behind u"], [*_is("S@0 E@2 ~@3"), "not x is p"]]
     return [
-        *_say(_is("S@0 not E@2"), "-"),  # behind a vertex: who is its parent?
-        *_say(_is("S@0 E@2 -@4"), "numeral", _number(3)),  # behind its parent: which edge comes next?
-        *_say(x_is_p[0], "numeral", _number(5)),  # behind the edge to its parent: which comes after that?
+        *_say(_is("S@0 not E@2"), "-"),  # after a vertex: who is its parent?
+        *_say(_is("S@0 E@2 -@4"), "numeral", _number(3)),  # after its parent: which edge comes next?
+        *_say(x_is_p[0], "numeral", _number(5)),  # after the edge to its parent: which comes after that?
         *_say(x_is_p[1], "numeral", _number(4)),
         *(unit for conditions in x_is_not_p for unit in _say(conditions, "-")),  # who is the parent of o?
         *_say(_is("-@0 S@1"), "numeral", _number(2)),
@@ -130,8 +130,8 @@ def _move() -> list[Unit]:
         *_say(_is("N@0 ?@1"), "<StartSearch>"),
         *_say(_is("N@0 N@1"), "<StartSearch>"),
         *_say(_is("N@0 FAILED@1 not -@4"), "<StartSearch>"),
-        *_say(_is("E@1 -@3 not E@6"), "<StartSearch>"),  # behind the parent of v
-        *_say(_is("N@0 E@1 ~@3"), "<StartSearch>"),  # behind an edge
+        *_say(_is("E@1 -@3 not E@6"), "<StartSearch>"),  # after the parent of v
+        *_say(_is("N@0 E@1 ~@3"), "<StartSearch>"),  # after an edge
         *_say(_is("N@0 E@1 ~@2"), "<StartSearch>"),
         *_say(_is("FAILED@0 E@1 ~@3 N@6"), "numeral", _number(6)),
         *_say(_is("FAILED@0 E@1 ~@2 N@5"), "numeral", _number(5)),

@@ -43,7 +43,7 @@ def turing_machine(vocabulary: Vocabulary, machine: TuringMachine) -> Constructe
 
 
 def _search() -> list[Unit]:
-    """The words of the search behind a cell's name."""
+    """The words of the search after a cell's name."""
     begun = ago(f"is {_BEFORE}", 1)
     return [
         *where(["is c", f"not {begun}"], {"one": 1.0}, "say <StartSearch>"),

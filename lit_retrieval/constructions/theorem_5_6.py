@@ -13,7 +13,7 @@ from lit_retrieval.vocabulary import Vocabulary
 
 
 def index(vocabulary: Vocabulary) -> ConstructedModel:
-    """Index: the RNN counts places (Lemma C.21), the attention layer finds the one asked for (Lemma C.15)."""
+    """Index: the RNN counts positions (Lemma C.21), the attention layer finds the one asked for (Lemma C.15)."""
     registers = Registers(["is w", "no word", "sum of one", "place", "square of place", *say("w")])
     place = {"sum of one": 1.0, "one": -1.0}
     mixers = [
@@ -28,7 +28,7 @@ def index(vocabulary: Vocabulary) -> ConstructedModel:
 
 
 def associative_recall(vocabulary: Vocabulary) -> ConstructedModel:
-    """Associative recall: the RNN keeps the word before, the attention layer finds the value behind the key."""
+    """Associative recall: the RNN keeps the word before, the attention layer finds the value after the key."""
     key, is_pair = ago("number", 1), ["is v", ago("is k", 1)]
     registers = Registers(
         ["is k", "is v", "no pair", f"square of {key}", *say("v"), *remembered(["is k", "number"], 1)]
@@ -46,7 +46,7 @@ def associative_recall(vocabulary: Vocabulary) -> ConstructedModel:
 
 
 def ngram_retrieval(vocabulary: Vocabulary, ngram_size: int = 3) -> ConstructedModel:
-    """c-gram retrieval: the RNN keeps the last c - 1 words, the attention layer finds where they stood before."""
+    """c-gram retrieval: the RNN keeps the last c - 1 words, the attention layer finds where they were before."""
     lags = ngram_size - 1
     before, here = ([ago("number", lag + first) for lag in range(lags)] for first in (1, 0))
     registers = Registers(

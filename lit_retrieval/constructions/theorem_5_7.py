@@ -6,10 +6,10 @@ The paper looks for the next edge of a vertex by doubling a distance, in O(n log
     ? a x b y  a x b y  ...  -  v p e o  v p e o  ...  YES
 
 An edge `a ~ b` becomes `a x b y`, where x is what the edge before it leads to from a, and y from b: its links at a and
-at b. Behind `-` there is a block for each vertex v of the Euler tour: its parent p; where the next edge leads, e; and
-o, which is e again, or where the edge behind that leads if e is p. The tour goes on to o, and back to p where there is
-no o. FAILED stands for nothing. The next edge at v is the one whose link at v is the child that the tour came from, or
-nothing where it came from p. NO comes where o has been visited, or where the tour ends without all vertices.
+at b. After `-` there is a block for each vertex v of the Euler tour: its parent p; where the next edge leads, e; and o,
+which is e again or, if e is p, where the edge after that leads. The tour continues at o, and returns to p if there is
+no o. FAILED means that there is none. The next edge at v is the one whose link at v is the child that the tour came
+from, or none if it came from p. The answer is NO if o has been visited, or if the tour ends without all vertices.
 """
 
 from lit_retrieval.constructions.attend import all_but, match, match_closest, match_first, write_attention
@@ -66,7 +66,7 @@ def _number(lag: int) -> Form:
 
 
 def _find_place() -> list[Unit]:
-    """Where the word to be copied into the list stands; of n - 1 edges, the `?` stands at 3 (n - 1) + 1."""
+    """The position of the word to copy into the list; after n - 1 edges, the `?` is at 3 (n - 1) + 1."""
     first, second = ({"position": 0.75, "sum of is ~": -2.25, "one": start} for start in (0.25, 0.75))
     return [
         *where([turn("is ?", 0), _IN_LIST], first, "place"),
@@ -77,7 +77,7 @@ def _find_place() -> list[Unit]:
 
 
 def _read_list() -> list[Unit]:
-    """The ends of the edges in the list, each with the link and the other end: b at `y`, and a at the word behind."""
+    """The ends of the edges in the list, each with the link and the other end: b at `y`, and a at the word after it."""
     return [
         *_put([turn("is ?", 0), "not is ?", _IN_LIST], 3, 2, 1),
         *_put([turn("is ?", 1), f"not {ago('is ?', 1)}", _IN_LIST], 2, 1, 4),
@@ -110,7 +110,7 @@ def _read_tour() -> list[Unit]:
 
 
 def _come_back() -> list[Unit]:
-    """The link of the edge to be found: at `p` the child that the tour came from, if any, at `e` the parent."""
+    """The link of the edge to find: at `p` the child that the tour came from, if any, at `e` the parent."""
     return [
         *add({"from": 1.0}, "behind"),
         *choose({"from": 1.0, **{name: -weight for name, weight in _number(0).items()}}, 0, {"from": -1.0}, "behind"),
@@ -128,7 +128,7 @@ def _say_if(found: str, conditions: list[str], number: Form) -> list[Unit]:
 
 
 def _write_list() -> list[Unit]:
-    """The edges once more, each vertex with its link, and the `-` behind them."""
+    """The edges once more, each vertex with its link, and the `-` after them."""
     more, links = [turn("is ?", 0), _IN_LIST], ([turn("is ?", place), _IN_LIST] for place in (1, 3))
     return [
         *_say([*more, "not all edges are listed"], {"listed": 1.0}),
@@ -139,7 +139,7 @@ def _write_list() -> list[Unit]:
 
 
 def _write_tour() -> list[Unit]:
-    """A block behind its vertex."""
+    """The words of a block after its vertex."""
     again = [turn("is -", 3), "not is nothing"]
     return [
         *_say(["is -"], {"one": 1.0}),

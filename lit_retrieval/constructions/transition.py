@@ -9,7 +9,7 @@ SAID = ["say t", "say L", "say R", "say q", *(f"say {verdict}" for verdict in VE
 
 
 def look_up_action(machine: TuringMachine) -> list[Unit]:
-    """From `state` and `symbol` to what the machine does; a layer's worth, of units for each entry of the table."""
+    """The machine's action for `state` and `symbol`: the units of a layer, for all entries of the table."""
     units = []
     for (state, symbol), action in machine.actions.items():
         target: Form = {"new symbol": float(action.symbol), "goes right": float(action.move > 0)}

@@ -1,4 +1,4 @@
-"""Recurrences and other kernels as pure functions that know shapes only."""
+"""Recurrences and other kernels as functions of tensors; README.md shows how to add one."""
 
 from lit_retrieval.ops.causal_conv import causal_conv
 from lit_retrieval.ops.linear_recurrence import linear_recurrence

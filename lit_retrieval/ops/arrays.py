@@ -1,4 +1,4 @@
-"""Hands PyTorch tensors to Numba kernels: the same memory, on as many threads as PyTorch was given."""
+"""Runs Numba kernels on PyTorch tensors: they share the memory and the number of threads."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_SMALL = 32768  # elements; below it PyTorch uses one thread, since waking another one takes longer than the work
+_SMALL = 32768  # elements; below this PyTorch uses one thread too, since to wake another one takes longer than the work
 
 Argument = Tensor | float | int | tuple[Any, ...]
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def run_kernel(kernel: Any, *arguments: Argument) -> None:
     """Call a parallel Numba kernel on contiguous float32 CPU tensors; it writes into the last ones.
 
@@ -51,9 +50,9 @@ def _as_numba(argument: Argument) -> Any:
 
 
 def runs_on_numba(*tensors: Tensor | None) -> bool:
-    """Whether Numba kernels can take these tensors: all of them, where present, float32 on a CPU.
+    """Whether Numba kernels can take these tensors: all that are not None must be float32 on a CPU.
 
-    No `torch.compile` sees into a kernel, so it is given the naive form.
+    `torch.compile` can't trace a kernel, so it gets the naive form.
     """
     is_on_cpu = all(tensor is None or (tensor.dtype == torch.float32 and tensor.is_cpu) for tensor in tensors)
     return is_on_cpu and not torch.compiler.is_compiling()
@@ -61,8 +60,8 @@ def runs_on_numba(*tensors: Tensor | None) -> bool:
 
 @cache
 def _start_numba_threads() -> int:
-    # Numba starts its pool with omp_set_num_threads, once for each process. PyTorch uses the same OpenMP library and
-    # reads that as its own setting, so we start the pool here, where the old number can be put back.
+    # Numba starts its pool with omp_set_num_threads, once for each process. PyTorch uses the same OpenMP library, for
+    # which that is its own setting, so the pool is started here, where the old number can be restored.
     num_threads = torch.get_num_threads()
     num_numba_threads = numba.get_num_threads()
     torch.set_num_threads(num_threads)

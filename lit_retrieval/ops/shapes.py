@@ -1,4 +1,4 @@
-"""The shape check in front of kernels that do not check an index: a wrong shape would read another tensor's memory."""
+"""Shape checks before kernels that don't check indices: a wrong shape would read beyond a tensor's memory."""
 
 from torch import Tensor
 
@@ -6,4 +6,4 @@ from torch import Tensor
 def check_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
     """Raise a `ValueError` that names the tensor unless its shape is `shape`."""
     if tensor.shape != shape:
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, but the other arguments ask for {shape}")
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, but the other arguments require {shape}")

@@ -1,6 +1,6 @@
-"""An exponential for Numba kernels that becomes SIMD instructions, without Intel's SVML.
+"""An exponential for Numba kernels that LLVM can vectorise, without Intel's SVML.
 
-`np.exp` in a kernel is a call per number, which keeps the loop around it scalar. This one is plain arithmetic:
+`np.exp` in a kernel is a call for each element, which keeps the loop around it scalar. This one is plain arithmetic:
 exp(x) = 2^k exp(r) with k = rint(x / ln 2), and a polynomial for exp(r) on |r| <= ln(2) / 2 (Cephes, `expf`).
 """
 
@@ -13,19 +13,19 @@ from numba.extending import intrinsic
 
 FAST_MATH = {"contract", "nsz", "reassoc", "arcp"}  # no "fast": NaN and infinity are kept
 
-_ZERO_BELOW, _LARGEST = -87.0, 88.0  # beyond them 2^k leaves float32's normal numbers
+_ZERO_BELOW, _LARGEST = -87.0, 88.0  # beyond them 2^k is not a normal float32
 _PER_LN2 = 1.44269504088896341
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4  # k * high is exact: high has 9 bits
 _POLYNOMIAL = (
     1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1,
 )  # fmt: skip
-_intrinsic: Any = intrinsic  # whose own annotations ask kernels for the typing context, which Numba fills in
+_intrinsic: Any = intrinsic  # untyped: its annotations ask callers for the typing context, which Numba passes
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
 def vector_exp(typing_context: Any, x: Any) -> Any:
-    """exp(x) of a float32 number or of lanes; below -87 and above 88 it stays at the value there, and NaN stays NaN."""
-    vector = getattr(x, "vector", None)  # of lanes
+    """exp(x) of a float32 or of a vector; constant below -87 and above 88, and NaN stays NaN."""
+    vector = getattr(x, "vector", None)  # None for a float32
     kind = types.float32 if vector is None else x
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -35,7 +35,7 @@ def vector_exp(typing_context: Any, x: Any) -> Any:
 
 
 def _generate(builder: Any, x: Any, numbers: Any) -> Any:
-    """The instructions, for one number or a vector of them."""
+    """The instructions, for one float32 or a vector."""
     is_vector = isinstance(numbers, ir.VectorType)
     integers = ir.VectorType(ir.IntType(32), numbers.count) if is_vector else ir.IntType(32)
 
@@ -56,6 +56,6 @@ def _generate(builder: Any, x: Any, numbers: Any) -> Any:
     for coefficient in _POLYNOMIAL[1:]:
         p = multiply_add(p, r, constant(coefficient))
     p = builder.fadd(multiply_add(builder.fmul(p, r), r, r), constant(1.0))
-    # 2^k, written into the exponent's bits: k is in [-126, 127].
+    # 2^k by its exponent's bits: k is in [-126, 127].
     biased = builder.add(builder.fptosi(k, integers), constant(127, integers))
     return builder.fmul(p, builder.bitcast(builder.shl(biased, constant(23, integers)), numbers))

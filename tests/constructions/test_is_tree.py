@@ -153,5 +153,7 @@ def test_theorem_5_7_has_one_attention_layer_and_what_is_below_it_remembers_as_m
 
 @THEOREMS
 def test_a_task_without_edges_is_refused(theorem):
-    with pytest.raises(UserError, match=r"theorem \d\.\d says words such as 'YES', which the task has not"):
+    with pytest.raises(
+        UserError, match=r"theorem \d\.\d writes words that must be in the task's vocabulary, such as 'YES'"
+    ):
         theorem().write(Index().vocabulary)

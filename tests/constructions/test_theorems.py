@@ -188,9 +188,11 @@ def test_a_model_without_a_search_has_more_bits_of_memory_than_the_code(problem)
 
 
 def test_a_model_for_other_words_is_refused():
-    with pytest.raises(UserError, match=r"theorem 5\.2 for index says words such as .*; give the task that it is for"):
+    with pytest.raises(
+        UserError, match=r"theorem 5\.2 for index writes words that must be .*; set data\.task to the task"
+    ):
         Theorem52("index").write(Index().vocabulary)
-    with pytest.raises(UserError, match="says words such as 'v'"):
+    with pytest.raises(UserError, match="such as 'v'"):
         Theorem46("associative_recall").write(Index().vocabulary)
-    with pytest.raises(UserError, match=r"theorem 5\.6 has no problem 'is_tree'"):
+    with pytest.raises(UserError, match=r"problem of theorem 5\.6 must be .*, got 'is_tree'"):
         Theorem56("is_tree")

@@ -229,7 +229,7 @@ def test_a_wrong_shape_is_refused(name):
     op = NUMBA[name]
     tensors = draw(op, 3, 8)
     for key, tensor in tensors.items():
-        with pytest.raises(ValueError, match=r"\w+ has shape \(.*\), but the other arguments ask for"):
+        with pytest.raises(ValueError, match=r"\w+ has shape \(.*\), but the other arguments require"):
             op.fast(**tensors | {key: torch.cat([tensor, tensor], -1)})
 
 

@@ -1,4 +1,4 @@
-"""A short causal depthwise convolution with SiLU: one function, and the one place that chooses how it is computed."""
+"""A short causal depthwise convolution with SiLU, and the choice of its implementation."""
 
 from torch import Tensor
 

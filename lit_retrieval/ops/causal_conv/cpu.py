@@ -1,8 +1,8 @@
 """A causal depthwise convolution and SiLU in Numba, forward and backward, for float32 on a CPU.
 
-PyTorch's convolution wants `(batch, dim, time)`, so a mixer would transpose twice around it; here `dim` stays last,
-and 8, 16 or 32 channels are one SIMD value, see `ops/lanes.py`. The backward computes the convolution again instead of
-keeping it. Each sample is one thread's work.
+PyTorch's convolution takes `(batch, dim, time)`, so a mixer would transpose before and after it. Here `dim` stays last,
+and 8, 16 or 32 channels are one SIMD vector, see `ops/lanes.py`. The backward computes the convolution again instead of
+keeping it. Each thread takes whole samples.
 """
 
 from typing import Any
@@ -47,7 +47,7 @@ def causal_conv_cpu(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor | Non
 
 
 class _CausalConv(torch.autograd.Function):
-    """The convolution with gradients for everything it takes; `weight_t` is `(kernel, dim)`."""
+    """The convolution with gradients of all inputs; `weight_t` is `(kernel, dim)`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight_t: Tensor, bias: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,11 +65,11 @@ class _CausalConv(torch.autograd.Function):
 def causal_conv_backward(
     x: Tensor, weight_t: Tensor, bias: Tensor, state: Tensor, y_grad: Tensor | None, last_state_grad: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients for `x`, `weight_t (kernel, dim)`, `bias` and `state`, all contiguous; `dim` in whole lanes."""
+    """The gradients of `x`, `weight_t (kernel, dim)`, `bias` and `state`, all contiguous; `WIDTH` divides `dim`."""
     y_grad = torch.zeros_like(x) if y_grad is None else y_grad.contiguous()
     last_state_grad = torch.zeros_like(state) if last_state_grad is None else last_state_grad.contiguous()
     x_grad, state_grad = torch.empty_like(x), torch.empty_like(state)
-    # One for each sample: the samples run at the same time.
+    # One for each sample: samples run in parallel.
     weight_grad, bias_grad = x.new_empty(len(x), *weight_t.shape), x.new_empty(len(x), *bias.shape)
     grads = (x_grad, weight_grad, bias_grad, state_grad)
     run_kernel(_backward, widest(x.shape[2]), x, weight_t, bias, state, y_grad, last_state_grad, *grads)
@@ -90,7 +90,7 @@ def _forward(width: Any, x: Any, weight: Any, bias: Any, state: Any, y: Any, las
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
 def _join(width: Any, b: int, state: Any, x: Any, padded: Any) -> None:
-    """All inputs of a sample, `(kernel - 1 + time, dim)`."""
+    """Copy the state and the inputs of sample b to `padded (kernel - 1 + time, dim)`."""
     before, inputs = state.shape[1] * state.shape[2], x.shape[1] * x.shape[2]
     _copy(width, before, state, b * before, padded, 0)
     _copy(width, inputs, x, b * inputs, padded, before)
@@ -138,7 +138,7 @@ def _backward(
         _convolve(width, 0, padded, weight, bias, sums)
         _silu_backward(sums, b, y_grad, sums_grad)
         _weights_backward(width, b, sums_grad, padded, weight_grad, bias_grad)
-        padded_grad = padded  # the inputs have done their work
+        padded_grad = padded  # the inputs are not needed any more
         _inputs_backward(width, sums_grad, weight, padded_grad)
         _add(width, before * dim, last_state_grad, b * before * dim, padded_grad, time * dim)
         _copy(width, before * dim, padded_grad, 0, state_grad, b * before * dim)
@@ -154,7 +154,7 @@ def _add(width: Any, count: int, source: Any, source_start: int, target: Any, ta
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
 def _silu_backward(sums: Any, b: int, y_grad: Any, sums_grad: Any) -> None:
-    """The gradients of the sums, between `kernel - 1` steps of zeros at either end."""
+    """The gradients of the sums, with `kernel - 1` steps of zeros before and after them."""
     _, time, dim = sums.shape
     start = (len(sums_grad) - time) // 2 * dim
     for i in range(time * dim):
@@ -184,7 +184,7 @@ def _weights_backward(width: Any, b: int, sums_grad: Any, padded: Any, weight_gr
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
 def _inputs_backward(width: Any, sums_grad: Any, weight: Any, padded_grad: Any) -> None:
-    """The gradients of the inputs: each has been in the sum of its own step and in the next `kernel - 1` ones."""
+    """The gradients of the inputs: each is part of the sums of its own step and of the next `kernel - 1` ones."""
     (steps, dim), kernel = padded_grad.shape, len(weight)
     for d in range(0, dim, WIDTH * len(width)):
         for t in range(steps):

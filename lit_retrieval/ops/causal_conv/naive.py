@@ -1,4 +1,4 @@
-"""A causal depthwise convolution and SiLU in plain PyTorch: any device, any dtype, the meaning of the op."""
+"""A causal depthwise convolution and SiLU in plain PyTorch: the reference, for any device and dtype."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""CPU implementations of what fla's layers call, put in place of its Triton kernels for CPU tensors alone."""
+"""Our CPU kernels, registered in fla's backend registry; CUDA tensors still use fla's."""
 
 from lit_retrieval.ops.fla_cpu.install import install
 

@@ -1,6 +1,6 @@
 """fla's activation functions and their gradients on a CPU; each has the name and the arguments of fla's own.
 
-`output_contiguous` asks for a layout that PyTorch gives anyway.
+`output_contiguous` is ignored: PyTorch's outputs are contiguous.
 """
 
 import torch
@@ -31,7 +31,7 @@ def sigmoid_bwd(x: Tensor, dy: Tensor, output_contiguous: bool = False) -> Tenso
 
 
 def elu_p1_fwd(x: Tensor) -> Tensor:
-    """ELU plus 1, which is positive."""
+    """ELU(x) + 1, always positive."""
     return F.elu(x) + 1
 
 

@@ -1,4 +1,4 @@
-"""Backward functions for fla, which wants them apart from the forward ones."""
+"""Gradients of a function by running it again, for fla's separate backward functions."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,15 +9,15 @@ from torch import Tensor
 def gradients_of(
     function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor | None], output_grads: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
-    """The gradients that `function`, run again, gives its inputs.
+    """Run `function` again and return the gradients of its inputs.
 
     Args:
         function: Takes the inputs and gives a sequence of outputs.
         inputs: Tensors, or None for an input that is absent.
-        output_grads: One for each output, None for an output that has no influence.
+        output_grads: One for each output, None for an output without one.
 
     Returns:
-        One gradient for each input, None where the input is.
+        One gradient for each input, None for an absent input.
     """
     leaves = [None if tensor is None else tensor.detach().requires_grad_() for tensor in inputs]
     with torch.enable_grad():

@@ -1,7 +1,7 @@
-"""The one table of what fla's layers call and what a CPU runs instead, and how it gets there.
+"""The table of functions that fla's layers call and of ours that replace them on a CPU.
 
-What fla dispatches is registered as a backend in its own registry. What it does not is rebound in the module whose
-layer calls it, to a function that looks at the device first: nothing changes for tensors on a GPU.
+A function that fla dispatches gets a backend in fla's own registry. Any other is replaced in the module whose layer
+calls it, by a function that checks the device first: nothing changes for tensors on a GPU.
 """
 
 import importlib
@@ -16,7 +16,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.ops.arrays import refuse_to_record
 from lit_retrieval.ops.fla_cpu import activations, layers, norms, recurrences
 
-# fla's module, its names, and what a CPU runs.
+# fla's module, the names in it, and our functions.
 _REGISTERED: dict[str, dict[str, Callable[..., Any]]] = {
     "fla.modules.activations.ops": {
         "elu_p1_bwd": activations.elu_p1_bwd,
@@ -88,13 +88,13 @@ def install() -> None:
     """Let fla's layers run on CPU tensors; a second call does nothing.
 
     Raises:
-        UserError: If this version of fla has moved one of the names in the table.
+        UserError: If this version of fla lacks one of the names in the table.
     """
     backends = importlib.import_module("fla.backends")
 
     class CPUBackend(backends.BaseBackend):  # type: ignore[name-defined,misc]
         backend_type = "lit_retrieval_cpu"
-        priority = 0  # before any other, since the others are for devices that this one refuses
+        priority = 0  # before all others, which are for other devices
 
     for module, names in _REGISTERED.items():
         for name, ours in names.items():
@@ -124,11 +124,11 @@ def _find(module: str, name: str) -> tuple[Any, str]:
 
 def _moved(what: str) -> str:
     found = version("flash-linear-attention")
-    return f"fla {found} has no {what}, which runs on a CPU in ours; pip install flash-linear-attention==0.6.0"
+    return f"fla must have {what}, got fla {found} without it; pip install flash-linear-attention==0.6.0"
 
 
 def _once_differentiable(ours: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with an error in place of second derivatives, if it is a backward one: fla keeps too little."""
+    """The function, which, if it is a backward one, refuses second derivatives: fla doesn't save enough for them."""
     if not ours.__name__.endswith("_bwd"):
         return ours
 
@@ -141,7 +141,7 @@ def _once_differentiable(ours: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _for_cpu(ours: Callable[..., Any], theirs: Callable[..., Any]) -> Callable[..., Any]:
-    """Ours for CPU tensors, theirs for all others."""
+    """A function that calls ours for CPU tensors and theirs for all others."""
 
     @wraps(theirs)
     def choose(*args: Any, **kwargs: Any) -> Any:

@@ -1,6 +1,6 @@
 """fla's norms on a CPU: the forward and backward functions behind its layers, with their names and arguments.
 
-Rows are `(rows, dim)`. A residual that is given is added before the norm, and the sum is handed back. As in fla's
+Rows are `(rows, dim)`. A residual, if given, is added before the norm, and the sum is returned. As in fla's
 kernels, half precision is computed in float32.
 """
 
@@ -105,7 +105,7 @@ def layer_norm_gated_fwd(
 ) -> tuple[Tensor, None, None, Tensor]:
     """A norm of each row of x, times an activation of g; returns the outputs and the rows that were normalised.
 
-    The two Nones stand where fla's own keeps means and deviations; our backward computes them again.
+    The two Nones are fla's means and deviations, which our backward computes again.
     """
     if residual is not None:
         x = x + residual

@@ -1,4 +1,4 @@
-"""A matrix-valued linear recurrence: one function, and the one place that chooses how it is computed."""
+"""A matrix-valued linear recurrence, and the choice of its implementation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ _recorded: ContextVar[list[Tensor] | None] = ContextVar("_recorded", default=Non
 
 @contextmanager
 def recorded_decays() -> Iterator[list[Tensor]]:
-    """A list that gets the `log_decay` of each `linear_recurrence` that has one, while the block runs."""
+    """A list to which each `linear_recurrence` with a `log_decay` appends it while the block runs."""
     decays: list[Tensor] = []
     token = _recorded.set(decays)
     try:
@@ -51,16 +51,16 @@ def linear_recurrence(
     rule (arXiv:2412.06464) has a = -beta exp(g) k, b = k and r = beta.
 
     Args:
-        q, k: Queries and keys, `(batch, time, groups, key_dim)`. The heads that follow each other share a group's, if
-            there are fewer groups than heads.
+        q, k: Queries and keys, `(batch, time, groups, key_dim)`. With fewer groups than heads, consecutive heads share
+            those of a group.
         v: Values, `(batch, time, heads, value_dim)`.
-        log_decay: The log of each step's decay, at most 0, `(batch, time, heads, key_dim)` or `(..., 1)` for one for
-            all keys; no decay if absent.
-        read, write: What is read before the step and where it is added, `(batch, time, heads, key_dim)`; both or
-            neither.
+        log_decay: The log of each step's decay, at most 0, `(batch, time, heads, key_dim)`, or `(..., 1)` for one decay
+            of all keys; no decay if absent.
+        read, write: The keys a and b of the correction: the state is read at a before the step, and the result is added
+            at b, `(batch, time, heads, key_dim)`; both or neither.
         state: The state S before the first step, `(batch, heads, key_dim, value_dim)`; zeros if absent.
-        rate: What the values are written with, `(batch, time, heads, 1)`; ones if absent.
-        skip: What the values are multiplied by and added to the outputs, `(heads, value_dim)`; nothing if absent.
+        rate: A factor of the values that are written, `(batch, time, heads, 1)`; ones if absent.
+        skip: A factor of the values that are added to the outputs, `(heads, value_dim)`; zeros if absent.
 
     Returns:
         The outputs, shaped like `v`, and the state after the last step. Both carry gradients to every argument.
@@ -88,7 +88,7 @@ def _check_shapes(
     if time < 1:
         raise ValueError(f"q must have at least one step, got shape {tuple(q.shape)}")
     if (read is None) != (write is None):
-        raise ValueError("read and write belong together; pass both or neither")
+        raise ValueError("read and write must be given together; pass both or neither")
     if heads % groups:
         raise ValueError(f"heads must be a multiple of {groups}, the groups of queries, got {heads}")
     check_shape("k", k, (batch, time, groups, key_dim))

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from lit_retrieval.ops.linear_recurrence.naive import for_each_head
 
-_CHUNK = 16  # steps; a chunk keeps (steps, steps, key_dim) decays, as differences of logs, which can't overflow
+_CHUNK = 16  # steps; a chunk keeps (steps, steps, key_dim) decays, from differences of logs, which can't overflow
 
 
 def linear_recurrence_chunked(
@@ -47,9 +47,9 @@ def _run_chunk(
 ) -> tuple[Tensor, Tensor]:
     """One chunk's outputs, and the state after it.
 
-    What is written in step j reaches a later step i with the decays of the steps between them: G_i - G_j in logs, where
-    G sums the logs from the chunk's start. What is read, u_i = a_i^T S_{i-1}, depends on earlier reads in the same
-    chunk, so u solves a triangular system.
+    A later step i sees what step j wrote times the decays between them: exp(G_i - G_j), where G sums the logs from the
+    chunk's start. What step i reads, u_i = a_i^T S_{i-1}, depends on earlier reads in the same chunk, so u solves a
+    triangular system.
     """
     sums = log_decay.cumsum(2)
     from_start, to_end = sums.exp(), (sums[:, :, -1:] - sums).exp()
@@ -65,7 +65,7 @@ def _run_chunk(
 
 
 def _attend(q: Tensor, q_sums: Tensor, k: Tensor, k_sums: Tensor, diagonal: int) -> Tensor:
-    """How much of what step j wrote at `k` step i finds at `q`, `(batch, heads, i, j)`, for j up to i + diagonal."""
+    """The weight of what step j wrote at `k` for step i at `q`, `(batch, heads, i, j)`; 0 for j above i + diagonal."""
     time = q.shape[2]
     is_later = torch.ones(time, time, dtype=torch.bool, device=q.device).tril(diagonal).unsqueeze(-1)
     logs = (q_sums.unsqueeze(3) - k_sums.unsqueeze(2)).masked_fill(~is_later, -torch.inf)

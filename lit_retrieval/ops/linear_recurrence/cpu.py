@@ -172,7 +172,7 @@ class _LinearRecurrence(torch.autograd.Function):
             if last_state_grad is None
             else last_state_grad.clone(memory_format=torch.contiguous_format)
         )
-        skip_grad = v.new_zeros(len(v), 1, *v.shape[2:])  # one for each sample: the samples run at the same time
+        skip_grad = v.new_zeros(len(v), 1, *v.shape[2:])  # one for each sample: samples run in parallel
         grads = (*(torch.zeros_like(tensor) for tensor in inputs[:-1]), skip_grad)
         splits = 1 if len(v) >= torch.get_num_threads() else q.shape[2]  # heads with a query share a thread
         run_kernel(_backward, widest(v.shape[3]), splits, inputs, checkpoints, o_grad, grads, state_grad)

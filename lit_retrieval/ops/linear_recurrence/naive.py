@@ -1,4 +1,4 @@
-"""The matrix-valued linear recurrence in plain PyTorch, one step at a time: any device, any dtype, its meaning."""
+"""The matrix-valued linear recurrence in plain PyTorch, step by step: the reference, for any device and dtype."""
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ def linear_recurrence_naive(
     q, k, written = for_each_head(q, k, v, rate)
     if state is None:
         state = v.new_zeros(batch, heads, q.shape[-1], value_dim)
-    # Under autograd `q[:, t]` would cost a gradient as long as q in every step; `unbind` has one for all of them.
+    # Under autograd `q[:, t]` allocates a gradient of the size of q in every step; `unbind` allocates one in all.
     decays = [None] * time if log_decay is None else log_decay.exp().unbind(1)
     reads = [None] * time if read is None else read.unbind(1)
     writes = [None] * time if write is None else write.unbind(1)
@@ -36,7 +36,7 @@ def linear_recurrence_naive(
 
 
 def for_each_head(q: Tensor, k: Tensor, v: Tensor, rate: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries and keys that heads share, once for each of them, and values times their rate."""
+    """Queries and keys repeated for each head that shares them, and values times their rate."""
     sharing = v.shape[2] // q.shape[2]
     q, k = (tensor if sharing == 1 else tensor.repeat_interleave(sharing, 2) for tensor in (q, k))
     return q, k, v if rate is None else rate * v

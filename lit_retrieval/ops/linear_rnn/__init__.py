@@ -1,4 +1,4 @@
-"""A linear recurrence of vectors whose transition never changes, and the one place that chooses how it is computed."""
+"""A linear recurrence of vectors with a constant transition, and the choice of its implementation."""
 
 from torch import Tensor
 
@@ -28,5 +28,5 @@ def linear_rnn(u: Tensor, A: Tensor, state: Tensor | None = None) -> Tensor:
     check_shape("A", A, (dim,) * A.dim())
     if state is not None:
         check_shape("state", state, (batch, dim))
-    # A GPU waits for each of many small kernels; a CPU would wait for the log2(time) times as many products.
+    # On a GPU many small kernels take long; on a CPU the log2(time) times as many products do.
     return linear_rnn_naive(u, A, state) if u.is_cpu else linear_rnn_doubling(u, A, state)

@@ -1,4 +1,4 @@
-"""The linear recurrence of vectors in log2(time) rounds of whole sequences: any device, any dtype."""
+"""The linear recurrence of vectors in log2(time) rounds over the whole sequence, for any device and dtype."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -7,7 +7,7 @@ from torch.nn import functional as F
 def linear_rnn_doubling(u: Tensor, A: Tensor, state: Tensor | None = None) -> Tensor:
     """The recurrence by doubling (Hillis and Steele 1986); arguments and result as in `linear_rnn`.
 
-    After a round with step s, each place holds the sum of A^j u_{t-j} over the last 2s steps.
+    After a round with step s, position t holds the sum of A^j u_{t-j} over the last 2s steps.
     """
     h = u
     if state is not None:

@@ -1,4 +1,4 @@
-"""The linear recurrence of vectors, one step at a time: its meaning."""
+"""The linear recurrence of vectors, step by step: the reference."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Root-mean-square normalisation: one function, and the one place that chooses how it is computed."""
+"""Root-mean-square normalisation, and the choice of its implementation."""
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
     Args:
         x: `(..., dim)`.
         weight: `(dim,)`.
-        eps: Keeps a vector of zeros finite.
+        eps: Added to the mean square, so that a vector of zeros stays finite.
 
     Returns:
         Shaped like `x`.

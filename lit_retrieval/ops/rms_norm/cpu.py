@@ -1,4 +1,4 @@
-"""Root-mean-square normalisation in Numba for float32 on a CPU, where PyTorch runs it as about ten passes."""
+"""Root-mean-square normalisation in Numba for float32 on a CPU, where PyTorch makes about ten passes over memory."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from lit_retrieval.ops.arrays import run_kernel
 from lit_retrieval.ops.vector_exp import FAST_MATH
 
-_ROWS = 64  # rows that one thread takes at a time, which share one partial sum of the weight's gradient
+_ROWS = 64  # rows that one thread takes at a time; they share one partial sum of the weight's gradient
 _ONE, _ZERO = np.float32(1.0), np.float32(0.0)
 
 
@@ -22,7 +22,7 @@ def rms_norm_cpu(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 class _RMSNorm(torch.autograd.Function):
-    """The normalisation of `x (rows, dim)`, with gradients for `x` and `weight`."""
+    """The normalisation of `x (rows, dim)`, with gradients of `x` and `weight`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -44,7 +44,7 @@ def rms_norm_forward(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Ten
 
 
 def rms_norm_backward(x: Tensor, weight: Tensor, scale: Tensor, y_grad: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients for `x (rows, dim)` and `weight`, from each row's 1 / sqrt(mean(x^2) + eps) in `scale (rows,)`."""
+    """The gradients of `x (rows, dim)` and `weight`, from each row's 1 / sqrt(mean(x^2) + eps) in `scale (rows,)`."""
     x_grad, weight_grad = torch.empty_like(x), x.new_zeros(-(-len(x) // _ROWS), len(weight))
     run_kernel(_backward, x, weight, scale, y_grad, x_grad, weight_grad)
     return x_grad, weight_grad.sum(0)

@@ -1,4 +1,4 @@
-"""Mamba-1's selective scan: one function, and the one place that chooses how it is computed."""
+"""Mamba-1's selective scan, and the choice of its implementation."""
 
 from importlib.util import find_spec
 
@@ -20,16 +20,16 @@ def selective_scan(
 ) -> tuple[Tensor, Tensor]:
     """Mamba-1's selective scan, computed left to right.
 
-    h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t and y_t = C_t h_t  (Gu and Dao 2023, arXiv:2312.00752). The skip D x_t is
-    not part of it.
+    h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t and y_t = C_t h_t  (Gu and Dao 2023, arXiv:2312.00752). The
+    skip D x_t is not included.
 
     Args:
         x: Inputs, `(batch, time, dim)`.
         dt: Step sizes, positive, `(batch, time, dim)`.
         A: Decay rates, negative, `(dim, state_dim)`.
         B, C: Input and output maps, `(batch, time, state_dim)`.
-        state: The state h before the first step, `(batch, state_dim, dim)`; zeros if absent. On a GPU it is float32
-            whatever the other arguments are.
+        state: The state h before the first step, `(batch, state_dim, dim)`; zeros if absent. On a GPU it is always
+            float32.
 
     Returns:
         The outputs, shaped like `x`, and the state after the last step. Both carry gradients to every argument.

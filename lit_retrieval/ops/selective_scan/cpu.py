@@ -111,7 +111,7 @@ class _SelectiveScan(torch.autograd.Function):
             if last_state_grad is None
             else last_state_grad.clone(memory_format=torch.contiguous_format)
         )
-        A_grad = torch.zeros_like(state_grad)  # one for each sample: the samples run at the same time
+        A_grad = torch.zeros_like(state_grad)  # one for each sample: samples run in parallel
         grads = _Arrays(
             torch.empty_like(x), torch.empty_like(dt), A_grad, torch.zeros_like(B), torch.zeros_like(C)
         )  # fmt: skip

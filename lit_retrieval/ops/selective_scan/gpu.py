@@ -1,9 +1,9 @@
-"""Mamba-1's selective scan in Triton, forward and backward, for CUDA; imported only when a CUDA tensor asks for it.
+"""Mamba-1's selective scan in Triton, forward and backward, for CUDA; imported when the first CUDA tensor comes.
 
 One program computes some channels of one sample. It goes through time in chunks; within a chunk, each of the
 `state_dim` rows of the state is a parallel scan over time of h_t = a_t h_{t-1} + b_t. The forward keeps the state
 before every chunk; the backward computes those of a chunk again, so `(batch, time, state_dim, dim)` is never stored.
-States and sums are float32 whatever the inputs are.
+States and sums are always float32.
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ def selective_scan_gpu(
 
 
 class _SelectiveScan(torch.autograd.Function):
-    """The scan with gradients for everything it takes; `A_t` is `(state_dim, dim)`, the rest as in `selective_scan`."""
+    """The scan with gradients of all inputs; `A_t` is `(state_dim, dim)`, the others as in `selective_scan`."""
 
     @staticmethod
     def forward(
@@ -62,7 +62,7 @@ class _SelectiveScan(torch.autograd.Function):
             torch.zeros_like(checkpoints[:, 0]) if last_state_grad is None else last_state_grad.contiguous()
         )
         x_grad, dt_grad, state_grad = torch.empty_like(x), torch.empty_like(dt), torch.empty_like(state)
-        # Sums over samples, and over the blocks of channels, are left to PyTorch: no atomics, the same bits every time.
+        # PyTorch sums over samples and over blocks of channels: without atomics, the same bits every time.
         A_grad = torch.empty_like(checkpoints[:, 0])
         B_grad, C_grad = (x.new_empty(blocks, batch, time, state_dim, dtype=torch.float32) for _ in range(2))
         _backward_kernel[batch, blocks](
@@ -78,7 +78,7 @@ class _SelectiveScan(torch.autograd.Function):
 
 @triton.jit
 def _then(a_1, b_1, a_2, b_2):  # type: ignore[no-untyped-def]
-    """The step h -> a_1 h + b_1, and after it h -> a_2 h + b_2, as one."""
+    """The step h -> a_1 h + b_1 followed by h -> a_2 h + b_2, as one step."""
     return a_1 * a_2, a_2 * b_1 + b_2
 
 

@@ -1,4 +1,4 @@
-"""A product with a SiLU gate: one function, and the one place that chooses how it is computed."""
+"""A product with a SiLU gate, and the choice of its implementation."""
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ __all__ = ["silu_gate", "silu_gate_cpu", "silu_gate_naive"]
 
 
 def silu_gate(x: Tensor, gate: Tensor) -> Tensor:
-    """Compute x * silu(gate), number by number, as in SwiGLU (Shazeer 2020, arXiv:2002.05202) and Mamba.
+    """Compute x * silu(gate), element by element, as in SwiGLU (Shazeer 2020, arXiv:2002.05202) and Mamba.
 
     Args:
         x: Any shape.

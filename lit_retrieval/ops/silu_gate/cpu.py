@@ -1,4 +1,4 @@
-"""A product with a SiLU gate in Numba, for float32 on a CPU: one pass forward and one backward."""
+"""A product with a SiLU gate in Numba, for float32 on a CPU: one pass over memory forward and one backward."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from lit_retrieval.ops.arrays import run_kernel
 from lit_retrieval.ops.vector_exp import FAST_MATH, vector_exp
 
-_BLOCK = 4096  # numbers that one thread takes at a time: a few times what fits into a core's first-level cache
+_BLOCK = 4096  # elements that one thread takes at a time; arrays of a block fit into a core's second-level cache
 _ONE = np.float32(1.0)
 
 
@@ -37,7 +37,7 @@ class _SiLUGate(torch.autograd.Function):
 
 
 def silu_gate_backward(x: Tensor, gate: Tensor, y_grad: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients for both factors; all are contiguous."""
+    """The gradients of both factors; all tensors are contiguous."""
     x_grad, gate_grad = torch.empty_like(x), torch.empty_like(gate)
     run_kernel(_backward, *(tensor.view(-1) for tensor in (x, gate, y_grad, x_grad, gate_grad)))
     return x_grad, gate_grad
@@ -47,7 +47,7 @@ def silu_gate_backward(x: Tensor, gate: Tensor, y_grad: Tensor) -> tuple[Tensor,
 def _forward(x: Any, gate: Any, y: Any) -> None:
     for block in prange((len(x) + _BLOCK - 1) // _BLOCK):
         start, stop = block * _BLOCK, min((block + 1) * _BLOCK, len(x))
-        # Slices, so that the inner index starts at 0: Numba would look for negative ones, number by number.
+        # Slices, so that the inner index starts at 0: Numba checks other indices for negative ones, element by element.
         x_block, gate_block, y_block = x[start:stop], gate[start:stop], y[start:stop]
         for i in range(stop - start):
             y_block[i] = x_block[i] * gate_block[i] / (_ONE + vector_exp(-gate_block[i]))
