@@ -3,7 +3,7 @@
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lit_retrieval.mixers import GRU, LSTM, Attention, LinearRNN, Mamba, ReGLU, SlidingWindowAttention, SwiGLU
 
@@ -29,10 +29,3 @@ def make_mixer(name: str) -> nn.Module:
     for parameter in mixer.parameters() if "attention" in name or "window" in name or "GLU" in name else ():
         nn.init.normal_(parameter, std=0.2)
     return mixer
-
-
-def tensors_of(state: object) -> list[Tensor]:
-    """All tensors in a state, in their order."""
-    if isinstance(state, tuple):
-        return [tensor for part in state for tensor in tensors_of(part)]
-    return [state] if isinstance(state, Tensor) else []

@@ -104,7 +104,7 @@ def test_a_resumed_run_goes_on_with_the_samples_it_has_not_seen(monkeypatch):
         (["--model.hiden_size", "3"], "--model.hiden_size 3; did you mean model.hidden_size?"),
         (["--data.task", "lit_retrieval.tasks.IsBush"], "has no attribute 'IsBush'"),
         (["--data.task", "nowhere.Task"], "No module named 'nowhere'"),
-        (["--data.sizes", "[3]"], "size=3 is below the smallest problem; write 4"),
+        (["--data.sizes", "[3]"], "size must be 4 to 4, got 3; set data.sizes"),
         (["--data.sizes", "[5]"], "size must be 4 to 4, got 5; set data.sizes or data.task.init_args.max_size"),
         (["--data.max_new_tokens", "3"], "max_new_tokens must be 12 or more"),
         (["--data.batch_size", "0"], "batch_size must be 1 or more, got 0; set data.batch_size"),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers.mixer import MixerFactory
+from lit_retrieval.mixers.mixer import MixerFactory, tensors_of
 from lit_retrieval.ops import fla_cpu
 from lit_retrieval.ops.linear_recurrence import recorded_decays
 
@@ -104,7 +104,7 @@ class FlaLayer(nn.Module):
         """How many numbers the state holds for one sample after `length` tokens, by running the layer on zeros."""
         weight = next(self.parameters())
         _, state = self(weight.new_zeros(1, length, self.layer.hidden_size))
-        return _count(state[:-1])
+        return sum(tensor.numel() for tensor in tensors_of(state))
 
 
 def _as_float_on_cpu(tensor: Tensor) -> Tensor:
@@ -155,12 +155,6 @@ class _LayerCache:
 
 def _as_tuples(part: Any) -> Nested:
     return tuple(_as_tuples(item) for item in part) if isinstance(part, list | tuple) else part
-
-
-def _count(part: Nested) -> int:
-    if isinstance(part, tuple):
-        return sum(_count(item) for item in part)
-    return 0 if part is None else int(part.numel())
 
 
 def make_mixer(factory: MixerFactory, hidden_size: int, layer_idx: int) -> nn.Module:

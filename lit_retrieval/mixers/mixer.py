@@ -65,6 +65,13 @@ def check_sizes(hidden_size: int, layer_idx: int, **sizes: int | None) -> None:
             check_at_least(name, size, 1, f"model.stages...{name}")
 
 
+def tensors_of(state: State) -> list[Tensor]:
+    """All tensors in a state, in their order."""
+    if isinstance(state, tuple):
+        return [tensor for part in state for tensor in tensors_of(part)]
+    return [state] if isinstance(state, Tensor) else []
+
+
 def select_rows(state: State, rows: Tensor) -> State:
     """Keep some samples of a batch: the given rows of every tensor in a state.
 

@@ -1,16 +1,17 @@
 """A stack of mixers: how they follow each other, and what they remember."""
 
 from collections import Counter
+from fractions import Fraction
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from lit_retrieval.mixers import FlaLayer, Mixer, State
+from lit_retrieval.mixers import FlaLayer, Mixer, State, tensors_of
 
 
 class MixerStack(nn.Module):
-    """A model whose memory is that of its `mixers`, each behind one of its `norms`, in the dtype of its `embedding`."""
+    """A model whose memory is that of its `mixers`, each behind one of its `norms`."""
 
     mixers: nn.ModuleList
     norms: nn.ModuleList
@@ -45,9 +46,12 @@ class MixerStack(nn.Module):
             sizes[kind] += cast(Mixer, mixer).state_size(length)
         return {kind: size for kind, size in sizes.items() if size}
 
+    @torch.no_grad()
     def state_bits(self, length: int) -> int:
-        """How many bits those numbers are, in the number format of the embedding."""
-        return self.state_size(length) * torch.finfo(self.embedding.dtype).bits
+        """How many bits those numbers are, in the dtypes that the states have after a token, autocast included."""
+        _, states = self.mix(self.embedding.new_zeros(1, 1, self.embedding.shape[1]), None)
+        sized = zip(self.mixers, states, strict=True)
+        return int(sum(cast(Mixer, mixer).state_size(length) * _mean_bits(state) for mixer, state in sized))
 
     @property
     def num_parameters(self) -> int:
@@ -58,3 +62,9 @@ class MixerStack(nn.Module):
 def select_positions(hidden: Tensor, positions: Tensor | None) -> Tensor:
     """Keep the vectors `(selected, hidden_size)` at `positions`, flat indices into `(batch * time)`; all if absent."""
     return hidden if positions is None else hidden.flatten(0, 1).index_select(0, positions)
+
+
+def _mean_bits(state: State) -> Fraction:
+    tensors = tensors_of(state)
+    elements = sum(tensor.numel() for tensor in tensors)
+    return Fraction(sum(8 * tensor.nbytes for tensor in tensors), elements or 1)

@@ -19,8 +19,9 @@ class Memory(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log `state_numbers`, `state_bits` and the length that they belong to as hyperparameters."""
         assert isinstance(pl_module, SequenceModule)
-        length = longest_transcript(pl_module)
-        sizes = {"state_numbers": pl_module.model.state_size(length), "state_bits": pl_module.model.state_bits(length)}
+        length, model = longest_transcript(pl_module), pl_module.model
+        with trainer.precision_plugin.forward_context():
+            sizes = {"state_numbers": model.state_size(length), "state_bits": model.state_bits(length)}
         for logger in trainer.loggers:
             logger.log_hyperparams({"state_length": length, **sizes})
 
@@ -28,7 +29,8 @@ class Memory(Callback):
         """Print the size of the state, and the ceiling."""
         assert isinstance(pl_module, SequenceModule)
         if trainer.is_global_zero:
-            print(describe(pl_module))
+            with trainer.precision_plugin.forward_context():
+                print(describe(pl_module))
 
 
 def longest_transcript(module: SequenceModule, size: int | None = None) -> int:

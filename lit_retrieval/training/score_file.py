@@ -54,7 +54,8 @@ class ScoreFile(Callback):
         if trainer.is_global_zero:
             model = pl_module.model
             lengths = dict(zip(map(str, sizes), longest.tolist(), strict=True))
-            bits = {size: model.state_bits(length) for size, length in lengths.items() if length}
+            with trainer.precision_plugin.forward_context():
+                bits = {size: model.state_bits(length) for size, length in lengths.items() if length}
             content = {
                 "checkpoint": str(trainer.ckpt_path and Path(trainer.ckpt_path).name),
                 "device": device_name(pl_module.device),

@@ -63,6 +63,9 @@ class Recorder(MixerStack):
     def state_size(self, length):
         return self.kept // 32
 
+    def state_bits(self, length):
+        return self.kept
+
     def forward(self, tokens, state=None):
         words = self.vocabulary.decode(tokens[0].tolist())
         if state is None:

@@ -4,10 +4,10 @@ from functools import partial
 
 import pytest
 import torch
-from mixer_cases import HIDDEN_SIZE, MIXERS, make_mixer, tensors_of
+from mixer_cases import HIDDEN_SIZE, MIXERS, make_mixer
 from torch import Tensor, nn
 
-from lit_retrieval.mixers import ReGLU, select_rows
+from lit_retrieval.mixers import ReGLU, select_rows, tensors_of
 
 NUMBERS = {  # in the state after 3 and after 9 tokens
     "attention": (96, 288), "window": (96, 128), "window of one": (0, 0), "Mamba": (224, 224), "linear RNN": (16, 16),

@@ -7,10 +7,10 @@ from functools import partial
 import pytest
 import torch
 from fla_layers import SMALL, make_layer
-from mixer_cases import HIDDEN_SIZE, MIXERS, make_mixer, tensors_of
+from mixer_cases import HIDDEN_SIZE, MIXERS, make_mixer
 from torch import Tensor, nn
 
-from lit_retrieval.mixers import FlaLayer, FlaState, Mamba
+from lit_retrieval.mixers import FlaLayer, FlaState, Mamba, tensors_of
 
 # The dtype of the weights, and that of autocast; Lightning takes 16-mixed on a GPU only.
 PRECISIONS = {

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 from torch.nn import functional as F
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers import Attention, LinearRNN, Mamba, ReGLU, SwiGLU, select_rows
+from lit_retrieval.mixers import Attention, LinearRNN, Mamba, ReGLU, SwiGLU, select_rows, tensors_of
 from lit_retrieval.models import SequenceModel, Stage, sinusoidal_embedding
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"
@@ -73,10 +73,13 @@ def test_rows_may_leave_between_two_steps(model):
     torch.testing.assert_close(logits, model(tokens)[0][rows, 7:], rtol=1e-4, atol=1e-4)
 
 
-def test_state_size_counts_a_real_state(model):
-    _, state = model(draw_tokens(1, 9))
-    tensors = [tensor for part in state if part is not None for tensor in part if isinstance(tensor, torch.Tensor)]
-    assert model.state_size(9) == sum(tensor.numel() for tensor in tensors)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("is_mixed", [False, True])
+def test_state_size_counts_a_real_state(model, dtype, is_mixed):
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_mixed):
+        _, state = model.to(dtype)(draw_tokens(1, 9))
+        assert model.state_size(9) == sum(tensor.numel() for tensor in tensors_of(state))
+        assert model.state_bits(9) == sum(8 * tensor.nbytes for tensor in tensors_of(state))
 
 
 def test_frozen_embedding_is_not_trained(model):

@@ -55,13 +55,14 @@ def test_a_random_access_code_has_a_bit_for_each_place_or_pair(task_class, size,
     assert task_class().random_bits(size) is None
 
 
-def test_the_state_is_logged_as_a_hyperparameter():
-    main(["fit", *index(f"[{LINEAR_RNN}, {ATTENTION}]")])
+@pytest.mark.parametrize(("precision", "bits"), [("32-true", 32), ("bf16-mixed", 16)])
+def test_the_state_is_logged_as_a_hyperparameter(precision, bits):
+    main(["fit", *index(f"[{LINEAR_RNN}, {ATTENTION}]"), "--trainer.precision", precision])
     logged = yaml.unsafe_load(next(Path("runs").rglob("hparams.yaml")).read_text())
     # Two numbers of the RNN, and a key and a value of two numbers for each word.
     assert logged["state_length"] == 604
     assert logged["state_numbers"] == 2 + 2 * 2 * 604
-    assert logged["state_bits"] == 32 * logged["state_numbers"]
+    assert logged["state_bits"] == 32 * 2 + bits * 2 * 2 * 604  # the RNN's state is float32 in any precision
 
 
 def test_a_test_prints_memory_and_ceiling(capsys):
