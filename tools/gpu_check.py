@@ -89,7 +89,7 @@ def run_all(arguments: argparse.Namespace) -> int:
         for name, following in zip(names, [*names[1:], None], strict=True):
             process = waiting or prepare(name, arguments, stop, errors.fileno())
             waiting = prepare(following, arguments, stop, errors.fileno()) if following else None
-            left = min(TINY_LIMIT if arguments.tiny else LIMITS[name], stop - time.monotonic())
+            left = min(limit(name, arguments), stop - time.monotonic())
             status, seconds = finish(process, left)
             print(f"{name}: {status} after {seconds:.1f} s", flush=True)
             has_failed |= status not in ("done", "skipped")
@@ -97,23 +97,28 @@ def run_all(arguments: argparse.Namespace) -> int:
     return int(has_failed)
 
 
+def limit(name: str, arguments: argparse.Namespace) -> float:
+    """Seconds that a phase may take."""
+    return TINY_LIMIT if arguments.tiny else LIMITS[name]
+
+
 def prepare(name: str, arguments: argparse.Namespace, stop: float, errors: int) -> "subprocess.Popen[str]":
     """Start a phase's process; it imports what it needs, and then waits to be told to begin."""
     command = [sys.executable, __file__, "--run", name, "--out", str(arguments.out), "--device", arguments.device]
     command += ["--tiny"] if arguments.tiny else []
     command += ["--cells", arguments.cells, "--slots", str(arguments.slots)]
-    command += ["--deadline", str(min(stop, time.monotonic() + LIMITS[name]))]
+    command += ["--deadline", str(min(stop, time.monotonic() + limit(name, arguments)))]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, text=True, start_new_session=True)
 
 
-def finish(process: "subprocess.Popen[str]", limit: float) -> tuple[str, float]:
+def finish(process: "subprocess.Popen[str]", seconds: float) -> tuple[str, float]:
     """Tell a phase to begin and wait for its end; returns how it ended and the seconds that it took."""
     start = time.monotonic()
-    if limit < LEAST:
+    if seconds < LEAST:
         kill(process)
         return "skipped", 0.0
     try:
-        process.communicate("go\n", timeout=limit)
+        process.communicate("go\n", timeout=seconds)
         status = "done" if process.returncode == 0 else f"failed with status {process.returncode}"
     except subprocess.TimeoutExpired:
         kill(process)
