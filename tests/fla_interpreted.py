@@ -1,6 +1,7 @@
 """Prints, as JSON, how far our CPU path is from fla's own kernels, which Triton's interpreter runs here on a CPU.
 
-Run with TRITON_INTERPRET=1 as `python fla_interpreted.py`; it is a program of its own since Triton reads that once.
+Run with TRITON_INTERPRET=1 as `python fla_interpreted.py BATCH TIME LAYER ...`; it is a program of its own since
+Triton reads that once. TIME is the number of steps after those that leave a state.
 """
 
 import json
@@ -15,10 +16,10 @@ from triton import language
 from triton.runtime import autotuner
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fla_layers import HIDDEN_SIZE, SMALL, make_layer
+from fla_layers import HIDDEN_SIZE, make_layer
 
 STATE = {"recurrent": "recurrent_state", "attention": "attn_state", "convolution": "conv_state"}  # ours and fla's
-BEFORE, TIME = 3, 66  # steps that leave a state, and steps from it on: two beyond the 64 of a chunk
+BEFORE = 3  # steps that leave a state
 
 
 class LoopIndex(int):
@@ -56,16 +57,16 @@ def run_theirs(layer: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """The outputs and the last state of fla's layer with fla's cache, the first steps apart."""
     from fla.models.cache_utils import Cache
 
-    cache, lengths = Cache(), [BEFORE, TIME]
+    cache, lengths = Cache(), [BEFORE, x.shape[1] - BEFORE]
     if type(layer).__name__ == "Mamba2":
-        lengths = [BEFORE + TIME - 2, 1, 1]  # with a state, fla's takes one step at a time
+        lengths = [x.shape[1] - 2, 1, 1]  # with a state, fla's takes one step at a time
     outputs = [layer(part, past_key_values=cache, use_cache=True)[0] for part in x.split(lengths, 1)]
     return torch.cat(outputs, 1), {name: cache[0][part] for name, part in STATE.items()}
 
 
 def run_ours(layer: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """The same of a layer behind our interface."""
-    before, after = x.split([BEFORE, TIME], 1)
+    before, after = x[:, :BEFORE], x[:, BEFORE:]
     first, state = layer(before)
     second, state = layer(after, state)
     return torch.cat([first, second], 1), {name: getattr(state, name) for name in STATE}
@@ -97,10 +98,9 @@ def distance(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, fl
 
 def main() -> None:
     prepare_fla()
-    x = torch.randn(2, BEFORE + TIME, HIDDEN_SIZE, generator=torch.Generator().manual_seed(0))
-    theirs = {}
-    for name in sys.argv[1:] or SMALL:
-        theirs[name] = run(make_layer(name), x, run_theirs)
+    batch, time = map(int, sys.argv[1:3])
+    x = torch.randn(batch, BEFORE + time, HIDDEN_SIZE, generator=torch.Generator().manual_seed(0))
+    theirs = {name: run(make_layer(name), x, run_theirs) for name in sys.argv[3:]}
 
     from lit_retrieval.mixers import FlaLayer  # from here on, fla runs our functions on a CPU
 

@@ -1,7 +1,5 @@
 """What a user may write for a mixer: a class in the working directory, attention on top, an fla that is not there."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -58,17 +56,18 @@ model:
 """
 
 
-def test_a_mixer_in_the_working_directory_trains(tmp_path):
+def test_a_mixer_in_the_working_directory_trains(tmp_path, warm):
     (tmp_path / "running_mean.py").write_text(OWN_FILE)
     (tmp_path / "own.yaml").write_text(OWN_YAML)
     command = [
-        sys.executable, "-m", "lit_retrieval", "fit", "--config", str(QUICKSTART), "--config", "own.yaml",
+        "fit", "--config", str(QUICKSTART), "--config", "own.yaml",
         "--trainer.max_steps", "3", "--trainer.val_check_interval", "3", "--trainer.accelerator", "cpu",
         "--data.batch_size", "4", "--data.val_samples", "4", "--trainer.enable_progress_bar", "false",
     ]  # fmt: skip
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    assert "validation after 3 steps" in ran.stdout
+    ran = warm.start("lit_retrieval", command, tmp_path)
+    out, err = ran.communicate(timeout=300)
+    assert ran.returncode == 0, err[-2000:]
+    assert "validation after 3 steps" in out
     saved = next(tmp_path.rglob("runs/own-*/config.yaml")).read_text()
     assert "running_mean.RunningMean" in saved and "keep: 0.5" in saved
 
@@ -84,10 +83,11 @@ def test_one_line_puts_attention_on_top(capsys):
     assert stages.count("repeat:") == 2
 
 
-def test_a_missing_fla_is_one_line_that_says_what_to_install():
-    command = [sys.executable, "-c", WITHOUT_FLA, "fit", "--config", str(QUICKSTART)]
+def test_a_missing_fla_is_one_line_that_says_what_to_install(tmp_path, warm):
+    (tmp_path / "without_fla.py").write_text(WITHOUT_FLA)
     model = str(ROOT / "configs/model/gla_0.5M.yaml")
-    ran = subprocess.run([*command, "--model", model], capture_output=True, text=True, timeout=300)
+    ran = warm.start("without_fla", ["fit", "--config", str(QUICKSTART), "--model", model], tmp_path)
+    _, err = ran.communicate(timeout=300)
     assert ran.returncode == 2
-    (line,) = [line for line in ran.stderr.splitlines() if line.startswith("error:")]
+    (line,) = [line for line in err.splitlines() if line.startswith("error:")]
     assert "No module named 'fla'" in line and "pip install flash-linear-attention triton" in line

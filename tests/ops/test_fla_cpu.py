@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -77,10 +78,10 @@ def test_second_derivatives_are_an_error(name):
         torch.autograd.grad(mixer(x)[0].square().sum(), x, create_graph=True)
 
 
-def interpret(*names: str) -> dict[str, dict[str, float]]:
+def interpret(batch: int, time: int, names: Iterable[str]) -> dict[str, dict[str, float]]:
     program = Path(__file__).parents[1] / "fla_interpreted.py"
     ran = subprocess.run(
-        [sys.executable, str(program), *names], capture_output=True, text=True, timeout=300, check=False,
+        [sys.executable, str(program), str(batch), str(time), *names], capture_output=True, text=True, timeout=300,
         env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONWARNINGS": "ignore"},
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-2000:]
@@ -88,10 +89,11 @@ def interpret(*names: str) -> dict[str, dict[str, float]]:
     return distances
 
 
-@pytest.mark.parametrize("names", [SMALL.keys() - {"RWKV7Attention"}, {"RWKV7Attention"}], ids=["others", "RWKV7"])
-def test_layers_agree_with_flas_own_kernels(names):
-    distances = interpret(*names)
-    assert set(distances) == names
+# Ours have no chunks, so 17 steps show whether both mean the same; 66 are two beyond a chunk of fla's kernels.
+@pytest.mark.parametrize(("batch", "time"), [(1, 17), pytest.param(2, 66, marks=pytest.mark.slow)])
+def test_layers_agree_with_flas_own_kernels(batch, time):
+    distances = interpret(batch, time, SMALL)
+    assert distances.keys() == SMALL.keys()
     for name, parts in distances.items():
         assert {"outputs", "last state: recurrent 0", "inputs"} < set(parts)
         for part, distance in parts.items():

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,10 @@ TOLERANCE = 1e-5  # float32 rounds to 6e-8; sums over some hundred steps lose ab
 BFLOAT16_TOLERANCE = 1e-2  # bfloat16 rounds to 4e-3, and outputs and gradients are rounded to it
 
 
-def run(program: Path) -> dict[str, float]:
+def interpret(times: Iterable[int]) -> dict[str, float]:
+    program = Path(__file__).parents[1] / "scan_interpreted.py"
     ran = subprocess.run(
-        [sys.executable, str(program)], capture_output=True, text=True, timeout=300, check=False,
+        [sys.executable, str(program), *map(str, times)], capture_output=True, text=True, timeout=300, check=False,
         env={**os.environ, "TRITON_INTERPRET": "1"},
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-2000:]
@@ -27,9 +29,11 @@ def run(program: Path) -> dict[str, float]:
     return distances
 
 
-def test_the_interpreted_kernels_agree_with_float64_steps():
-    distances = run(Path(__file__).parents[1] / "scan_interpreted.py")
-    assert {"130 steps, with a state", "1 steps, without a state", "two halves", "bfloat16"} <= set(distances)
+# 65 steps are one beyond a chunk: the smallest number that takes every path of both kernels.
+@pytest.mark.parametrize("times", [(1, 65), pytest.param((1, 2, 63, 64, 100, 130), marks=pytest.mark.slow)], ids=str)
+def test_the_interpreted_kernels_agree_with_float64_steps(times):
+    distances = interpret(times)
+    assert {f"{times[-1]} steps, with a state", "1 steps, without a state", "two halves"} <= distances.keys()
     for check, distance in distances.items():
         assert distance <= (BFLOAT16_TOLERANCE if check == "bfloat16" else TOLERANCE), check
 

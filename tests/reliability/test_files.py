@@ -16,6 +16,22 @@ from lit_retrieval.cli import main
 SHORT = ["--trainer.max_steps", "6", "--trainer.val_check_interval", "2", "--run_dir", "run"]
 
 
+# Runs a command on a small disk, and again when it has grown.
+FULL_THEN_NOT = """
+import shutil, subprocess, sys
+from lit_retrieval.cli import main
+
+for kept in ("full", "room"):
+    try:
+        main(sys.argv[1:])
+        print("status 0", flush=True)
+    except SystemExit as stopped:
+        print("status", stopped.code, flush=True)
+    shutil.copytree("run", kept)
+    subprocess.run(["mount", "-o", "remount,size=20m", "run"], check=True)
+"""
+
+
 @pytest.fixture
 def command(place, tiny, monkeypatch, capsys):
     """Run commands within this process; returns what they print."""
@@ -185,14 +201,15 @@ def test_a_full_disk_leaves_what_is_there_and_the_run_goes_on_when_there_is_room
     mount = ["unshare", "-rm", "sh", "-c"]
     if subprocess.run([*mount, "mount -t tmpfs tmpfs run"], cwd=place.path, capture_output=True).returncode:
         pytest.skip("this system lets nobody mount a tmpfs")
-    words = [sys.executable, "-m", "lit_retrieval", "fit", *tiny, "--run_dir", "run", "--trainer.max_steps", "60"]
-    fit = shlex.join([*words, "--last_checkpoint.every_n_steps", "5", "--last_checkpoint.keep", "3"])
-    script = (
-        f"mount -t tmpfs -o size=200k tmpfs run && {fit}; echo status $?; cp -r run full; "
-        f"mount -o remount,size=20m run && {fit}; echo status $?; cp -r run room"
-    )
+    often = ["--last_checkpoint.every_n_steps", "5", "--last_checkpoint.keep", "3", "--trainer.max_steps", "60"]
+    fit = [sys.executable, "-c", FULL_THEN_NOT, "fit", *tiny, "--run_dir", "run", *often]
     shown = subprocess.run(
-        [*mount, script], cwd=place.path, env=place.environment, capture_output=True, text=True, timeout=300
+        [*mount, f"mount -t tmpfs -o size=200k tmpfs run && {shlex.join(fit)}"],
+        cwd=place.path,
+        env=place.environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert shown.stdout.count("status 5") == 1 and shown.stdout.count("status 0") == 1, shown.stderr
     assert "the disk is full" in shown.stderr and "Traceback" not in shown.stderr

@@ -8,7 +8,7 @@ import time
 import pytest
 
 LONG = [
-    "--trainer.accumulate_grad_batches", "2", "--trainer.val_check_interval", "100",
+    "--trainer.accumulate_grad_batches", "2", "--trainer.val_check_interval", "50",
     "--last_checkpoint.every_n_steps", "10",
 ]  # fmt: skip
 
@@ -26,7 +26,7 @@ def kill_after(place, tiny, steps, step, delay):
     return False
 
 
-@pytest.mark.parametrize(("kills", "steps"), [(3, 240), pytest.param(20, 1200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "steps"), [(2, 100), pytest.param(20, 1200, marks=pytest.mark.slow)])
 def test_a_run_that_is_killed_at_random_is_the_uninterrupted_run(place, twin, tiny, assert_same_run, kills, steps):
     chance, run = random.Random(kills), [*LONG, "--trainer.max_steps", str(steps)]
     twin.fit(*run)

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from warm import children
 
-STEPS = 200
+STEPS = 100
 LONG = [
-    "--trainer.max_steps", str(STEPS), "--trainer.val_check_interval", "50", "--trainer.accumulate_grad_batches", "2",
+    "--trainer.max_steps", str(STEPS), "--trainer.val_check_interval", "40", "--trainer.accumulate_grad_batches", "2",
     "--last_checkpoint.every_n_steps", "5",
 ]  # fmt: skip
 TRAINERS = Path(__file__).parents[2] / "configs/trainer"
