@@ -36,10 +36,12 @@ def write_text(text: str, path: Path) -> None:
 
 
 def commit() -> str:
-    """The commit that this is, with `-dirty` where files have changed since; COMMIT of the environment without git."""
+    """The commit that this is: COMMIT of the environment, or what git says, with `-dirty` where files have changed."""
+    if told := os.environ.get("COMMIT"):
+        return told
     command = ["git", "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"]
     try:
-        told = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
+        said = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
     except FileNotFoundError:
-        told = ""
-    return told or os.environ.get("COMMIT") or "unknown"
+        said = ""
+    return said or "unknown"
