@@ -1,8 +1,12 @@
 """What we use of Lightning's training loop beyond its interface; see tests/test_private_names.py."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import FSDPStrategy
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 # Lightning repeats an interrupted validation from its first sample if its loop has begun one batch, and no more.
 _BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
@@ -38,3 +42,17 @@ def repair_progress(checkpoint: dict[str, Any], is_validating: bool) -> None:
         batches = loops["epoch_loop.batch_progress"][count]
         batches["ready"] = batches["completed"]
         loops["epoch_loop.val_loop.batch_progress"][count] = dict(_BEGUN if is_validating else _UNTOUCHED)
+
+
+@contextmanager
+def whole_parameters(trainer: Trainer) -> Iterator[None]:
+    """Give every rank all parameters of the model, which FSDP spreads over them; all ranks must enter.
+
+    Only a step has them otherwise: a callback that runs the model, or a part of it, on one rank does so in here.
+    """
+    if not isinstance(trainer.strategy, FSDPStrategy):
+        yield
+        return
+    model: Any = trainer.strategy.model
+    with FullyShardedDataParallel.summon_full_params(model, writeback=False):
+        yield

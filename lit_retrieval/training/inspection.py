@@ -11,6 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lit_retrieval.data import Batch
 from lit_retrieval.decoding import Reply
+from lit_retrieval.lightning_internals import whole_parameters
 from lit_retrieval.ranges import check_numbers
 from lit_retrieval.training import pictures
 from lit_retrieval.training.marked_transcript import markdown
@@ -88,8 +89,10 @@ class Inspection(Callback):
         for writer in writers(trainer):
             if self._is_due(self.log_text_every) and self._texts:
                 writer.add_text("val/transcripts", self._text(), trainer.global_step)
-            if self._is_due(self.log_images_every):
-                self._draw(writer, pl_module, trainer.global_step)
+        if self._is_due(self.log_images_every):
+            with whole_parameters(trainer):
+                for writer in writers(trainer):
+                    self._draw(writer, pl_module, trainer.global_step)
         self._validations += 1
 
     def _is_due(self, every: int) -> bool:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lit_retrieval.lightning_internals import whole_parameters
 from lit_retrieval.training.sequence_module import SequenceModule
 
 _SAMPLES = 64  # transcripts of the largest size, the longest of which counts
@@ -20,7 +21,7 @@ class Memory(Callback):
         """Log `state_numbers`, `state_bits` and the length that they belong to as hyperparameters."""
         assert isinstance(pl_module, SequenceModule)
         length, model = longest_transcript(pl_module), pl_module.model
-        with trainer.precision_plugin.forward_context():
+        with whole_parameters(trainer), trainer.precision_plugin.forward_context():
             sizes = {"state_numbers": model.state_size(length), "state_bits": model.state_bits(length)}
         for logger in trainer.loggers:
             logger.log_hyperparams({"state_length": length, **sizes})
@@ -28,9 +29,10 @@ class Memory(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the size of the state, and the ceiling."""
         assert isinstance(pl_module, SequenceModule)
+        with whole_parameters(trainer), trainer.precision_plugin.forward_context():
+            said = describe(pl_module)
         if trainer.is_global_zero:
-            with trainer.precision_plugin.forward_context():
-                print(describe(pl_module))
+            print(said)
 
 
 def longest_transcript(module: SequenceModule, size: int | None = None) -> int:

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_retrieval.data import Batch
 from lit_retrieval.files import write_atomically
+from lit_retrieval.lightning_internals import whole_parameters
 from lit_retrieval.training.sequence_module import SequenceModule
 
 NAME = "scores.json"
@@ -51,15 +52,15 @@ class ScoreFile(Callback):
         if trainer.world_size > 1:
             counts = trainer.strategy.reduce(counts, reduce_op="sum")
             longest = trainer.strategy.reduce(longest, reduce_op="max")
+        model, lengths = pl_module.model, dict(zip(map(str, sizes), longest.tolist(), strict=True))
+        with whole_parameters(trainer), trainer.precision_plugin.forward_context():
+            bits = {size: model.state_bits(length) for size, length in lengths.items() if length}
+            parameters = model.num_parameters
         if trainer.is_global_zero:
-            model = pl_module.model
-            lengths = dict(zip(map(str, sizes), longest.tolist(), strict=True))
-            with trainer.precision_plugin.forward_context():
-                bits = {size: model.state_bits(length) for size, length in lengths.items() if length}
             content = {
                 "checkpoint": str(trainer.ckpt_path and Path(trainer.ckpt_path).name),
                 "device": device_name(pl_module.device),
-                "parameters": model.num_parameters,
+                "parameters": parameters,
                 "longest": int(longest.max()),
                 "state_bits": max(bits.values()),
                 "state_bits_of_sizes": bits,
