@@ -4,7 +4,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lit_retrieval import training
 from lit_retrieval.training import BestCheckpoint, Inspection, LastCheckpoint, default_callbacks
 
-CHOSEN = {"Curriculum", "PlateauStopping"}  # in trainer.callbacks, by a user
+CHOSEN = {"Curriculum", "PlateauStopping", "SolvedStopping"}  # in trainer.callbacks, by a user
 
 
 def names(callbacks):
