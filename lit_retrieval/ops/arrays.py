@@ -23,8 +23,7 @@ def run_kernel(kernel: Any, *arguments: Argument) -> None:
     Raises:
         RuntimeError: If autograd records, as it does in a backward with `create_graph=True`.
     """
-    parts = [part for argument in arguments for part in (argument if isinstance(argument, tuple) else (argument,))]
-    tensors = [part for part in parts if isinstance(part, Tensor)]
+    tensors = _tensors_in(arguments)
     refuse_to_record(tensors)
     num_threads = min(torch.get_num_threads(), _start_numba_threads())
     is_small = all(tensor.numel() < _SMALL for tensor in tensors)
@@ -41,11 +40,21 @@ def refuse_to_record(tensors: Iterable[Tensor | None]) -> None:
         raise RuntimeError("compiled kernels have no second derivatives; call backward without create_graph=True")
 
 
+def _tensors_in(arguments: tuple[Argument, ...]) -> list[Tensor]:
+    tensors: list[Tensor] = []
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            tensors.append(argument)
+        elif isinstance(argument, tuple) and isinstance(argument[0], Tensor):
+            tensors += argument
+    return tensors
+
+
 def _as_numba(argument: Argument) -> Any:
     if isinstance(argument, Tensor):
         return argument.detach().numpy()
-    if isinstance(argument, tuple):
-        return tuple([_as_numba(part) for part in argument])
+    if isinstance(argument, tuple) and isinstance(argument[0], Tensor):
+        return tuple([tensor.detach().numpy() for tensor in argument])
     return np.float32(argument) if isinstance(argument, float) else argument
 
 

@@ -1,4 +1,4 @@
-"""What else fla's layers call, on a CPU: convolution, rotary positions, RWKV-7's elementwise parts, Mamba-2.
+"""Other functions that fla's layers call, on a CPU: convolution, rotary positions, RWKV-7's elementwise parts, Mamba-2.
 
 Each has the arguments of fla's own function.
 """
@@ -150,7 +150,7 @@ def rotary_embedding_fwdbwd(
 ) -> Tensor:
     """Rotary positions for x, `(batch, time, heads, head_dim)`; `conjugate` turns back, which is the gradient.
 
-    `interleaved` pairs neighbours; else number i goes with number i + half. Numbers beyond the pairs stay as they are.
+    `interleaved` pairs neighbours; else element i is paired with i + half. Elements beyond the pairs are unchanged.
     """
     _refuse_packed(cu_seqlens)
     steps = torch.arange(x.shape[1], device=x.device) + torch.as_tensor(seqlen_offsets, device=x.device).view(-1, 1)
@@ -176,7 +176,7 @@ def token_shift(
 
 
 def rwkv7_mixtures(x: Tensor, delta: Tensor, *shares: Tensor | None) -> tuple[Tensor | None, ...]:
-    """A mixture x + delta share for each share, `(1, 1, dim)`; None for a share that is None."""
+    """Mixtures x + delta * share for each share, `(1, 1, dim)`; None for a share that is None."""
     return tuple(None if share is None else torch.addcmul(x, delta, share) for share in shares)
 
 
@@ -224,7 +224,7 @@ def mamba2_forward(
 
 
 def _project(layer: Any, x: Tensor) -> list[Tensor]:
-    """Gate, x, B beside C, and dt, by parts of one weight: parts of one projection's output would have to be copied."""
+    """Gate, x, B with C, and dt, by parts of one weight: parts of one projection's output would have to be copied."""
     sizes = [
         layer.intermediate_size,
         layer.intermediate_size,
@@ -237,7 +237,7 @@ def _project(layer: Any, x: Tensor) -> list[Tensor]:
 
 
 def _convolve_apart(layer: Any, x: Tensor, BC: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The convolution of x, and of B beside C: it keeps channels apart. Its last inputs are for all of them."""
+    """The convolution of x, and that of B with C, as it is depthwise; and the last inputs of both."""
     sizes, bias, weight = [x.shape[-1], BC.shape[-1]], layer.conv1d.bias, layer.conv1d.weight.squeeze(1)
     state = x.new_zeros(len(x), *weight.shape) if state is None else state
     weights, states = torch.split(weight, sizes), torch.split(state, sizes, 1)

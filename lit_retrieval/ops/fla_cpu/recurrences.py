@@ -1,4 +1,4 @@
-"""The recurrences that fla's layers call, on a CPU: each has the arguments of fla's functions.
+"""The recurrences that fla's layers call, on a CPU, with the arguments of fla's functions.
 
 They differ in how queries, keys and gates are prepared; `linear_recurrence` is behind all of them. `state_v_first` says
 that the state is `(batch, heads, value_dim, key_dim)`, the other way round than ours. Arguments that choose between
@@ -88,7 +88,7 @@ def delta_rule(
     use_qk_l2norm_in_kernel: bool = False,
     cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """DeltaNet's rule (arXiv:2406.06484): what the state has at k moves towards v by a share beta."""
+    """DeltaNet's rule (arXiv:2406.06484): the state's value at k moves towards v by a fraction beta."""
     if use_qk_l2norm_in_kernel:
         q, k = _unit(q), _unit(k)
     return _run_delta(q, k, v, None, beta, scale, initial_state, output_final_state, False, cu_seqlens)
@@ -192,7 +192,7 @@ def rwkv7_steps(
     output_final_state: bool = False,
     cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """The same as `rwkv7`, with the unit keys `kk` and rates `a` that its two corrections are made of."""
+    """The same as `rwkv7`, with unit keys `kk` and rates `a`, from which it computes a and b."""
     return rwkv7(r, w, k, v, -kk, kk * a, scale, initial_state, output_final_state, cu_seqlens)
 
 
@@ -232,7 +232,7 @@ def _run(
     cu_seqlens: Tensor | None,
     rate: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Scale the queries, turn the state round where fla has values first, and run."""
+    """Scale the queries, transpose the state if fla has values first, and run."""
     if cu_seqlens is not None:
         raise UserError("packed sequences (cu_seqlens) run on a GPU only; give rows of one length on a CPU")
     if state is not None and state_v_first:

@@ -194,13 +194,21 @@ def _forward(width: Any, inputs: Any, state: Any, o: Any, last_state: Any, check
 
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
-def _at(arrays: Any, block: Any, t: int) -> Any:
-    """The `_Step` of one head, with the values of a block of columns."""
-    b, group, h, start = block
+def _rows(arrays: Any, block: Any, t: int) -> Any:
+    """The numbers of a step's row among all rows of the queries, and among those of the values."""
+    (_, time, groups, _), heads = arrays.q.shape, arrays.v.shape[2]
+    return (block.b * time + t) * groups + block.group, (block.b * time + t) * heads + block.h
+
+
+@njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
+def _at(arrays: Any, group_row: int, head_row: int, start: int) -> Any:
+    """The `_Step` with these rows, and the values from column `start` on."""
+    key_dim, value_dim, decay_dim = arrays.q.shape[3], arrays.v.shape[3], arrays.decay.shape[3]
     return _Step(
-        row(arrays.q, b, t, group, 0), row(arrays.k, b, t, group, 0), row(arrays.v, b, t, h, start),
-        row(arrays.rate, b, t, h, 0), row(arrays.decay, b, t, h, 0),
-        row(arrays.read, b, t, h, 0), row(arrays.write, b, t, h, 0),
+        pointer(arrays.q, group_row * key_dim), pointer(arrays.k, group_row * key_dim),
+        pointer(arrays.v, head_row * value_dim + start), pointer(arrays.rate, head_row),
+        pointer(arrays.decay, head_row * decay_dim), pointer(arrays.read, head_row * key_dim),
+        pointer(arrays.write, head_row * key_dim),
     )  # fmt: skip
 
 
@@ -216,7 +224,8 @@ def _run(
     for t in range(inputs.v.shape[1]):
         if checkpoints.shape[2] > 0 and t % CHUNK == 0:
             copy_rows(width, key_dim, rows, columns, row(checkpoints, b, h, t // CHUNK, start * key_dim), columns)
-        step = _at(inputs, block, t)
+        group_row, head_row = _rows(inputs, block, t)
+        step = _at(inputs, group_row, head_row, start)
         v = load(width, step.v, 0)
         written, skipped = scale(load_scalar(step.rate, 0), v), multiply(skip, v)
         if len(inputs.read) > 0:
@@ -225,7 +234,7 @@ def _run(
             result = _read(width, key_dim, step.q, rows)
         else:
             result = _write_and_read(width, key_dim, decay_step, step, written, rows)
-        store(row(o, b, t, h, start), 0, add(result, skipped))
+        store(pointer(o, head_row * value_dim + start), 0, add(result, skipped))
     copy_rows(width, key_dim, rows, columns, row(last_state, b, h, 0, start), value_dim)
 
 
@@ -309,7 +318,8 @@ def _run_again(width: Any, block: Any, chunk: int, inputs: Any, checkpoints: Any
     kept = row(checkpoints, b, h, chunk, start * key_dim)
     copy_rows(width, key_dim, kept, columns, pointer(memory.states, 0), columns)
     for t in range(chunk * CHUNK, min((chunk + 1) * CHUNK, inputs.v.shape[1])):
-        i, step = t - chunk * CHUNK, _at(inputs, block, t)
+        group_row, head_row = _rows(inputs, block, t)
+        i, step = t - chunk * CHUNK, _at(inputs, group_row, head_row, start)
         before, after = pointer(memory.states, i * size), pointer(memory.states, (i + 1) * size)
         written = scale(load_scalar(step.rate, 0), load(width, step.v, 0))
         if len(inputs.read) > 0:
@@ -325,16 +335,17 @@ def _run_backward(
     width: Any, block: Any, chunk: int, inputs: Any, o_grad: Any, grads: Any, state_grad: Any, memory: Any
 ) -> None:
     """All gradients of a chunk for a block of columns; `state_grad` points to that of the state."""
-    (b, _, h, start), columns, key_dim = block, WIDTH * len(width), inputs.q.shape[3]
+    (b, _, h, start), columns, key_dim, value_dim = block, WIDTH * len(width), inputs.q.shape[3], inputs.v.shape[3]
     size, decay_step = key_dim * columns, 1 if inputs.decay.shape[3] > 1 else 0
     skip, skip_sum = load(width, row(inputs.skip, 0, 0, h, start), 0), zeros(width)
     parts = pointer(memory.parts, 0)
     for t in range(min((chunk + 1) * CHUNK, inputs.v.shape[1]) - 1, chunk * CHUNK - 1, -1):
-        i, step, grad = t - chunk * CHUNK, _at(inputs, block, t), _at(grads, block, t)
+        i, (group_row, head_row) = t - chunk * CHUNK, _rows(inputs, block, t)
+        step, grad = _at(inputs, group_row, head_row, start), _at(grads, group_row, head_row, start)
         before, after = pointer(memory.states, i * size), pointer(memory.states, (i + 1) * size)
         v, out_grad, rate = (
             load(width, step.v, 0),
-            load(width, row(o_grad, b, t, h, start), 0),
+            load(width, pointer(o_grad, head_row * value_dim + start), 0),
             load_scalar(step.rate, 0),
         )
         written = scale(rate, v)
