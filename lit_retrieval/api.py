@@ -144,7 +144,7 @@ def _read_checkpoint(run: RunFolder, checkpoint: str | Path) -> dict[str, Any]:
     if not run.path.is_dir():
         raise UserError(f"there is no run {run.path}; write the folder of one, as in runs/quickstart-123573c5")
     if checkpoint != "last":
-        return runs.load(run.best if checkpoint == "best" else Path(checkpoint))
+        return runs.load_checkpoint(run.best if checkpoint == "best" else Path(checkpoint))
     if (found := run.newest()) is None:
         raise UserError(f"{run.path} has no checkpoint; train with `fit` first")
     return found.content

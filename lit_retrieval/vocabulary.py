@@ -12,7 +12,8 @@ Ids = npt.NDArray[np.int32]
 
 # Every vocabulary begins with these words, so their ids are constants that compiled code may use.
 SPECIAL_WORDS = ("<pad>", "<s>", "?", "<StartSearch>", "<EndSearch>", "FAILED", "~", "-", "@", ">")
-PAD, START, ASK, START_SEARCH, END_SEARCH, FAILED, EDGE, PARENT, AT, MORE = range(len(SPECIAL_WORDS))
+FIRST_WORD = len(SPECIAL_WORDS)  # the id of a task's first own word
+PAD, START, ASK, START_SEARCH, END_SEARCH, FAILED, EDGE, PARENT, AT, MORE = range(FIRST_WORD)
 
 
 def is_numeral(word: str) -> bool:

@@ -9,9 +9,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lit_retrieval.cli import main
-from lit_retrieval.data import TranscriptStream
-from lit_retrieval.data.suite import fingerprint
-from lit_retrieval.tasks import IsTree, SampleStream, save
+from lit_retrieval.data import BatchDataset
+from lit_retrieval.data.suite import hash_samples
+from lit_retrieval.tasks import IsTree, SampleStream, save_samples
 
 QUICKSTART = str(Path(__file__).parents[1] / "configs/experiments/quickstart.yaml")
 MIXER = "{class_path: lit_retrieval.mixers.Mamba, init_args: {state_dim: 4}}"
@@ -84,9 +84,9 @@ def test_the_same_seed_gives_the_same_weights():
 
 
 def test_a_resumed_run_goes_on_with_the_samples_it_has_not_seen(monkeypatch):
-    taken, take = [], TranscriptStream.__getitem__
+    taken, take = [], BatchDataset.__getitem__
     monkeypatch.setattr(
-        TranscriptStream, "__getitem__", lambda stream, indices: (taken.append(list(indices)), take(stream, indices))[1]
+        BatchDataset, "__getitem__", lambda stream, indices: (taken.append(list(indices)), take(stream, indices))[1]
     )
     fit("--trainer.max_steps", "3")
     checkpoint = torch.load("run/checkpoints/step_3.ckpt")
@@ -169,7 +169,7 @@ suite: {{name: trees, version: 0.0.1, sha256: {{retrieval: '{sha256}'}}}}
 
 @pytest.mark.parametrize("is_right", [True, False])
 def test_a_suite_is_tested_on_its_own_samples_or_not_at_all(capsys, is_right):
-    found = fingerprint(SampleStream(IsTree(max_size=4), "retrieval", [4], 0, "test"), 6)
+    found = hash_samples(SampleStream(IsTree(max_size=4), "retrieval", [4], 0, "test"), 6)
     Path("suite.yaml").write_text(SUITE.format(sha256=found if is_right else "0" * 64))
     if is_right:
         main(["test", *TINY, "--data", "suite.yaml"])
@@ -183,7 +183,7 @@ def test_a_suite_is_tested_on_its_own_samples_or_not_at_all(capsys, is_right):
 def test_a_run_trains_and_is_tested_on_files(capsys):
     stream = SampleStream(IsTree(max_size=4), "retrieval", [4], 7, "fit")
     for name in ("train", "test"):
-        save(Path(f"{name}.npz"), stream.task.vocabulary, [stream.take(np.arange(10))], {"regime": "retrieval"})
+        save_samples(Path(f"{name}.npz"), stream.task.vocabulary, [stream.take(np.arange(10))], {"regime": "retrieval"})
     fit("--data.train_file", "train.npz", "--data.val_file", "test.npz")
     assert "validation after 6 steps" in capsys.readouterr().out
     content = Path("train.npz").read_bytes()

@@ -74,8 +74,6 @@ def test_a_search_that_takes_too_long_writes_no_sample():
         Slow().sample(0, np.arange(1), np.ones(1, np.int64), "retrieval")
 
 
-def test_old_names_are_still_taken():
-    with pytest.warns(DeprecationWarning, match="now called Conversation"):
-        assert decoding.Session is Conversation
+def test_the_old_name_of_max_new_tokens_is_still_taken():
     with pytest.warns(UserWarning, match="now called data.max_new_tokens"):
         assert TranscriptData(IsTree(max_size=4), sizes=[4], budget=77).max_new_tokens == 77

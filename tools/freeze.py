@@ -7,7 +7,7 @@ from rich.console import Console
 
 from lit_retrieval import __version__
 from lit_retrieval.data import TranscriptData
-from lit_retrieval.data.suite import fingerprint
+from lit_retrieval.data.suite import hash_samples
 
 _BEGINNING = "suite:\n"
 
@@ -36,7 +36,7 @@ def describe(file: Path) -> str:
     lines = [_BEGINNING.strip(), f"  name: {file.stem}", f"  version: {__version__}", "  sha256:"]
     for regime in data.task.regimes:
         data.regime = regime
-        lines.append(f"    {regime}: '{fingerprint(data.stream('test'), data.num_samples['test'])}'")
+        lines.append(f"    {regime}: '{hash_samples(data.stream('test'), data.num_samples['test'])}'")
     return "\n".join(lines) + "\n"
 
 

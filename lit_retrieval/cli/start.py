@@ -50,7 +50,7 @@ def begin_fit(
     """
     if run_dir and Path(run_dir).is_file():
         raise UserError(f"run_dir={run_dir} is a file; name a folder in --run_dir")
-    folder = RunFolder(Path(run_dir) if run_dir else RUNS / f"{name}-{runs.fingerprint(configuration)}")
+    folder = RunFolder(Path(run_dir) if run_dir else RUNS / f"{name}-{runs.run_hash(configuration)}")
     if fresh:
         folder = folder.next_beside()
     elif not run_dir:
@@ -121,13 +121,13 @@ def _from_content(folder: RunFolder | None, path: Path, content: dict[str, Any])
 def _from_file(folder: RunFolder | None, path: str) -> Start:
     if "://" in path:
         raise UserError(f"{path} is an address; fetch the file and its .sha256 yourself, and write its path")
-    return _from_content(folder, Path(path), runs.load(Path(path)))
+    return _from_content(folder, Path(path), runs.load_checkpoint(Path(path)))
 
 
 def _of_configuration(name: str, configuration: dict[str, Any]) -> RunFolder:
     """The folder of this configuration's run, which must be there."""
     fitted = {**configuration, "ckpt_path": None}
-    folder = RunFolder(RUNS / f"{name}-{runs.fingerprint(fitted)}").newest_beside()
+    folder = RunFolder(RUNS / f"{name}-{runs.run_hash(fitted)}").newest_beside()
     if folder.path.is_dir():
         return folder
     others = sorted(RUNS.glob(f"{name}-*/config.yaml"), key=lambda path: path.stat().st_mtime)

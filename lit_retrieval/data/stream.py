@@ -68,7 +68,7 @@ class FiniteBatchIndices(BatchIndices):
         return sum(1 for _ in self)
 
 
-class TranscriptStream(Dataset[Batch]):
+class BatchDataset(Dataset[Batch]):
     """The samples of one split, written when asked for; an item is a whole batch.
 
     Args:
@@ -87,7 +87,7 @@ class TranscriptStream(Dataset[Batch]):
         return collate(self.samples.take(indices, first_samples))
 
 
-class FileStream(Dataset[Batch]):
+class FileDataset(Dataset[Batch]):
     """The samples of a file over and over, in another order each time; an item is a whole batch.
 
     Args:

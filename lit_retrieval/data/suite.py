@@ -6,9 +6,12 @@ import numpy as np
 
 from lit_retrieval import __version__
 from lit_retrieval.errors import UserError
-from lit_retrieval.tasks import Fingerprint, Regime, SampleStream, flatten
+from lit_retrieval.renamed import take_old_names
+from lit_retrieval.tasks import Regime, SampleHash, SampleStream, flatten
 
 _CHUNK = 1024
+
+__getattr__ = take_old_names(__name__, fingerprint="hash_samples")
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Suite:
     Args:
         name: Its name.
         version: The version of lit_retrieval that it was made with.
-        sha256: For each regime, the hash of the test samples (`lit_retrieval.tasks.Fingerprint`).
+        sha256: For each regime, the hash of the test samples (`lit_retrieval.tasks.SampleHash`).
     """
 
     name: str
@@ -26,9 +29,9 @@ class Suite:
     sha256: dict[Regime, str]
 
 
-def fingerprint(samples: SampleStream, count: int) -> str:
+def hash_samples(samples: SampleStream, count: int) -> str:
     """The sha256 of the first `count` samples."""
-    result = Fingerprint(samples.task.vocabulary)
+    result = SampleHash(samples.task.vocabulary)
     for start in range(0, count, _CHUNK):
         result.update(flatten(samples.take(np.arange(start, min(start + _CHUNK, count)))))
     return result.hexdigest()
@@ -36,7 +39,7 @@ def fingerprint(samples: SampleStream, count: int) -> str:
 
 def check_suite(suite: Suite, samples: SampleStream, count: int) -> None:
     """Raise `UserError` unless the first `count` samples are those of the suite."""
-    expected, found = suite.sha256.get(samples.regime), fingerprint(samples, count)
+    expected, found = suite.sha256.get(samples.regime), hash_samples(samples, count)
     if expected is None:
         raise UserError(
             f"the suite {suite.name} has no regime {samples.regime}; write one of {', '.join(suite.sha256)} in "

@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lit_retrieval.data.batch import Batch
-from lit_retrieval.data.stream import BatchIndices, FileStream, FiniteBatchIndices, TranscriptStream
+from lit_retrieval.data.stream import BatchDataset, BatchIndices, FileDataset, FiniteBatchIndices
 from lit_retrieval.data.suite import Suite, check_suite
 from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import batches_trained
 from lit_retrieval.ranges import check_numbers
 from lit_retrieval.retrieval import EitherFormRetriever, Retriever
-from lit_retrieval.tasks import Regime, SampleFile, SampleStream, Sizes, SizeSpec, Task, load
+from lit_retrieval.tasks import Regime, SampleFile, SampleStream, Sizes, SizeSpec, Task, load_samples
 from lit_retrieval.tasks.random import derive_seed
 
 
@@ -144,8 +144,8 @@ class TranscriptData(LightningDataModule):
         """An endless loader."""
         sampler = BatchIndices(self.batch_size, *self._rank(), first_batch=self._first_batch)
         if file := self._files.get("fit"):
-            return self._loader(FileStream(file, derive_seed(self.seed, "orders")), sampler)
-        return self._loader(TranscriptStream(self.stream("fit"), self.first_samples), sampler)
+            return self._loader(FileDataset(file, derive_seed(self.seed, "orders")), sampler)
+        return self._loader(BatchDataset(self.stream("fit"), self.first_samples), sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The same `val_samples` every time."""
@@ -184,9 +184,9 @@ class TranscriptData(LightningDataModule):
         file = self._files.get(split)
         num_samples = len(file) if file else self.num_samples[split]
         sampler = FiniteBatchIndices(self.eval_batch_size, num_samples, *self._rank())
-        return self._loader(FileStream(file) if file else TranscriptStream(self.stream(split)), sampler)
+        return self._loader(FileDataset(file) if file else BatchDataset(self.stream(split)), sampler)
 
-    def _loader(self, samples: TranscriptStream | FileStream, sampler: BatchIndices) -> DataLoader[Batch]:
+    def _loader(self, samples: BatchDataset | FileDataset, sampler: BatchIndices) -> DataLoader[Batch]:
         return DataLoader(
             samples, sampler=sampler, batch_size=None, num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0, worker_init_fn=partial(_leave_signals_to_training, os.getpid()),
@@ -196,7 +196,7 @@ class TranscriptData(LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _load(self, path: Path) -> SampleFile:
-        file = load(path)
+        file = load_samples(path)
         if file.vocabulary.words != self.task.vocabulary.words:
             raise UserError(f"{path} has other words than the task in data.task; give the task that wrote it")
         if file.manifest.get("regime") != self.regime:

@@ -1,16 +1,13 @@
 """The short form of a query, matched on ids; compiled, since the tasks search with it while they write."""
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
 from lit_retrieval.vocabulary import ASK, AT, EDGE, END_SEARCH, FAILED, MORE, PARENT, Ids
 
-Index = npt.NDArray[np.int32]
-
 
 @njit(cache=True)
-def index_edges(context: Ids, vocab_size: int) -> tuple[Index, Index, Index]:
+def index_edges(context: Ids, vocab_size: int) -> tuple[Ids, Ids, Ids]:
     """List for every word the edges `u ~ v` that it belongs to, in their order.
 
     Args:
@@ -42,14 +39,14 @@ def index_edges(context: Ids, vocab_size: int) -> tuple[Index, Index, Index]:
 
 
 @njit(cache=True)
-def first_neighbour(edges: tuple[Index, Index, Index], word: int) -> int:
+def first_neighbour(edges: tuple[Ids, Ids, Ids], word: int) -> int:
     """The word across the first edge of `word`; FAILED if it has none."""
     starts, ends, _ = edges
     return int(ends[starts[word]]) if starts[word] < starts[word + 1] else FAILED
 
 
 @njit(cache=True)
-def neighbour_after(edges: tuple[Index, Index, Index], word: int, neighbour: int) -> int:
+def neighbour_after(edges: tuple[Ids, Ids, Ids], word: int, neighbour: int) -> int:
     """The word across the first edge of `word` that begins after the edge `{word, neighbour}` ends; else FAILED."""
     starts, ends, positions = edges
     stop = -1

@@ -1,7 +1,10 @@
 """What a run leaves on the disk: its folder, and in it checkpoints that are whole or not there."""
 
-from lit_retrieval.runs.checkpoint_file import load, remove, save
-from lit_retrieval.runs.configuration import differences, effective, fingerprint
+from lit_retrieval.runs.checkpoint_file import load_checkpoint, remove_checkpoint, save_checkpoint
+from lit_retrieval.runs.configuration import differences, effective, run_hash
 from lit_retrieval.runs.run_folder import Found, RunFolder
 
-__all__ = ["Found", "RunFolder", "differences", "effective", "fingerprint", "load", "remove", "save"]
+__all__ = [
+    "Found", "RunFolder", "differences", "effective", "load_checkpoint", "remove_checkpoint", "run_hash",
+    "save_checkpoint",
+]  # fmt: skip

@@ -18,7 +18,7 @@ _UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeErr
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
 
 
-def save(content: dict[str, Any], path: Path) -> None:
+def save_checkpoint(content: dict[str, Any], path: Path) -> None:
     """Write a checkpoint so that a process or a machine that stops at any moment leaves the old one or the new one.
 
     The hash is known before the file is renamed: while one name stands for either of two files, the hashes of both are
@@ -28,7 +28,7 @@ def save(content: dict[str, Any], path: Path) -> None:
         content: What `torch.load` will give back: tensors, numbers, text, and lists and dicts of them.
         path: The file; its folder is made if it is not there.
 
-    Raises `UserError` if there is something else in the content, which `load` would refuse to open.
+    Raises `UserError` if there is something else in the content, which `load_checkpoint` would refuse to open.
     """
     _check_plain(content, "")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def save(content: dict[str, Any], path: Path) -> None:
     _write_hashes(path, [digest])
 
 
-def load(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU; nothing in it can run code.
 
     Raises `DamagedCheckpointError` if the file is not what was written, or was never a checkpoint, and `UserError` if
@@ -64,7 +64,7 @@ def load(path: Path) -> dict[str, Any]:
     return content
 
 
-def remove(path: Path) -> None:
+def remove_checkpoint(path: Path) -> None:
     """Delete a checkpoint and its hash; the hash last, so that no checkpoint stands unchecked."""
     path.unlink(missing_ok=True)
     _beside(path).unlink(missing_ok=True)

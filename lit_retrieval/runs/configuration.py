@@ -31,7 +31,7 @@ def effective(configuration: dict[str, Any]) -> dict[str, Any]:
     return dict(_flatten(configuration, ""))
 
 
-def fingerprint(configuration: dict[str, Any]) -> str:
+def run_hash(configuration: dict[str, Any]) -> str:
     """Eight letters that two configurations share if, but for an accident, they are the same run."""
     text = json.dumps(effective(configuration), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

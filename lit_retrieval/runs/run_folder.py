@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TextIO
 import yaml
 
 from lit_retrieval.errors import DamagedCheckpointError, UserError
-from lit_retrieval.runs import checkpoint_file
+from lit_retrieval.runs.checkpoint_file import load_checkpoint, remove_checkpoint
 
 # What the system says where nobody can make a folder, or this user can't.
 _NO_PLACE = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS}
@@ -61,7 +61,7 @@ class RunFolder:
         damaged: list[str] = []
         for path in self.step_files():
             try:
-                return Found(path, checkpoint_file.load(path), damaged)
+                return Found(path, load_checkpoint(path), damaged)
             except DamagedCheckpointError as error:
                 damaged.append(str(error))
         if damaged:
@@ -71,9 +71,9 @@ class RunFolder:
     def prune(self, step: int, keep: int) -> None:
         """Leave the newest `keep` checkpoints of those up to `step`; later ones are damaged, or step would be later."""
         for path in [path for path in self.step_files() if self._step(path) > step]:
-            checkpoint_file.remove(path)
+            remove_checkpoint(path)
         for path in self.step_files()[keep:]:
-            checkpoint_file.remove(path)
+            remove_checkpoint(path)
 
     def configuration(self) -> dict[str, Any] | None:
         """What the run was started with; None in a new folder."""

@@ -1,16 +1,17 @@
 """What is asked, and how its answer is written down: words and ids, NumPy and Numba, no torch."""
 
 from lit_retrieval.conversation import Author
+from lit_retrieval.renamed import take_old_names
 from lit_retrieval.tasks.associative_recall import AssociativeRecall
 from lit_retrieval.tasks.counting import Counting
-from lit_retrieval.tasks.fingerprint import Fingerprint, flatten
 from lit_retrieval.tasks.index import Index
 from lit_retrieval.tasks.is_tree import IsTree
 from lit_retrieval.tasks.machine_run import MachineRun, SmallSpaceRun
 from lit_retrieval.tasks.mixture import Mixture
 from lit_retrieval.tasks.mqar import MQAR
 from lit_retrieval.tasks.ngram_retrieval import NGramRetrieval
-from lit_retrieval.tasks.sample_file import SampleFile, describe, load, save
+from lit_retrieval.tasks.sample_file import SampleFile, describe, load_samples, save_samples
+from lit_retrieval.tasks.sample_hash import SampleHash, flatten
 from lit_retrieval.tasks.sample_stream import SampleStream
 from lit_retrieval.tasks.sizes import Sizes, SizeSpec
 from lit_retrieval.tasks.string_copying import StringCopying
@@ -23,7 +24,6 @@ __all__ = [
     "AssociativeRecall",
     "Author",
     "Counting",
-    "Fingerprint",
     "Index",
     "IsTree",
     "MachineRun",
@@ -32,6 +32,7 @@ __all__ = [
     "QueryForm",
     "Regime",
     "SampleFile",
+    "SampleHash",
     "SampleStream",
     "SizeSpec",
     "Sizes",
@@ -43,6 +44,8 @@ __all__ = [
     "WordTask",
     "describe",
     "flatten",
-    "load",
-    "save",
+    "load_samples",
+    "save_samples",
 ]  # fmt: skip
+
+__getattr__ = take_old_names(__name__, Fingerprint="SampleHash", load="load_samples", save="save_samples")

@@ -17,7 +17,7 @@ from lit_retrieval.conversation import Author
 from lit_retrieval.errors import UserError
 from lit_retrieval.parsing import OneLineErrors, fail
 from lit_retrieval.ranges import check_at_least
-from lit_retrieval.tasks.sample_file import Form, describe, load, save
+from lit_retrieval.tasks.sample_file import Form, describe, load_samples, save_samples
 from lit_retrieval.tasks.sample_stream import SampleStream, Split
 from lit_retrieval.tasks.sizes import SizeSpec
 from lit_retrieval.tasks.task import Regime, Task, Transcripts
@@ -56,7 +56,7 @@ def write(
     starts = range(0, samples, _CHUNK)
     batches = (stream.take(np.arange(start, min(start + _CHUNK, samples))) for start in starts)
     drawn = {"regime": regime, "sizes": sizes, "seed": seed, "split": split}
-    manifest = save(
+    manifest = save_samples(
         output, task.vocabulary, track(batches, "Writing", len(starts)), {"task": describe(task), **drawn}, form,
         overwrite,
     )  # fmt: skip
@@ -93,7 +93,7 @@ def check(file: Path) -> None:
     Args:
         file: A file that `write` has written.
     """
-    manifest = load(file).manifest
+    manifest = load_samples(file).manifest
     about = {name: value for name, value in manifest.items() if name != "words"}
     Console().print_json(data={**about, "words": len(manifest["words"])})
 

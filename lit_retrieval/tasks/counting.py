@@ -10,6 +10,8 @@ from lit_retrieval.ranges import check_numbers
 from lit_retrieval.tasks.random import Stream, draw_below, draw_coin, open_stream, shuffle
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice, check_range
 from lit_retrieval.tasks.writing import (
+    COT,
+    RETRIEVAL,
     Authors,
     Counts,
     Rows,
@@ -20,9 +22,9 @@ from lit_retrieval.tasks.writing import (
     search_length,
     search_with,
 )
-from lit_retrieval.vocabulary import ASK, FAILED, SPECIAL_WORDS, START, Ids, Vocabulary
+from lit_retrieval.vocabulary import ASK, FAILED, FIRST_WORD, START, Ids, Vocabulary
 
-YES = len(SPECIAL_WORDS)
+YES = FIRST_WORD
 NO = YES + 1
 ZERO = YES + 2  # the numeral n has the id ZERO + n
 
@@ -127,9 +129,9 @@ def _write_batch(
         at = ask(tokens, author, at, ZERO + threshold)
         rows.prompt_length[row] = at
         is_more = (facts == word).sum() > threshold
-        if regime == 1:
+        if regime == COT:
             at = _write_tally(tokens, author, at, facts, word)
-        elif regime == 2:
+        elif regime == RETRIEVAL:
             names = np.array([ZERO + word, ZERO + threshold + added], np.int32)
             at = search_with(tokens, author, at, pieces, names, ZERO + word if is_more else FAILED)
         rows.answers[row, 0] = YES if is_more else NO

@@ -10,7 +10,9 @@ from lit_retrieval.ranges import check_numbers
 from lit_retrieval.tasks.random import draw_below, open_stream
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice, check_range
 from lit_retrieval.tasks.writing import (
+    COT,
     PLACE_PIECES,
+    RETRIEVAL,
     Counts,
     Rows,
     ask,
@@ -20,9 +22,7 @@ from lit_retrieval.tasks.writing import (
     search_length,
     search_with,
 )
-from lit_retrieval.vocabulary import ASK, SPECIAL_WORDS, START, Ids, Vocabulary
-
-_FIRST_WORD = len(SPECIAL_WORDS)
+from lit_retrieval.vocabulary import ASK, FIRST_WORD, START, Ids, Vocabulary
 
 
 class Index(Task):
@@ -64,7 +64,7 @@ class Index(Task):
         words, places = (f"w{word}" for word in range(1, num_words + 1)), map(str, range(1, max_size + 1))
         pieces = PLACE_PIECES[query_form]
         self.vocabulary = Vocabulary([*words, *places, *(piece for piece in pieces if query_form == "full")])
-        self.answer_words = np.arange(_FIRST_WORD, _FIRST_WORD + num_words, dtype=np.int32)
+        self.answer_words = np.arange(FIRST_WORD, FIRST_WORD + num_words, dtype=np.int32)
         self.chance = 1 / self._num_drawn
         self._pieces = encode_pieces(self.vocabulary, pieces)
 
@@ -110,19 +110,19 @@ def _write_batch(
 ) -> None:  # fmt: skip
     for row in range(len(indices)):
         tokens, author, size = rows.tokens[row], rows.author[row], sizes[row]
-        stream, numeral = open_stream(seed, indices[row]), _FIRST_WORD + num_words - 1
+        stream, numeral = open_stream(seed, indices[row]), FIRST_WORD + num_words - 1
         at = ask(tokens, author, 0, START)
         for _ in range(size):
-            at = ask(tokens, author, at, _FIRST_WORD + draw_below(stream, num_drawn))
+            at = ask(tokens, author, at, FIRST_WORD + draw_below(stream, num_drawn))
         place = 1 + draw_below(stream, size)
         at = ask(tokens, author, at, ASK)
         at = ask(tokens, author, at, numeral + place)
         rows.prompt_length[row] = at
         rows.answers[row, 0], rows.distances[row, 0] = tokens[place], size + 2 - place
-        if regime == 1:
+        if regime == COT:
             for counted in range(1, place + 1):
                 at = say(tokens, author, at, numeral + counted)
-        elif regime == 2:
+        elif regime == RETRIEVAL:
             name = np.array([numeral + place], np.int32)
             at = search_with(tokens, author, at, pieces, name, tokens[place])
         rows.length[row] = say(tokens, author, at, tokens[place])

@@ -12,6 +12,8 @@ from lit_retrieval.tasks.graphs import Ends, draw_binary_graph, draw_random_grap
 from lit_retrieval.tasks.random import open_stream
 from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts, check_choice, check_range
 from lit_retrieval.tasks.writing import (
+    COT,
+    VANILLA,
     Authors,
     Counts,
     Rows,
@@ -22,9 +24,9 @@ from lit_retrieval.tasks.writing import (
     search_first_edge,
     search_parent,
 )
-from lit_retrieval.vocabulary import ASK, EDGE, FAILED, PARENT, SPECIAL_WORDS, START, Ids, Vocabulary
+from lit_retrieval.vocabulary import ASK, EDGE, FAILED, FIRST_WORD, PARENT, START, Ids, Vocabulary
 
-YES = len(SPECIAL_WORDS)
+YES = FIRST_WORD
 NO = YES + 1
 ROOT = YES + 2  # the word 1: vertex v is the word v, with id ROOT + v - 1
 SMALLEST = 4  # on three vertices, two edges always make a tree
@@ -108,9 +110,9 @@ def _write_batch(
         shuffle_edges(stream, ends)
         prompt = _write_prompt(tokens, author, ends)
         edges = short_form.index_edges(tokens[:prompt], ROOT + size)
-        if regime == 0:
+        if regime == VANILLA:
             verdict, at = _judge(edges, size), prompt
-        elif regime == 1:
+        elif regime == COT:
             verdict, at = _write_tour(tokens, author, prompt, edges, size, stop_at_cycle)
         else:
             verdict, at = _write_searches(tokens, author, prompt, edges, size)

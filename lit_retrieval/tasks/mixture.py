@@ -11,7 +11,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.tasks.random import derive_seed, draw_weighted
 from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts
 from lit_retrieval.tasks.writing import blank_rows
-from lit_retrieval.vocabulary import SPECIAL_WORDS, Ids, Vocabulary
+from lit_retrieval.vocabulary import FIRST_WORD, Ids, Vocabulary
 
 
 class Mixture(Task):
@@ -37,7 +37,7 @@ class Mixture(Task):
         self.weights = weights
         self.kinds = _names(tasks)
         self.regimes = tuple(regime for regime in REGIMES if all(regime in task.regimes for task in tasks))
-        words = dict.fromkeys(word for task in tasks for word in task.vocabulary.words[len(SPECIAL_WORDS) :])
+        words = dict.fromkeys(word for task in tasks for word in task.vocabulary.words[FIRST_WORD:])
         self.vocabulary = Vocabulary(words)
         self._ids = [self.vocabulary.encode(task.vocabulary.words) for task in tasks]
         answers = (ids[task.answer_words] for ids, task in zip(self._ids, tasks, strict=True))

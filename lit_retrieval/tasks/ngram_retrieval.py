@@ -9,6 +9,8 @@ from lit_retrieval.ranges import check_numbers
 from lit_retrieval.tasks.random import Stream, draw_below, open_stream
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice, check_range
 from lit_retrieval.tasks.writing import (
+    COT,
+    RETRIEVAL,
     Counts,
     Rows,
     ask,
@@ -18,9 +20,8 @@ from lit_retrieval.tasks.writing import (
     search_length,
     search_with,
 )
-from lit_retrieval.vocabulary import ASK, SPECIAL_WORDS, START, Ids, Vocabulary
+from lit_retrieval.vocabulary import ASK, FIRST_WORD, START, Ids, Vocabulary
 
-_FIRST_WORD = len(SPECIAL_WORDS)
 _MOST_TRIES = 50  # as many lists, on average, are drawn until the query stands in one only once; beyond, none is
 
 
@@ -59,7 +60,7 @@ class NGramRetrieval(Task):
         short, full = [""] * ngram_size, [r"(?<!\S)", *[r"\s+"] * (ngram_size - 2), r"\s+(\S+)"]
         words, places = (f"w{word}" for word in range(1, num_words + 1)), map(str, range(1, max_size + 1))
         self.vocabulary = Vocabulary([*words, *places, *(dict.fromkeys(full) if query_form == "full" else ())])
-        self.answer_words = np.arange(_FIRST_WORD, _FIRST_WORD + num_words, dtype=np.int32)
+        self.answer_words = np.arange(FIRST_WORD, FIRST_WORD + num_words, dtype=np.int32)
         self.chance = 1 / num_words
         self._pieces = encode_pieces(self.vocabulary, full if query_form == "full" else short)
 
@@ -117,10 +118,10 @@ def _write_batch(
             at = ask(tokens, author, at, word)
         rows.prompt_length[row] = at
         rows.answers[row, 0], rows.distances[row, 0] = answer, at - (start + ngram_size)
-        if regime == 1:
+        if regime == COT:
             for counted in range(1, start + 1):
-                at = say(tokens, author, at, _FIRST_WORD + num_words - 1 + counted)
-        elif regime == 2:
+                at = say(tokens, author, at, FIRST_WORD + num_words - 1 + counted)
+        elif regime == RETRIEVAL:
             at = search_with(tokens, author, at, pieces, query, answer)
         rows.length[row] = say(tokens, author, at, answer)
 
@@ -130,7 +131,7 @@ def _draw_list(stream: Stream, words: Ids, num_words: int, ngram_size: int) -> i
     """Draw the list `words (size,)` and the start of an n-gram in it, until its first words stand nowhere else."""
     while True:
         for place in range(len(words)):
-            words[place] = _FIRST_WORD + draw_below(stream, num_words)
+            words[place] = FIRST_WORD + draw_below(stream, num_words)
         start = draw_below(stream, len(words) - ngram_size + 1)
         if _occurrences(words, words[start : start + ngram_size - 1]) == 1:
             return start

@@ -4,10 +4,10 @@ import numpy as np
 from numba import njit
 
 from lit_retrieval.tasks.task import QueryForm
-from lit_retrieval.tasks.writing import Authors, Counts, Rows, ask, encode_pieces, say, search_with
-from lit_retrieval.vocabulary import SPECIAL_WORDS, Ids, Vocabulary
+from lit_retrieval.tasks.writing import COT, RETRIEVAL, Authors, Counts, Rows, ask, encode_pieces, say, search_with
+from lit_retrieval.vocabulary import FIRST_WORD, Ids, Vocabulary
 
-FIRST_KEY = len(SPECIAL_WORDS)
+FIRST_KEY = FIRST_WORD
 
 # The word after a key, in both forms of a query; `(?<!\S)` lets k1 not be found at the end of kk1.
 _PIECES = {"short": ("", ""), "full": (r"(?<!\S)", r"\s+(\S+)")}
@@ -51,9 +51,9 @@ def ask_for_key(rows: Rows, row: int, at: int, query: int, pair: int, regime: in
     key, value = tokens[pair], tokens[pair + 1]
     rows.answers[row, query], rows.distances[row, query] = value, at - (pair + 1)
     at = ask(tokens, author, at, key)
-    if regime == 1:
+    if regime == COT:
         for place in range(1, pair + 1, 2):
             at = say(tokens, author, at, tokens[place])
-    elif regime == 2:
+    elif regime == RETRIEVAL:
         at = search_with(tokens, author, at, pieces, np.array([key], np.int32), value)
     return say(tokens, author, at, value)

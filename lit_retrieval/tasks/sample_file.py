@@ -16,10 +16,10 @@ from lit_retrieval import __version__
 from lit_retrieval.conversation import Author
 from lit_retrieval.errors import UserError
 from lit_retrieval.files import write_atomically
-from lit_retrieval.tasks.fingerprint import Fingerprint, Flat, dtype_of, flatten
+from lit_retrieval.tasks.sample_hash import Flat, SampleHash, dtype_of, flatten
 from lit_retrieval.tasks.task import REGIMES, Task, Transcripts, check_choice
 from lit_retrieval.tasks.writing import Rows
-from lit_retrieval.vocabulary import SPECIAL_WORDS, Vocabulary
+from lit_retrieval.vocabulary import FIRST_WORD, SPECIAL_WORDS, Vocabulary
 
 Form = Literal["ids", "words"]
 SUFFIXES = (".npz", ".jsonl")
@@ -63,13 +63,13 @@ class SampleFile:
         return rows.transcripts(flat["sizes"][indices], flat["kinds"][indices])
 
 
-def save(
+def save_samples(
     path: Path, vocabulary: Vocabulary, batches: Iterable[Transcripts], manifest: dict[str, Any], form: Form = "ids",
     overwrite: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Write samples to `path`, and their manifest to `path.manifest.json`.
 
-    Each appears whole or not at all, the manifest last; `load` refuses a file and a manifest that don't match.
+    Each appears whole or not at all, the manifest last; `load_samples` refuses a file and a manifest that don't match.
 
     Raises `UserError` for a suffix that is neither .npz nor .jsonl, for a file that is there already, and for a
     manifest without a regime.
@@ -88,25 +88,25 @@ def save(
     """
     _check_output(path, form, overwrite)
     check_choice("regime", manifest.get("regime", ""), REGIMES)
-    fingerprint, parts = Fingerprint(vocabulary), []
+    sample_hash, parts = SampleHash(vocabulary), []
     with _open_both(path) as (file, manifest_file):
         for transcripts in batches:
             parts.append(flatten(transcripts))
-            fingerprint.update(parts[-1])
+            sample_hash.update(parts[-1])
         if not parts:
             raise UserError("there are no samples to write; ask for at least one")
         flat = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         _write_flat(file, path.suffix, flat, vocabulary, form)
         whole = {
             **manifest, "form": form, "samples": len(flat["length"]), "version": __version__,
-            "sha256": fingerprint.hexdigest(), "file_sha256": sha256(Path(file.name).read_bytes()).hexdigest(),
+            "sha256": sample_hash.hexdigest(), "file_sha256": sha256(Path(file.name).read_bytes()).hexdigest(),
             "words": list(vocabulary.words),
         }  # fmt: skip
         manifest_file.write(json.dumps(whole, indent=1) + "\n")
     return whole
 
 
-def load(path: Path) -> SampleFile:
+def load_samples(path: Path) -> SampleFile:
     """Read samples back; raises `UserError` unless the file and its manifest are whole and belong together.
 
     What the manifest says of the task, and which regime it is, nothing in the file can confirm.
@@ -118,7 +118,7 @@ def load(path: Path) -> SampleFile:
         raise UserError(f"{path} can't be read: {error.strerror}; give the path of a file that was written") from None
     if sha256(content).hexdigest() != manifest["file_sha256"]:
         raise UserError(f"{path} is not what its manifest says, cut short or damaged; copy or write it again")
-    if tuple(manifest["words"][: len(SPECIAL_WORDS)]) != SPECIAL_WORDS:
+    if tuple(manifest["words"][:FIRST_WORD]) != SPECIAL_WORDS:
         raise UserError(
             f"{path} was written by version {manifest['version']}, whose special words are others; write it again with "
             f"version {__version__}"
@@ -232,20 +232,20 @@ def _fault(manifest: dict[str, Any], suffix: str) -> str | None:
 
 
 def _vocabulary(manifest: dict[str, Any]) -> Vocabulary:
-    return Vocabulary(manifest["words"][len(SPECIAL_WORDS) :])
+    return Vocabulary(manifest["words"][FIRST_WORD:])
 
 
 def _read_samples(path: Path, content: bytes, manifest: dict[str, Any]) -> Flat:
     """The samples of a file that is whole, if they are those that the manifest is about."""
     try:
         flat = (_read_npz if path.suffix == ".npz" else _read_jsonl)(content, manifest)
-        fingerprint = Fingerprint(_vocabulary(manifest))
-        fingerprint.update(flat)
+        sample_hash = SampleHash(_vocabulary(manifest))
+        sample_hash.update(flat)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path} and its manifest don't go together, {error}; copy or write both again") from None
-    if fingerprint.hexdigest() != manifest["sha256"]:
+    if sample_hash.hexdigest() != manifest["sha256"]:
         raise UserError(
-            f"{path} has samples or words of the sha256 {fingerprint.hexdigest()}, and its manifest says "
+            f"{path} has samples or words of the sha256 {sample_hash.hexdigest()}, and its manifest says "
             f"{manifest['sha256']}; copy or write both again"
         )
     if len(flat["length"]) != manifest["samples"]:

@@ -9,13 +9,14 @@ from numba import njit
 
 from lit_retrieval.conversation import Author
 from lit_retrieval.retrieval import short_form
-from lit_retrieval.tasks.task import Transcripts
+from lit_retrieval.tasks.task import REGIMES, Transcripts
 from lit_retrieval.vocabulary import EDGE, END_SEARCH, PARENT, START_SEARCH, Ids, Vocabulary
 
 Authors = npt.NDArray[np.int8]
 Counts = npt.NDArray[np.int64]
 _PROMPT, _MODEL, _RETRIEVER = int(Author.PROMPT), int(Author.MODEL), int(Author.RETRIEVER)
 _NOTHING = -1
+VANILLA, COT, RETRIEVAL = range(len(REGIMES))  # a regime's number, in compiled code
 
 # The word at a place, counted from 0 for `<s>`, in both forms of a query.
 PLACE_PIECES = {"short": ("@", ""), "full": (r"^(?:\S+\s+){", r"}(\S+)")}

@@ -20,15 +20,15 @@ class AtomicCheckpointIO(CheckpointIO):
         self._read = {path: content}
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write a file; see `runs.save`."""
-        runs.save(checkpoint, Path(path))
+        """Write a file; see `runs.save_checkpoint`."""
+        runs.save_checkpoint(checkpoint, Path(path))
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a file onto the CPU; see `runs.load`. Whatever `weights_only` says, it is true."""
-        return self._read.pop(Path(path), None) or runs.load(Path(path))
+        """Read a file onto the CPU; see `runs.load_checkpoint`. Whatever `weights_only` says, it is true."""
+        return self._read.pop(Path(path), None) or runs.load_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a file and its hash."""
-        runs.remove(Path(path))
+        runs.remove_checkpoint(Path(path))

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from lit_retrieval.cli import read_configuration
-from lit_retrieval.data import TranscriptStream
-from lit_retrieval.data.suite import fingerprint
+from lit_retrieval.data import BatchDataset
+from lit_retrieval.data.suite import hash_samples
 from lit_retrieval.runs.configuration import _OF_THE_MACHINE
-from lit_retrieval.tasks import IsTree, SampleStream, save
+from lit_retrieval.tasks import IsTree, SampleStream, save_samples
 
 QUICKSTART = Path(__file__).parents[2] / "configs/experiments/quickstart.yaml"
 STREAM = SampleStream(IsTree(max_size=4), "cot", [4], 0, "test")
 ONE_STEP = ["--trainer.max_steps", "1"]
-SUITE = {"name": "trees", "version": "0.0.1", "sha256": {"cot": fingerprint(STREAM, 3)}}
+SUITE = {"name": "trees", "version": "0.0.1", "sha256": {"cot": hash_samples(STREAM, 3)}}
 FOR_TEST = [
     [],
     ["--data.suite", json.dumps(SUITE)],
@@ -29,7 +29,7 @@ FOR_TEST = [
 @pytest.fixture
 def run(command):
     """The command, in a folder with a run of one step and a file of samples."""
-    save(Path("samples.npz"), STREAM.task.vocabulary, [STREAM.take(np.arange(2))], {"regime": "cot"})
+    save_samples(Path("samples.npz"), STREAM.task.vocabulary, [STREAM.take(np.arange(2))], {"regime": "cot"})
     command("fit", *ONE_STEP)
     return command
 
@@ -84,13 +84,13 @@ def test_a_checkpoint_is_read_once(run, reads, arguments):
 
 def test_a_run_that_is_resumed_reads_its_checkpoint_once_and_does_not_keep_it(command, reads, monkeypatch):
     command("fit", *ONE_STEP, "--run_dir", "run")
-    kept, take = [], TranscriptStream.__getitem__
+    kept, take = [], BatchDataset.__getitem__
 
     def look_and_take(stream, indices):
         dicts = (one for one in gc.get_objects() if type(one) is dict)
         kept.extend(one for one in dicts if "optimizer_states" in one and "pytorch-lightning_version" in one)
         return take(stream, indices)
 
-    monkeypatch.setattr(TranscriptStream, "__getitem__", look_and_take)
+    monkeypatch.setattr(BatchDataset, "__getitem__", look_and_take)
     command("fit", "--trainer.max_steps", "2", "--run_dir", "run", "--prefer", "command_line")
     assert reads == ["step_1.ckpt"] and not kept

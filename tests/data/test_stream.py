@@ -8,10 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from lit_retrieval.data import BatchIndices, FileStream, TranscriptStream
+from lit_retrieval.data import BatchDataset, BatchIndices, FileDataset
 from lit_retrieval.data.stream import FiniteBatchIndices
 from lit_retrieval.errors import UserError
-from lit_retrieval.tasks import REGIMES, IsTree, SampleStream, load, save
+from lit_retrieval.tasks import REGIMES, IsTree, SampleStream, load_samples, save_samples
 
 
 @given(batch_size=st.integers(1, 40), num_samples=st.integers(0, 200), world_size=st.integers(1, 5))
@@ -41,12 +41,12 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused():
 
 
 def stream(split="fit", seed=0, sizes=(4, 6)):
-    return TranscriptStream(SampleStream(IsTree(max_size=8), "cot", list(sizes), seed, split))
+    return BatchDataset(SampleStream(IsTree(max_size=8), "cot", list(sizes), seed, split))
 
 
 def assert_workers_change_nothing(name, regime, batch_size, num_workers):
     task, sizes = TASKS[name]
-    samples = TranscriptStream(SampleStream(task, regime, sizes, 0, "fit"))
+    samples = BatchDataset(SampleStream(task, regime, sizes, 0, "fit"))
     sampler = FiniteBatchIndices(batch_size, 32)
     loader = DataLoader(samples, sampler=sampler, batch_size=None, num_workers=num_workers)
     for indices, theirs in zip(sampler, loader, strict=True):
@@ -79,7 +79,7 @@ def assert_same_but_for_padding(ours, theirs):
 @given(batch_size=st.integers(1, 9), world_size=st.integers(1, 4), regime=st.sampled_from(REGIMES))
 def test_a_sample_is_the_same_in_any_batch_of_any_rank(name, batch_size, world_size, regime):
     task, sizes = TASKS[name]
-    samples = TranscriptStream(SampleStream(task, regime, sizes, 3, "fit"))
+    samples = BatchDataset(SampleStream(task, regime, sizes, 3, "fit"))
     whole = samples[np.arange(12)].transcripts()
     for rank in range(world_size):
         for indices in FiniteBatchIndices(batch_size, 12, rank, world_size):
@@ -93,7 +93,7 @@ def test_a_sample_is_the_same_in_any_batch_of_any_rank(name, batch_size, world_s
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_workers_see_a_size_that_is_entered_while_they_run(num_workers):
     first_samples = torch.tensor([0, 2**62]).share_memory_()
-    samples = TranscriptStream(SampleStream(IsTree(max_size=8), "vanilla", [4, 8], 0, "fit"), first_samples)
+    samples = BatchDataset(SampleStream(IsTree(max_size=8), "vanilla", [4, 8], 0, "fit"), first_samples)
     loader = iter(DataLoader(samples, sampler=BatchIndices(16), batch_size=None, num_workers=num_workers))
     drawn = [next(loader).sizes]
     first_samples[1] = 16 * 20  # far enough ahead of what workers have fetched
@@ -114,13 +114,13 @@ def test_splits_and_seeds_have_samples_of_their_own():
 
 def file_stream(tmp_path, seed, count=10):
     task = IsTree(max_size=8)
-    save(
+    save_samples(
         tmp_path / "samples.npz",
         task.vocabulary,
         [SampleStream(task, "cot", [4, 8], 0, "fit").take(np.arange(count))],
         {"regime": "cot"},
     )
-    return FileStream(load(tmp_path / "samples.npz"), seed)
+    return FileDataset(load_samples(tmp_path / "samples.npz"), seed)
 
 
 def test_each_pass_over_a_file_has_every_sample_once_in_another_order(tmp_path):

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from lit_retrieval.data import Suite, TranscriptData
-from lit_retrieval.data.suite import fingerprint
+from lit_retrieval.data.suite import hash_samples
 from lit_retrieval.errors import UserError
-from lit_retrieval.tasks import IsTree, SampleStream, save
+from lit_retrieval.tasks import IsTree, SampleStream, save_samples
 
 TASK = IsTree(max_size=16)
 
@@ -31,7 +31,7 @@ def test_the_token_limit_is_more_than_the_longest_reply_of_the_largest_size():
 
 def write(path, regime="cot", task=TASK, sizes=(8,)):
     stream = SampleStream(task, regime, list(sizes), 5, "fit")
-    save(path, task.vocabulary, [stream.take(np.arange(20))], {"regime": regime})
+    save_samples(path, task.vocabulary, [stream.take(np.arange(20))], {"regime": regime})
     return path
 
 
@@ -56,7 +56,7 @@ def test_a_file_of_another_task_or_regime_is_refused(tmp_path):
 
 def suite(**changes):
     stream = SampleStream(TASK, "cot", [8, 16], 3, "test")
-    about = {"name": "trees", "version": "0.0.1", "sha256": {"cot": fingerprint(stream, 2000)}}
+    about = {"name": "trees", "version": "0.0.1", "sha256": {"cot": hash_samples(stream, 2000)}}
     return {"suite": Suite(**about), "sizes": [8, 16], "seed": 3, "test_samples": 2000, **changes}
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from catalogue import TASKS
 
-from lit_retrieval.data import FileStream, TranscriptData, TranscriptStream
+from lit_retrieval.data import BatchDataset, FileDataset, TranscriptData
 from lit_retrieval.retrieval import EitherFormRetriever, RegularExpressionRetriever, ShortFormRetriever
-from lit_retrieval.tasks import IsTree, SampleStream, load, save
+from lit_retrieval.tasks import IsTree, SampleStream, load_samples, save_samples
 
 INDICES = np.arange(8)
 RETRIEVERS = [EitherFormRetriever(), RegularExpressionRetriever(), ShortFormRetriever()]
@@ -22,7 +22,9 @@ def again(value):
 
 def write(path, name="is_tree_binary"):
     task, sizes = TASKS[name]
-    save(path, task.vocabulary, [SampleStream(task, "cot", sizes, 0, "fit").take(np.arange(10))], {"regime": "cot"})
+    save_samples(
+        path, task.vocabulary, [SampleStream(task, "cot", sizes, 0, "fit").take(np.arange(10))], {"regime": "cot"}
+    )
     return path
 
 
@@ -33,13 +35,13 @@ def assert_same(one, other):
 @pytest.mark.parametrize("name", TASKS)
 def test_the_stream_of_every_task_is_pickled(name):
     task, sizes = TASKS[name]
-    stream = TranscriptStream(SampleStream(task, "retrieval", sizes, 0, "fit"))
+    stream = BatchDataset(SampleStream(task, "retrieval", sizes, 0, "fit"))
     assert_same(again(stream)[INDICES], stream[INDICES])
 
 
 @pytest.mark.parametrize("name", ["is_tree_binary", "mixture", "own_task"])
 def test_a_file_is_pickled_before_and_after_it_is_read(name, tmp_path):
-    stream = FileStream(load(write(tmp_path / "samples.npz", name)), seed=1)
+    stream = FileDataset(load_samples(write(tmp_path / "samples.npz", name)), seed=1)
     unread = pickle.dumps(stream)
     batch = stream[INDICES + 7]
     assert_same(pickle.loads(unread)[INDICES + 7], batch)

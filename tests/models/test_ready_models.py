@@ -14,7 +14,7 @@ from gpu_checks.ready import REFERENCE, REFUSED, take_first_config
 from jsonargparse import ArgumentParser
 from torch.nn import functional as F
 
-from lit_retrieval.data import TranscriptStream
+from lit_retrieval.data import BatchDataset
 from lit_retrieval.mixers import Attention
 from lit_retrieval.models import SequenceModel
 from lit_retrieval.tasks import AssociativeRecall, Author, SampleStream
@@ -74,7 +74,7 @@ def train_on_64_samples(config: dict, steps: int, device: str = "cpu", enough: f
     """The losses of some steps of AdamW on 64 samples of associative recall, until one is below `enough`."""
     torch.manual_seed(0)
     task = AssociativeRecall(num_keys=8, num_values=8)
-    samples = TranscriptStream(SampleStream(task, "vanilla", [8], 0, "fit"))[np.arange(64)]
+    samples = BatchDataset(SampleStream(task, "vanilla", [8], 0, "fit"))[np.arange(64)]
     model = build(config, len(task.vocabulary)).to(device)
     tokens, is_model = samples.tokens.to(device), (samples.author[:, 1:] == Author.MODEL).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)

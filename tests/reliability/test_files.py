@@ -72,7 +72,7 @@ def flip(path):
 def replace_by_another_model(path):
     content = torch.load(path)
     content["hyper_parameters"]["hidden_size"] = 99
-    runs.save(content, path)
+    runs.save_checkpoint(content, path)
 
 
 @pytest.mark.parametrize("damage", [truncate, empty, flip])
@@ -149,7 +149,7 @@ def test_a_run_that_began_with_a_checkpoint_goes_on_with_its_own(command):
     other = [*SHORT[:-1], "other", "--trainer.max_steps", "8", "--ckpt_path", "run/checkpoints/step_6.ckpt"]
     command("fit", *other)
     assert "other is finished after 8 steps" in command("fit", *other, status=0)
-    runs.remove(Path("other/checkpoints/step_8.ckpt"))
+    runs.remove_checkpoint(Path("other/checkpoints/step_8.ckpt"))
     command("fit", *other)
     assert torch.load("other/checkpoints/step_8.ckpt")["global_step"] == 8
     assert "leave --ckpt_path last out" in command("fit", *SHORT, "--ckpt_path", "last", status=2)
@@ -168,7 +168,7 @@ def test_a_run_that_was_moved_keeps_its_best_checkpoint(command):
     command("fit", *SHORT, "--checkpoint.monitor", "val/loss", "--checkpoint.mode", "max")
     best = torch.load("run/checkpoints/best.ckpt")["callbacks"]
     shutil.move("run", "moved")
-    runs.remove(Path("moved/checkpoints/step_6.ckpt"))
+    runs.remove_checkpoint(Path("moved/checkpoints/step_6.ckpt"))
     moved = [*SHORT[:-1], "moved", "--checkpoint.monitor", "val/loss", "--checkpoint.mode", "max"]
     assert "resuming moved after 4 steps" in command("fit", *moved)
     scores = [

@@ -1,6 +1,6 @@
 import pytest
 
-from lit_retrieval.runs import differences, effective, fingerprint
+from lit_retrieval.runs import differences, effective, run_hash
 
 RUN = {
     "seed_everything": 0,
@@ -24,7 +24,7 @@ def with_(section, **changes):
     ],
 )
 def test_where_a_run_runs_makes_no_other_run(other):
-    assert fingerprint(other) == fingerprint(RUN) and not differences(RUN, other)
+    assert run_hash(other) == run_hash(RUN) and not differences(RUN, other)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_where_a_run_runs_makes_no_other_run(other):
     ],
 )
 def test_what_changes_the_result_makes_another_run_and_is_named(other, said):
-    assert fingerprint(other) != fingerprint(RUN)
+    assert run_hash(other) != run_hash(RUN)
     assert differences(RUN, other) == [said]
 
 

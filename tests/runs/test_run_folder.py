@@ -17,7 +17,7 @@ def folder(tmp_path):
 
 
 def save(folder, step):
-    runs.save({"pytorch-lightning_version": "2", "global_step": step}, folder.step_file(step))
+    runs.save_checkpoint({"pytorch-lightning_version": "2", "global_step": step}, folder.step_file(step))
 
 
 def test_the_newest_is_the_one_of_the_latest_step(folder):

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from lit_retrieval.tasks import Index, SampleStream, load
+from lit_retrieval.tasks import Index, SampleStream, load_samples
 from lit_retrieval.tasks.__main__ import main
 
 INDEX = ["--task", "lit_retrieval.tasks.Index", "--task.max_size", "16", "--task.num_words", "5"]
@@ -33,7 +33,7 @@ def test_samples_are_written_checked_and_the_trainers_own(tmp_path, capsys):
     main(["check", str(path)])
     said = capsys.readouterr().out
     assert "1,500 samples" in said and '"sha256"' in said
-    file = load(path)
+    file = load_samples(path)
     stream = SampleStream(Index(16, 5), "retrieval", {4: 1, 16: 3}, 0, "fit")
     assert (file.take(np.arange(1500)).tokens == stream.take(np.arange(1500)).tokens).all()
     assert file.manifest["task"]["init_args"]["num_words"] == 5

@@ -9,7 +9,7 @@ import pytest
 from catalogue import TASKS
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.tasks import SampleStream, describe, load, save
+from lit_retrieval.tasks import SampleStream, describe, load_samples, save_samples
 from lit_retrieval.tasks.sample_file import manifest_path
 
 FORMS = [(".npz", "ids"), (".jsonl", "ids"), (".jsonl", "words")]
@@ -32,8 +32,8 @@ def assert_same(ours, theirs):
 def test_what_is_written_is_read_back_the_same(name, suffix, form, tmp_path):
     task, sizes = TASKS[name]
     path = tmp_path / f"samples{suffix}"
-    manifest = save(path, task.vocabulary, batches(name), {"task": describe(task), "regime": "retrieval"}, form)
-    file = load(path)
+    manifest = save_samples(path, task.vocabulary, batches(name), {"task": describe(task), "regime": "retrieval"}, form)
+    file = load_samples(path)
     assert len(file) == 100 == file.manifest["samples"] and file.manifest == manifest
     assert file.vocabulary.words == task.vocabulary.words and file.sizes == sorted(sizes)
     chosen = np.array([99, 3, 40])
@@ -45,9 +45,9 @@ def test_the_hash_does_not_depend_on_form_or_batches(tmp_path):
     task, _ = TASKS["string_copying"]
     about = {"regime": "retrieval"}
     hashes = {
-        save(tmp_path / f"{batch}{form}{suffix}", task.vocabulary, batches("string_copying", batch=batch), about, form)[
-            "sha256"
-        ]
+        save_samples(
+            tmp_path / f"{batch}{form}{suffix}", task.vocabulary, batches("string_copying", batch=batch), about, form
+        )["sha256"]
         for batch in (7, 100)
         for suffix, form in FORMS
     }
@@ -67,7 +67,7 @@ def test_the_manifest_says_how_to_make_the_task_again():
 def written(request, tmp_path):
     suffix, form = request.param
     path = tmp_path / f"samples{suffix}"
-    save(path, TASKS["index"][0].vocabulary, batches("index"), {"regime": "retrieval"}, form)
+    save_samples(path, TASKS["index"][0].vocabulary, batches("index"), {"regime": "retrieval"}, form)
     return path
 
 
@@ -81,7 +81,7 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(written):
         with pytest.raises(
             UserError, match="is not what its manifest says, cut short or damaged; copy or write it again"
         ):
-            load(written)
+            load_samples(written)
 
 
 @pytest.mark.parametrize("keep", [0, 0.5, 0.99])
@@ -89,14 +89,14 @@ def test_a_file_cut_short_is_refused(written, keep):
     whole = written.read_bytes()
     written.write_bytes(whole[: int(len(whole) * keep)])
     with pytest.raises(UserError, match="is not what its manifest says"):
-        load(written)
+        load_samples(written)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"words": 3}', "{", b"\xff"])
 def test_a_damaged_manifest_is_refused(written, content):
     manifest_path(written).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError, match=r"the manifest .* is damaged.*; write the samples again with --overwrite true"):
-        load(written)
+        load_samples(written)
 
 
 @pytest.mark.parametrize("key", ["words", "form", "regime", "samples", "version", "sha256", "file_sha256"])
@@ -106,10 +106,10 @@ def test_a_manifest_with_a_wrong_value_is_refused(written, key, value):
     del manifest[key]
     manifest_path(written).write_text(json.dumps(manifest if value == "absent" else {**manifest, key: value}))
     if (key, value) == ("version", "bogus"):
-        assert len(load(written)) == 100, "a version is any word"
+        assert len(load_samples(written)) == 100, "a version is any word"
         return
     with pytest.raises(UserError, match=r"again") as refused:
-        load(written)
+        load_samples(written)
     assert "\n" not in str(refused.value) and written.name in str(refused.value)
 
 
@@ -138,22 +138,22 @@ def test_a_manifest_of_other_samples_is_refused(written, change, said):
     manifest = json.loads(manifest_path(written).read_text())
     manifest_path(written).write_text(json.dumps({**manifest, **change(manifest, written)}))
     with pytest.raises(UserError, match=said) as refused:
-        load(written)
+        load_samples(written)
     assert "again" in str(refused.value) and "\n" not in str(refused.value)
 
 
 def test_samples_of_no_regime_are_not_written(tmp_path):
     with pytest.raises(UserError, match="there is no regime=''; write vanilla or cot or retrieval"):
-        save(tmp_path / "samples.npz", TASKS["index"][0].vocabulary, batches("index"), {})
+        save_samples(tmp_path / "samples.npz", TASKS["index"][0].vocabulary, batches("index"), {})
     assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_manifest_or_file_is_named(written):
     with pytest.raises(UserError, match=r"there is no manifest .*other.npz.manifest.json"):
-        load(written.with_name("other.npz"))
+        load_samples(written.with_name("other.npz"))
     written.unlink()
     with pytest.raises(UserError, match="can't be read: No such file"):
-        load(written)
+        load_samples(written)
 
 
 def test_samples_with_other_special_words_are_refused(written):
@@ -161,16 +161,16 @@ def test_samples_with_other_special_words_are_refused(written):
     manifest["words"][3] = "<Search>"
     manifest_path(written).write_text(json.dumps({**manifest, "version": "9.9"}))
     with pytest.raises(UserError, match=r"written by version 9\.9, whose special words are others"):
-        load(written)
+        load_samples(written)
 
 
 def test_nothing_is_overwritten_without_being_told(written):
     before = written.read_bytes()
     with pytest.raises(UserError, match="is there already; write another name, or --overwrite true"):
-        save(written, TASKS["index"][0].vocabulary, batches("index", "cot"), {"regime": "cot"})
+        save_samples(written, TASKS["index"][0].vocabulary, batches("index", "cot"), {"regime": "cot"})
     assert written.read_bytes() == before
-    save(written, TASKS["index"][0].vocabulary, batches("index", "cot"), {"regime": "cot"}, overwrite=True)
-    assert_same(load(written).take(np.arange(100)), batches("index", "cot", batch=100)[0])
+    save_samples(written, TASKS["index"][0].vocabulary, batches("index", "cot"), {"regime": "cot"}, overwrite=True)
+    assert_same(load_samples(written).take(np.arange(100)), batches("index", "cot", batch=100)[0])
 
 
 def test_a_folder_that_is_not_ours_is_noticed_before_samples_are_drawn(tmp_path, monkeypatch):
@@ -184,13 +184,13 @@ def test_a_folder_that_is_not_ours_is_noticed_before_samples_are_drawn(tmp_path,
     monkeypatch.setattr(Path, "open", deny)
     path, words = tmp_path / "samples.npz", TASKS["index"][0].vocabulary
     with pytest.raises(UserError, match=r"/samples\.npz can't be written: Permission denied; write to another folder"):
-        save(path, words, draw(), {"regime": "retrieval"})
+        save_samples(path, words, draw(), {"regime": "retrieval"})
 
 
 def test_a_manifest_alone_is_not_overwritten_either(written):
     written.unlink()
     with pytest.raises(UserError, match=r"manifest\.json is there already; write another name"):
-        save(written, TASKS["index"][0].vocabulary, batches("index"), {"regime": "retrieval"})
+        save_samples(written, TASKS["index"][0].vocabulary, batches("index"), {"regime": "retrieval"})
 
 
 def test_what_breaks_off_leaves_the_old_file_whole(written):
@@ -200,7 +200,7 @@ def test_what_breaks_off_leaves_the_old_file_whole(written):
 
     before = written.read_bytes()
     with pytest.raises(RuntimeError):
-        save(written, TASKS["index"][0].vocabulary, break_off(), {"regime": "cot"}, overwrite=True)
+        save_samples(written, TASKS["index"][0].vocabulary, break_off(), {"regime": "cot"}, overwrite=True)
     assert written.read_bytes() == before and len(list(written.parent.iterdir())) == 2
 
 
@@ -215,5 +215,5 @@ def test_what_breaks_off_leaves_the_old_file_whole(written):
 )
 def test_where_nothing_can_be_written_is_said_before_anything_is(tmp_path, name, form, said):
     with pytest.raises(UserError, match=said):
-        save(tmp_path / name, TASKS["index"][0].vocabulary, batches("index"), {"regime": "retrieval"}, form)
+        save_samples(tmp_path / name, TASKS["index"][0].vocabulary, batches("index"), {"regime": "retrieval"}, form)
     assert not list(tmp_path.iterdir())

@@ -5,7 +5,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from lit_retrieval.data import TranscriptData, TranscriptStream, collate
+from lit_retrieval.data import BatchDataset, TranscriptData, collate
 from lit_retrieval.mixers import Mamba
 from lit_retrieval.models import Stage
 from lit_retrieval.tasks import Author, IsTree, SampleStream
@@ -21,7 +21,7 @@ def module(**arguments):
 
 
 def batch(regime="retrieval"):
-    return TranscriptStream(SampleStream(TASK, regime, [4], 0, "fit"))[np.arange(8)]
+    return BatchDataset(SampleStream(TASK, regime, [4], 0, "fit"))[np.arange(8)]
 
 
 def loss_of(one, samples):

@@ -10,7 +10,7 @@ from rich.table import Table
 from torch.nn import functional as F
 
 from benchmarks.models import MODEL_FILES, build_model
-from lit_retrieval.data import TranscriptStream
+from lit_retrieval.data import BatchDataset
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks import (
     MQAR,
@@ -95,8 +95,8 @@ def _has(task: Task, length: int) -> bool:
     return True
 
 
-def _stream(task: Task, regime: Regime, length: int) -> TranscriptStream:
-    return TranscriptStream(SampleStream(task, regime, [_size(task, length)], seed=0, split="fit"))
+def _stream(task: Task, regime: Regime, length: int) -> BatchDataset:
+    return BatchDataset(SampleStream(task, regime, [_size(task, length)], seed=0, split="fit"))
 
 
 def _samples_per_second(task: Task, regime: Regime, length: int, batch: int, rounds: int, seconds: float) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.models import MODEL_FILES, build_model
-from lit_retrieval.data import TranscriptStream
+from lit_retrieval.data import BatchDataset
 from lit_retrieval.decoding import Conversation, begin, generate
 from lit_retrieval.retrieval import ShortFormRetriever
 from lit_retrieval.tasks import IsTree, Regime, SampleStream
@@ -50,7 +50,7 @@ def decode(
         rounds: Timed runs of each.
     """
     task = IsTree(max_size=size)
-    samples = TranscriptStream(SampleStream(task, regime, [size], seed=0, split="test"))[np.arange(batch)]
+    samples = BatchDataset(SampleStream(task, regime, [size], seed=0, split="test"))[np.arange(batch)]
     network = build_model(MODEL_FILES / f"{model}.yaml", len(task.vocabulary)).eval()
     replaying = _Replaying(network, samples.tokens, len(task.vocabulary))
     transcripts, limit = samples.transcripts(), task.longest_reply(size, regime)

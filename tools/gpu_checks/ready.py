@@ -9,7 +9,7 @@ from benchmarks.models import MODEL_FILES, build_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lit_retrieval.data import Batch, TranscriptStream
+from lit_retrieval.data import Batch, BatchDataset
 from lit_retrieval.tasks import IsTree, Regime, SampleStream
 
 OWN = ("mamba_0.5M", "transformer_0.5M", "hybrid_0.5M")
@@ -36,7 +36,7 @@ class Problem:
         self, name: str, device: str, size: int = 16, regime: Regime = "retrieval", count: int = 64, split: str = "fit"
     ) -> None:
         self.task = IsTree(max_size=size)
-        stream = TranscriptStream(SampleStream(self.task, regime, [size], 0, split))
+        stream = BatchDataset(SampleStream(self.task, regime, [size], 0, split))
         self.batch: Batch = stream[np.arange(count)]
         torch.manual_seed(0)
         self.model = build_model(MODEL_FILES / f"{name}.yaml", len(self.task.vocabulary)).to(device)

@@ -122,7 +122,7 @@ def trials(grid: Grid, folder: Path) -> list[Trial]:
         for key, value in keys.items():
             arguments += [f"--{key}", _beside(folder, value) if key in _FILES else _text(value)]
         configuration = read_configuration(["fit", *arguments])
-        identity = runs.fingerprint(configuration)
+        identity = runs.run_hash(configuration)
         trial = Trial(identity, point, seed, arguments, configuration, str(Path.cwd()), grid.checkpoint)
         found.setdefault(identity, trial)
     return list(found.values())

@@ -32,7 +32,7 @@ def flatten(transcripts: Transcripts) -> Flat:
     }
 
 
-class Fingerprint:
+class SampleHash:
     """The sha256 of samples and of the words behind their ids, the same however they are split into batches.
 
     Args:
