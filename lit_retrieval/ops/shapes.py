@@ -3,7 +3,7 @@
 from torch import Tensor
 
 
-def check_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-    """Raise a `ValueError` that names the tensor unless its shape is `shape`."""
-    if tensor.shape != shape:
+def check_shape(name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:
+    """Raise a `ValueError` that names the tensor unless its shape is `shape`, or it is None."""
+    if tensor is not None and tensor.shape != shape:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}, but the other arguments require {shape}")

@@ -25,16 +25,10 @@ def causal_conv(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor | None = 
     Returns:
         The outputs, shaped like `x`, and the last `kernel - 1` inputs. Both carry gradients to every argument.
     """
-    _check_shapes(x, weight, bias, state)
+    (batch, _, dim), kernel = x.shape, weight.shape[1]
+    check_shape("weight", weight, (dim, kernel))
+    check_shape("bias", bias, (dim,))
+    check_shape("state", state, (batch, kernel - 1, dim))
     if runs_on_numba(x, weight, bias, state):
         return causal_conv_cpu(x, weight, bias, state)
     return causal_conv_naive(x, weight, bias, state)
-
-
-def _check_shapes(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor | None) -> None:
-    batch, _, dim = x.shape
-    kernel = weight.shape[1]
-    check_shape("weight", weight, (dim, kernel))
-    check_shape("bias", bias, (dim,))
-    if state is not None:
-        check_shape("state", state, (batch, kernel - 1, dim))

@@ -8,6 +8,7 @@ import importlib
 from collections.abc import Callable
 from functools import cache, wraps
 from importlib.metadata import version
+from types import ModuleType
 from typing import Any
 
 from torch import Tensor
@@ -16,58 +17,42 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.ops.arrays import refuse_to_record
 from lit_retrieval.ops.fla_cpu import activations, layers, norms, recurrences
 
+_Table = dict[str, dict[str, Callable[..., Any]]]
+
+
+def _ours(module: ModuleType, names: str) -> dict[str, Callable[..., Any]]:
+    """Those of our functions that have the same names as fla's."""
+    return {name: getattr(module, name) for name in names.split()}
+
+
 # fla's module, the names in it, and our functions.
-_REGISTERED: dict[str, dict[str, Callable[..., Any]]] = {
-    "fla.modules.activations.ops": {
-        "elu_p1_bwd": activations.elu_p1_bwd,
-        "elu_p1_fwd": activations.elu_p1_fwd,
-        "sigmoid_bwd": activations.sigmoid_bwd,
-        "sigmoid_fwd": activations.sigmoid_fwd,
-        "swish_bwd": activations.swish_bwd,
-        "swish_fwd": activations.swish_fwd,
-    },
-    "fla.modules.causal_conv1d.ops": {
-        "causal_conv1d_bwd": layers.causal_conv1d_bwd,
-        "causal_conv1d_fwd": layers.causal_conv1d_fwd,
-        "causal_conv1d_update": layers.causal_conv1d_update,
-    },
-    "fla.modules.norm.fused_norm_gate": {
-        "layer_norm_gated_bwd": norms.layer_norm_gated_bwd,
-        "layer_norm_gated_fwd": norms.layer_norm_gated_fwd,
-    },
-    "fla.modules.norm.l2norm": {"l2norm_bwd": norms.l2norm_bwd, "l2norm_fwd": norms.l2norm_fwd},
-    "fla.modules.norm.layernorm": {"layer_norm_bwd": norms.layer_norm_bwd, "layer_norm_fwd": norms.layer_norm_fwd},
-    "fla.modules.rotary.ops": {"rotary_embedding_fwdbwd": layers.rotary_embedding_fwdbwd},
+_REGISTERED: _Table = {
+    "fla.modules.activations.ops": _ours(
+        activations, "elu_p1_bwd elu_p1_fwd sigmoid_bwd sigmoid_fwd swish_bwd swish_fwd"
+    ),
+    "fla.modules.causal_conv1d.ops": _ours(layers, "causal_conv1d_bwd causal_conv1d_fwd causal_conv1d_update"),
+    "fla.modules.norm.fused_norm_gate": _ours(norms, "layer_norm_gated_bwd layer_norm_gated_fwd"),
+    "fla.modules.norm.l2norm": _ours(norms, "l2norm_bwd l2norm_fwd"),
+    "fla.modules.norm.layernorm": _ours(norms, "layer_norm_bwd layer_norm_fwd"),
+    "fla.modules.rotary.ops": _ours(layers, "rotary_embedding_fwdbwd"),
     "fla.ops.kda": {"chunk_kda": recurrences.kda},
 }
-_GLA = {
-    "chunk_gla": recurrences.gla,
-    "fused_chunk_gla": recurrences.gla,
-    "fused_recurrent_gla": recurrences.gla,
-}
-_REBOUND: dict[str, dict[str, Callable[..., Any]]] = {
-    "fla.layers.delta_net": {
-        "chunk_delta_rule": recurrences.delta_rule,
-        "fused_recurrent_delta_rule": recurrences.delta_rule,
-    },
-    "fla.layers.gated_deltanet": {
-        "chunk_gated_delta_rule": recurrences.gated_delta_rule,
-        "fused_recurrent_gated_delta_rule": recurrences.gated_delta_rule,
-    },
+_GLA = dict.fromkeys(("chunk_gla", "fused_chunk_gla", "fused_recurrent_gla"), recurrences.gla)
+_REBOUND: _Table = {
+    "fla.layers.delta_net": dict.fromkeys(("chunk_delta_rule", "fused_recurrent_delta_rule"), recurrences.delta_rule),
+    "fla.layers.gated_deltanet": dict.fromkeys(
+        ("chunk_gated_delta_rule", "fused_recurrent_gated_delta_rule"), recurrences.gated_delta_rule
+    ),
     "fla.layers.gla": _GLA,
     "fla.layers.hgrn2": _GLA,
     "fla.layers.kda": {"fused_recurrent_kda": recurrences.kda},
-    "fla.layers.linear_attn": {
-        "chunk_linear_attn": recurrences.linear_attention,
-        "fused_chunk_linear_attn": recurrences.linear_attention,
-        "fused_recurrent_linear_attn": recurrences.linear_attention,
-    },
+    "fla.layers.linear_attn": dict.fromkeys(
+        ("chunk_linear_attn", "fused_chunk_linear_attn", "fused_recurrent_linear_attn"), recurrences.linear_attention
+    ),
     "fla.layers.mamba2": {"Mamba2.torch_forward": layers.mamba2_forward},
-    "fla.layers.multiscale_retention": {
-        "chunk_retention": recurrences.retention,
-        "fused_chunk_retention": recurrences.retention,
-        "fused_recurrent_retention": recurrences.retention,
-    },
+    "fla.layers.multiscale_retention": dict.fromkeys(
+        ("chunk_retention", "fused_chunk_retention", "fused_recurrent_retention"), recurrences.retention
+    ),
     "fla.layers.rwkv7": {
         "chunk_rwkv7": recurrences.rwkv7,
         "fused_addcmul_rwkv7": layers.rwkv7_mixtures,
@@ -76,10 +61,7 @@ _REBOUND: dict[str, dict[str, Callable[..., Any]]] = {
         "gate_output_correction": layers.rwkv7_output,
         "token_shift": layers.token_shift,
     },
-    "fla.layers.simple_gla": {
-        "chunk_simple_gla": recurrences.gla,
-        "fused_recurrent_simple_gla": recurrences.gla,
-    },
+    "fla.layers.simple_gla": dict.fromkeys(("chunk_simple_gla", "fused_recurrent_simple_gla"), recurrences.gla),
 }
 
 

@@ -1,10 +1,13 @@
 """The recurrences that fla's layers call, on a CPU, with the arguments of fla's functions.
 
-They differ in how queries, keys and gates are prepared; `linear_recurrence` is behind all of them. `state_v_first` says
-that the state is `(batch, heads, value_dim, key_dim)`, the other way round than ours. Arguments that choose between
-kernels (`safe_gate`, `chunk_size` and `lower_bound` of RWKV-7) don't change what is computed. As in fla's kernels, half
-precision is computed in float32, and the last state is float32.
+They differ in how queries, keys and gates are prepared; `linear_recurrence` is behind all of them, and `options` are
+those arguments of `_run` that come after the tensors. With `state_v_first` the state is `(batch, heads, value_dim,
+key_dim)`, ours transposed. Arguments that choose between kernels (`safe_gate`, `chunk_size` and `lower_bound` of
+RWKV-7) don't change what is computed. As in fla's kernels, half precision is computed in float32, and the last state is
+float32.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,16 +28,14 @@ def linear_attention(
     v: Tensor,
     scale: float | None = None,
     initial_state: Tensor | tuple[Tensor, Tensor] | None = None,
-    output_final_state: bool = False,
     normalize: bool = False,
-    cu_seqlens: Tensor | None = None,
+    **options: Any,
 ) -> tuple[Tensor, Tensor | tuple[Tensor, Tensor] | None]:
     """Linear attention (arXiv:2006.16236); `normalize` divides by the sum of the weights, and keeps the sum of keys."""
-    if not normalize:
-        assert not isinstance(initial_state, tuple)
-        return _run(q, k, v, None, None, None, scale, initial_state, output_final_state, False, cu_seqlens)
     state, key_sum = initial_state if isinstance(initial_state, tuple) else (initial_state, None)
-    o, last = _run(q, k, v, None, None, None, scale, state, output_final_state, False, cu_seqlens)
+    o, last = _run(q, k, v, scale=scale, initial_state=state, **options)
+    if not normalize:
+        return o, last
     key_sums = k.cumsum(1) if key_sum is None else k.cumsum(1) + key_sum
     o = o / ((_scaled(q, scale) * key_sums).sum(-1, keepdim=True) + 1e-10)
     return o, None if last is None else (last, key_sums[:, -1:])
@@ -42,38 +43,20 @@ def linear_attention(
 
 @in_float32
 def gla(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    g: Tensor | None = None,
-    gk: Tensor | None = None,
-    scale: float | None = None,
-    initial_state: Tensor | None = None,
-    output_final_state: bool = False,
-    state_v_first: bool = False,
-    cu_seqlens: Tensor | None = None,
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None = None, gk: Tensor | None = None, **options: Any
 ) -> tuple[Tensor, Tensor | None]:
     """Gated linear attention (arXiv:2312.06635): `g` or `gk` is the log of the decay, of each key or of each head."""
     log_decay = g if gk is None else gk
     if log_decay is not None and log_decay.dim() == 3:
         log_decay = log_decay.unsqueeze(-1)
-    return _run(q, k, v, log_decay, None, None, scale, initial_state, output_final_state, state_v_first, cu_seqlens)
+    return _run(q, k, v, log_decay, **options)
 
 
 @in_float32
-def retention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    scale: float | None = None,
-    initial_state: Tensor | None = None,
-    output_final_state: bool = False,
-    cu_seqlens: Tensor | None = None,
-) -> tuple[Tensor, Tensor | None]:
+def retention(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
     """RetNet's retention (arXiv:2307.08621): head h decays by 1 - 2^(-5 - h)."""
     decay = (1 - torch.exp2(-5.0 - torch.arange(q.shape[2], dtype=torch.float, device=q.device))).log().to(q.dtype)
-    log_decay = decay.view(1, 1, -1, 1).expand(*q.shape[:3], 1)
-    return _run(q, k, v, log_decay, None, None, scale, initial_state, output_final_state, False, cu_seqlens)
+    return _run(q, k, v, decay.view(1, 1, -1, 1).expand(*q.shape[:3], 1), **options)
 
 
 @in_float32
@@ -82,16 +65,26 @@ def delta_rule(
     k: Tensor,
     v: Tensor,
     beta: Tensor,
-    scale: float | None = None,
-    initial_state: Tensor | None = None,
-    output_final_state: bool = False,
+    g: Tensor | None = None,
     use_qk_l2norm_in_kernel: bool = False,
-    cu_seqlens: Tensor | None = None,
+    use_beta_sigmoid_in_kernel: bool = False,
+    allow_neg_eigval: bool = False,
+    **options: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """DeltaNet's rule (arXiv:2406.06484): the state's value at k moves towards v by a fraction beta."""
+    """DeltaNet's rule (arXiv:2406.06484): the state's value at k moves towards v by a fraction beta.
+
+    `beta` is `(batch, time, heads)`, and more heads of values than of keys are allowed. The log of a decay, `g`, comes
+    before the correction.
+    """
+    if use_beta_sigmoid_in_kernel:
+        beta = beta.sigmoid() * (2 if allow_neg_eigval else 1)
     if use_qk_l2norm_in_kernel:
         q, k = _unit(q), _unit(k)
-    return _run_delta(q, k, v, None, beta, scale, initial_state, output_final_state, False, cu_seqlens)
+    if v.shape[2] != q.shape[2]:
+        q, k = (tensor.repeat_interleave(v.shape[2] // q.shape[2], 2) for tensor in (q, k))
+    rate = beta.unsqueeze(-1)
+    read = k * (-rate if g is None else -rate * g.exp())
+    return _run(q, k, v, g, read, k, rate, **options)
 
 
 @in_float32
@@ -101,28 +94,16 @@ def gated_delta_rule(
     v: Tensor,
     g: Tensor,
     beta: Tensor,
-    scale: float | None = None,
-    initial_state: Tensor | None = None,
-    output_final_state: bool = False,
-    use_qk_l2norm_in_kernel: bool = False,
     use_gate_in_kernel: bool = False,
     A_log: Tensor | None = None,
     dt_bias: Tensor | None = None,
-    use_beta_sigmoid_in_kernel: bool = False,
-    allow_neg_eigval: bool = False,
-    state_v_first: bool = False,
-    cu_seqlens: Tensor | None = None,
+    **options: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """The gated delta rule (arXiv:2412.06464): before it is corrected, each head's state decays by one factor."""
     if use_gate_in_kernel:
         assert A_log is not None
         g = -A_log.exp() * F.softplus(g if dt_bias is None else g + dt_bias)
-    if use_beta_sigmoid_in_kernel:
-        beta = beta.sigmoid() * (2 if allow_neg_eigval else 1)
-    if use_qk_l2norm_in_kernel:
-        q, k = _unit(q), _unit(k)
-    g = g.unsqueeze(-1)
-    return _run_delta(q, k, v, g, beta, scale, initial_state, output_final_state, state_v_first, cu_seqlens)
+    return delta_rule(q, k, v, beta, g.unsqueeze(-1), **options)
 
 
 @in_float32
@@ -132,19 +113,12 @@ def kda(
     v: Tensor,
     g: Tensor,
     beta: Tensor,
+    use_gate_in_kernel: bool = False,
     A_log: Tensor | None = None,
     dt_bias: Tensor | None = None,
-    scale: float | None = None,
-    initial_state: Tensor | None = None,
-    output_final_state: bool = False,
-    use_qk_l2norm_in_kernel: bool = False,
-    use_gate_in_kernel: bool = False,
-    use_beta_sigmoid_in_kernel: bool = False,
-    allow_neg_eigval: bool = False,
     safe_gate: bool = False,
     lower_bound: float | None = None,
-    state_v_first: bool = False,
-    cu_seqlens: Tensor | None = None,
+    **options: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """Kimi's delta rule (arXiv:2510.26692): as the gated one, with a decay for each key."""
     if use_gate_in_kernel:
@@ -152,11 +126,7 @@ def kda(
         raw = g if dt_bias is None else g + dt_bias.view(g.shape[-2:])
         rate = A_log.exp().view(-1, 1)
         g = -rate * F.softplus(raw) if lower_bound is None else lower_bound * torch.sigmoid(rate * raw)
-    if use_beta_sigmoid_in_kernel:
-        beta = beta.sigmoid() * (2 if allow_neg_eigval else 1)
-    if use_qk_l2norm_in_kernel:
-        q, k = _unit(q), _unit(k)
-    return _run_delta(q, k, v, g, beta, scale, initial_state, output_final_state, state_v_first, cu_seqlens)
+    return delta_rule(q, k, v, beta, g, **options)
 
 
 @in_float32
@@ -168,75 +138,41 @@ def rwkv7(
     a: Tensor,
     b: Tensor,
     scale: float = 1.0,
-    initial_state: Tensor | None = None,
-    output_final_state: bool = False,
-    cu_seqlens: Tensor | None = None,
     safe_gate: bool = False,
     lower_bound: float | None = None,
     chunk_size: int | None = None,
+    **options: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """RWKV-7's recurrence (arXiv:2503.14456): log decay w, what is read at a is added at b."""
-    return _run(r, k, v, w, a, b, scale, initial_state, output_final_state, False, cu_seqlens)
+    return _run(r, k, v, w, a, b, scale=scale, **options)
 
 
 @in_float32
 def rwkv7_steps(
-    r: Tensor,
-    w: Tensor,
-    k: Tensor,
-    v: Tensor,
-    kk: Tensor,
-    a: Tensor,
-    scale: float = 1.0,
-    initial_state: Tensor | None = None,
-    output_final_state: bool = False,
-    cu_seqlens: Tensor | None = None,
+    r: Tensor, w: Tensor, k: Tensor, v: Tensor, kk: Tensor, a: Tensor, **options: Any
 ) -> tuple[Tensor, Tensor | None]:
     """The same as `rwkv7`, with unit keys `kk` and rates `a`, from which it computes a and b."""
-    return rwkv7(r, w, k, v, -kk, kk * a, scale, initial_state, output_final_state, cu_seqlens)
-
-
-def _run_delta(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    log_decay: Tensor | None,
-    beta: Tensor,
-    scale: float | None,
-    state: Tensor | None,
-    output_final_state: bool,
-    state_v_first: bool,
-    cu_seqlens: Tensor | None,
-) -> tuple[Tensor, Tensor | None]:
-    """A delta rule as reads and writes; `beta (batch, time, heads)`, and more heads of values than keys are allowed."""
-    if v.shape[2] != q.shape[2]:
-        q, k = (tensor.repeat_interleave(v.shape[2] // q.shape[2], 2) for tensor in (q, k))
-    rate = beta.unsqueeze(-1)
-    read = k * (-rate if log_decay is None else -rate * log_decay.exp())
-    return _run(
-        q, k, v, log_decay, read, k, scale, state, output_final_state, state_v_first, cu_seqlens, rate
-    )  # fmt: skip
+    return rwkv7(r, w, k, v, -kk, kk * a, **options)
 
 
 def _run(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    log_decay: Tensor | None,
-    read: Tensor | None,
-    write: Tensor | None,
-    scale: float | None,
-    state: Tensor | None,
-    output_final_state: bool,
-    state_v_first: bool,
-    cu_seqlens: Tensor | None,
+    log_decay: Tensor | None = None,
+    read: Tensor | None = None,
+    write: Tensor | None = None,
     rate: Tensor | None = None,
+    scale: float | None = None,
+    initial_state: Tensor | None = None,
+    output_final_state: bool = False,
+    state_v_first: bool = False,
+    cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Scale the queries, transpose the state if fla has values first, and run."""
     if cu_seqlens is not None:
         raise UserError("packed sequences (cu_seqlens) run on a GPU only; give rows of one length on a CPU")
-    if state is not None and state_v_first:
-        state = state.transpose(-1, -2)
+    state = initial_state.transpose(-1, -2) if initial_state is not None and state_v_first else initial_state
     o, last_state = linear_recurrence(_scaled(q, scale), k, v, log_decay, read, write, state, rate)
     if not output_final_state:
         return o, None

@@ -65,42 +65,29 @@ def linear_recurrence(
     Returns:
         The outputs, shaped like `v`, and the state after the last step. Both carry gradients to every argument.
     """
-    _check_shapes(q, k, v, log_decay, read, write, state, rate, skip)
+    arguments = (q, k, v, log_decay, read, write, state, rate, skip)
+    _check_shapes(*arguments)
     recorded = _recorded.get()
     if recorded is not None and log_decay is not None:
         recorded.append(log_decay.detach())
-    arguments = (q, k, v, log_decay, read, write, state, rate, skip)
     return linear_recurrence_cpu(*arguments) if runs_on_numba(*arguments) else linear_recurrence_chunked(*arguments)
 
 
-def _check_shapes(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    log_decay: Tensor | None,
-    read: Tensor | None,
-    write: Tensor | None,
-    state: Tensor | None,
-    rate: Tensor | None,
-    skip: Tensor | None,
-) -> None:
-    (batch, time, groups, key_dim), heads = q.shape, v.shape[2]
+def _check_shapes(q: Tensor, k: Tensor, v: Tensor, *others: Tensor | None) -> None:
+    (batch, time, groups, key_dim), heads, value_dim = q.shape, v.shape[2], v.shape[-1]
+    log_decay, read, write, state, rate, skip = others
     if time < 1:
         raise ValueError(f"q must have at least one step, got shape {tuple(q.shape)}")
     if (read is None) != (write is None):
         raise ValueError("read and write must be given together; pass both or neither")
     if heads % groups:
         raise ValueError(f"heads must be a multiple of {groups}, the groups of queries, got {heads}")
+    has_one_decay = log_decay is not None and log_decay.shape[-1] == 1
     check_shape("k", k, (batch, time, groups, key_dim))
-    check_shape("v", v, (batch, time, heads, v.shape[-1]))
-    if log_decay is not None:
-        check_shape("log_decay", log_decay, (batch, time, heads, 1 if log_decay.shape[-1] == 1 else key_dim))
-    if read is not None and write is not None:
-        check_shape("read", read, (batch, time, heads, key_dim))
-        check_shape("write", write, (batch, time, heads, key_dim))
-    if state is not None:
-        check_shape("state", state, (batch, heads, key_dim, v.shape[-1]))
-    if rate is not None:
-        check_shape("rate", rate, (batch, time, heads, 1))
-    if skip is not None:
-        check_shape("skip", skip, (heads, v.shape[-1]))
+    check_shape("v", v, (batch, time, heads, value_dim))
+    check_shape("log_decay", log_decay, (batch, time, heads, 1 if has_one_decay else key_dim))
+    check_shape("read", read, (batch, time, heads, key_dim))
+    check_shape("write", write, (batch, time, heads, key_dim))
+    check_shape("state", state, (batch, heads, key_dim, value_dim))
+    check_shape("rate", rate, (batch, time, heads, 1))
+    check_shape("skip", skip, (heads, value_dim))

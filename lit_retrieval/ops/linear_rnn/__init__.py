@@ -26,7 +26,6 @@ def linear_rnn(u: Tensor, A: Tensor, state: Tensor | None = None) -> Tensor:
     if time < 1:
         raise ValueError(f"u must have at least one step, got shape {tuple(u.shape)}")
     check_shape("A", A, (dim,) * A.dim())
-    if state is not None:
-        check_shape("state", state, (batch, dim))
+    check_shape("state", state, (batch, dim))
     # On a GPU many small kernels take long; on a CPU the log2(time) times as many products do.
     return linear_rnn_naive(u, A, state) if u.is_cpu else linear_rnn_doubling(u, A, state)

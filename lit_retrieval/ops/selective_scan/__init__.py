@@ -9,10 +9,9 @@ from lit_retrieval.ops.selective_scan.cpu import selective_scan_cpu
 from lit_retrieval.ops.selective_scan.naive import selective_scan_naive
 from lit_retrieval.ops.shapes import check_shape
 
-_HAS_TRITON = find_spec("triton") is not None  # looked up once: torch.compile can't trace the search
 __all__ = ["selective_scan", "selective_scan_cpu", "selective_scan_naive"]
 
-_HAS_TRITON = find_spec("triton") is not None  # asked here, once: torch.compile can't ask
+_HAS_TRITON = find_spec("triton") is not None  # looked up once: torch.compile can't trace the search
 
 
 def selective_scan(
@@ -45,13 +44,11 @@ def selective_scan(
 
 
 def _check_shapes(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor | None) -> None:
-    batch, time, dim = x.shape
-    state_dim = A.shape[1]
+    (batch, time, dim), state_dim = x.shape, A.shape[1]
     if time < 1:
         raise ValueError(f"x must have at least one step, got shape {tuple(x.shape)}")
     check_shape("dt", dt, (batch, time, dim))
     check_shape("A", A, (dim, state_dim))
     check_shape("B", B, (batch, time, state_dim))
     check_shape("C", C, (batch, time, state_dim))
-    if state is not None:
-        check_shape("state", state, (batch, state_dim, dim))
+    check_shape("state", state, (batch, state_dim, dim))
