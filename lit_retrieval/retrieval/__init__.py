@@ -1,4 +1,4 @@
-"""In-context RAG: a context and a query in, words of that context out. Knows no task and no model."""
+"""In-context search: a query is answered with tokens of its context; independent of tasks and models."""
 
 from lit_retrieval.retrieval.context import Context
 from lit_retrieval.retrieval.queries import to_regular_expression

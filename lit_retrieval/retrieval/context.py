@@ -1,4 +1,4 @@
-"""What a query may see."""
+"""The part of a transcript that a query may see."""
 
 import numpy as np
 
@@ -6,12 +6,11 @@ from lit_retrieval.vocabulary import END_SEARCH, START_SEARCH, Ids
 
 
 class Context:
-    """A transcript as its own searches see it: everything said, without what was said in earlier searches.
+    """A transcript as its searches see it: each earlier search is replaced by one token, `<EndSearch>`.
 
-    In `arXiv:2402.18510` a query is matched against all the text before its `<StartSearch>`. The words of earlier
-    queries stand there too, and in the paper's short form they look like facts. Here every earlier search, from
-    `<StartSearch>` to its result, stands in the context as the one word `<EndSearch>`, which also keeps words apart
-    that were never neighbours. Edges (`~`) are then found in the prompt only and parents (`-`) in the trace only.
+    In `arXiv:2402.18510` a query is matched against all the text before its `<StartSearch>`, earlier queries included;
+    in the paper's short form these look like facts. Here edges (`~`) are found in the prompt only, and parents (`-`) in
+    the trace only. The `<EndSearch>` also separates tokens that were not adjacent.
     """
 
     def __init__(self) -> None:
@@ -21,7 +20,7 @@ class Context:
 
     @property
     def visible(self) -> Ids:
-        """The ids that a query may see, `(time,)`; a view that the next `write` may change."""
+        """The token ids that a query may see, `(time,)`; a view that the next `write` may change."""
         return self._visible[: self._length]
 
     @property
@@ -30,14 +29,14 @@ class Context:
         return self._query is not None
 
     def write(self, token: int) -> Ids | None:
-        """Append a word of the prompt or of the model; returns the query that it ends, if it ends one.
+        """Append a token of the prompt or of the model; returns the query that it ends, if it ends one.
 
-        The result of a search is not written at all. A second `<StartSearch>` turns the unfinished query before it into
+        Results of searches are not written. A second `<StartSearch>` turns the unfinished query before it into
         plain text; an `<EndSearch>` without a `<StartSearch>` ends an empty query.
         """
         if token == START_SEARCH:
-            for word in self._query or ():
-                self._append(word)
+            for pending in self._query or ():
+                self._append(pending)
             self._query = []
         elif token == END_SEARCH:
             query = np.array(self._query or [], np.int32)
@@ -50,7 +49,7 @@ class Context:
         return None
 
     def close_search(self) -> None:
-        """Leave `<EndSearch>` where the search stood, once its query has been answered."""
+        """Append the `<EndSearch>` that replaces a search, once its query has been answered."""
         self._append(END_SEARCH)
 
     def _append(self, token: int) -> None:

@@ -6,11 +6,11 @@ r"""The query language: the paper's short form, and the regular expressions that
 | `v ~ u` | the other end of v's first edge after the edge {u, v} | r1, r3 |
 | `- v` | the parent recorded in `parent - v` | r2, r4 |
 | `q_1 ... q_k` | the word after the first occurrence of these words | AR, c-gram (Theorem 5.2) |
-| `@ k` | the word at place k, where the first, `<s>`, has place 0 | Index (Theorem 5.2) |
-| `q > t` | q, if it stands more than t times before the last `?` | Counting (Theorem 5.2) |
+| `@ k` | the word at position k, counted from 0 for `<s>` | Index (Theorem 5.2) |
+| `q > t` | q, if it occurs more than t times before the last `?` | Counting (Theorem 5.2) |
 
-Anything with a bracket in it is a regular expression of the `regex` package, its pieces joined without spaces (write
-`\s+` for a gap between words). Its result is the first group that took part in the first match.
+A query with a parenthesis in it is a regular expression of the `regex` package, its pieces joined without spaces
+(write `\s+` for a gap between words). Its result is the first participating group of the first match.
 """
 
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ _SIGNS = {_EDGE, _PARENT, _AT, _MORE, SPECIAL_WORDS[END_SEARCH]}
 
 
 def is_regular_expression(query: Sequence[str]) -> bool:
-    """Whether the query is a full regular expression: only those have a group to return."""
+    """Whether the query is a full regular expression: only these have a group to return."""
     return any("(" in word for word in query)
 
 
 def to_regular_expression(query: Sequence[str]) -> str | None:
     r"""The regular expression that a query stands for; None if it is in neither form.
 
-    Words are bounded by white space and not by `\b`, which would find 1 in `-1` and no border before `<s>`.
+    Words are bounded by white space, not by `\b`, which would find 1 in `-1` and no boundary before `<s>`.
     """
     if is_regular_expression(query):
         return "".join(query)

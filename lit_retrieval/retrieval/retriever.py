@@ -1,4 +1,4 @@
-"""Retrievers: what runs a query."""
+"""Retrievers: they answer the queries of a transcript."""
 
 from typing import Protocol
 
@@ -14,45 +14,42 @@ _FAILED_WORD = SPECIAL_WORDS[FAILED]
 
 
 class Retriever(Protocol):
-    """Anything that answers a query about a context; a user's own is named by class_path."""
+    """The interface of a retriever; name your own by class_path."""
 
     def __call__(self, context: Ids, query: Ids, vocabulary: Vocabulary) -> Ids:
-        """Search.
+        """Answer a query.
 
         Args:
-            context: Ids that the query may see, `(time,)` (`Context.visible`).
-            query: Ids between `<StartSearch>` and `<EndSearch>`, `(words,)`.
-            vocabulary: The words behind the ids.
+            context: Token ids that the query may see, `(time,)` (`Context.visible`).
+            query: Token ids between `<StartSearch>` and `<EndSearch>`, `(tokens,)`.
+            vocabulary: The words of the token ids.
 
         Returns:
-            The ids to put into the transcript, `(words,)`, at least one: FAILED where nothing matches. Raises
-            `TimeoutError` if the search takes too long; the transcript then says FAILED, and the score counts it.
+            The token ids to insert into the transcript, `(tokens,)`, one or more: FAILED if nothing matches. Raises
+            `TimeoutError` if the search takes too long; FAILED is then inserted, and the time-out is counted.
         """
         ...
 
 
 class ShortFormRetriever:
-    """Answers queries in the short form by matching ids, the way the training transcripts were written.
-
-    Whatever is not in the short form finds nothing.
-    """
+    """Answers queries in the short form by matching token ids, as in the training transcripts; others get FAILED."""
 
     def __call__(self, context: Ids, query: Ids, vocabulary: Vocabulary) -> Ids:
-        """Search; see `Retriever`."""
+        """Answer a query; see `Retriever`."""
         return np.array([short_form.answer(context, query, vocabulary.numbers)], np.int32)
 
 
 class RegularExpressionRetriever:
     """Runs every query as a regular expression on the words of the context, joined by single spaces.
 
-    A query in the short form is translated first. A model may write any pattern, so each is bounded: one that does not
-    compile, is too long, grows too large, runs out of time or returns what are no words of the vocabulary has FAILED.
+    A query in the short form is translated first. A model may write any pattern, so a pattern gets FAILED if it does
+    not compile, exceeds a limit below, or matches text that is not in the vocabulary.
 
     Args:
-        timeout: Seconds for one search, of processor time.
-        max_length: Characters in a pattern.
-        max_expanded: Characters in a pattern times all its counts `{k}`: a bound on the time to compile it, which no
-            clock ends. The pattern of Index, of 22 characters, may count to 10,000.
+        timeout: Processor time for one search, in seconds.
+        max_length: Most characters in a pattern.
+        max_expanded: Most characters in a pattern times all its counts `{k}`; bounds the time to compile it, which
+            `timeout` does not. The 22 characters of an Index query may count to 10,000.
     """
 
     def __init__(self, timeout: float = 0.1, max_length: int = 1000, max_expanded: int = 250_000) -> None:
@@ -63,17 +60,14 @@ class RegularExpressionRetriever:
         self.max_expanded = max_expanded
 
     def __call__(self, context: Ids, query: Ids, vocabulary: Vocabulary) -> Ids:
-        """Search; see `Retriever`."""
+        """Answer a query; see `Retriever`."""
         pattern = to_regular_expression(vocabulary.decode(query))
         found = self.search(pattern, " ".join(vocabulary.decode(context))) if pattern else None
         words = (found or _FAILED_WORD).split()
         return vocabulary.encode(words if words and all(word in vocabulary for word in words) else [_FAILED_WORD])
 
     def search(self, pattern: str, text: str) -> str | None:
-        """The first group that took part in the first match of `pattern` in `text`; None if there is none.
-
-        Raises `TimeoutError` when the time is up.
-        """
+        """The first participating group of the first match of `pattern` in `text`, or None; raises `TimeoutError`."""
         if len(pattern) > self.max_length or len(pattern) * _repetitions(pattern) > self.max_expanded:
             return None
         try:
@@ -84,10 +78,10 @@ class RegularExpressionRetriever:
 
 
 class EitherFormRetriever:
-    """Matches a query in the short form on ids, and runs any other as a regular expression.
+    """Answers queries in the short form by matching token ids, and all others as regular expressions.
 
     Args:
-        expressions: What runs the regular expressions.
+        expressions: The retriever for regular expressions.
     """
 
     def __init__(self, expressions: RegularExpressionRetriever | None = None) -> None:
@@ -95,7 +89,7 @@ class EitherFormRetriever:
         self._short_form = ShortFormRetriever()
 
     def __call__(self, context: Ids, query: Ids, vocabulary: Vocabulary) -> Ids:
-        """Search; see `Retriever`."""
+        """Answer a query; see `Retriever`."""
         retriever = self._expressions if is_regular_expression(vocabulary.decode(query)) else self._short_form
         return retriever(context, query, vocabulary)
 

@@ -1,4 +1,4 @@
-"""The short form of a query, matched on ids; compiled, since the tasks search with it while they write."""
+"""Answers queries in the short form on token ids; compiled, because the tasks use it to write transcripts."""
 
 import numpy as np
 from numba import njit
@@ -8,15 +8,15 @@ from lit_retrieval.vocabulary import ASK, AT, EDGE, END_SEARCH, FAILED, MORE, PA
 
 @njit(cache=True)
 def index_edges(context: Ids, vocab_size: int) -> tuple[Ids, Ids, Ids]:
-    """List for every word the edges `u ~ v` that it belongs to, in their order.
+    """For every word, the edges `u ~ v` that contain it, in order.
 
     Args:
-        context: Ids, `(time,)`.
+        context: Token ids, `(time,)`.
         vocab_size: Number of words.
 
     Returns:
         `starts (vocab_size + 1,)`, and `ends` and `positions`, both `(edge ends,)`: the edges of word `v` are those
-        from `starts[v]` to `starts[v + 1]`, `ends` is the word across, `positions` where in the context it begins.
+        from `starts[v]` to `starts[v + 1]`, `ends` has the other end, `positions` where the edge begins in the context.
     """
     starts = np.zeros(vocab_size + 1, np.int32)
     for at in range(len(context) - 2):
@@ -40,14 +40,14 @@ def index_edges(context: Ids, vocab_size: int) -> tuple[Ids, Ids, Ids]:
 
 @njit(cache=True)
 def first_neighbour(edges: tuple[Ids, Ids, Ids], word: int) -> int:
-    """The word across the first edge of `word`; FAILED if it has none."""
+    """The other end of the first edge of `word`; FAILED if it has none."""
     starts, ends, _ = edges
     return int(ends[starts[word]]) if starts[word] < starts[word + 1] else FAILED
 
 
 @njit(cache=True)
 def neighbour_after(edges: tuple[Ids, Ids, Ids], word: int, neighbour: int) -> int:
-    """The word across the first edge of `word` that begins after the edge `{word, neighbour}` ends; else FAILED."""
+    """The other end of the first edge of `word` after the edge `{word, neighbour}`; FAILED if there is none."""
     starts, ends, positions = edges
     stop = -1
     for edge in range(starts[word], starts[word + 1]):
@@ -60,7 +60,7 @@ def neighbour_after(edges: tuple[Ids, Ids, Ids], word: int, neighbour: int) -> i
 
 @njit(cache=True)
 def index_parents(context: Ids, parents: Ids) -> None:
-    """Enter every `parent - child` of `context (time,)` into `parents (vocab_size,)`, unless the child has one."""
+    """Enter each `parent - child` of `context (time,)` into `parents (vocab_size,)`; the first of a child counts."""
     for at in range(len(context) - 2):
         if context[at + 1] == PARENT and parents[context[at + 2]] == FAILED:
             parents[context[at + 2]] = context[at]
@@ -68,7 +68,7 @@ def index_parents(context: Ids, parents: Ids) -> None:
 
 @njit(cache=True)
 def word_after(context: Ids, phrase: Ids) -> int:
-    """The word after the first occurrence of `phrase (words,)` in `context (time,)`; else FAILED."""
+    """The token after the first occurrence of `phrase (tokens,)` in `context (time,)`; FAILED if there is none."""
     for at in range(len(context) - len(phrase)):
         found = True
         for offset in range(len(phrase)):
@@ -82,7 +82,7 @@ def word_after(context: Ids, phrase: Ids) -> int:
 
 @njit(cache=True)
 def occurs_more_than(context: Ids, word: int, count: int) -> bool:
-    """Whether `word` stands more than `count` times in `context (time,)` before its last `?`."""
+    """Whether `word` occurs more than `count` times in `context (time,)` before its last `?`."""
     facts = 0
     for at in range(len(context)):
         if context[at] == ASK:
@@ -94,18 +94,18 @@ def occurs_more_than(context: Ids, word: int, count: int) -> bool:
 
 @njit(cache=True)
 def is_sign(word: int) -> bool:
-    """Whether the word is a sign of the query language, and so no name of anything."""
+    """Whether the word is a sign of the query language."""
     return word in (EDGE, PARENT, END_SEARCH, AT, MORE)
 
 
 @njit(cache=True)
 def answer(context: Ids, query: Ids, numbers: Ids) -> int:
-    """The one word that a query in the short form finds, or FAILED; the forms are in `queries.py`.
+    """The token that a query in the short form finds, or FAILED; `queries.py` lists the forms.
 
     Args:
-        context: What the query may see, `(time,)`.
-        query: The words between `<StartSearch>` and `<EndSearch>`, `(words,)`.
-        numbers: The number that each word is a numeral of, -1 if it is none, `(vocab_size,)`.
+        context: Token ids that the query may see, `(time,)`.
+        query: Token ids between `<StartSearch>` and `<EndSearch>`, `(tokens,)`.
+        numbers: The value of each word that is a numeral, else -1, `(vocab_size,)`.
     """
     signs = 0
     for word in query:
@@ -129,5 +129,5 @@ def answer(context: Ids, query: Ids, numbers: Ids) -> int:
 
 
 @njit(cache=True)
-def _word_at(context: Ids, place: int) -> int:
-    return int(context[place]) if 0 <= place < len(context) else FAILED
+def _word_at(context: Ids, position: int) -> int:
+    return int(context[position]) if 0 <= position < len(context) else FAILED
