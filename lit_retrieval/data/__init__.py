@@ -1,4 +1,4 @@
-"""From samples to batches: which samples a batch has, collation, evaluation suites, and the LightningDataModule."""
+"""From samples to batches: sampling, collation, evaluation suites and the LightningDataModule."""
 
 from lit_retrieval.data.batch import Batch, collate
 from lit_retrieval.data.stream import BatchDataset, BatchIndices, FileDataset

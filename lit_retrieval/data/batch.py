@@ -13,8 +13,8 @@ from lit_retrieval.vocabulary import PAD
 class Batch(NamedTuple):
     """`Transcripts` as tensors of the same names and shapes; token ids are int64, authors int8.
 
-    `positions` says where a model is trained and scored: at the tokens before those of the model, as flat indices into
-    `tokens[:, :-1]`, int64 `(targets,)`. It is found where the batch is made, since a GPU would have to be waited for.
+    `positions` are those at which a model is trained and scored: the tokens before those of the model, as flat indices
+    into `tokens[:, :-1]`, int64 `(targets,)`. They are computed on the CPU, since a GPU would make the host wait.
     """
 
     tokens: Tensor

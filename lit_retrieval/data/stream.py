@@ -1,4 +1,4 @@
-"""The stream of samples by index: which samples a batch has, and the batch itself."""
+"""Datasets of batches, and the samplers that choose the samples of each batch."""
 
 from collections.abc import Iterator
 
@@ -15,16 +15,16 @@ Indices = npt.NDArray[np.int64]
 
 
 class BatchIndices(Sampler[Indices]):
-    """Which samples this rank takes from each global batch.
+    """Yields this rank's sample indices of each global batch.
 
     Global batch b holds the samples from `b * batch_size` on; rank r of w takes every w-th of them from the r-th. So
-    the global batches are the same for any number of ranks, and no sample comes twice.
+    the global batches are the same for any number of ranks, and no sample is repeated.
 
     Args:
         batch_size: Samples in a global batch, over all ranks.
-        rank, world_size: This rank, and how many there are.
-        num_samples: Where to stop; None goes on for ever.
-        first_batch: The global batch to begin with.
+        rank, world_size: This rank, and the number of ranks.
+        num_samples: Samples in total; endless if None.
+        first_batch: The first global batch.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class BatchIndices(Sampler[Indices]):
     ) -> None:
         if num_samples is None and batch_size % world_size:
             raise UserError(
-                f"batch_size={batch_size} can't be shared by {world_size} ranks; write a multiple of {world_size} in "
+                f"batch_size must be a multiple of {world_size}, the number of ranks, got {batch_size}; set "
                 "data.batch_size, which counts the samples of all ranks"
             )
         self.batch_size = batch_size
@@ -53,12 +53,12 @@ class BatchIndices(Sampler[Indices]):
 
 
 class FiniteBatchIndices(BatchIndices):
-    """`BatchIndices` with an end, and so with a length; for evaluation.
+    """`BatchIndices` of finite length, for evaluation.
 
     Args:
         batch_size: Samples in a global batch, over all ranks.
-        num_samples: Where to stop.
-        rank, world_size: This rank, and how many there are.
+        num_samples: Samples in total.
+        rank, world_size: This rank, and the number of ranks.
     """
 
     def __init__(self, batch_size: int, num_samples: int, rank: int = 0, world_size: int = 1) -> None:
@@ -69,12 +69,12 @@ class FiniteBatchIndices(BatchIndices):
 
 
 class BatchDataset(Dataset[Batch]):
-    """The samples of one split, written when asked for; an item is a whole batch.
+    """The samples of one split, written on demand; an item is a whole batch.
 
     Args:
         samples: The samples.
-        first_samples: The sample from which on each size is drawn, `(sizes,)`; in memory that workers share, so that
-            they see what a curriculum enters while they run. All sizes are drawn from the first sample on if absent.
+        first_samples: Index of the first sample that may draw each size, `(sizes,)`, in memory shared with the workers,
+            so that they see a curriculum's changes; all zero if absent.
     """
 
     def __init__(self, samples: SampleStream, first_samples: Tensor | None = None) -> None:
@@ -88,26 +88,26 @@ class BatchDataset(Dataset[Batch]):
 
 
 class FileDataset(Dataset[Batch]):
-    """The samples of a file over and over, in another order each time; an item is a whole batch.
+    """The samples of a file, repeated in a new order on each pass; an item is a whole batch.
 
     Args:
         samples: The samples.
-        seed: Names the orders; None keeps that of the file.
+        seed: Seed of the orders; None keeps the order of the file.
     """
 
     def __init__(self, samples: SampleFile, seed: int | None = None) -> None:
         self.samples = samples
         self.seed = seed
-        self._pass, self._order = -1, np.arange(0)  # the pass that was read last, and its order
+        self._pass, self._order = -1, np.arange(0)  # the latest pass, and its order
 
     def __getitem__(self, indices: Indices) -> Batch:
-        """The samples with these indices, `(batch,)`; each pass over the file takes as many as it has."""
-        passes, places = np.divmod(indices, len(self.samples))
+        """The samples with these indices, `(batch,)`; a pass has as many as the file."""
+        passes, positions = np.divmod(indices, len(self.samples))
         if self.seed is not None:
-            for number in np.unique(passes):  # a batch may lie in several
+            for number in np.unique(passes):  # a batch may span several
                 is_in_pass = passes == number
-                places[is_in_pass] = self._order_of(int(number))[places[is_in_pass]]
-        return collate(self.samples.take(places))
+                positions[is_in_pass] = self._order_of(int(number))[positions[is_in_pass]]
+        return collate(self.samples.take(positions))
 
     def _order_of(self, number: int) -> Indices:
         if number != self._pass:

@@ -1,4 +1,4 @@
-"""Evaluation suites: test samples that never move."""
+"""Evaluation suites: frozen test sets."""
 
 from dataclasses import dataclass
 
@@ -16,12 +16,12 @@ __getattr__ = take_old_names(__name__, fingerprint="hash_samples")
 
 @dataclass(frozen=True)
 class Suite:
-    """What the test samples must be, for a score to be comparable with others of the same name.
+    """A frozen test set: scores on the same suite are comparable.
 
     Args:
         name: Its name.
-        version: The version of lit_retrieval that it was made with.
-        sha256: For each regime, the hash of the test samples (`lit_retrieval.tasks.SampleHash`).
+        version: The version of lit_retrieval that made it.
+        sha256: Hash of the test samples for each regime (`lit_retrieval.tasks.SampleHash`).
     """
 
     name: str
@@ -49,5 +49,5 @@ def check_suite(suite: Suite, samples: SampleStream, count: int) -> None:
         raise UserError(
             f"the test samples are not those of the suite {suite.name}: their sha256 is {found[:12]}..., not "
             f"{expected[:12]}...; take lit_retrieval {suite.version}, which made it (this is "
-            f"{__version__}), or undo what was changed of the suite's task, sizes, seed or test_samples"
+            f"{__version__}), or restore the suite's task, sizes, seed and test_samples"
         )

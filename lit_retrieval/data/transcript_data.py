@@ -27,33 +27,33 @@ from lit_retrieval.tasks.random import derive_seed
 class TranscriptData(LightningDataModule):
     """Transcripts of one task in one regime, written on the fly: endless for training, fixed for evaluation.
 
-    Training takes a new sample every time; any number of workers and ranks sees the same ones. Validation, test and
-    prediction have streams of their own.
+    Training samples never repeat, and are the same for any number of workers and ranks. Validation, test and prediction
+    have streams of their own.
 
     Args:
-        task: What is asked: a class of `lit_retrieval.tasks`, or your own.
+        task: The task: a class of `lit_retrieval.tasks`, or your own.
         regime: vanilla (the answer alone), cot (a written algorithm first) or retrieval (searches in the context).
-        sizes: Sizes of the training problems, in the task's measure (vertices, words); each sample draws one. Write
-            [8, 16], or {8: 3, 16: 1} with weights, or a range such as 4..8, or 8..64..8 with a step.
+        sizes: Sizes of the training problems, in the task's measure (vertices, words), one drawn for each sample:
+            [8, 16], {8: 3, 16: 1} with weights, or a range such as 4..8, or 8..64..8 with a step.
         eval_sizes: Sizes for validation, test and prediction; the training sizes if absent.
-        batch_size: Samples in a training step, over all ranks together.
-        eval_batch_size: Samples that are decoded at a time, over all ranks together.
+        batch_size: Samples in a training step, over all ranks.
+        eval_batch_size: Samples that are decoded at a time, over all ranks.
         val_samples: Samples in a validation run.
         test_samples: Samples in a test run.
         predict_samples: Samples that `predict` decodes and prints.
-        train_file: Train on the samples of this file, over and over, and not on fresh ones; `python -m
-            lit_retrieval.tasks write` makes such files.
-        val_file: Validate on all samples of this file.
-        test_file: Test on all samples of this file.
-        suite: What the test samples must be; the files in data/evaluation have such suites, and a test whose samples
-            are others is refused.
-        retriever: What runs a model's queries while it decodes; if absent, EitherFormRetriever, which finds what the
-            training transcripts found.
-        max_new_tokens: Tokens that a reply may have, retrieved ones included, before the sample counts as undecided;
-            one number for all samples. If absent, a tenth more than the longest right reply.
-        seed: Names the streams of samples.
-        num_workers: Processes that write samples; 0 writes them in the training process, which is fast enough for the
-            built-in tasks.
+        train_file: Training samples, repeated on each pass, in place of fresh ones; written by `python -m
+            lit_retrieval.tasks write`.
+        val_file: Validation samples, all of them used.
+        test_file: Test samples, all of them used.
+        suite: Name, version and hash of a frozen test set, as in data/evaluation; the test fails if its samples do not
+            match this hash.
+        retriever: Runs the model's queries while it decodes; EitherFormRetriever, which also writes the training
+            transcripts, if absent.
+        max_new_tokens: Most tokens in a reply, retrieved ones included, before the sample counts as undecided; 10% more
+            than the longest right reply if absent.
+        seed: Seed of the sample streams.
+        num_workers: Data-loader worker processes; 0, samples in the training process, is fast enough for the built-in
+            tasks.
         budget: Old name of max_new_tokens.
     """
 
@@ -90,7 +90,7 @@ class TranscriptData(LightningDataModule):
         self.retriever: Retriever = retriever or EitherFormRetriever()
         self.seed = seed
         self.num_workers = num_workers
-        # Where a curriculum enters the sample from which on each size is drawn, in memory that workers share.
+        # The first sample that may draw each size: set by a curriculum, in memory shared with the workers.
         self.first_samples: Tensor = torch.zeros(len(Sizes.parse(sizes).values), dtype=torch.int64)
         self.first_samples.share_memory_()  # type: ignore[no-untyped-call]
         self._first_batch = 0
@@ -98,7 +98,7 @@ class TranscriptData(LightningDataModule):
         for size in {*self.train_values, *Sizes.parse(self.eval_sizes).values.tolist()}:
             self.task.check_size(size)
         if suite is not None and test_file is not None:
-            raise UserError("a suite names its own test samples; leave out data.test_file or data.suite")
+            raise UserError("a suite has its own test samples; leave out data.test_file or data.suite")
         files = {"fit": train_file, "validate": val_file, "test": test_file}
         self._files = {split: self._load(path) for split, path in files.items() if path is not None}
         if budget is not None:
@@ -114,28 +114,28 @@ class TranscriptData(LightningDataModule):
 
     @property
     def train_values(self) -> list[int]:
-        """The sizes of the training problems, in rising order."""
+        """The sizes of the training problems, in ascending order."""
         return [int(size) for size in Sizes.parse(self.sizes).values]
 
     @property
     def eval_values(self) -> list[int]:
-        """The sizes of all evaluation problems, those in files included, in rising order."""
+        """The sizes of all evaluation problems, those in files included, in ascending order."""
         in_files = (file.sizes for split, file in self._files.items() if split != "fit")
         return sorted({*Sizes.parse(self.eval_sizes).values.tolist()}.union(*in_files))
 
     @property
     def draws_from_file(self) -> bool:
-        """Whether the training samples are those of a file."""
+        """Whether the training samples come from a file."""
         return "fit" in self._files
 
     @property
     def longest_distance(self) -> int:
-        """How many words at most an answer stands before the end of its question; 0 if none stands anywhere."""
+        """Most tokens from an answer in the prompt to the end of its question; 0 if no answer is in the prompt."""
         return max(self.task.longest_distance(size, self.regime) for size in self.eval_values)
 
     @property
     def most_tokens(self) -> int:
-        """About as many tokens of the model as a training batch of one rank has at most; the same on all ranks."""
+        """About the most tokens that the model writes in a training batch of one rank; the same on all ranks."""
         sizes = self._files["fit"].sizes if self.draws_from_file else self.train_values
         longest = max(self.task.longest_reply(int(size), self.regime) for size in sizes)
         return max(1, longest * self.batch_size // self._rank()[1])
@@ -152,7 +152,7 @@ class TranscriptData(LightningDataModule):
         return self._eval_loader("validate")
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """The same `test_samples` every time; raises `UserError` if there is a suite and they are not its own."""
+        """The same `test_samples` every time; raises `UserError` unless they match the suite, if there is one."""
         if self.suite is not None:
             check_suite(self.suite, self.stream("test"), self.num_samples["test"])
         return self._eval_loader("test")
@@ -162,21 +162,21 @@ class TranscriptData(LightningDataModule):
         return self._eval_loader("predict")
 
     def stream(self, split: str) -> SampleStream:
-        """The samples of a split that has no file: `fit`, `validate`, `test` or `predict`."""
+        """The generated samples of a split: `fit`, `validate`, `test` or `predict`."""
         sizes = self.sizes if split == "fit" else self.eval_sizes
         return SampleStream(self.task, self.regime, sizes, self.seed, split)
 
     def state_dict(self) -> dict[str, Any]:
-        """How many global batches have been trained on; a resumed run takes the next one."""
+        """The number of global batches trained on; a resumed run takes the next one."""
         return {"first_batch": self.batches_trained}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the batch after the last one trained on."""
+        """Resume with the batch after the last one trained on."""
         self._first_batch = state_dict["first_batch"]
 
     @property
     def batches_trained(self) -> int:
-        """How many global batches have been trained on, in earlier parts of a resumed run too."""
+        """The number of global batches trained on, those before a resume included."""
         assert self.trainer is not None
         return batches_trained(self.trainer)
 
@@ -198,11 +198,11 @@ class TranscriptData(LightningDataModule):
     def _load(self, path: Path) -> SampleFile:
         file = load_samples(path)
         if file.vocabulary.words != self.task.vocabulary.words:
-            raise UserError(f"{path} has other words than the task in data.task; give the task that wrote it")
+            raise UserError(f"{path} has another vocabulary than data.task; set data.task to the task that wrote it")
         if file.manifest.get("regime") != self.regime:
             raise UserError(
-                f"{path} is of the regime {file.manifest.get('regime')}, and data.regime is {self.regime}; make them "
-                "the same"
+                f"data.regime must be {file.manifest.get('regime')}, as in {path}, got {self.regime}; set it, or use "
+                "another file"
             )
         return file
 
@@ -220,17 +220,17 @@ class TranscriptData(LightningDataModule):
         shortest = self.task.shortest_reply(self.regime)
         if self.max_new_tokens < shortest:
             raise UserError(
-                f"max_new_tokens must be {shortest} or more, as many tokens as the shortest right reply has in the "
-                f"regime {self.regime}, got {self.max_new_tokens}; set data.max_new_tokens, or leave it out"
+                f"max_new_tokens must be {shortest} or more, the length of the shortest right reply in the regime "
+                f"{self.regime}, got {self.max_new_tokens}; set data.max_new_tokens, or leave it out"
             )
 
 
 def _leave_signals_to_training(training: int, worker: int) -> None:
-    """Let a worker write on when all processes of a job are asked to stop: the training process stops it, in order.
+    """Let a worker ignore the signals that stop a job, unless the training process sends them.
 
     Args:
-        training: The training process; a worker's parent may be another, the server that forks the workers.
-        worker: The worker's number.
+        training: Id of the training process; a worker's parent may be a fork server.
+        worker: Index of the worker.
     """
     if hasattr(signal, "sigwaitinfo"):  # not on a Mac
         signals = {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1}

@@ -48,9 +48,9 @@ def test_a_split_with_a_file_has_all_samples_of_the_file(tmp_path):
 
 
 def test_a_file_of_another_task_or_regime_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"other\.npz has other words than the task in data\.task"):
+    with pytest.raises(UserError, match=r"other\.npz has another vocabulary than data\.task"):
         TranscriptData(TASK, "cot", [8], val_file=write(tmp_path / "other.npz", task=IsTree(max_size=8)))
-    with pytest.raises(UserError, match=r"is of the regime vanilla, and data\.regime is cot"):
+    with pytest.raises(UserError, match=r"data\.regime must be vanilla, as in .*, got cot"):
         TranscriptData(TASK, "cot", [8], val_file=write(tmp_path / "vanilla.npz", "vanilla"))
 
 
