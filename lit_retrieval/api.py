@@ -55,7 +55,7 @@ class Run:
 
     Args:
         folder: The run's folder.
-        model: Predicts the next token: `logits, state = run.model(tokens, state)`.
+        model: The next-token model: `logits, state = run.model(tokens, state)`.
         data: The task, `regime`, `retriever` and `max_new_tokens`, and streams of samples.
     """
 
@@ -65,7 +65,7 @@ class Run:
 
     @property
     def task(self) -> Task:
-        """What the model was trained on."""
+        """The task that the model was trained on."""
         return self.data.task
 
     def sample(self, count: int = 4) -> list[Written]:
@@ -73,10 +73,10 @@ class Run:
         return [written for part in self._draw("predict", count) for written in self.generate(part)]
 
     def generate(self, prompts: str | Transcripts) -> list[Written]:
-        """Let the model write the rest, greedily, with its searches run.
+        """Complete prompts by greedy decoding, with the model's searches run.
 
         Args:
-            prompts: One prompt in words with spaces between them, or samples, whose prompts are taken.
+            prompts: One prompt, words separated by spaces, or samples, of which the prompts are used.
 
         Raises `UserError` for a word that is not in the task's vocabulary.
         """
@@ -99,7 +99,7 @@ class Run:
         return next(self.model.parameters()).device
 
     def _draw(self, split: str, count: int) -> Iterator[Transcripts]:
-        check_at_least("the number of samples", count, 1, "another")
+        check_at_least("the number of samples", count, 1, "count or samples")
         stream, batch_size = self.data.stream(split), self.data.eval_batch_size
         for start in range(0, count, batch_size):
             yield stream.take(np.arange(start, min(start + batch_size, count)))
@@ -116,14 +116,14 @@ class Run:
 
     def _written(self, reply: Reply, expected: list[int]) -> Written:
         vocabulary = self.task.vocabulary
-        answers = [None if one == UNDECIDED else vocabulary.words[one] for one in reply.answers]
+        answers = [None if answer == UNDECIDED else vocabulary.words[answer] for answer in reply.answers]
         return Written(render(reply, vocabulary).plain.strip(), answers, vocabulary.decode(expected), reply)
 
 
 def load(folder: str | Path, checkpoint: str | Path = "best", device: str = "cpu") -> Run:
     """Load a run that `fit` has trained.
 
-    Its configuration names classes, and they are imported: load only runs that you would start as programs.
+    The classes that its configuration names are imported: load only runs that you trust like a program.
 
     Args:
         folder: The run's folder, as in `runs/quickstart-123573c5`.
@@ -151,7 +151,7 @@ def _read_checkpoint(run: RunFolder, checkpoint: str | Path) -> dict[str, Any]:
 
 
 def _build(run: RunFolder) -> tuple[SequenceModule, TranscriptData]:
-    """The module and the data of a run, as its configuration has them, before anything was learned."""
+    """The module and the data of a run, built from its configuration, with untrained weights."""
     configuration = run.configuration()
     if configuration is None:
         raise UserError(f"{run.path} has no config.yaml; write the folder of a run that `fit` has trained")

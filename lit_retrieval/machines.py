@@ -1,4 +1,4 @@
-"""Turing machines from a table, run step by step: what the theorems' models must do as well."""
+"""Turing machines, run step by step from a table; the theorems' models simulate them."""
 
 import re
 from collections import defaultdict
@@ -15,13 +15,13 @@ VERDICTS = ("HALT", "YES", "NO")
 
 
 class Action(NamedTuple):
-    """What a machine does in a state on a symbol.
+    """The action of a machine in a state on a symbol.
 
     Args:
-        symbol: What it writes.
+        symbol: The symbol that it writes.
         move: 1 to the right, -1 to the left.
         state: The next state, counted from 0; -1 where the run ends.
-        verdict: What it ends with; empty where it goes on.
+        verdict: HALT, YES or NO where the run ends, else empty.
     """
 
     symbol: int
@@ -40,21 +40,21 @@ class Step(NamedTuple):
 
 
 class Table(dict[str, dict[int, str]]):
-    """For each state of a machine what it does on each symbol; see `TuringMachine`.
+    """The actions of a machine, by state and symbol; see `TuringMachine`.
 
     In a configuration it may be the path of a YAML file, relative to the configuration's folder.
     """
 
-    __slots__ = ()  # jsonargparse copies the `__dict__` of what has one, and not the items
+    __slots__ = ()  # jsonargparse would copy a `__dict__`, and not the items
 
 
 class TuringMachine:
-    """A machine with one tape without ends; it starts in its first state, in cell 0.
+    """A machine with one two-way infinite tape; it starts in its first state, in cell 0.
 
     Args:
-        table: For each state what it does on each symbol, in the usual notation: `{A: {0: 1RB, 1: 1LHALT}, B: ...}`
-            writes a 1 on a blank, goes right and into state B. Symbols are numbers, 0 is the blank. HALT, YES and NO
-            end the run.
+        table: The actions by state and symbol, in the usual notation: `{A: {0: 1RB, 1: 1LHALT}, B: ...}` writes a 1
+            on a blank, moves right and enters state B. Symbols are numbers, 0 is the blank. HALT, YES and NO end the
+            run.
     """
 
     def __init__(self, table: dict[str, dict[int, str]]) -> None:
@@ -77,7 +77,7 @@ class TuringMachine:
             raise UserError("the machine has no states, or no action for a symbol that it writes; complete the table")
 
     def run(self, tape: Sequence[int], max_steps: int = 10_000) -> Iterator[Step]:
-        """The steps on a tape that begins in cell 0, up to the last one, or as many as `max_steps`."""
+        """The steps on a tape that begins in cell 0, at most `max_steps`."""
         cells = defaultdict(int, enumerate(tape))
         cell = state = 0
         for _ in range(max_steps):
@@ -93,8 +93,8 @@ def _parse(state: str, symbol: int, written: str, names: list[str]) -> Action:
     parts = re.fullmatch(r"(\d+)([LR])(\w+)", str(written))
     if not parts or (parts[3] not in names and parts[3] not in VERDICTS):
         raise UserError(
-            f"state {state} on {symbol} does {written!r}; write the symbol, L or R, and a state of the table or one of "
-            f"{', '.join(VERDICTS)}, as in 1RB"
+            f"the action of state {state} on {symbol} must be a symbol, L or R, and a state of the table or one of "
+            f"{', '.join(VERDICTS)}, got {written!r}; write one such as 1RB"
         )
     verdict = parts[3] if parts[3] in VERDICTS else ""
     return Action(int(parts[1]), 1 if parts[2] == "R" else -1, -1 if verdict else names.index(parts[3]), verdict)
@@ -103,7 +103,7 @@ def _parse(state: str, symbol: int, written: str, names: list[str]) -> Action:
 def _read_table(given: Any) -> Table:
     table = _read_file(given) if isinstance(given, str) else given
     try:
-        return Table({str(state): {int(one): str(row[one]) for one in row} for state, row in table.items()})
+        return Table({str(state): {int(symbol): str(row[symbol]) for symbol in row} for state, row in table.items()})
     except (AttributeError, TypeError, ValueError):
         raise UserError(f"a machine's table must be like {{A: {{0: 1RB, 1: 1LHALT}}}}, got {given!r}") from None
 

@@ -27,10 +27,10 @@ class Vocabulary:
     Ids 0 to 9 are the same in every vocabulary: `<pad>` fills the right end of a row, `<s>` opens a prompt, `?` ends
     its facts, `<StartSearch>` and `<EndSearch>` enclose a query, `FAILED` is the result of a search that found nothing,
     `~` joins the ends of an edge and `-` a parent with its child (arXiv:2402.18510, appendix A.3 and Algorithm 2), `@`
-    and `>` ask for a place and for a number of occurrences in a query's short form.
+    and `>` ask for a position and for a number of occurrences in a query's short form.
 
     Args:
-        words: The task's own words, without white space, none twice, none of them special.
+        words: The task's own words: distinct, without white space, none of them special.
     """
 
     def __init__(self, words: Iterable[str]) -> None:
@@ -38,9 +38,9 @@ class Vocabulary:
         self._ids = {word: token for token, word in enumerate(self.words)}
         if len(self._ids) < len(self.words):
             twice = next(word for token, word in enumerate(self.words) if self._ids[word] != token)
-            raise UserError(f"the word {twice!r} stands twice in the vocabulary; leave one out")
+            raise UserError(f"the word {twice!r} is listed twice in the vocabulary; remove one")
         if spaced := [word for word in self.words if word.split() != [word]]:
-            raise UserError(f"the word {spaced[0]!r} is empty or has white space in it; write a word without")
+            raise UserError(f"a word must be non-empty and without white space, got {spaced[0]!r}; write another")
 
     def __len__(self) -> int:
         return len(self.words)
@@ -50,7 +50,7 @@ class Vocabulary:
 
     @cached_property
     def numbers(self) -> Ids:
-        """The number that each word is a numeral of (of at most nine digits), `(vocab_size,)`; -1 where it is none."""
+        """The value of each word that is a numeral (of at most nine digits), else -1, `(vocab_size,)`."""
         return np.array([int(word) if is_numeral(word) else -1 for word in self.words], np.int32)
 
     def encode(self, words: Sequence[str]) -> Ids:

@@ -23,8 +23,8 @@ def test_a_run_without_end_is_cut():
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ({"A": {0: "1XB"}}, "state A on 0 does '1XB'; write the symbol, L or R, and a state"),
-        ({"A": {0: "0RC"}}, "does '0RC'"),
+        ({"A": {0: "1XB"}}, "the action of state A on 0 must be a symbol, L or R, and a state .* got '1XB'"),
+        ({"A": {0: "0RC"}}, "got '0RC'"),
         ({"A": {0: "1RA"}}, "no action for a symbol that it writes"),
         ({"A": {0: "0RA", 1: "0RB"}, "B": {0: "0RA"}}, r"no action for \('B', 1\)"),
         ({}, "has no states"),

@@ -14,7 +14,7 @@ def test_decoding_undoes_encoding():
     assert vocabulary.decode(vocabulary.encode(words)) == words
 
 
-@pytest.mark.parametrize(("words", "said"), [(["a", "a"], "'a' stands"), (["a b"], "white space"), (["~"], "twice")])
+@pytest.mark.parametrize(("words", "said"), [(["a", "a"], "'a' is listed"), (["a b"], "white space"), (["~"], "twice")])
 def test_words_that_cannot_be_told_apart_are_refused(words, said):
     with pytest.raises(UserError, match=said):
         Vocabulary(words)

@@ -127,7 +127,7 @@ def two_words_swapped(manifest, path):
     [
         (two_words_swapped, "has samples or words of the sha256 .*, and its manifest says"),
         (lambda manifest, path: {"words": manifest["words"][:-1]}, "of the sha256|is not one of the vocabulary"),
-        (lambda manifest, path: {"words": [*manifest["words"], manifest["words"][-1]]}, "stands twice"),
+        (lambda manifest, path: {"words": [*manifest["words"], manifest["words"][-1]]}, "is listed twice"),
         (lambda manifest, path: {"sha256": "0" * 64}, "has samples or words of the sha256 .*, and its manifest says"),
         (lambda manifest, path: {"samples": 7}, "has 100 samples, and its manifest says 7"),
         (lambda manifest, path: {"words": 3}, "words=3 is no list"),
