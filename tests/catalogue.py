@@ -1,5 +1,7 @@
 """Every task, distribution and form of query, small, for the tests that hold for all of them."""
 
+from typing import Literal
+
 from hops import Hops
 
 from lit_retrieval.tasks import (
@@ -11,12 +13,13 @@ from lit_retrieval.tasks import (
     Mixture,
     NGramRetrieval,
     StringCopying,
+    Task,
 )
 
-CODE = "random_access_code"
+CODE: Literal["random_access_code"] = "random_access_code"
 
 # Each with sizes that it has.
-TASKS = {
+TASKS: dict[str, tuple[Task, list[int]]] = {
     "associative_recall": (AssociativeRecall(num_keys=16, num_values=4), [2, 8, 32]),
     "associative_recall_4": (AssociativeRecall(num_keys=16, num_values=4, num_queries=4), [8, 32]),
     "associative_recall_code": (AssociativeRecall(num_keys=16, num_values=4, distribution=CODE), [2, 8, 32]),

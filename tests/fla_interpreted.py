@@ -33,6 +33,11 @@ def count(*limits: int) -> Iterator[LoopIndex]:
     return map(LoopIndex, range(*limits))
 
 
+def take(*args: Any, **options: Any) -> Any:
+    """`language.gather`, looked up when it is called: the interpreter replaces it after fla is imported."""
+    return vars(language)["gather"](*args, **options)
+
+
 def take_first_config(init: Callable[..., None]) -> Callable[..., None]:
     """An autotuner with one config to choose from measures nothing, and so needs no GPU."""
 
@@ -48,9 +53,9 @@ def prepare_fla() -> None:
     make_layer("GatedLinearAttention")
     for name, module in list(sys.modules.items()):
         if name.startswith("fla.") and getattr(module, "tl", None) is language:
-            module.range = count
+            vars(module)["range"] = count
             if "gather" in vars(module):
-                module.gather = lambda *args, **options: language.gather(*args, **options)
+                vars(module)["gather"] = take
 
 
 def run_theirs(layer: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -60,7 +65,7 @@ def run_theirs(layer: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     cache, lengths = Cache(), [BEFORE, x.shape[1] - BEFORE]
     if type(layer).__name__ == "Mamba2":
         lengths = [x.shape[1] - 2, 1, 1]  # with a state, fla's takes one step at a time
-    outputs = [layer(part, past_key_values=cache, use_cache=True)[0] for part in x.split(lengths, 1)]
+    outputs = [layer(part, past_key_values=cache, use_cache=True)[0] for part in torch.split(x, lengths, 1)]
     return torch.cat(outputs, 1), {name: cache[0][part] for name, part in STATE.items()}
 
 

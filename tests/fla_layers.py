@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 HIDDEN_SIZE = 32
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "LinearAttention": {"num_heads": 2},
     "MultiScaleRetention": {"num_heads": 2},
     "SimpleGatedLinearAttention": {"num_heads": 2},
@@ -32,7 +32,7 @@ def make_layer(name: str, **options: Any) -> nn.Module:
 
         torch.manual_seed(0)
         layer_class = getattr(fla.layers, name, SimpleGatedLinearAttention)
-        layer = layer_class(hidden_size=HIDDEN_SIZE, layer_idx=0, **{**SMALL[name], **options})
+        layer: nn.Module = layer_class(hidden_size=HIDDEN_SIZE, layer_idx=0, **{**SMALL[name], **options})
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

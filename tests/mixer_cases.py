@@ -1,5 +1,6 @@
 """Every mixer of ours, small, for the tests that hold for all of them."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 from lit_retrieval.mixers import GRU, LSTM, Attention, LinearRNN, Mamba, ReGLU, SlidingWindowAttention, SwiGLU
 
 HIDDEN_SIZE = 16
-MIXERS = {
+MIXERS: dict[str, Callable[..., nn.Module]] = {
     "attention": partial(Attention, num_heads=2),
     "window": partial(SlidingWindowAttention, num_heads=2, window=5),
     "window of one": partial(SlidingWindowAttention, num_heads=2, window=1),

@@ -1,19 +1,23 @@
 """Transcripts as people read them, for the tests of tasks."""
 
 import inspect
+from collections.abc import Callable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 
-from lit_retrieval.tasks import REGIMES, Author
+from lit_retrieval.tasks import REGIMES, Author, Regime, Task, Transcripts
+
+Reply = list[tuple[str, int]]  # words with their authors
 
 
-def read(transcripts, task, row):
+def read(transcripts: Transcripts, task: Task, row: int) -> tuple[list[str], list[int]]:
     """The words of a row, and who wrote each."""
     length = transcripts.length[row]
     return task.vocabulary.decode(transcripts.tokens[row, :length]), transcripts.author[row, :length].tolist()
 
 
-def read_all(transcripts, task):
+def read_all(transcripts: Transcripts, task: Task) -> Iterator[tuple[list[str], Reply]]:
     """For each row the words of its prompt, and what follows it: words with their authors."""
     for row, prompt_length in enumerate(transcripts.prompt_length):
         words, authors = read(transcripts, task, row)
@@ -21,25 +25,26 @@ def read_all(transcripts, task):
         yield words[:prompt_length], list(zip(words, authors, strict=True))[prompt_length:]
 
 
-def text_of(transcripts, task, row):
+def text_of(transcripts: Transcripts, task: Task, row: int) -> str:
     """A row as one line, what the retriever wrote in brackets."""
     marked = zip(*read(transcripts, task, row), strict=True)
     return " ".join(f"[{word}]" if by == Author.RETRIEVER else word for word, by in marked)
 
 
-def check_bounds(task, size, regime, count=2000):
+def check_bounds(task: Task, size: int, regime: Regime, count: int = 2000) -> npt.NDArray[np.int64]:
     """The replies keep to the task's bounds, and the shortest and longest are near them where length is random."""
     transcripts = task.sample(0, np.arange(count), np.full(count, size), regime)
     replies = transcripts.length - transcripts.prompt_length
     assert task.shortest_reply(regime) <= replies.min() and replies.max() <= task.longest_reply(size, regime)
     assert transcripts.distances.max() <= task.longest_distance(size, regime)
-    return replies
+    return np.asarray(replies)
 
 
-def check_docstring(cls, expected_reply):
+def check_docstring(cls: type[Task], expected_reply: Callable[[list[str], Regime], Reply]) -> None:
     """The sample in a task's docstring is what the second solver writes, in all three regimes."""
-    shown, line = {}, None
-    for words in map(str.split, inspect.getdoc(cls).splitlines()):
+    shown: dict[str, list[str]] = {}
+    line = None
+    for words in map(str.split, (inspect.getdoc(cls) or "").splitlines()):
         line = words[0][:-1] if words and words[0] in {"prompt:", *(f"{regime}:" for regime in REGIMES)} else line
         if words and line:
             shown.setdefault(line, []).extend(words[1:] if words[0] == f"{line}:" else words)

@@ -6,6 +6,7 @@ CPU. Each number is the largest difference, divided by the largest number of the
 
 import json
 import sys
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -26,14 +27,14 @@ def draw(time: int, with_state: bool, dtype: torch.dtype = torch.float32) -> lis
     return [x, (0.1 * dt).abs(), A, B, C, state][: 6 if with_state else 5]
 
 
-def run_with_gradients(scan, tensors: list[Tensor]) -> dict[str, Tensor]:
+def run_with_gradients(scan: Callable[..., tuple[Tensor, Tensor]], tensors: list[Tensor]) -> dict[str, Tensor]:
     """Outputs, last state, and the gradients of a loss on both."""
     tensors = [tensor.clone().requires_grad_() for tensor in tensors]
     y, state = scan(*tensors)
     weighted = [
         one.double() * torch.linspace(-1, 2, one.numel(), dtype=torch.float64).view(one.shape) for one in (y, state)
     ]
-    grads = torch.autograd.grad(sum(one.sum() for one in weighted), tensors)
+    grads = torch.autograd.grad(weighted[0].sum() + weighted[1].sum(), tensors)
     names = ("x", "dt", "A", "B", "C", "state")
     return {"outputs": y, "last state": state, **dict(zip(names, grads, strict=False))}
 

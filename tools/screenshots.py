@@ -76,7 +76,7 @@ def serving(logs: Path, port: int) -> Iterator[str]:
 def _has_runs(address: str) -> bool:
     try:
         with urllib.request.urlopen(f"{address}/data/runs") as reply:
-            return reply.read().strip() != b"[]"
+            return bool(reply.read().strip() != b"[]")
     except urllib.error.URLError:
         return False
 

@@ -1,6 +1,7 @@
 """Run the theorems' models, and print what they are and how far they are right: `python tools/theorems.py --help`."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -101,11 +102,11 @@ def _simple_cases(sizes: tuple[int, ...]) -> Iterator[Case]:
     ]
     for theorem, model, regime in models:
         for problem, task in tasks.items():
+            yield Case(theorem.number, problem, model, partial(_simple, theorem, problem), task, regime, sizes)
 
-            def write(precision: Precision, theorem=theorem, problem=problem) -> Construction:  # type: ignore[no-untyped-def]
-                return theorem(problem, precision=precision)
 
-            yield Case(theorem.number, problem, model, write, task, regime, sizes)
+def _simple(theorem: type[Theorem46 | Theorem52 | Theorem56], problem: Problem, precision: Precision) -> Construction:
+    return theorem(problem, precision=precision)
 
 
 def _graph_cases(largest: int) -> Iterator[Case]:
@@ -126,23 +127,23 @@ def _machine_cases() -> Iterator[Case]:
              "palindrome": (4, 8, 16)}  # fmt: skip
     tables = {name: yaml.safe_load((_MACHINES / f"{name}.yaml").read_text()) for name in sizes}
     for name, table in tables.items():
-
-        def run(size: int, table=table) -> Task:  # type: ignore[no-untyped-def]
-            return MachineRun(table)
-
-        yield Case(
-            "5.4", name, "linear RNN, a search a step", lambda precision, table=table: Theorem54(table, precision), run,
-            "retrieval", sizes[name],
-        )  # fmt: skip
-        yield Case(
-            "5.8", name, "linear RNN + one attention layer", lambda precision, table=table: Theorem58(table, precision),
-            run, "cot", sizes[name],
-        )  # fmt: skip
+        run = partial(_run, MachineRun(table))
+        models: list[tuple[type[Theorem54 | Theorem58], str, Regime]] = [
+            (Theorem54, "linear RNN, a search a step", "retrieval"),
+            (Theorem58, "linear RNN + one attention layer", "cot"),
+        ]
+        for theorem, model, regime in models:
+            yield Case(theorem.number, name, model, partial(theorem, table), run, regime, sizes[name])
     palindrome = tables["palindrome"]
     yield Case(
         "4.1", "palindrome", "linear RNN, 20 cells of space", lambda precision: Theorem41(palindrome, 20, precision),
         lambda size: SmallSpaceRun(palindrome, 20), "cot", (4, 8, 16),
     )  # fmt: skip
+
+
+def _run(task: Task, size: int) -> Task:
+    """The task of a machine, whose tape may have any size."""
+    return task
 
 
 def _line(case: Case, samples: int, seed: int) -> list[str]:

@@ -3,12 +3,15 @@
 import os
 import subprocess
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import STORE_EVERYTHING_SIZE_GUIDANCE, EventAccumulator
+from warm import WarmProcess, WarmServer
 
 ROOT = Path(__file__).parents[2]
 # A mixer that draws random numbers in every step, as dropout does.
@@ -46,13 +49,13 @@ TIMED = {"train/samples_per_second", "train/tokens_per_second", "train/memory_gb
 class Place:
     """A folder to run commands in, as children of a warm process where no launcher is given."""
 
-    def __init__(self, warm, path):
+    def __init__(self, warm: WarmServer, path: Path) -> None:
         self.warm, self.path = warm, path
         (path / "noise.py").write_text(NOISE)
         threads = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
         self.environment = {**os.environ, **threads, "PYTHONPATH": f"{path}:{ROOT}"}
 
-    def start(self, *arguments, launcher=None):
+    def start(self, *arguments: str, launcher: Sequence[str] | None = None) -> WarmProcess | subprocess.Popen[str]:
         """Start a command in a process group of its own."""
         if launcher is None:
             return self.warm.start("lit_retrieval", arguments, self.path, self.environment)
@@ -61,7 +64,7 @@ class Place:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
 
-    def run(self, command, *arguments, status=0, limit=300, **options):
+    def run(self, command: str, *arguments: str, status: int = 0, limit: float = 300, **options: Any) -> str:
         """Run a command on the tiny model to its end, in so many seconds at most; returns what it printed."""
         process = self.start(command, *TINY, *arguments, **options)
         try:
@@ -71,51 +74,52 @@ class Place:
         assert process.returncode == status, err[-3000:]
         return out + err
 
-    def fit(self, *arguments, **options):
+    def fit(self, *arguments: str, **options: Any) -> str:
         return self.run("fit", *arguments, "--run_dir", "run", **options)
 
-    def steps(self):
+    def steps(self) -> list[int]:
         """The steps of the checkpoints, newest first."""
         return sorted((int(path.stem.split("_")[1]) for path in self.folder().glob("step_*.ckpt")), reverse=True)
 
-    def folder(self):
+    def folder(self) -> Path:
         return self.path / "run/checkpoints"
 
-    def checkpoint(self, name):
-        return torch.load(self.folder() / f"{name}.ckpt", weights_only=True)
+    def checkpoint(self, name: str) -> dict[str, Any]:
+        content: dict[str, Any] = torch.load(self.folder() / f"{name}.ckpt", weights_only=True)
+        return content
 
-    def scalars(self):
+    def scalars(self) -> dict[str, list[tuple[int, float]]]:
         """Every scalar that does not measure time: `{tag: [(step, value), ...]}`."""
         events = EventAccumulator(str(self.path / "run"), STORE_EVERYTHING_SIZE_GUIDANCE).Reload()
-        found = defaultdict(list)
+        found: dict[str, list[tuple[int, float]]] = defaultdict(list)
         for tag in set(events.Tags()["scalars"]) - TIMED:
             found[tag] = [(event.step, event.value) for event in events.Scalars(tag)]
         return found
 
 
 @pytest.fixture
-def place(make_place, tmp_path):
+def place(make_place: Callable[[Path], Place], tmp_path: Path) -> Place:
     return make_place(tmp_path)
 
 
 @pytest.fixture(scope="session")
-def make_place(warm):
+def make_place(warm: WarmServer) -> Callable[[Path], Place]:
     return partial(Place, warm)
 
 
 @pytest.fixture
-def twin(make_place, tmp_path):
+def twin(make_place: Callable[[Path], Place], tmp_path: Path) -> Place:
     """Another folder, for the run that nothing happens to."""
     (tmp_path / "twin").mkdir()
     return make_place(tmp_path / "twin")
 
 
 @pytest.fixture(scope="session")
-def tiny():
+def tiny() -> list[str]:
     return TINY
 
 
-def assert_same_state(one, other):
+def assert_same_state(one: Any, other: Any) -> None:
     """Equal to the last bit, whatever is nested in what."""
     assert type(one) is type(other)
     if isinstance(one, torch.Tensor):
@@ -133,8 +137,8 @@ def assert_same_state(one, other):
 
 
 @pytest.fixture
-def assert_same_run():
-    def compare(one, other, step):
+def assert_same_run() -> Callable[[Place, Place, int], None]:
+    def compare(one: Place, other: Place, step: int) -> None:
         """Final and best weights, optimiser, schedule, and every scalar that does not measure time."""
         for name in (f"step_{step}", "best"):
             for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "TranscriptData"):

@@ -2,6 +2,7 @@
 
 import statistics
 from time import perf_counter
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from lit_retrieval.tasks import (
 
 _LENGTHS = (16, 64, 256)  # words between `<s>` and the question
 _STEP_LENGTH = 64  # words of a training step: the fewest for which every task has a problem
-_CODE = "random_access_code"
+_CODE: Literal["random_access_code"] = "random_access_code"
 
 
 def tasks() -> dict[str, Task]:
@@ -121,7 +122,7 @@ def _share_of_a_step(task: Task, regime: Regime, batch: int, rounds: int, sample
     for _ in range(rounds + 1):
         start = perf_counter()
         logits, _ = model(samples.tokens[:, :-1])
-        F.cross_entropy(logits[is_model], samples.tokens[:, 1:][is_model]).backward()
+        torch.autograd.backward(F.cross_entropy(logits[is_model], samples.tokens[:, 1:][is_model]))
         optimizer.step()
         optimizer.zero_grad()
         times.append(perf_counter() - start)

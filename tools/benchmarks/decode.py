@@ -57,7 +57,8 @@ def decode(
 
     times: dict[str, list[float]] = {"cached": [], "prefix read again": []}
     for _ in range(rounds + 1):
-        for name, run in zip(times, (generate, _read_again), strict=True):
+        runs: tuple[Callable[..., object], ...] = (generate, _read_again)
+        for name, run in zip(times, runs, strict=True):
             turns = [transcripts.turns(row) for row in range(batch)]
             rows, start = begin(turns, task, ShortFormRetriever(), limit), perf_counter()
             run(replaying, rows)

@@ -24,13 +24,14 @@ def naive_recurrences() -> Iterator[None]:
 
 def _run(
     q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor | None, read: Tensor | None, write: Tensor | None, *_: Any
-) -> tuple[Tensor, Tensor | None]:
+) -> Any:  # what fla returns: outputs and the last state
     from fla.ops.generalized_delta_rule.dplr.naive import dplr_recurrence
     from fla.ops.gla.naive import naive_recurrent_gla
     from fla.ops.linear_attn.naive import naive_recurrent_linear_attn
     from fla.ops.simple_gla.naive import naive_recurrent_simple_gla
 
     if read is not None:
+        assert write is not None and log_decay is not None
         heads_first = (tensor.transpose(1, 2) for tensor in (q, k, v, read, write, log_decay))
         o, state = dplr_recurrence(*heads_first)
         return o.transpose(1, 2), state
@@ -43,7 +44,7 @@ def _run(
 
 def _run_delta(
     q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor | None, beta: Tensor, *_: Any
-) -> tuple[Tensor, Tensor | None]:
+) -> Any:  # what fla returns: outputs and the last state
     from fla.ops.delta_rule.naive import delta_rule_recurrence
     from fla.ops.gated_delta_rule.naive import naive_recurrent_gated_delta_rule
     from fla.ops.kda.naive import naive_recurrent_kda

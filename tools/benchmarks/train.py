@@ -4,6 +4,7 @@ import platform
 import statistics
 from collections.abc import Callable
 from importlib.metadata import version
+from importlib.util import find_spec
 from time import perf_counter
 from unittest.mock import patch
 
@@ -30,7 +31,7 @@ class _MambapyModel(nn.Module):
         super().__init__()
         from mambapy.mamba import Mamba, MambaConfig
 
-        self.register_buffer("embedding", embedding)
+        self.embedding = nn.Buffer(embedding)
         self.blocks = Mamba(MambaConfig(d_model=64, n_layers=16, d_state=16))
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -55,7 +56,8 @@ class _LlamaModel(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits, `(batch, time, vocab_size)`, of tokens `(batch, time)`."""
-        return self.model(tokens).logits
+        logits: Tensor = self.model(tokens).logits
+        return logits
 
 
 class _Naive(nn.Module):
@@ -77,6 +79,8 @@ _OF_PACKAGES: dict[str, tuple[str, Callable[[Tensor], nn.Module]]] = {
     "mamba": ("mambapy", _MambapyModel),
     "transformer": ("transformers", _LlamaModel),
 }
+
+_PACKAGES = ("torch", "numba", "mambapy", "transformers")
 
 
 def train(
@@ -118,7 +122,7 @@ def train(
     table.caption = (
         f"medians of {rounds} turns at batch {batch}, time {time}, float32; {device} ({platform.machine()}), "
         f"threads: {torch.get_num_threads()}; "
-        + ", ".join(f"{package} {version(package)}" for package in ("torch", "numba", "mambapy", "transformers"))
+        + ", ".join(f"{package} {version(package)}" for package in _PACKAGES if find_spec(package))
     )
     Console(width=120).print(table)
 
@@ -161,7 +165,7 @@ def _time_in_turns(modules: list[nn.Module], inputs: Tensor, rounds: int) -> lis
                 start = perf_counter()
                 output = module(inputs)
                 outputs = output[0] if isinstance(output, tuple) else output  # ours hands its state back as well
-                _loss(outputs, inputs).backward()
+                torch.autograd.backward(_loss(outputs, inputs))
                 if inputs.is_cuda:
                     torch.cuda.synchronize()
                 milliseconds = 1000 * (perf_counter() - start)

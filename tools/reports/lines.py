@@ -1,5 +1,6 @@
 """Accuracy against what it may depend on: bits of state, length, query distance, and samples."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from statistics import mean
 
@@ -80,7 +81,7 @@ def draw_curves(rows: Sequence[Row]) -> Figure | None:
 
 def _scored_on_several(rows: Sequence[Row]) -> list[Row]:
     """Rows of models that were scored on several sizes, at once or each on its own."""
-    kinds = {(row.point, row.task, row.regime): set() for row in rows}
+    kinds: dict[tuple[str, str, str], set[int]] = defaultdict(set)
     for row in rows:
         kinds[row.point, row.task, row.regime] |= set(row.by_size)
     return [row for row in rows if len(kinds[row.point, row.task, row.regime]) > 1]

@@ -34,8 +34,8 @@ def read_curve(run: Path) -> Curve:
     tags = ("closed_loop_accuracy", "exact_match", "loss")
     accuracy, exact_match, loss = (events.Scalars(f"val/{tag}") for tag in tags)
     speeds = [one.value for one in events.Scalars("train/samples_per_second")] if _has_speed(events) else [math.nan]
-    values = ([one.value for one in scalars] for scalars in (accuracy, exact_match, loss))
-    return Curve([one.step + 1 for one in accuracy], *values, median(speeds))
+    values = [[one.value for one in scalars] for scalars in (accuracy, exact_match, loss)]
+    return Curve([one.step + 1 for one in accuracy], values[0], values[1], values[2], median(speeds))
 
 
 def still_rising(accuracy: list[float], exact_match: list[float], loss: list[float], samples: int) -> bool:

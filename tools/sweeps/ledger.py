@@ -24,8 +24,8 @@ def write_ledger(sweep: Path) -> int:
 
     Each time the whole of both, so that a sweep that is killed leaves no half of a row, and none twice.
     """
-    results = [files.read(path) for path in sweep.glob("trials/*/result.json")]
-    results = sorted((one for one in results if one is not None), key=lambda one: (one["finished"], one["hash"]))
+    found = [files.read(path) for path in sweep.glob("trials/*/result.json")]
+    results = sorted((one for one in found if one is not None), key=lambda one: (one["finished"], one["hash"]))
     rows = [row(result) for result in results]
     columns = list(dict.fromkeys([*BASE, *(name for one in rows for name in one)]))
     files.write_text(_table(rows, columns), sweep / "results.csv")
