@@ -1,4 +1,4 @@
-"""A task of one's own, in words: follow links from word to word. Nothing in the package knows this file."""
+"""An example of your own task, in words: follow links from word to word."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from lit_retrieval.tasks import Regime, Turn, WordTask
 
 
 class Links(NamedTuple):
-    """Where each place leads, `follows[place]`, in the order in which they are told; and what is asked."""
+    """A problem: place p leads to `follows[p]`, and links are listed in the order of `order`."""
 
     order: list[int]
     follows: dict[int, int]
@@ -18,9 +18,9 @@ class Links(NamedTuple):
 
 
 class Hops(WordTask):
-    """Links from place to place, then a start and a number of hops: where do they lead?
+    """Links between places, then a start and a number of hops: where do they lead?
 
-    A sample with 3 links, what the retriever writes in brackets::
+    A sample with 3 links, with retrieved tokens in brackets::
 
         prompt:    <s> n2> n3 n1> n2 n3> n2 ? n1 2
         vanilla:   n3
@@ -30,8 +30,8 @@ class Hops(WordTask):
     The size of a problem is its number of links.
 
     Args:
-        num_places: Places that there are words for.
-        max_hops: The most hops that are asked for.
+        num_places: Number of places in the vocabulary.
+        max_hops: Largest number of hops.
     """
 
     def __init__(self, num_places: int = 16, max_hops: int = 3) -> None:
@@ -43,13 +43,13 @@ class Hops(WordTask):
         super().__init__([*places, *links, *map(str, range(1, max_hops + 1))], answers=places)
 
     def draw(self, rng: np.random.Generator, size: int) -> Links:
-        """Links among `size` places, each to a random one of them."""
+        """Draw a random link from each of `size` places."""
         places = (1 + rng.permutation(self.num_places)[:size]).tolist()
         follows = {place: int(rng.choice(places)) for place in places}
         return Links(places, follows, int(rng.choice(places)), int(rng.integers(1, self.max_hops + 1)))
 
     def write_turns(self, problem: Links, regime: Regime) -> list[Turn]:
-        """One question and its answer."""
+        """Return the question and its answer."""
         passed = [problem.start]
         for _ in range(problem.hops):
             passed.append(problem.follows[passed[-1]])
@@ -62,5 +62,5 @@ class Hops(WordTask):
         return [Turn(f"<s> {told} ? n{problem.start} {problem.hops}", f"{steps[regime]} n{passed[-1]}")]
 
     def check_size(self, size: int) -> None:
-        """Raise `UserError` unless there are as many places."""
+        """Raise `UserError` unless there are that many places."""
         check_between("size", size, 1, self.num_places, "data.sizes, or raise num_places")
