@@ -13,7 +13,7 @@ from lit_retrieval.data import BatchDataset
 from lit_retrieval.data.suite import hash_samples
 from lit_retrieval.tasks import IsTree, SampleStream, save_samples
 
-QUICKSTART = str(Path(__file__).parents[1] / "configs/experiments/quickstart.yaml")
+QUICKSTART = str(Path(__file__).parents[2] / "configs/experiments/quickstart.yaml")
 MIXER = "{class_path: lit_retrieval.mixers.Mamba, init_args: {state_dim: 4}}"
 TINY = [
     "--config", QUICKSTART, "--model.hidden_size", "16", "--model.stages", f"[{{repeat: 1, mixers: [{MIXER}]}}]",
