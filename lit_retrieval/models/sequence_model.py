@@ -82,6 +82,13 @@ class SequenceModel(MixerStack):
             Logits, `(batch, time, vocab_size)`, or `(selected, vocab_size)` at `positions`, and the state after the
             last token.
         """
-        hidden, new_state = self.mix(F.embedding(tokens, self.embedding), state)
-        hidden = self.final_norm(select_positions(hidden, positions))
-        return F.linear(hidden, self.embedding), new_state
+        hidden, new_state = self.read(tokens, state)
+        return self.predict(select_positions(hidden, positions)), new_state
+
+    def read(self, tokens: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """The residual stream after the last mixer, `(batch, time, hidden_size)`, and the state; see `forward`."""
+        return self.mix(F.embedding(tokens, self.embedding), state)
+
+    def predict(self, hidden: Tensor) -> Tensor:
+        """The logits of vectors of the residual stream, `(..., hidden_size)` to `(..., vocab_size)`."""
+        return F.linear(self.final_norm(hidden), self.embedding)

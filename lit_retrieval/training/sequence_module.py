@@ -3,7 +3,6 @@
 from typing import Any, Literal, cast
 
 import torch
-import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -13,9 +12,10 @@ from lit_retrieval.constructions import ConstructedModel, Construction
 from lit_retrieval.data import Batch, TranscriptData
 from lit_retrieval.decoding import Reply, decode
 from lit_retrieval.errors import UserError
-from lit_retrieval.models import SequenceModel, Stage
+from lit_retrieval.models import SequenceModel, Stage, select_positions
 from lit_retrieval.ranges import check_at_least
 from lit_retrieval.training.global_step import GlobalStep
+from lit_retrieval.training.loss import sum_loss
 from lit_retrieval.training.schedule import warmup_cosine
 from lit_retrieval.training.score_name import QUANTITIES
 from lit_retrieval.training.scores import Scores, closed_loop, teacher_forced
@@ -96,11 +96,14 @@ class SequenceModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a micro-batch on the tokens of the model, in nats; see `GlobalStep`."""
-        logits, _ = self(batch.tokens[:, :-1], positions=batch.positions)
-        targets = batch.targets
-        if self.whole_step.is_logged:
-            self.whole_step.add(right=(logits.detach().argmax(-1) == targets).sum())
-        return self.whole_step.loss(F.cross_entropy(logits, targets, reduction="sum"), len(targets))
+        assert isinstance(self.model, SequenceModel)
+        hidden, _ = self.model.read(batch.tokens[:, :-1])
+        hidden, targets = select_positions(hidden, batch.positions), batch.targets
+        nats, right = sum_loss(
+            self.model.predict, hidden, targets, len(self.model.embedding), self.whole_step.is_logged
+        )
+        self.whole_step.add(right=right)
+        return self.whole_step.loss(nats, len(targets))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Finish the gradient of the global batch, and log the step if it is one that is logged."""

@@ -1,0 +1,45 @@
+"""The loss of many tokens without the logits of all of them in memory."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+_MOST_LOGITS = 2**23  # at a time; 32 MiB in float32
+
+
+def sum_loss(
+    predict: Callable[[Tensor], Tensor], hidden: Tensor, targets: Tensor, vocab_size: int, counts_right: bool
+) -> tuple[Tensor, Tensor]:
+    """Sum the cross-entropy of the next tokens, and count those that are the most likely ones.
+
+    Where there are more logits than fit into 32 MiB, they are computed piece by piece, and once more in the backward
+    pass, so that memory does not grow with the number of tokens times that of words.
+
+    Args:
+        predict: Makes logits `(tokens, vocab_size)` of `hidden`.
+        hidden: `(tokens, hidden_size)`.
+        targets: The right next tokens, `(tokens,)`.
+        vocab_size: How many logits a token has.
+        counts_right: Whether to count; if not, the count is 0.
+
+    Returns:
+        The loss in nats and the count, both `()`.
+    """
+
+    def piece(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        logits = predict(hidden)
+        right = (logits.detach().argmax(-1) == targets).sum() if counts_right else torch.zeros((), device=logits.device)
+        return F.cross_entropy(logits, targets, reduction="sum"), right
+
+    size = max(1, _MOST_LOGITS // vocab_size)
+    if len(hidden) <= size:
+        return piece(hidden, targets)
+    parts = [
+        checkpoint(piece, *one, use_reentrant=False, preserve_rng_state=False)
+        for one in zip(torch.split(hidden, size), torch.split(targets, size), strict=True)
+    ]
+    nats, right = zip(*parts, strict=True)
+    return torch.stack(nats).sum(), torch.stack(right).sum()
