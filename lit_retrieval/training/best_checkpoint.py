@@ -7,14 +7,14 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps the checkpoint with the best score, also where the folder of the run has been moved.
+    """Keeps the checkpoint with the best score, even if the run's folder has been moved.
 
-    `ModelCheckpoint` forgets the best score when its folder has another name than before, and so overwrites a better
-    checkpoint with a worse one.
+    `ModelCheckpoint` forgets the best score when its folder has a new name, and overwrites a better checkpoint with a
+    worse one.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the best scores, with their files where they are now."""
+        """Restore the best scores, with the paths of their files as they are now."""
         super().load_state_dict(
             {
                 **state_dict,

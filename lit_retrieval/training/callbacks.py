@@ -1,4 +1,4 @@
-"""The callbacks of every run, in one list."""
+"""The default callbacks of every run."""
 
 from lightning.pytorch import Callback
 
@@ -24,25 +24,25 @@ def default_callbacks(
     writes_scores: bool = True,
     shows_progress: bool = True,
 ) -> list[Callback]:
-    """The callbacks of every run, in the order in which Lightning calls them; those of `trainer.callbacks` come before.
+    """The callbacks of every run, in the order in which Lightning calls them, after those of `trainer.callbacks`.
 
     Args:
-        inspection, best, last: The three that a configuration sets up.
-        writes_scores: Whether a test writes `scores.json`: the command has a folder.
+        inspection, best, last: The three that have configuration keys.
+        writes_scores: Whether `test` writes `scores.json`; it needs a run folder.
         shows_progress: Whether there is a progress bar.
     """
     return [
-        Preemption(),  # it stops a run between two steps, before the others count anything of the next one
-        StepSeed(),  # before anything is drawn in a step
-        FiniteLoss(),  # it ends a run before the others count or show a step that was not taken
-        inspection,  # from here on they log, print or write, and need nothing of each other
+        Preemption(),  # stops a run between two steps, before the others count anything of the next step
+        StepSeed(),  # before any random number of a step is drawn
+        FiniteLoss(),  # ends a run before the others count or show a step that was skipped
+        inspection,  # from here on the callbacks log, print or write, and are independent
         Throughput(),
         Hyperparameters(),
         ScoreTable(),
-        Memory(),  # its lines belong under the table of scores
+        Memory(),  # prints below the table of scores
         TranscriptPrinter(),
         *([ScoreFile()] if writes_scores else []),
         *([ProgressBar()] if shows_progress else []),
-        best,  # checkpoints hold the state of all callbacks; Lightning calls them last, wherever they stand
+        best,  # a checkpoint holds the state of all callbacks: Lightning always calls checkpoint callbacks last
         last,  # after best, so that it holds the best score
     ]

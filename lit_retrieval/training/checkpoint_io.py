@@ -1,4 +1,4 @@
-"""How Lightning reads and writes checkpoints here."""
+"""Lightning's reading and writing of checkpoints."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ from lit_retrieval import runs
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes files that are whole or not there, with their sha256, and never opens what could run code.
+    """Writes checkpoints atomically, with their sha256, and never loads a file that could run code.
 
     Args:
         path: A file that has been read already; none if absent.
-        content: What is in it; handed over once, and not kept.
+        content: Its content, returned by the first `load_checkpoint` and then released.
     """
 
     def __init__(self, path: Path | None = None, content: dict[str, Any] | None = None) -> None:
@@ -26,7 +26,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a file onto the CPU; see `runs.load_checkpoint`. Whatever `weights_only` says, it is true."""
+        """Read a file onto the CPU; see `runs.load_checkpoint`. Always behaves as `weights_only=True`."""
         return self._read.pop(Path(path), None) or runs.load_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: str | Path) -> None:

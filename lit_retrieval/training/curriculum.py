@@ -1,4 +1,4 @@
-"""From small problems to large ones."""
+"""Curriculum learning: from small problems to large ones."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ from lit_retrieval.ranges import check_above
 from lit_retrieval.training.score_name import Group, ScoreName
 
 _NEVER = 2**62
-# Batches between a validation and the first with a new size. Loaders fetch ahead, more of them with more workers, and
-# the samples must be the same for any number of these.
+# Batches between a validation and the first batch with a new size. Data-loader workers prefetch, and the samples must
+# be the same for any number of workers.
 _LEAD = 100
 
 
 class Curriculum(Callback):
-    """Begins with the smallest of `data.sizes`, and adds the next when the largest so far has been learned.
+    """Starts with the smallest of `data.sizes`, and adds the next when the largest so far has been learned.
 
-    The smaller ones stay. `data.eval_sizes` must name the training sizes, so that each can be scored by itself.
+    The smaller sizes stay. `data.eval_sizes` must include the training sizes, so that each has its own score.
 
     Args:
-        threshold: The closed-loop accuracy on the largest size so far, in a validation, that adds the next.
+        threshold: Closed-loop validation accuracy on the largest size so far at which the next size is added.
     """
 
     def __init__(self, threshold: float = 0.9) -> None:
@@ -31,20 +31,22 @@ class Curriculum(Callback):
         self._first_samples: dict[int, int] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """The sample from which on each size is drawn."""
+        """The first sample of each size."""
         return {"first_samples": self._first_samples}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the checkpoint was."""
+        """Restore the sizes that have been reached."""
         self._first_samples = state_dict["first_samples"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the sizes that have been reached; raises `UserError` if one of them would never be scored."""
+        """Draw the sizes reached so far; raises `UserError` if a size has no score or samples are from a file."""
         data = _data(trainer)
         if unscored := sorted(set(data.train_values) - set(data.eval_values)):
-            raise UserError(f"a curriculum scores each size, and size {unscored[0]} is not in data.eval_sizes; add it")
+            raise UserError(
+                f"Curriculum needs scores of all sizes; size {unscored[0]} is not in data.eval_sizes; add it"
+            )
         if data.draws_from_file:
-            raise UserError("a file has the sizes it has, in its order; leave out data.train_file or the Curriculum")
+            raise UserError("Curriculum can't choose the sizes in a file; leave out data.train_file or Curriculum")
         known = self._first_samples or {data.train_values[0]: 0}
         self._first_samples = {size: known.get(size, _NEVER) for size in data.train_values}
         self._enter(data)
@@ -64,17 +66,16 @@ class Curriculum(Callback):
             return
         group = Group("size", str(max(reached))) if len(data.eval_values) > 1 else Group()
         accuracy = float(trainer.callback_metrics[str(ScoreName("closed_loop_accuracy", group, "val"))])
-        if accuracy >= self.threshold - 1e-6:  # accuracies are of 32 bits
+        if accuracy >= self.threshold - 1e-6:  # accuracies are float32
             first_batch = data.batches_trained + _LEAD
             self._first_samples[waiting[0]] = first_batch * data.batch_size
             self._enter(data)
-            rank_zero_info(
-                f"curriculum: {accuracy:.3f} right at size {max(reached)}; size {waiting[0]} from batch {first_batch}"
-            )
+            begun = f"size {waiting[0]} from batch {first_batch}"
+            rank_zero_info(f"curriculum: accuracy {accuracy:.3f} at size {max(reached)}; {begun}")
 
     def _enter(self, data: TranscriptData) -> None:
-        for place, size in enumerate(data.train_values):
-            data.first_samples[place] = self._first_samples[size]
+        for index, size in enumerate(data.train_values):
+            data.first_samples[index] = self._first_samples[size]
 
 
 def _data(trainer: Trainer) -> TranscriptData:

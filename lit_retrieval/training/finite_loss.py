@@ -14,38 +14,38 @@ STATUS = 3
 class FiniteLoss(Callback):
     """Ends a run whose loss or gradient has become NaN or infinite.
 
-    Such a step is not taken, nor is any after it (`GlobalStep`); that it happened is seen every few steps, before each
-    validation and before each checkpoint. So every checkpoint is finite, and the newest is from before.
+    `GlobalStep` skips this step and all later ones. The run checks for it every few steps, before each validation and
+    before each checkpoint, so every checkpoint is from before the bad step.
     """
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at every few steps."""
+        """Check every few steps."""
         assert isinstance(pl_module, SequenceModule)
         if pl_module.whole_step.is_looked_at:
             _check(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look before a validation during training."""
+        """Check before a validation during training."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             _check(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Look before a checkpoint is written, which says that its steps have been taken."""
+        """Check before a checkpoint is written."""
         _check(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the last step."""
+        """Check the last step."""
         _check(trainer, pl_module)
 
 
 def _check(trainer: Trainer, module: LightningModule) -> None:
-    """Raise `RunEndedError` on all ranks if a step was not taken; this waits for the device."""
+    """Raise `RunEndedError` on all ranks if a step was skipped; this waits for the device."""
     assert isinstance(module, SequenceModule)
     if (step := int(module.whole_step.bad_step)) > 0:
         raise RunEndedError(
-            f"error: the loss or its gradient is not finite in step {step:,}, which was not taken; the newest "
-            "checkpoint is from before it. Lower model.learning_rate, or set trainer.gradient_clip_val",
+            f"error: the loss or its gradient is not finite in step {step:,}, which was skipped; the newest "
+            "checkpoint is from before this step. Lower model.learning_rate, or set trainer.gradient_clip_val",
             0 if is_launched(trainer) else STATUS,
         )

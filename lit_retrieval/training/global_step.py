@@ -1,4 +1,4 @@
-"""The optimizer step of a global batch that is cut into micro-batches and ranks."""
+"""The optimizer step of a global batch that is split into micro-batches and over ranks."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,27 +9,27 @@ from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-# Optimizer steps between two looks of the host at what the device has found. A look waits for the device, so a run that
-# is asked to stop, or whose loss is not finite, ends up to so many steps later; its weights are those of before.
+# Optimizer steps from one check of the device's results on the host to the next. A check waits for the device, so a run
+# that receives a signal or has a loss that is not finite ends up to this many steps later; no bad step is taken.
 _LOOK_EVERY = 10
 
 
 class GlobalStep:
     """Adds up the loss and the gradient of one optimizer step, so that they are those of its global batch.
 
-    A micro-batch may have more tokens of the model than another, so the mean of their means is not the mean over all
-    tokens. Each micro-batch's loss is its sum over tokens, divided by a constant; the gradients of all of them, which
-    Lightning and DDP average, are then scaled to those of the mean. All numbers stay on the device: nothing here waits
-    for it, and one step has one collective beside that of its gradients.
+    Micro-batches have different numbers of target tokens, so the mean of their means is not the mean over all tokens.
+    The loss of each is its sum over tokens, divided by a constant; the gradients, which Lightning and DDP average, are
+    then scaled to those of the mean. All values stay on the device: nothing here waits for it, and a step has one
+    collective besides that of its gradients.
 
     Args:
-        trainer: Counts the steps, the ranks and the micro-batches.
-        most_tokens: About as many tokens of the model as a micro-batch has at most; the same on all ranks.
+        trainer: Has the numbers of steps, ranks and micro-batches.
+        most_tokens: Approximate maximum of target tokens in a micro-batch; the same on all ranks.
 
     Attributes:
         totals: The sums of the last step over all ranks.
-        norm: The norm of its gradient, before any clipping; of the scaled gradient with a loss scaler.
-        bad_step: The first step that was skipped since its loss or gradient was not finite, from 1; 0 if there is none.
+        norm: The norm of its gradient before clipping; with a loss scaler, that of the scaled gradient.
+        bad_step: The first step that was skipped because its loss or gradient was not finite, from 1; 0 if none was.
     """
 
     def __init__(self, trainer: Trainer, most_tokens: int) -> None:
@@ -50,31 +50,31 @@ class GlobalStep:
 
     @property
     def is_looked_at(self) -> bool:
-        """Whether the host looks at the last complete step, for which it may have to wait; the same on all ranks."""
+        """Whether the host checks the last complete step, and may wait for the device; the same on all ranks."""
         return not self._waits or self._trainer.global_step % _LOOK_EVERY == 0
 
     @property
     def has_scaler(self) -> bool:
-        """Whether a loss scaler looks for infinite gradients, and takes no step with them."""
+        """Whether a loss scaler skips the steps whose gradients are infinite."""
         plugin = self._trainer.precision_plugin
         return isinstance(plugin, MixedPrecision) and plugin.scaler is not None
 
     def add(self, **values: Tensor | float) -> None:
-        """Add numbers of this rank, tensors of them `()`, to the sums of the step."""
+        """Add values of this rank, numbers or tensors `()`, to the sums of the step."""
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
 
     def loss(self, nats: Tensor, tokens: int) -> Tensor:
-        """The loss to propagate back of a micro-batch whose `tokens` have a loss of `nats` in sum, `()`."""
+        """The loss of a micro-batch for backpropagation, `()`; its `tokens` targets have a total loss of `nats`."""
         self.add(tokens=tokens, nats=nats.detach(), bad=_is_bad(nats))
         return nats / (tokens if self._num_parts == 1 else self._divisor)
 
     def finish(self, optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> None:
-        """Make the gradient that of the global batch; if it is not finite, the weights will stay as they are.
+        """Make the gradient that of the global batch; if it is not finite, the optimizer skips the step.
 
         Args:
-            optimizer: A fused one is told on the device whether to skip the step.
-            parameters: Those that have a gradient are looked at.
+            optimizer: A fused optimizer, which reads on the device whether to skip.
+            parameters: Those without a gradient are ignored.
         """
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         self.norm = torch.nn.utils.get_total_norm(gradients)
@@ -91,10 +91,10 @@ class GlobalStep:
             optimizer.found_inf = (self.bad_step > 0).float()  # type: ignore[attr-defined]
 
     def _sum_over_ranks(self) -> dict[str, Tensor]:
-        """The sums of the step, which begin again; all ranks have the same names."""
+        """The sums of the step over all ranks, which have the same names; this rank's start again at zero."""
         sums = [torch.as_tensor(one, dtype=torch.float32, device=self.bad_step.device) for one in self._sums.values()]
         total = torch.stack(sums)
-        if self._trainer.world_size > 1:  # Lightning's own `reduce` is two collectives, and waits in the first
+        if self._trainer.world_size > 1:  # Lightning's `reduce` needs two collectives, and waits in the first
             torch.distributed.all_reduce(total)
         names, self._sums = list(self._sums), {}
         return dict(zip(names, total, strict=True))

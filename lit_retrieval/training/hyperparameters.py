@@ -1,4 +1,4 @@
-"""TensorBoard's HParams tab."""
+"""The run's entry in TensorBoard's HParams tab."""
 
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ _SCORES = ("val/closed_loop_accuracy", "val/undecided", "val/exact_match", "val/
 
 
 class Hyperparameters(Callback):
-    """Enters the run into the HParams tab: what it depends on, and the scores, whose last values are shown."""
+    """Adds the run to TensorBoard's HParams tab: the keys its result depends on, and its last scores."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Name the keys, and the scores by the names under which they are logged."""
+        """Write the keys, and the names of the logged scores."""
         configuration = runs.effective(RunFolder(Path(trainer.default_root_dir)).configuration() or {})
         values = {
             key: value if isinstance(value, bool | int | float) else str(value)
@@ -29,12 +29,12 @@ class Hyperparameters(Callback):
         _write(trainer, experiment, start)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say that the run is finished."""
+        """Mark the run as finished."""
         _write(trainer, _summaries({}, {})[2])
 
 
 def _summaries(values: dict[str, Any], scores: dict[str, float]) -> tuple[Any, Any, Any]:
-    """What TensorBoard needs to know: which keys and scores there are, this run's values, and that it has ended."""
+    """TensorBoard's summaries: the names of keys and scores, the values of this run, and its end."""
     parts: tuple[Any, Any, Any] = hparams(values, scores)  # type: ignore[no-untyped-call]
     return parts
 

@@ -1,4 +1,4 @@
-"""What one looks at in TensorBoard while a run goes on: what the model writes, and what its mixers do."""
+"""Decoded transcripts and pictures of the mixers in TensorBoard, during training."""
 
 from typing import Any
 
@@ -26,14 +26,14 @@ _NEVER = 0
 class Inspection(Callback):
     """Writes transcripts and pictures for TensorBoard at some of the validations.
 
-    Transcripts are those that were decoded for the scores, wrong ones first, with the first wrong word marked; the
-    table is the closed-loop accuracy by problem size and query distance; the maps are attention weights and decays on
+    The transcripts are those decoded for the scores, wrong ones first, with the first wrong token marked. The pictures
+    are a table of closed-loop accuracy by problem size and query distance, and maps of attention weights and decays on
     the first validation sample.
 
     Args:
-        log_text_every: Validations from one text to the next; 0 for none.
-        log_images_every: Validations from one set of pictures to the next; 0 for none.
-        num_transcripts: How many transcripts are written at a time.
+        log_text_every: Validations between two logs of transcripts; 0 for none.
+        log_images_every: Validations between two logs of pictures; 0 for none.
+        num_transcripts: Transcripts in one log.
     """
 
     def __init__(self, log_text_every: int = 1, log_images_every: int = 4, num_transcripts: int = 8) -> None:
@@ -48,18 +48,18 @@ class Inspection(Callback):
         self._right = self._counts = torch.zeros(0, 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """How many validations there have been."""
+        """The number of validations so far."""
         return {"validations": self._validations}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on to count."""
+        """Restore the number of validations."""
         self._validations = state_dict["validations"]
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin a new table."""
+        """Start a new table."""
         assert isinstance(pl_module, SequenceModule)
         data = pl_module.data
-        # The first column is for all distances together.
+        # The first column is for all distances.
         shape = (len(data.eval_values), 1 + data.longest_distance.bit_length())
         self._right, self._counts = (torch.zeros(shape, device=pl_module.device) for _ in range(2))
         self._texts, self._first_row = [], None
@@ -68,7 +68,7 @@ class Inspection(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Take a batch into the table, and keep the transcripts that may be shown."""
+        """Count a batch in the table, and keep the transcripts that may be shown."""
         assert isinstance(pl_module, SequenceModule)
         if self._first_row is None:
             self._first_row = batch.tokens[0, : int(batch.length[0])]
@@ -78,7 +78,7 @@ class Inspection(Callback):
             self._keep_texts(replies, batch, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what is due."""
+        """Write the transcripts and pictures that are due."""
         assert isinstance(pl_module, SequenceModule)
         if trainer.sanity_checking:
             return
@@ -104,12 +104,12 @@ class Inspection(Callback):
         lines = torch.searchsorted(torch.tensor(sizes, device=given.device), batch.sizes)[:, None].expand_as(given)
         powers = torch.log2(batch.distances.clamp(min=1).float()).floor().long() + 1
         for columns, counted in ((torch.zeros_like(powers), is_asked), (powers, is_asked & (batch.distances > 0))):
-            place = (lines[counted], columns[counted])
-            self._counts.index_put_(place, torch.ones_like(place[0], dtype=torch.float32), accumulate=True)
-            self._right.index_put_(place, is_right[counted].float(), accumulate=True)
+            cells = (lines[counted], columns[counted])
+            self._counts.index_put_(cells, torch.ones_like(cells[0], dtype=torch.float32), accumulate=True)
+            self._right.index_put_(cells, is_right[counted].float(), accumulate=True)
 
     def _keep_texts(self, replies: list[Reply], batch: Batch, module: SequenceModule) -> None:
-        """Keep the first transcripts with a wrong answer, and as many others in case these are too few."""
+        """Keep the first transcripts with a wrong answer, and as many right ones in case these are too few."""
         vocabulary = module.data.task.vocabulary
         for row, (reply, right) in enumerate(zip(replies, batch.tokens.tolist(), strict=True)):
             answers = batch.answers_of(row)
@@ -125,7 +125,7 @@ class Inspection(Callback):
         sizes = [f"size {size}" for size in module.data.eval_values]
         distances = [f"{2**power} to {2 ** (power + 1) - 1}" for power in range(self._counts.shape[1] - 1)]
         accuracy = np.where(self._counts.cpu() > 0, (self._right / self._counts.clamp(min=1)).cpu(), np.nan)
-        title = "closed-loop accuracy by size and words back"
+        title = "closed-loop accuracy by size and tokens back"
         drawn = {"accuracy": pictures.table(accuracy, sizes, ["all", *distances], title)}
         if self._first_row is not None:
             drawn |= draw_mixers(module.model, self._first_row)
@@ -134,6 +134,6 @@ class Inspection(Callback):
 
 
 def writers(trainer: Trainer) -> list[SummaryWriter]:
-    """Where this process writes for TensorBoard: nowhere, but on the first rank."""
+    """The TensorBoard writers of this process; none unless it is the first rank."""
     loggers = trainer.loggers if trainer.is_global_zero else []
     return [logger.experiment for logger in loggers if isinstance(logger, TensorBoardLogger)]

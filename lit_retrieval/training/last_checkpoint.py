@@ -1,4 +1,4 @@
-"""The checkpoints to go on from."""
+"""The checkpoints from which a run resumes."""
 
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ from lit_retrieval.runs import RunFolder
 class LastCheckpoint(Checkpoint):
     """Keeps the newest checkpoints of a run, written after every validation and when training ends.
 
-    They are written between two optimiser steps, when the validation that was due is over: everything that a run needs
-    to go on is in the file, and gradients that are half accumulated are not, so nothing is lost.
+    Each is written between two optimizer steps, after a validation that is due: it holds all that a run needs to
+    resume, and no accumulated gradients are lost.
 
     Args:
-        keep: How many; an older one takes the place of a newer one that turns out to be damaged.
-        every_n_steps: Write one after so many optimiser steps as well.
+        keep: Number of checkpoints to keep; if the newest is damaged, the run resumes from the one before.
+        every_n_steps: Optimizer steps between further checkpoints; none if absent.
     """
 
     def __init__(self, keep: int = 2, every_n_steps: int | None = None) -> None:
@@ -35,20 +35,20 @@ class LastCheckpoint(Checkpoint):
         self._saved_step = -1
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse an interval of validations that ends between two optimiser steps."""
+        """Raise `UserError` if a validation would start inside an optimizer step."""
         interval, accumulated = trainer.val_check_interval, trainer.accumulate_grad_batches
         if stage == "fit" and isinstance(interval, int) and interval % accumulated:
             raise UserError(
-                f"trainer.val_check_interval={interval} counts batches and is no multiple of "
-                f"trainer.accumulate_grad_batches={accumulated}; write {max(1, interval // accumulated) * accumulated}"
+                f"trainer.val_check_interval must be a multiple of trainer.accumulate_grad_batches={accumulated}, got "
+                f"{interval}; write {max(1, interval // accumulated) * accumulated}"
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take note of where training begins."""
+        """Store the step at which training starts."""
         self._saved_step = trainer.global_step
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Write a checkpoint if one is due and the last optimiser step is complete."""
+        """Write a checkpoint if one is due and the last optimizer step is complete."""
         step = trainer.global_step
         set_logged_step(trainer, step)
         is_new = self.every_n_steps is not None and step % self.every_n_steps == 0 and step != self._saved_step
@@ -56,27 +56,27 @@ class LastCheckpoint(Checkpoint):
             self.save(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the count of what is logged right here as well: a validation belongs to the step before it."""
+        """Log the validation under the step before it."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._is_validating = True
             set_logged_step(trainer, trainer.global_step - 1)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let a checkpoint be due."""
+        """Make a checkpoint due."""
         self._is_due, self._is_validating = True, False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the last one, which says that the run is finished."""
+        """Write the last checkpoint, which marks the run as finished."""
         self._is_finished = True
         self.save(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Note whether the run is finished, which batches are done, and whether a validation must be done again."""
+        """Store whether the run is finished, which batches are done, and whether a validation must be repeated."""
         checkpoint["is_finished"] = self._is_finished
         repair_progress(checkpoint, self._is_validating)
 
     def save(self, trainer: Trainer) -> Path:
-        """Write a checkpoint of this moment, which must be between two optimiser steps, and remove old ones."""
+        """Write a checkpoint, between two optimizer steps, and remove old ones."""
         folder = RunFolder(Path(trainer.default_root_dir))
         path = folder.step_file(trainer.global_step)
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]

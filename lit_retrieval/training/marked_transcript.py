@@ -1,4 +1,4 @@
-"""A decoded transcript as Markdown, with the first word marked that should have been another."""
+"""A decoded transcript as Markdown, with the first wrong token marked."""
 
 import html
 import re
@@ -8,17 +8,17 @@ from lit_retrieval.decoding import Reply
 from lit_retrieval.training.transcript_printer import verdict
 from lit_retrieval.vocabulary import PAD, Vocabulary
 
-_MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|])")  # what the Markdown of TensorBoard would take for its own
+_MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|])")  # characters with a meaning in TensorBoard's Markdown
 
 
 def markdown(reply: Reply, right: list[int], answers: list[int], vocabulary: Vocabulary) -> str:
-    """The prompt, what the model wrote, and what it retrieved in brackets.
+    """The transcript as Markdown: the prompt, and the reply with retrieved tokens in brackets.
 
     Args:
-        reply: What was decoded.
-        right: The true transcript, ids `(time,)`; PAD after its end.
-        answers: The true answers.
-        vocabulary: The words behind the ids.
+        reply: The decoded transcript.
+        right: The right transcript, token ids `(time,)`; PAD after its end.
+        answers: The right answers.
+        vocabulary: The words of the token ids.
     """
     wrong = first_wrong(reply, right)
     lines = []
@@ -33,15 +33,15 @@ def markdown(reply: Reply, right: list[int], answers: list[int], vocabulary: Voc
 
 
 def first_wrong(reply: Reply, right: list[int]) -> int | None:
-    """The place of the first word of the model's that is another in the true transcript; None if there is none."""
-    for place, (token, author) in enumerate(zip(reply.tokens, reply.author, strict=True)):
-        if author == Author.MODEL and token != _at(right, place):
-            return place
+    """The position of the model's first token that differs from the right transcript; None if there is none."""
+    for position, (token, author) in enumerate(zip(reply.tokens, reply.author, strict=True)):
+        if author == Author.MODEL and token != _at(right, position):
+            return position
     return None
 
 
-def _at(right: list[int], place: int) -> int:
-    return right[place] if place < len(right) else PAD
+def _at(right: list[int], position: int) -> int:
+    return right[position] if position < len(right) else PAD
 
 
 def _escape(word: str) -> str:

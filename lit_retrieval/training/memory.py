@@ -1,4 +1,4 @@
-"""How much a model remembers, beside what it answers."""
+"""The memory of a model, in state elements and bits."""
 
 import math
 
@@ -8,17 +8,17 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lit_retrieval.lightning_internals import whole_parameters
 from lit_retrieval.training.sequence_module import SequenceModule
 
-_SAMPLES = 64  # transcripts of the largest size, the longest of which counts
+_SAMPLES = 64  # transcripts of a size whose maximum length is taken
 
 
 class Memory(Callback):
-    """Logs the size of the state at the end of the longest problem, and prints it under the scores of a test.
+    """Logs the state size at the end of the longest transcript, and prints it below the scores of a test.
 
-    With a random access code it prints the ceiling as well; see `ceiling`.
+    For a random access code it also prints the accuracy ceiling; see `ceiling`.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log `state_numbers`, `state_bits` and the length that they belong to as hyperparameters."""
+        """Log `state_numbers`, `state_bits` and the transcript length, `state_length`, as hyperparameters."""
         assert isinstance(pl_module, SequenceModule)
         length, model = longest_transcript(pl_module), pl_module.model
         with whole_parameters(trainer), trainer.precision_plugin.forward_context():
@@ -27,7 +27,7 @@ class Memory(Callback):
             logger.log_hyperparams({"state_length": length, **sizes})
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the size of the state, and the ceiling."""
+        """Print the state size, and the accuracy ceiling."""
         assert isinstance(pl_module, SequenceModule)
         with whole_parameters(trainer), trainer.precision_plugin.forward_context():
             said = describe(pl_module)
@@ -36,42 +36,42 @@ class Memory(Callback):
 
 
 def longest_transcript(module: SequenceModule, size: int | None = None) -> int:
-    """Words in the longest of some transcripts of a size, the largest one in evaluation if absent."""
+    """Tokens in the longest of some transcripts of a size; of the largest evaluation size if absent."""
     data = module.data
     sizes = np.full(_SAMPLES, data.eval_values[-1] if size is None else size)
     return int(data.task.sample(data.seed, np.arange(_SAMPLES), sizes, data.regime).length.max())
 
 
 def describe(module: SequenceModule) -> str:
-    """The state's size in numbers and bits and by kind of mixer, and the ceiling where there is one."""
+    """The state size in elements, in bits and by kind of mixer, and the accuracy ceiling if there is one."""
     data, model, length = module.data, module.model, longest_transcript(module)
-    numbers, bits = model.state_size(length), model.state_bits(length)
+    elements, bits = model.state_size(length), model.state_bits(length)
     parts = ", ".join(f"{kind} {size:,}" for kind, size in model.state_sizes(length).items())
-    lines = [f"memory after {length} words: {numbers:,} numbers, {bits:,} bits ({parts or 'none'})"]
+    lines = [f"memory after {length} tokens: {elements:,} state elements, {bits:,} bits ({parts or 'none'})"]
     for size in data.eval_values if data.regime != "retrieval" else ():
         code = data.task.random_bits(size)
         if code is not None:
             best = ceiling(model.state_bits(longest_transcript(module, size)), code)
-            lines.append(f"ceiling of so much memory on the {code:,} random bits of size {size}: {best:.4f}")
+            lines.append(f"accuracy ceiling with this memory on the {code:,} random bits of size {size}: {best:.4f}")
     return "\n".join(lines)
 
 
 def ceiling(state_bits: int, random_bits: int) -> float:
-    """The best accuracy that a memory allows on a random access code.
+    """The highest accuracy that a memory allows on a random access code.
 
     p <= H^-1(1 - M / n), where H is the binary entropy and p >= 1/2  (Wen et al. 2024, arXiv:2402.18510, Theorem 4.6).
-    It holds for a task whose context holds n independent fair bits, where the question comes after the context and asks
-    for one of them, each as often as any other: `Index`, `AssociativeRecall` and `Counting` with
-    `distribution: random_access_code`. A chain of thought doesn't lift it, since all that it can use of the context
-    went through the memory; a search in the context does, so it says nothing about the regime `retrieval`. M has to
-    count all that is carried from the context to the question, an attention layer's keys and values included.
+    It holds for a task whose context holds n independent fair bits, one of which is asked for after the context, each
+    with the same probability: `Index`, `AssociativeRecall` and `Counting` with `distribution: random_access_code`. A
+    chain of thought does not raise it, since all that it uses of the context is in the memory; a search in the context
+    does, so it does not apply to the regime `retrieval`. M counts all that is carried from the context to the question,
+    the keys and values of attention included.
 
     Args:
         state_bits: The memory M, in bits.
         random_bits: The bits n of the context.
 
     Returns:
-        The share of right answers that can't be passed, from 1/2 to 1.
+        The highest share of right answers, from 1/2 to 1.
     """
     if state_bits >= random_bits:
         return 1.0

@@ -1,4 +1,4 @@
-"""Tables of numbers as pictures, drawn with Pillow, which TensorBoard's images need anyway."""
+"""Tables and maps of values as pictures, drawn with Pillow, which TensorBoard needs for images anyway."""
 
 from collections.abc import Sequence
 
@@ -11,25 +11,25 @@ Picture = npt.NDArray[np.uint8]
 
 _MARGIN, _LINE = 4, 14  # pixels
 _EMPTY = (225, 225, 225)
-# Dark is 0 and bright is 1, readable in grey as well: five colours of matplotlib's viridis, the rest between them.
+# From dark at 0 to bright at 1: five colors of matplotlib's viridis, interpolated.
 _COLORS = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], dtype=np.float64)
 
 
 def color(values: npt.NDArray[np.floating]) -> Picture:
-    """Values from 0 to 1 as colours, `(rows, columns)` to `(rows, columns, 3)`; what is no number is grey."""
-    places = np.nan_to_num(np.clip(values, 0, 1)) * (len(_COLORS) - 1)
-    below = np.minimum(places.astype(int), len(_COLORS) - 2)
-    share = (places - below)[..., None]
+    """Values from 0 to 1 as colors, `(rows, columns)` to `(rows, columns, 3)`; NaN is gray."""
+    scaled = np.nan_to_num(np.clip(values, 0, 1)) * (len(_COLORS) - 1)
+    below = np.minimum(scaled.astype(int), len(_COLORS) - 2)
+    share = (scaled - below)[..., None]
     mixed = (1 - share) * _COLORS[below] + share * _COLORS[below + 1]
     return np.where(np.isnan(values)[..., None], _EMPTY, mixed).astype(np.uint8)
 
 
 def table(values: npt.NDArray[np.floating], rows: Sequence[str], columns: Sequence[str], title: str) -> Picture:
-    """A table whose cells have the colour of their value, from 0 to 1, and its digits in them.
+    """A table whose cells show their value, from 0 to 1, as color and digits.
 
     Args:
-        values: `(rows, columns)`; what is no number stays empty.
-        rows, columns: What stands before each row and over each column.
+        values: `(rows, columns)`; cells with NaN are empty.
+        rows, columns: The labels of the rows and columns.
         title: The line at the top.
     """
     cell, left = max(44, *(7 * len(name) + 8 for name in columns)), 7 * max(map(len, rows)) + 12
@@ -39,27 +39,27 @@ def table(values: npt.NDArray[np.floating], rows: Sequence[str], columns: Sequen
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=11)
     draw.text((_MARGIN, 2), title, "black", font)
     colors = color(values)
-    for place, name in enumerate(columns):
-        draw.text((left + cell * place + _MARGIN, _LINE + 2), name, "black", font)
+    for column, name in enumerate(columns):
+        draw.text((left + cell * column + _MARGIN, _LINE + 2), name, "black", font)
     for line, name in enumerate(rows):
         top = 2 * _LINE + 6 + 24 * line
         draw.text((_MARGIN, top + 5), name, "black", font)
-        for place, value in enumerate(values[line]):
-            box = (left + cell * place, top, left + cell * (place + 1) - 2, top + 22)
-            draw.rectangle(box, tuple(colors[line, place].tolist()))
+        for column, value in enumerate(values[line]):
+            box = (left + cell * column, top, left + cell * (column + 1) - 2, top + 22)
+            draw.rectangle(box, tuple(colors[line, column].tolist()))
             if not np.isnan(value):
                 draw.text((box[0] + 6, top + 5), f"{value:.2f}", "black" if value > 0.6 else "white", font)
     return np.asarray(image)
 
 
 def panels(maps: Sequence[tuple[str, npt.NDArray[np.floating]]], columns: int) -> Picture:
-    """Maps of values from 0 to 1 under their titles, `columns` of them in a line."""
+    """Maps of values from 0 to 1 below their titles, `columns` maps in a row."""
     pictures = [_panel(title, values) for title, values in maps]
     width, height = max(one.shape[1] for one in pictures), max(one.shape[0] for one in pictures)
     lines = -(-len(pictures) // columns)
     whole = np.full((lines * height, min(columns, len(pictures)) * width, 3), 255, np.uint8)
-    for place, picture in enumerate(pictures):
-        top, left = place // columns * height, place % columns * width
+    for index, picture in enumerate(pictures):
+        top, left = index // columns * height, index % columns * width
         whole[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
     return whole
 

@@ -1,18 +1,18 @@
-"""An end to training that goes nowhere."""
+"""Early stopping."""
 
 from lightning.pytorch.callbacks import EarlyStopping
 
 
 class PlateauStopping(EarlyStopping):
-    """Ends training when the closed-loop accuracy has not risen for some validations, or has nothing left to rise.
+    """Ends training when the closed-loop accuracy has not risen for some validations, or is high enough.
 
-    A model that is still guessing stands on a plateau as well: give it the patience to find out what to look for.
+    A model that has not yet learned to retrieve is on a plateau as well: choose `patience` accordingly.
 
     Args:
-        patience: Validations without a rise of `min_delta` that end training.
+        patience: Validations without a rise of `min_delta` after which training ends.
         min_delta: The smallest rise that counts.
-        stopping_threshold: An accuracy that ends training at once; none if absent.
-        monitor: The score.
+        stopping_threshold: Accuracy at which training ends at once; none if absent.
+        monitor: The logged score to watch.
     """
 
     def __init__(

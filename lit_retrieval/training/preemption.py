@@ -1,4 +1,4 @@
-"""What a run does when it is asked to stop."""
+"""Saves and ends a run on a signal."""
 
 import signal
 import threading
@@ -16,18 +16,17 @@ from lit_retrieval.lightning_internals import is_between_steps, leave_out_signal
 from lit_retrieval.training.last_checkpoint import LastCheckpoint
 from lit_retrieval.training.sequence_module import SequenceModule
 
-# SLURM sends what `#SBATCH --signal` says before the time is up, and SIGTERM with it; Ctrl-C is SIGINT.
+# Before its time limit SLURM sends SIGTERM and the signal in `#SBATCH --signal`; Ctrl-C sends SIGINT.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _INTERRUPTED = 128 + signal.SIGINT
 
 
 class Preemption(Callback):
-    """Saves the run and ends it when a signal asks for it: SIGTERM, SIGUSR1 or Ctrl-C, to any of its processes.
+    """Saves the run and ends it after SIGTERM, SIGUSR1 or Ctrl-C to any of its processes.
 
-    The handler only takes note. Ranks add their notes to the sums of an optimizer step (`GlobalStep`), which are looked
-    at every few steps, and compare them before each batch of a validation that all of them have, so that they save
-    together and none waits for another. An interrupted validation is done again; the one after the last step is
-    completed, since nothing else is left to do.
+    The handler only stores the signal. Ranks share it in the sums of an optimizer step (`GlobalStep`), which are
+    checked every few steps, and before each validation batch that all ranks have: so all save at the same step. An
+    interrupted validation is repeated on resume; the one after the last step is completed.
     """
 
     def __init__(self) -> None:
@@ -36,13 +35,13 @@ class Preemption(Callback):
         self._shared_batches = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals over; Lightning's own handler, set a moment ago, waits for ranks that don't listen."""
+        """Replace Lightning's signal handlers, which wait for all ranks."""
         leave_out_signals(trainer)
         if threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Stop between two steps, if any rank had been asked before the last one."""
+        """Stop between two steps, if any rank had received a signal before the last step."""
         assert isinstance(pl_module, SequenceModule)
         step = pl_module.whole_step
         if not is_between_steps(trainer):
@@ -53,13 +52,13 @@ class Preemption(Callback):
             _stop(trainer, next((number for number in SIGNALS if step.totals[number.name] > 0), None))
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Tell the other ranks of a signal to this one."""
+        """Share this rank's signal with the other ranks."""
         assert isinstance(pl_module, SequenceModule)
         if trainer.world_size > 1:
             pl_module.whole_step.add(**{number.name: float(number == self._asked) for number in SIGNALS})
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count the batches that all ranks have; a validation by itself just ends."""
+        """Count the batches that all ranks have; on SIGTERM, the command `validate` ends at once."""
         if trainer.state.fn == "validate":
             _end_at_once()
         batches = torch.tensor(sum(cast("list[int]", trainer.num_val_batches)), device=pl_module.device)
@@ -68,7 +67,7 @@ class Preemption(Callback):
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Stop in the middle of a validation, but of the last one."""
+        """Stop inside a validation, unless it is the last one."""
         is_last = trainer.global_step >= trainer.max_steps > 0
         if self._handlers and batch_idx < self._shared_batches and not is_last:
             asked = torch.tensor(self._asked or 0, device=trainer.strategy.root_device)
@@ -76,24 +75,24 @@ class Preemption(Callback):
             _stop(trainer, signal.Signals(int(asked)) if asked else None)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let a test just end."""
+        """End a test at once on SIGTERM."""
         _end_at_once()
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let a prediction just end."""
+        """End a prediction at once on SIGTERM."""
         _end_at_once()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self._restore()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._asked = signal.Signals(number)
-        if self._asked == signal.SIGINT:  # whoever presses Ctrl-C twice does not want to wait
+        if self._asked == signal.SIGINT:  # a second Ctrl-C exits at once
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _restore(self) -> None:
@@ -103,7 +102,7 @@ class Preemption(Callback):
 
 
 def _stop(trainer: Trainer, asked: signal.Signals | None) -> None:
-    """Save the run and end it on all ranks, if there is a signal."""
+    """Save the run and end it on all ranks, if a signal was received."""
     if asked is None:
         return
     (last,) = [one for one in trainer.checkpoint_callbacks if isinstance(one, LastCheckpoint)]
@@ -115,13 +114,13 @@ def _stop(trainer: Trainer, asked: signal.Signals | None) -> None:
 
 
 def _end_at_once() -> None:
-    """Let SIGTERM do what it does to any process; Lightning would take note of it, and go on."""
+    """Restore the default action of SIGTERM, which Lightning replaces."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def is_launched(trainer: Trainer) -> bool:
-    """Whether Lightning has started this process as a further rank; if one fails, Lightning kills the first as well."""
+    """Whether Lightning has launched this process as a further rank; if it fails, Lightning also kills the first."""
     if not isinstance(trainer.strategy, ParallelStrategy):
         return False
     environment = trainer.strategy.cluster_environment

@@ -12,7 +12,7 @@ _SHORT_NAMES = {
 
 
 class ProgressBar(RichProgressBar):
-    """Steps, the time left, and the three numbers that matter under short names."""
+    """Shows the steps, the time left, and the loss, speed and accuracy under short names."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,10 +21,7 @@ class ProgressBar(RichProgressBar):
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """The loss, the speed, and the closed-loop accuracy of the last validation, as they were last logged.
-
-        They are read where they are logged, since reading a number waits for the device.
-        """
+        """The last logged loss, speed and closed-loop accuracy; read at logged steps only, since reading waits."""
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if not trainer.training or (every and trainer.global_step % every == 0):
             values = trainer.callback_metrics
@@ -32,4 +29,4 @@ class ProgressBar(RichProgressBar):
         return self._shown
 
     def _get_train_description(self, current_epoch: int) -> str:
-        return "Training"  # an endless stream has no epochs to count
+        return "Training"  # an endless stream has no epochs

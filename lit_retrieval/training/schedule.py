@@ -1,13 +1,12 @@
-"""The learning rate over time."""
+"""The learning-rate schedule."""
 
 import math
 
 
 def warmup_cosine(step: int, warmup_steps: int, total_steps: int) -> float:
-    """The share of the peak learning rate at a step: linear warm-up, then a cosine down to zero at `total_steps`.
+    """The fraction of the peak learning rate at an optimizer step: linear warm-up, then a cosine to zero at the end.
 
-    arXiv:2402.18510, appendix B; the warm-up is counted in optimiser steps here and in samples by the caller. A warm-up
-    is never longer than half of the training.
+    arXiv:2402.18510, appendix B. The warm-up takes at most half of the training.
     """
     warmup_steps = min(warmup_steps, total_steps // 2)
     if step < warmup_steps:

@@ -1,4 +1,4 @@
-"""The scores of a test, for programs to read."""
+"""The scores of a test as JSON."""
 
 import json
 import platform
@@ -18,11 +18,11 @@ NAME = "scores.json"
 
 
 class ScoreFile(Callback):
-    """Writes `scores.json` into the run's folder when `test` ends, whole or not at all.
+    """Writes `scores.json` into the run's folder when `test` ends.
 
-    `scores` has them by the names that are logged, without `test/`. `samples` says how many samples each size had,
-    `longest` how many words the longest row had, and `state_bits` how much the model remembered at its end;
-    `state_bits_of_sizes` says the latter for each size.
+    `scores` has them by their logged names, without `test/`; `samples` is the number of samples of each size, `longest`
+    the number of tokens in the longest row, `state_bits` the model's memory at its end, and `state_bits_of_sizes` the
+    same for each size.
     """
 
     def __init__(self) -> None:
@@ -30,21 +30,21 @@ class ScoreFile(Callback):
         self._longest: dict[int, int] = {}
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count."""
+        """Start counting."""
         self._counts, self._longest = Counter(), {}
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Count the samples of each size, and the words of its longest."""
+        """Count the samples of each size, and the tokens of its longest."""
         sizes = batch.sizes.tolist()
         self._counts.update(sizes)
         for size, length in zip(sizes, batch.length.tolist(), strict=True):
             self._longest[size] = max(self._longest.get(size, 0), length)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the file, with the counts of all ranks together."""
+        """Write the file, with the counts over all ranks."""
         assert isinstance(pl_module, SequenceModule)
         sizes = pl_module.data.eval_values
         counts = torch.tensor([self._counts[size] for size in sizes], device=pl_module.device)
@@ -76,7 +76,7 @@ class ScoreFile(Callback):
 
 
 def device_name(device: torch.device) -> str:
-    """What the machine calls the device, such as `NVIDIA H200` or the processor's model."""
+    """The name of the device, such as `NVIDIA H200` or the processor's model."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")

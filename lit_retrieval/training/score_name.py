@@ -1,4 +1,4 @@
-"""The names of scores, as values."""
+"""Structured names of scores."""
 
 from typing import NamedTuple
 
@@ -6,11 +6,11 @@ QUANTITIES = (
     "closed_loop_accuracy", "all_right", "undecided", "paper_score", "searches", "timeouts",
     "exact_match", "token_accuracy", "loss",
 )  # fmt: skip
-_KINDS = ("task", "size", "distance")  # in the order of tables
+_KINDS = ("task", "size", "distance")  # in the order of table rows
 
 
 class Group(NamedTuple):
-    """The samples or answers that a score is about.
+    """The samples or answers that a score covers.
 
     Args:
         kind: `task`, `size` or `distance`; empty for all samples.
@@ -22,25 +22,25 @@ class Group(NamedTuple):
 
     @property
     def label(self) -> str:
-        """How a table calls the group."""
+        """The name of the group in a table."""
         if self.kind == "distance":
             return f"{self.value} to {2 * int(self.value) - 1} tokens back"
         return self.value if self.kind == "task" else f"{self.kind} {self.value}" if self.kind else "all"
 
     @property
     def order(self) -> tuple[int, int]:
-        """Where it is in a table: tasks in the order of the mixture, sizes and distances rising, all at the end."""
-        place = _KINDS.index(self.kind) if self.kind else len(_KINDS)
-        return place, int(self.value) if self.value.isdecimal() else 0
+        """Sort key of table rows: tasks in the order of the mixture, sizes and distances ascending, `all` last."""
+        kind = _KINDS.index(self.kind) if self.kind else len(_KINDS)
+        return kind, int(self.value) if self.value.isdecimal() else 0
 
 
 class ScoreName(NamedTuple):
-    """What a score says: a quantity of a group of samples, in a split of the data.
+    """The name of a score: a quantity of a group of samples, in a split of the data.
 
-    As text it is `split/group/quantity`, such as `val/size_8/loss`; the parts that are empty are left out.
+    As text it is `split/group/quantity`, such as `val/size_8/loss`; empty parts are left out.
 
     Args:
-        quantity: One of QUANTITIES, or what a table derives from one.
+        quantity: One of QUANTITIES, or a quantity that a table derives from one.
         group: Which samples or answers.
         split: `train`, `val` or `test`; empty where it is known.
     """
@@ -55,7 +55,7 @@ class ScoreName(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "ScoreName":
-        """The name that is written so; whatever is before group and quantity is its split."""
+        """The name from its text; all before group and quantity is the split."""
         *parts, quantity = text.split("/")
         kind, _, value = parts[-1].partition("_") if parts else ("", "", "")
         group = Group(kind, value) if kind in _KINDS and value else Group()

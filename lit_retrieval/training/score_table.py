@@ -1,4 +1,4 @@
-"""The scores as a table, when a run ends."""
+"""The table of scores at the end of a command."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console

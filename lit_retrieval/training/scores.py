@@ -1,4 +1,4 @@
-"""What a run is judged by: scores of every sample, teacher forced and closed loop, of all and by group."""
+"""Teacher-forced and closed-loop scores, over all samples and by group."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -28,15 +28,15 @@ class Measured(NamedTuple):
 
 
 def teacher_forced(logits: Tensor, batch: Batch) -> dict[str, Measured]:
-    """Scores of the next token, on the tokens of the model alone, with everything before it as it should be.
+    """Teacher-forced scores of the next token, on the tokens of the model alone.
 
     Args:
         logits: At `batch.positions`, `(targets, vocab_size)`.
         batch: The right transcripts.
 
     Returns:
-        `loss` (nats a token) and `token_accuracy`, both averaged over tokens, and `exact_match`, the share of samples
-        with every token right: what the paper's code reports for its retrieval setup.
+        `loss` (nats per token) and `token_accuracy`, both averaged over tokens, and `exact_match`, the share of samples
+        with every token right: the paper's code reports this for its retrieval setup.
     """
     targets, rows = batch.targets, batch.rows
 
@@ -61,18 +61,17 @@ def given_answers(replies: Sequence[Reply], batch: Batch) -> Tensor:
 
 
 def closed_loop(replies: Sequence[Reply], batch: Batch, chances: Sequence[float]) -> dict[str, Measured]:
-    """Scores of the answers that the model came to by itself, its searches run for real.
+    """Closed-loop scores: those of the answers in decoded replies, whose searches were run.
 
     Args:
-        replies: What was decoded, one for each row.
+        replies: The decoded replies, one for each row.
         batch: The right transcripts.
-        chances: What an undecided answer counts in the paper's score, for each kind of problem.
+        chances: Credit for an undecided answer in the paper's score, for each kind of problem.
 
     Returns:
         `closed_loop_accuracy`, the share of a sample's answers that are right; `all_right`, the share of samples in
-        which all are; `undecided`, the share of answers not given within the token limit; `paper_score`, where those
-        count as a guess would (arXiv:2402.18510, section 6.1: 0.5); `searches`, a sample, and how many of them were
-        `timeouts`.
+        which all are; `undecided`, the share of answers not given within `max_new_tokens`; `paper_score`, where those
+        count as a guess (arXiv:2402.18510, section 6.1: 0.5); `searches` per sample, and how many were `timeouts`.
     """
     answers = given_answers(replies, batch)
     is_right, is_undecided = answers == batch.answers, answers == UNDECIDED
@@ -91,14 +90,14 @@ def closed_loop(replies: Sequence[Reply], batch: Batch, chances: Sequence[float]
 
 
 class Scores(Metric):
-    """Means of measured quantities: of all samples, and of those of each size, query distance and kind of problem.
+    """Means of measured quantities, over all samples and by size, query distance and kind of problem.
 
     A sample counts for each group with the share of its answers that belong there; in a group by distance, an answer
-    counts with its own score. Distances are grouped by powers of two: `distance_4` are 4 to 7 words.
+    counts with its own score. Distances are grouped by powers of two: `distance_4` is 4 to 7 tokens.
 
     Args:
         quantities: Names of the quantities.
-        sizes: Sizes that are reported apart, if there are several.
+        sizes: Sizes that have scores of their own, if there are several.
         longest_distance: Upper bound on the query distances; 0 if there are none.
         kinds: Names of the kinds of problems.
     """
@@ -123,7 +122,7 @@ class Scores(Metric):
         self.add_state("weights", torch.zeros(shape), dist_reduce_fx="sum")
 
     def update(self, measured: dict[str, Measured], batch: Batch) -> None:
-        """Take a batch into account."""
+        """Add a batch."""
         is_asked = batch.answers != PAD
         share = is_asked / is_asked.sum(1, keepdim=True)
         members = self._members(batch).float()
@@ -133,7 +132,7 @@ class Scores(Metric):
             self.weights[:, quantity] += torch.einsum("gba,ba->g", members, counted)
 
     def compute(self) -> dict[ScoreName, Tensor]:
-        """The means by their names, without a split; groups without a sample are left out."""
+        """The means by their names, without a split; empty groups are left out."""
         return {
             ScoreName(quantity, group): self.totals[row, column] / self.weights[row, column]
             for row, group in enumerate(self.groups)

@@ -22,23 +22,22 @@ from lit_retrieval.training.scores import Scores, closed_loop, teacher_forced
 
 
 class SequenceModule(LightningModule):
-    """A sequence model that learns to write its part of the transcripts, and is scored with the search in the loop.
+    """A sequence model, trained on the tokens it must write and scored with its searches run.
 
-    The loss is on the words of the model alone: neither the prompt nor a retrieved word is learned. AdamW with a linear
-    warm-up and a cosine down to zero.
+    The loss excludes the prompt and retrieved tokens. AdamW with a linear warm-up and a cosine schedule to zero.
 
     Args:
-        vocab_size: Number of words; taken from the data, never written.
-        hidden_size: Width of the residual stream; needed unless there is a construction.
-        stages: The layers, from the embedding up: each stage a list of mixers and how often it is repeated. A mixer is
-            named by class_path: lit_retrieval.mixers.Mamba, Attention, SwiGLU, or your own.
-        embedding: sinusoidal, frozen and tied to the head as in the paper, or learned and tied.
+        vocab_size: Vocabulary size; set from the data.
+        hidden_size: Width of the residual stream; required without construction.
+        stages: The layers, first to last: a list of stages, each with its mixers by class_path, such as
+            lit_retrieval.mixers.Mamba, and repeat, the number of times they follow each other.
+        embedding: sinusoidal (frozen, as in the paper) or learned; tied to the head.
         learning_rate: Peak learning rate.
-        warmup_samples: Samples until the peak.
-        weight_decay: Of AdamW, on matrices.
-        norm: rms before each mixer and the head, or none, as in the paper's theory.
-        construction: A model whose weights are written down, in place of all of the above; named by class_path, as
-            lit_retrieval.constructions.Theorem52. It can be tested, and has nothing to learn.
+        warmup_samples: Samples over which the learning rate warms up.
+        weight_decay: AdamW weight decay, applied to matrices only.
+        norm: rms (before each mixer and the head) or none, as in the paper's theory.
+        construction: A model with given weights, by class_path, such as lit_retrieval.constructions.Theorem52; it
+            replaces the keys above and can't be trained.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class SequenceModule(LightningModule):
         self.construction = construction
         if construction is None:
             if hidden_size is None or stages is None:
-                raise UserError("there is no model; write model.hidden_size and model.stages, or model.construction")
+                raise UserError("the model is not set; write model.hidden_size and model.stages, or model.construction")
             self.model = SequenceModel(vocab_size, hidden_size, stages, embedding, norm)
         self.learning_rate = learning_rate
         self.warmup_samples = warmup_samples
@@ -76,16 +75,16 @@ class SequenceModule(LightningModule):
         """The run's LightningDataModule."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, TranscriptData):
-            raise UserError(f"a SequenceModule needs a TranscriptData to decode with, not {type(data).__name__}")
+            raise UserError(f"the data of a SequenceModule must be TranscriptData, got {type(data).__name__}")
         return data
 
     def setup(self, stage: str) -> None:
-        """Make room for the scores, and write down a construction, now that the task is known."""
+        """Create the scores, and the weights of a construction, which depend on the task."""
         data = self.data
         self.whole_step = GlobalStep(self.trainer, data.most_tokens)
         if self.construction is not None:
             if stage == "fit":
-                raise UserError("a construction has nothing to learn; run test, validate or predict")
+                raise UserError("a construction can't be trained; run test, validate or predict")
             self.model = self.construction.write(data.task.vocabulary)
         for split in ("val", "test"):
             self.scores[split] = Scores(QUANTITIES, data.eval_values, data.longest_distance, data.task.kinds)
@@ -106,7 +105,7 @@ class SequenceModule(LightningModule):
         return self.whole_step.loss(nats, len(targets))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Finish the gradient of the global batch, and log the step if it is one that is logged."""
+        """Finish the gradient of the global batch, and log the step if it is due."""
         step = self.whole_step
         step.finish(optimizer, self.parameters())
         if step.is_logged:
@@ -118,7 +117,7 @@ class SequenceModule(LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by the norm of the whole gradient, which is known already; a loss scaler needs Lightning's own way."""
+        """Clip by the known norm of the global gradient; with a loss scaler or by value, Lightning clips."""
         if self.whole_step.has_scaler or gradient_clip_algorithm == "value" or not gradient_clip_val:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         else:
@@ -141,22 +140,22 @@ class SequenceModule(LightningModule):
         self._log_scores("test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[Reply]:
-        """Decode a batch."""
+        """The decoded replies of a batch."""
         return self.decode(batch)
 
     def decode(self, batch: Batch) -> list[Reply]:
-        """Let the model write the rest of each row's transcript after its prompt, its searches run."""
+        """The model's continuation of each row's prompt, with its searches run."""
         data = self.data
         return decode(self, batch.transcripts(), data.task, data.retriever, data.max_new_tokens, self.device)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW, and the schedule, stepped with it."""
+        """AdamW and its schedule."""
         total_steps = self.trainer.estimated_stepping_batches
         if not 0 < total_steps < float("inf"):
-            raise UserError("the stream has no end, so training needs one; write trainer.max_steps")
+            raise UserError("trainer.max_steps must be set, since the stream of samples is endless")
         samples_per_step = self.data.batch_size * self.trainer.accumulate_grad_batches
         warmup_steps = self.warmup_samples // samples_per_step
-        # Lightning clips no gradients that have a loss scaler for a fused optimizer, which might scale them after that.
+        # With a loss scaler, Lightning refuses to clip for a fused optimizer, which may unscale the gradients itself.
         is_fused = not (self.whole_step.has_scaler and self.trainer.gradient_clip_val)
         optimizer = torch.optim.AdamW(self._parameter_groups(), lr=self.learning_rate, fused=is_fused)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -186,7 +185,7 @@ class SequenceModule(LightningModule):
         scores.reset()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse the checkpoint of another model, in one line; FSDP has loaded the weights itself and left them out."""
+        """Raise `UserError` if the checkpoint has other shapes; FSDP has loaded the weights itself and removed them."""
         if "state_dict" not in checkpoint:
             return
         own, other = self.state_dict(), checkpoint["state_dict"]

@@ -1,4 +1,4 @@
-"""An end to training once the task is solved."""
+"""Stopping once the task is solved."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from lit_retrieval.ranges import check_at_least
 
 
 class SolvedStopping(Callback):
-    """Ends training when the closed-loop accuracy has been 1 in several validations in a row.
+    """Ends training when the task is solved in several validations in a row.
 
     Args:
-        validations: How many.
-        accuracy: The least accuracy that counts as solved.
-        monitor: The score.
+        validations: Number of validations in a row.
+        accuracy: Lowest accuracy that counts as solved.
+        monitor: The logged score to watch.
     """
 
     def __init__(self, validations: int = 2, accuracy: float = 1.0, monitor: str = "val/closed_loop_accuracy") -> None:
@@ -24,7 +24,7 @@ class SolvedStopping(Callback):
         self._solved = 0
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count the validations in a row; the score is the same on all ranks."""
+        """Count the solved validations in a row; the score is the same on all ranks."""
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         self._solved = self._solved + 1 if float(trainer.callback_metrics[self.monitor]) >= self.accuracy else 0
@@ -32,9 +32,9 @@ class SolvedStopping(Callback):
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        """The count, for a run that resumes."""
+        """The number of solved validations in a row."""
         return {"solved": self._solved}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the count up."""
+        """Restore the number of solved validations."""
         self._solved = state_dict["solved"]

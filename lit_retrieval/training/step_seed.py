@@ -1,4 +1,4 @@
-"""Random numbers of a training step, dropout above all."""
+"""The random seed of each training step, for dropout."""
 
 import os
 from typing import Any
@@ -11,13 +11,12 @@ from lit_retrieval.tasks.random import derive_seed
 
 
 class StepSeed(Callback):
-    """Seeds each training batch from the run's seed, the batch's number and the rank.
+    """Seeds each training batch from the run's random seed, the batch's number and the rank.
 
-    A checkpoint holds no state of random generators. This way it needs none: a run that goes on, on any number of
-    ranks, draws in step k what it would have drawn.
+    So checkpoints need no generator states: a resumed run draws the same random numbers in each step.
     """
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed the generators of all devices."""
-        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # where Lightning keeps what `seed_everything` was given
+        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by Lightning's `seed_everything`
         torch.manual_seed(derive_seed(seed, f"batch {batches_trained(trainer)} of rank {trainer.global_rank}") >> 1)

@@ -1,4 +1,4 @@
-"""How fast training goes, and how much memory it takes."""
+"""Training speed and memory."""
 
 import resource
 import sys
@@ -15,11 +15,10 @@ from lit_retrieval.data import Batch
 class Throughput(Callback):
     """Logs `train/samples_per_second` and `train/tokens_per_second` over all ranks, without the time of validation.
 
-    Padding is not counted. `train/memory_gb` is the most that this process has held so far: of the GPU's memory if it
-    has one.
+    Padding is not counted. `train/memory_gb` is the peak memory of this process, on its GPU if it has one.
 
     Args:
-        every_n_steps: Optimizer steps from one log to the next.
+        every_n_steps: Optimizer steps between two logs.
     """
 
     def __init__(self, every_n_steps: int = 10) -> None:
@@ -56,8 +55,8 @@ class Throughput(Callback):
 
 
 def most_memory(device: torch.device) -> int:
-    """The most bytes that this process has held at a time, on the GPU if `device` is one."""
+    """Peak memory of this process in bytes, on the GPU if `device` is one."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024  # kilobytes, but on a Mac: getrusage(2)
+    return most if sys.platform == "darwin" else most * 1024  # kilobytes, except on macOS: getrusage(2)

@@ -1,4 +1,4 @@
-"""Decoded transcripts as text for people."""
+"""Decoded transcripts as colored text."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ _STYLES = {Author.PROMPT: "dim", Author.MODEL: "", Author.RETRIEVER: "bold cyan"
 
 
 class TranscriptPrinter(Callback):
-    """Prints what `predict` decoded: the prompt, the model's words, and what it retrieved in `[brackets]`."""
+    """Prints what `predict` decoded: the prompt, the model's tokens, and retrieved ones in `[brackets]`."""
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse several processes, which would print all at once."""
+        """Raise `UserError` on several ranks, which would print at the same time."""
         if trainer.world_size > 1:
-            raise UserError("predict prints what one process decodes; write --trainer.devices 1")
+            raise UserError("predict must run in one process; write --trainer.devices 1")
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int,
@@ -37,7 +37,7 @@ class TranscriptPrinter(Callback):
 
 
 def render(reply: Reply, vocabulary: Vocabulary) -> Text:
-    """The transcript, a line for each turn of its writers; retrieved words stand in brackets."""
+    """The transcript as text, with retrieved tokens in brackets and the reply on its own line."""
     text = Text()
     for span in spans(reply.author):
         words = " ".join(vocabulary.decode(reply.tokens[span.start : span.stop]))
@@ -47,7 +47,7 @@ def render(reply: Reply, vocabulary: Vocabulary) -> Text:
 
 
 def verdict(answers: list[int], right: list[int], vocabulary: Vocabulary) -> Text:
-    """One line: how many answers are right, and what the others should have been."""
+    """One line: the number of right answers, and the right ones for the wrong."""
     wrong = [
         f"{'undecided' if given == UNDECIDED else vocabulary.words[given]}, not {vocabulary.words[true]}"
         for given, true in zip(answers, right, strict=True)

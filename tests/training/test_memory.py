@@ -68,7 +68,7 @@ def test_the_state_is_logged_as_a_hyperparameter(precision, bits):
 def test_a_test_prints_memory_and_ceiling(capsys):
     main(["test", *index(f"[{LINEAR_RNN}]")])
     said = " ".join(capsys.readouterr().out.split())
-    assert "memory after 604 words: 2 numbers, 64 bits (LinearRNN 2)" in said
+    assert "memory after 604 tokens: 2 state elements, 64 bits (LinearRNN 2)" in said
     assert f"on the 600 random bits of size 600: {ceiling(64, 600):.4f}" in said
     assert 0.5 < ceiling(64, 600) < 0.7
 
