@@ -1,4 +1,4 @@
-"""Decoding with the search in the loop: every row takes one token a step, chosen by the model or forced on it."""
+"""Decoding with the search in the loop: in each step every row gets one token, forced or the model's choice."""
 
 from lit_retrieval.conversation import UNDECIDED, Conversation, Reply
 from lit_retrieval.decoding.decode import begin, decode

@@ -1,4 +1,4 @@
-"""A model's part of a task's conversations."""
+"""Decodes a task's transcripts with a model."""
 
 from collections.abc import Iterable, Sequence
 
@@ -19,15 +19,15 @@ def decode(
     max_new_tokens: int,
     device: torch.device | None = None,
 ) -> list[Reply]:
-    """Let a model write its own part of each transcript, greedily, with its searches run.
+    """Let a model write its part of each transcript, greedily, and run its searches.
 
     Args:
         model: The model.
-        transcripts: What the user writes is taken from them, and how many answers are asked for.
-        task: What the transcripts are about.
+        transcripts: The source of the user's turns, and of the number of answers.
+        task: The task of the transcripts.
         retriever: Runs the model's queries.
-        max_new_tokens: Tokens that may follow a prompt, retrieved ones included; one number for all rows.
-        device: Where the model is.
+        max_new_tokens: Tokens that may follow a prompt, retrieved ones included.
+        device: The model's device.
 
     Returns:
         The reply of each row, in their order.
@@ -44,14 +44,14 @@ def begin(
     max_new_tokens: int,
     num_answers: Sequence[int] | None = None,
 ) -> list[Conversation]:
-    """Conversations in which nothing has been said yet, for `generate`.
+    """New conversations for `generate`.
 
     Args:
-        turns: For each conversation what the user writes: the prompt, then what follows each answer.
-        task: What they are about.
+        turns: The user's turns in each conversation: the prompt, then what follows each answer.
+        task: The task that they are about.
         retriever: Runs the model's queries.
         max_new_tokens: Tokens that may follow a prompt, retrieved ones included.
-        num_answers: How many answers each asks for; one in each turn if absent.
+        num_answers: The number of answers of each; one in each turn if absent.
     """
     answer_tokens = frozenset(task.answer_words.tolist())
     counts: Sequence[int | None] = num_answers or [None] * len(turns)

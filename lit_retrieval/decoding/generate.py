@@ -10,19 +10,19 @@ from lit_retrieval.conversation import Conversation, Reply
 from lit_retrieval.mixers import select_rows
 from lit_retrieval.vocabulary import PAD
 
-# Rows that have finished leave the batch once they are an eighth of it: leaving copies the state of all that stay.
+# Finished rows leave the batch once they are an eighth of it, since that copies the state of the others.
 _LEAVE_AT = 8
 
 
 class DecodableModel(Protocol):
-    """What `generate` asks of a model: `SequenceModel`, or your own."""
+    """A model that `generate` can run: `SequenceModel`, or your own."""
 
     def __call__(self, tokens: Tensor, state: Any = None, positions: Tensor | None = None) -> tuple[Tensor, Any]:
         """Read tokens.
 
         Args:
             tokens: Token ids, `(batch, time)`.
-            state: What an earlier call handed back; none before the first token.
+            state: What an earlier call returned; before the first token None.
             positions: Where to predict the next token, indices into the flattened `(batch * time)`, int64
                 `(selected,)`; everywhere if absent.
 
@@ -39,14 +39,14 @@ def generate(
 ) -> list[Reply]:
     """Continue every conversation to its end, greedily.
 
-    The tokens that are certain to come first, as many as the shortest prompt has, are read in one call. From then on
-    every row takes one token a step, its own prompt's, its retriever's or the model's choice, so rows of any lengths
-    are at the same position and no model needs a mask. Rows that have finished leave the batch.
+    As many tokens as the shortest prompt has are read in one call. From then on every row gets one token a step, of its
+    prompt, its retriever or the model, so all rows are at the same position and no model needs a mask. Finished rows
+    leave the batch.
 
     Args:
         model: The model; its state is carried from step to step.
         conversations: One for each row; they are changed.
-        device: Where the model is.
+        device: The model's device.
 
     Returns:
         The reply of each conversation, in their order.

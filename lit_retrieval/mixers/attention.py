@@ -13,10 +13,7 @@ from lit_retrieval.ranges import check_at_least
 
 
 class AttentionState(NamedTuple):
-    """What attention remembers: `keys` and `values`, `(batch, heads, capacity, head_dim)`, of `length` tokens.
-
-    What stands after the first `length` tokens is room for more and means nothing.
-    """
+    """The `keys` and `values`, `(batch, heads, capacity, head_dim)`, of which the first `length` are of tokens."""
 
     keys: Tensor
     values: Tensor
@@ -27,11 +24,11 @@ class Attention(nn.Module):
     """Causal self-attention as in LLaMA: rotary positions and no biases (arXiv:2302.13971).
 
     Args:
-        hidden_size: Numbers in each token's vector; `num_heads` times an even number.
-        layer_idx: The layer's place in the model, from 0; attention does not use it.
-        num_heads: Heads, each of `hidden_size / num_heads` numbers.
-        rope_base: The rotary embedding's base; the slowest pair of numbers turns about once in 6 times as many tokens.
-            Without one, attention does not know where a token stands.
+        hidden_size: Elements of each token's vector; `num_heads` times an even number.
+        layer_idx: Index of the layer in the model, from 0; attention does not use it.
+        num_heads: Heads, each of `hidden_size / num_heads` elements.
+        rope_base: The rotary embedding's base; the slowest pair of elements turns about once in 6 times as many tokens.
+            None for no position embedding.
     """
 
     def __init__(self, hidden_size: int, layer_idx: int, num_heads: int = 4, rope_base: float | None = 10000.0) -> None:
@@ -51,15 +48,9 @@ class Attention(nn.Module):
             nn.init.normal_(projection.weight, std=0.02)
 
     def forward(self, x: Tensor, state: AttentionState | None = None) -> tuple[Tensor, AttentionState]:
-        """Let each token look at itself and at those before it.
+        """Let each token attend to itself and to those before it; see `Mixer.forward`.
 
-        Args:
-            x: `(batch, time, hidden_size)`.
-            state: What an earlier call handed back; nothing came before if absent. It is used up: without gradients,
-                new keys are written into its memory, so two different continuations need a copy each.
-
-        Returns:
-            The outputs, shaped like `x`, and the state after the last token.
+        Without gradients new keys are written into the state's memory: two different continuations need a copy each.
         """
         q, k, v = self._project(x, 0 if state is None else state.length)
         keys, values, state = self._remember(state, k, v)
@@ -76,7 +67,7 @@ class Attention(nn.Module):
         return q, k, F.linear(x, v_weight).view(batch, time, self.num_heads, self.head_dim).transpose(1, 2)
 
     def _remember(self, state: AttentionState | None, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, AttentionState]:
-        """All keys and values that the new ones `(batch, heads, time, head_dim)` make, and the state with them."""
+        """All keys and values, the new ones `(batch, heads, time, head_dim)` included, and the state with them."""
         state = AttentionState(k, v, k.shape[2]) if state is None else _append(state, k, v)
         return state.keys[:, :, : state.length], state.values[:, :, : state.length], state
 
@@ -91,20 +82,20 @@ class Attention(nn.Module):
         return None if time in (1, length) else _causal_mask(time, length, device)
 
     def inspect(self, x: Tensor) -> dict[str, Tensor]:
-        """`attention`: the weight of each position, a column, in the output of each, a row, `(heads, time, time)`."""
+        """`attention`: the weight of each position (column) in each output (row), `(heads, time, time)`."""
         q, k, _ = self._project(x, 0)
         one_hot = torch.eye(x.shape[1], dtype=q.dtype, device=x.device).expand(*q.shape[:2], -1, -1)
         return {"attention": self._attend(q, k, one_hot)[0]}
 
     def state_size(self, length: int) -> int:
-        """How many numbers the keys and values of `length` tokens are, for one sample; room for more is not counted."""
+        """The number of elements of the keys and values of `length` tokens, for one sample; spare capacity excluded."""
         return 2 * length * self.num_heads * self.head_dim
 
 
 def rotate(x: Tensor, start: int, base: float) -> Tensor:
-    """Rotary position embedding: turn each pair of numbers by an angle that grows with the token's position.
+    """Rotary position embedding: rotate each pair of elements by an angle that grows with the token's position.
 
-    (x_{2i}, x_{2i+1}) at position p is turned by p base^(-2i / head_dim)  (Su et al. 2021, arXiv:2104.09864), in
+    (x_{2i}, x_{2i+1}) at position p is rotated by p base^(-2i / head_dim)  (Su et al. 2021, arXiv:2104.09864), in
     float32 where `x` has half precision.
 
     Args:
@@ -113,7 +104,7 @@ def rotate(x: Tensor, start: int, base: float) -> Tensor:
         base: The rotary embedding's base.
 
     Returns:
-        The turned vectors, shaped like `x`.
+        The rotated vectors, shaped like `x`.
     """
     time, head_dim = x.shape[1], x.shape[3]
     capacity = 1 << (start + time - 1).bit_length()  # so that decoding, step by step, needs few tables
@@ -152,7 +143,7 @@ def _append(state: AttentionState, k: Tensor, v: Tensor) -> AttentionState:
 
 
 def _grow(tensor: Tensor, capacity: int) -> Tensor:
-    """The same `(batch, heads, old capacity, head_dim)` with room for `capacity` tokens."""
+    """A copy of `(batch, heads, old capacity, head_dim)` with room for `capacity` tokens."""
     grown = tensor.new_empty(*tensor.shape[:2], capacity, tensor.shape[3])
     grown[:, :, : tensor.shape[2]] = tensor
     return grown

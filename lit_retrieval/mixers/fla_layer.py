@@ -13,7 +13,7 @@ from lit_retrieval.mixers.mixer import MixerFactory, tensors_of
 from lit_retrieval.ops import fla_cpu
 from lit_retrieval.ops.linear_recurrence import recorded_decays
 
-# Those of which fla's code reads a prompt, or one more token, but not several; Mamba-2's code for a CPU is ours.
+# With a state, fla's code for these takes one token only; Mamba-2's code for a CPU is ours.
 _ONE_TOKEN_AT_A_TIME = {"Mamba"}
 _ONE_TOKEN_AT_A_TIME_ON_A_GPU = {"Mamba2"} | _ONE_TOKEN_AT_A_TIME
 _DECAYING = {
@@ -26,7 +26,7 @@ Nested: TypeAlias = Any
 
 
 class FlaState(NamedTuple):
-    """What an fla layer remembers, in the parts of fla's cache, and how many tokens it has seen."""
+    """An fla layer's state, in the parts of fla's cache, and the number of tokens so far."""
 
     recurrent: Nested
     attention: Nested
@@ -36,11 +36,10 @@ class FlaState(NamedTuple):
 
 
 class FlaLayer(nn.Module):
-    """A layer of flash-linear-attention behind our interface: any number of tokens, the state handed in and back.
+    """A layer of flash-linear-attention as a mixer: any number of tokens, the state as argument and result.
 
-    On a GPU these are fla's kernels; on a CPU ours, for the layers that `lit_retrieval.ops.fla_cpu` knows. RWKV-7
-    stands alone, like every mixer: fla mixes the first layer's values into those of the later layers, and here each
-    layer is a first one.
+    On a GPU it runs fla's kernels; on a CPU ours, for the layers that `lit_retrieval.ops.fla_cpu` has. In fla, RWKV-7
+    mixes the first layer's values into those of later layers; here each of its layers is a first layer.
 
     Args:
         layer: The layer; its `forward` takes `past_key_values` and `use_cache`.
@@ -52,16 +51,7 @@ class FlaLayer(nn.Module):
         self.layer: Any = _as_first(layer)
 
     def forward(self, x: Tensor, state: FlaState | None = None) -> tuple[Tensor, FlaState]:
-        """Mix tokens along time.
-
-        Args:
-            x: `(batch, time, hidden_size)`.
-            state: What an earlier call handed back; nothing came before if absent. It is used up: without gradients,
-                fla writes into the convolutions' part.
-
-        Returns:
-            The outputs, shaped like `x`, and the state after the last token.
-        """
+        """Mix tokens along time; see `Mixer.forward`. Without gradients fla writes into the convolutions' state."""
         in_steps = _ONE_TOKEN_AT_A_TIME_ON_A_GPU if x.is_cuda else _ONE_TOKEN_AT_A_TIME
         if state is not None and type(self.layer).__name__ in in_steps:
             return self._in_steps(x, state)
@@ -74,12 +64,12 @@ class FlaLayer(nn.Module):
         except RuntimeError as error:
             if x.is_cpu and "active drivers" in str(error):  # Triton found no GPU to compile one of fla's kernels for
                 name = type(self.layer).__name__
-                raise UserError(f"fla's {name} runs on a GPU only; take a layer of configs/model on a CPU") from None
+                raise UserError(f"fla's {name} runs on a GPU only; on a CPU use a layer of configs/model") from None
             raise
         return y, cache.state()
 
     def _in_steps(self, x: Tensor, state: FlaState) -> tuple[Tensor, FlaState]:
-        """The same, one token after the other."""
+        """The same, token by token."""
         outputs = []
         for token in x.split(1, 1):  # type: ignore[no-untyped-call]
             y, state = self._run(token, state)
@@ -87,10 +77,10 @@ class FlaLayer(nn.Module):
         return torch.cat(outputs, 1), state
 
     def inspect(self, x: Tensor) -> dict[str, Tensor]:
-        """`decay`: the share of its state that each row keeps at each word, `(1, rows, time)`; no map without a decay.
+        """`decay`: how much of its state each row keeps at each token, `(1, rows, time)`; no map without a decay.
 
-        A row is a head, or a key of a head if each key decays by itself, head after head. What a delta rule takes away
-        besides is not in it. The layer runs on a CPU, where the decay meets our recurrence, whatever device it is on.
+        A row is a head, or a key of a head if each key has its own decay. What a delta rule removes besides is not
+        shown. The layer runs on a CPU, where our recurrence records the decay, whatever device it is on.
         """
         if type(self.layer).__name__ not in _DECAYING:
             return {}
@@ -101,7 +91,7 @@ class FlaLayer(nn.Module):
 
     @torch.no_grad()
     def state_size(self, length: int) -> int:
-        """How many numbers the state holds for one sample after `length` tokens, by running the layer on zeros."""
+        """The number of state elements for one sample after `length` tokens, from a run on zeros."""
         weight = next(self.parameters())
         _, state = self(weight.new_zeros(1, length, self.layer.hidden_size))
         return sum(tensor.numel() for tensor in tensors_of(state))
@@ -112,7 +102,7 @@ def _as_float_on_cpu(tensor: Tensor) -> Tensor:
 
 
 def _as_first(layer: Any) -> Any:
-    """The layer; RWKV-7's without the part that takes another layer's values."""
+    """The layer; RWKV-7's without the part that uses another layer's values."""
     if hasattr(layer, "v_lora"):
         del layer.v_lora
         layer.layer_idx = 0
@@ -120,7 +110,7 @@ def _as_first(layer: Any) -> Any:
 
 
 class _LayerCache:
-    """fla's cache as one layer sees it: its own state stands at any index."""
+    """fla's cache for one layer: its state is at every index."""
 
     def __init__(self, state: FlaState | None) -> None:
         from fla.models.cache_utils import FLALayer
@@ -158,7 +148,7 @@ def _as_tuples(part: Any) -> Nested:
 
 
 def make_mixer(factory: MixerFactory, hidden_size: int, layer_idx: int) -> nn.Module:
-    """The mixer of a layer; what fla's own checks have against its arguments is raised as `UserError`."""
+    """The mixer of a layer; raises what fla's own checks refuse as `UserError`."""
     try:
         return as_mixer(factory(hidden_size=hidden_size, layer_idx=layer_idx))
     except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError) as error:
@@ -171,6 +161,6 @@ def make_mixer(factory: MixerFactory, hidden_size: int, layer_idx: int) -> nn.Mo
 
 
 def as_mixer(module: nn.Module) -> nn.Module:
-    """The module itself if it is a mixer already; a layer with fla's interface is wrapped into one."""
+    """The module itself, or a layer with fla's interface wrapped into a mixer."""
     takes_cache = "past_key_values" in inspect.signature(module.forward).parameters
     return FlaLayer(module) if takes_cache else module

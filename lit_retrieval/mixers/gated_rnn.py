@@ -1,4 +1,4 @@
-"""The classical gated RNNs, by PyTorch, which is cuDNN on a GPU."""
+"""The classical gated RNNs, LSTM and GRU, as PyTorch and cuDNN compute them."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from lit_retrieval.mixers.mixer import check_sizes
 
 
 class LSTMState(NamedTuple):
-    """What an LSTM remembers: its `output` and its `cell`, `(batch, state_dim)` each."""
+    """The `output` and the `cell` of an LSTM, `(batch, state_dim)` each."""
 
     output: Tensor
     cell: Tensor
@@ -19,9 +19,9 @@ class LSTM(nn.Module):
     """An LSTM (Hochreiter and Schmidhuber 1997), and a projection back to the model's width.
 
     Args:
-        hidden_size: Numbers in each token's vector.
-        layer_idx: The layer's place in the model, from 0; an LSTM does not use it.
-        state_dim: Numbers in the cell, and as many in the output that goes round; `hidden_size` if absent.
+        hidden_size: Elements of each token's vector.
+        layer_idx: Index of the layer in the model, from 0; an LSTM does not use it.
+        state_dim: Elements of the cell, and of the recurrent output; `hidden_size` if absent.
     """
 
     def __init__(self, hidden_size: int, layer_idx: int, state_dim: int | None = None) -> None:
@@ -31,25 +31,17 @@ class LSTM(nn.Module):
         self.out_proj = nn.Linear(self.rnn.hidden_size, hidden_size, bias=False)
 
     def forward(self, x: Tensor, state: LSTMState | None = None) -> tuple[Tensor, LSTMState]:
-        """Mix tokens along time.
-
-        Args:
-            x: `(batch, time, hidden_size)`.
-            state: What an earlier call handed back; nothing came before if absent.
-
-        Returns:
-            The outputs, shaped like `x`, and the state after the last token.
-        """
+        """Mix tokens along time; arguments and results are those of `Mixer.forward`."""
         before = None if state is None else (state.output.unsqueeze(0), state.cell.unsqueeze(0))
         y, (output, cell) = self.rnn(x, before)
         return self.out_proj(y), LSTMState(output[0], cell[0])
 
     def inspect(self, x: Tensor) -> dict[str, Tensor]:
-        """`decay`: the forget gate, the share of each number in the cell kept at each word, `(1, state_dim, time)`."""
+        """`decay`: the forget gate, how much of each cell element is kept at each token, `(1, state_dim, time)`."""
         return {"decay": _second_gate(self.rnn, x)}
 
     def state_size(self, length: int) -> int:
-        """How many numbers the state holds for one sample, whatever the `length`."""
+        """The number of state elements for one sample, whatever the `length`."""
         return 2 * self.rnn.hidden_size
 
 
@@ -57,9 +49,9 @@ class GRU(nn.Module):
     """A GRU (Cho et al. 2014, arXiv:1406.1078), and a projection back to the model's width.
 
     Args:
-        hidden_size: Numbers in each token's vector.
-        layer_idx: The layer's place in the model, from 0; a GRU does not use it.
-        state_dim: Numbers in the state; `hidden_size` if absent.
+        hidden_size: Elements of each token's vector.
+        layer_idx: Index of the layer in the model, from 0; a GRU does not use it.
+        state_dim: Elements of the state; `hidden_size` if absent.
     """
 
     def __init__(self, hidden_size: int, layer_idx: int, state_dim: int | None = None) -> None:
@@ -69,24 +61,16 @@ class GRU(nn.Module):
         self.out_proj = nn.Linear(self.rnn.hidden_size, hidden_size, bias=False)
 
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mix tokens along time.
-
-        Args:
-            x: `(batch, time, hidden_size)`.
-            state: What an earlier call handed back, `(batch, state_dim)`; zeros if absent.
-
-        Returns:
-            The outputs, shaped like `x`, and the state after the last token.
-        """
+        """Mix tokens along time; see `Mixer.forward`. The state is `(batch, state_dim)`, at first zeros."""
         y, last = self.rnn(x, None if state is None else state.unsqueeze(0))
         return self.out_proj(y), last[0]
 
     def inspect(self, x: Tensor) -> dict[str, Tensor]:
-        """`decay`: the update gate, the share of each number in the state kept at each word, `(1, state_dim, time)`."""
+        """`decay`: the update gate, how much of each state element is kept at each token, `(1, state_dim, time)`."""
         return {"decay": _second_gate(self.rnn, x)}
 
     def state_size(self, length: int) -> int:
-        """How many numbers the state holds for one sample, whatever the `length`."""
+        """The number of state elements for one sample, whatever the `length`."""
         return self.rnn.hidden_size
 
 

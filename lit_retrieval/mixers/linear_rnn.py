@@ -11,12 +11,12 @@ from lit_retrieval.ops.half_precision import widen
 class LinearRNN(nn.Module):
     """The linear unit of the paper's RNN: h_t = A h_{t-1} + B x_t, and h_t is the output (arXiv:2402.18510, Def. 3.4).
 
-    With a ReGLU behind it, and `norm: none` in the model, this is the paper's block.
+    Followed by a ReGLU, and with `norm: none` in the model, it is the paper's block.
 
     Args:
-        hidden_size: Numbers in each token's vector, and in the state.
-        layer_idx: The layer's place in the model, from 0; this mixer does not use it.
-        diagonal: Whether A is diagonal; else it is full, and starts as a rotation.
+        hidden_size: Elements of each token's vector, and of the state.
+        layer_idx: Index of the layer in the model, from 0; this mixer does not use it.
+        diagonal: Whether A is diagonal; else it is a full matrix, at first orthogonal.
     """
 
     def __init__(self, hidden_size: int, layer_idx: int, diagonal: bool = False) -> None:
@@ -31,26 +31,18 @@ class LinearRNN(nn.Module):
         self.A._no_weight_decay = True  # type: ignore[attr-defined]  # decay would shorten the memory
 
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mix tokens along time.
-
-        Args:
-            x: `(batch, time, hidden_size)`.
-            state: What an earlier call handed back, h, `(batch, hidden_size)`; zeros if absent.
-
-        Returns:
-            The outputs, shaped like `x`, and the state after the last token.
-        """
+        """Mix tokens along time; see `Mixer.forward`. The state is h, `(batch, hidden_size)`, at first zeros."""
         u = self.B(x)
-        with torch.autocast(x.device.type, enabled=False):  # a state of half precision would soon stop to grow
+        with torch.autocast(x.device.type, enabled=False):  # in half precision the state would soon stop growing
             h = linear_rnn(widen(u), widen(self.A), state)
         return h.to(u.dtype), h[:, -1]
 
     def inspect(self, x: Tensor) -> dict[str, Tensor]:
-        """`decay`: |A|, at most 1, for each number of the state, `(1, hidden_size, time)`; no map of a full A."""
+        """`decay`: |A|, at most 1, for each state element, `(1, hidden_size, time)`; no map if A is full."""
         if self.A.dim() > 1:
             return {}
         return {"decay": self.A.abs().clamp(max=1)[:, None].expand(1, -1, x.shape[1])}
 
     def state_size(self, length: int) -> int:
-        """How many numbers the state holds for one sample, whatever the `length`."""
+        """The number of state elements for one sample, whatever the `length`."""
         return len(self.A)

@@ -11,14 +11,11 @@ from lit_retrieval.mixers.mixer import check_sizes
 from lit_retrieval.ops import causal_conv, selective_scan, silu_gate
 from lit_retrieval.ops.half_precision import widen
 
-_SMALLEST_DT, _LARGEST_DT = 1e-3, 1e-1  # of the step sizes at the start of training, as in mamba-ssm
+_SMALLEST_DT, _LARGEST_DT = 1e-3, 1e-1  # the range of step sizes at the start of training, as in mamba-ssm
 
 
 class MambaState(NamedTuple):
-    """What Mamba remembers: `conv (batch, conv_kernel - 1, dim)`, the convolution's last inputs, and the scan's state.
-
-    `scan (batch, state_dim, dim)`.
-    """
+    """The convolution's last inputs, `conv (batch, conv_kernel - 1, dim)`, and `scan (batch, state_dim, dim)`."""
 
     conv: Tensor
     scan: Tensor
@@ -27,13 +24,13 @@ class MambaState(NamedTuple):
 class Mamba(nn.Module):
     """Mamba-1: a gated selective state space model (Gu and Dao 2023, arXiv:2312.00752).
 
-    Its parameters have the names and shapes of mamba-ssm's `Mamba`, so a `state_dict` moves both ways.
+    Its parameters have the names and shapes of mamba-ssm's `Mamba`, so each loads the other's `state_dict`.
 
     Args:
-        hidden_size: Numbers in each token's vector.
-        layer_idx: The layer's place in the model, from 0; Mamba does not use it.
-        state_dim: Numbers that each channel remembers.
-        expand: Channels for each number of `hidden_size`.
+        hidden_size: Elements of each token's vector.
+        layer_idx: Index of the layer in the model, from 0; Mamba does not use it.
+        state_dim: State elements of each channel.
+        expand: Channels for each element of `hidden_size`.
         conv_kernel: Tokens that the convolution before the scan sees.
     """
 
@@ -50,7 +47,7 @@ class Mamba(nn.Module):
         self.x_proj = nn.Linear(self.dim, self.dt_rank + 2 * state_dim, bias=False)
         self.dt_proj = nn.Linear(self.dt_rank, self.dim)
         self.A_log = nn.Parameter(torch.arange(1, state_dim + 1, dtype=torch.float32).log().repeat(self.dim, 1))
-        self.A_log._no_weight_decay = True  # type: ignore[attr-defined]  # mamba-ssm's sign to an optimiser
+        self.A_log._no_weight_decay = True  # type: ignore[attr-defined]  # mamba-ssm's mark for the optimizer
         self.D = nn.Parameter(torch.ones(self.dim))
         self.out_proj = nn.Linear(self.dim, hidden_size, bias=False)
         self._reset_dt()
@@ -64,15 +61,7 @@ class Mamba(nn.Module):
         self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # the inverse of softplus
 
     def forward(self, x: Tensor, state: MambaState | None = None) -> tuple[Tensor, MambaState]:
-        """Mix tokens along time.
-
-        Args:
-            x: `(batch, time, hidden_size)`.
-            state: What an earlier call handed back; nothing came before if absent.
-
-        Returns:
-            The outputs, shaped like `x`, and the state after the last token.
-        """
+        """Mix tokens along time; arguments and results are those of `Mixer.forward`."""
         conv_state, scan_state = (None, None) if state is None else state
         # Two products, not one and a chunk: each result is contiguous, and their gradients need not be joined again.
         inner_weight, gate_weight = self.in_proj.weight.chunk(2)
@@ -85,10 +74,7 @@ class Mamba(nn.Module):
         return self.out_proj(y.to(dtype)), MambaState(conv_state, scan_state)
 
     def inspect(self, x: Tensor) -> dict[str, Tensor]:
-        """`decay`: the share of its state that each channel, a row, keeps at each position, `(1, dim, time)`.
-
-        It is exp(dt_t A), in the mean over the state_dim elements of a channel.
-        """
+        """`decay`: how much of its state each channel keeps, the mean of exp(dt_t A), `(1, dim, time)`."""
         inner, _ = self._convolve(F.linear(x, self.in_proj.weight.chunk(2)[0]), None)
         dt, _, _ = self._select(inner)
         kept = torch.exp(-dt[0, :, :, None] * widen(self.A_log).exp())  # (time, dim, state_dim)
@@ -106,5 +92,5 @@ class Mamba(nn.Module):
         return F.softplus(widen(self.dt_proj(dt))), widen(B), widen(C)
 
     def state_size(self, length: int) -> int:
-        """How many numbers the state holds for one sample, whatever the `length`."""
+        """The number of state elements for one sample, whatever the `length`."""
         return (self.conv1d.kernel_size[0] - 1 + self.state_dim) * self.dim

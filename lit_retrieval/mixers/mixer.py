@@ -1,4 +1,4 @@
-"""What a mixer is: a module that mixes along time (or channels) and hands its state back."""
+"""The interface of a mixer: a module that mixes along time (or channels) and returns its state."""
 
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -17,20 +17,24 @@ It is `Any` to a type checker, so that each mixer may name its own NamedTuple.
 class Mixer(Protocol):
     """A map `(batch, time, hidden_size) -> (batch, time, hidden_size)` with a state.
 
-    One method is training, prefill, one step and injected tokens: two calls, the second with the first one's state,
-    give what one call over both parts gives.
+    One method serves training, prefill, single steps and injected tokens: two calls, the second with the first one's
+    state, give what one call over both parts gives.
     """
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """Mix `x`, `(batch, time, hidden_size)` with any time >= 1, after the tokens that `state` remembers.
+        """Mix `x`, `(batch, time, hidden_size)` with any time >= 1.
+
+        Args:
+            x: The tokens' vectors.
+            state: What an earlier call returned, which must not be used again; before the first token None.
 
         Returns:
-            The outputs, shaped like `x`, and the state after the last token. A state that was handed in is used up.
+            The outputs, shaped like `x`, and the state after the last token.
         """
         ...
 
     def state_size(self, length: int) -> int:
-        """How many numbers the state holds for one sample after `length` tokens."""
+        """The number of state elements for one sample after `length` tokens."""
         ...
 
 
@@ -38,16 +42,16 @@ class MixerFactory(Protocol):
     """Makes one layer's mixer; in YAML, a `class_path` with or without `init_args`."""
 
     def __call__(self, *, hidden_size: int, layer_idx: int) -> nn.Module:
-        """Make the mixer of layer `layer_idx`, counted from 0, for vectors of `hidden_size` numbers."""
+        """Make the mixer of layer `layer_idx`, counted from 0, for vectors of `hidden_size` elements."""
         ...
 
 
 @runtime_checkable
 class Inspectable(Protocol):
-    """A mixer that can show what it does; a mixer without this method is left out of the pictures."""
+    """A mixer that can show what it does; a mixer without this method gets no picture."""
 
     def inspect(self, x: Tensor) -> dict[str, Tensor]:
-        """Draw what happens to `x`, `(1, time, hidden_size)`, when nothing came before.
+        """Draw what happens to `x`, `(1, time, hidden_size)`, from the first token on.
 
         Returns:
             Maps by kind, each `(maps, rows, columns)` with values from 0 to 1, and time along the columns; none if

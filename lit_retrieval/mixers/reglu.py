@@ -12,9 +12,9 @@ class ReGLU(nn.Module):
     arXiv:2402.18510, Definitions 3.1 and 3.4; it can multiply two coordinates.
 
     Args:
-        hidden_size: Numbers in each token's vector.
-        layer_idx: The layer's place in the model, from 0; ReGLU does not use it.
-        intermediate_size: Numbers in between.
+        hidden_size: Elements of each token's vector.
+        layer_idx: Index of the layer in the model, from 0; ReGLU does not use it.
+        intermediate_size: Elements between the projections.
     """
 
     def __init__(self, hidden_size: int, layer_idx: int, intermediate_size: int = 256) -> None:

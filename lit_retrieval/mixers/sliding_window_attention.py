@@ -1,4 +1,4 @@
-"""Attention to the last few tokens: a Transformer's layer with a recurrent model's memory."""
+"""Attention to the last few tokens: a Transformer layer with a state of constant size."""
 
 import torch
 from torch import Tensor
@@ -8,20 +8,17 @@ from lit_retrieval.mixers.mixer import check_sizes
 
 
 class WindowState(AttentionState):
-    """What a window remembers: `keys` and `values` of the last tokens alone, `(batch, heads, kept, head_dim)`.
-
-    `length` is how many tokens there were in all, which may be more.
-    """
+    """The `keys` and `values` of the last tokens, `(batch, heads, kept, head_dim)`, of `length` tokens in all."""
 
 
 class SlidingWindowAttention(Attention):
-    """Causal self-attention as in LLaMA, to the last `window` tokens alone (as in arXiv:2004.05150).
+    """Causal self-attention as in LLaMA, to the last `window` tokens only (as in arXiv:2004.05150).
 
     Args:
-        hidden_size: Numbers in each token's vector; `num_heads` times an even number.
-        layer_idx: The layer's place in the model, from 0; attention does not use it.
-        window: How many tokens each token sees, itself among them.
-        num_heads: Heads, each of `hidden_size / num_heads` numbers.
+        hidden_size: Elements of each token's vector; `num_heads` times an even number.
+        layer_idx: Index of the layer in the model, from 0; attention does not use it.
+        window: Tokens that each token sees, itself included.
+        num_heads: Heads, each of `hidden_size / num_heads` elements.
         rope_base: The rotary embedding's base.
     """
 
@@ -45,5 +42,5 @@ class SlidingWindowAttention(Attention):
         return mask.tril(length - time).triu(length - time - self.window + 1)
 
     def state_size(self, length: int) -> int:
-        """How many numbers the kept keys and values are, for one sample after `length` tokens."""
+        """The number of elements of the kept keys and values, for one sample after `length` tokens."""
         return 2 * min(length, self.window - 1) * self.num_heads * self.head_dim

@@ -11,9 +11,9 @@ class SwiGLU(nn.Module):
     """LLaMA's feed-forward layer: down(silu(gate(x)) * up(x))  (Shazeer 2020, arXiv:2002.05202).
 
     Args:
-        hidden_size: Numbers in each token's vector.
-        layer_idx: The layer's place in the model, from 0; SwiGLU does not use it.
-        intermediate_size: Numbers in between.
+        hidden_size: Elements of each token's vector.
+        layer_idx: Index of the layer in the model, from 0; SwiGLU does not use it.
+        intermediate_size: Elements between the projections.
     """
 
     def __init__(self, hidden_size: int, layer_idx: int, intermediate_size: int = 256) -> None:

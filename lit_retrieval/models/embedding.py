@@ -1,4 +1,4 @@
-"""The paper's word embedding, which is written down and not learned."""
+"""The paper's word embedding, which is fixed."""
 
 import torch
 from torch import Tensor

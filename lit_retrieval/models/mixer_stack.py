@@ -1,4 +1,4 @@
-"""A stack of mixers: how they follow each other, and what they remember."""
+"""A stack of mixers: the residual stream through them, and the size of their states."""
 
 from collections import Counter
 from fractions import Fraction
@@ -11,7 +11,7 @@ from lit_retrieval.mixers import FlaLayer, Mixer, State, tensors_of
 
 
 class MixerStack(nn.Module):
-    """A model whose memory is that of its `mixers`, each behind one of its `norms`."""
+    """A model whose state is that of its `mixers`, each after one of its `norms`."""
 
     mixers: nn.ModuleList
     norms: nn.ModuleList
@@ -22,7 +22,7 @@ class MixerStack(nn.Module):
 
         Args:
             hidden: `(batch, time, hidden_size)`.
-            states: What an earlier call handed back, one state for each mixer; nothing came before if absent.
+            states: What an earlier call returned, one for each mixer; before the first token None.
 
         Returns:
             The sum, shaped like `hidden`, and the states after the last token.
@@ -35,11 +35,11 @@ class MixerStack(nn.Module):
         return hidden, tuple(new_states)
 
     def state_size(self, length: int) -> int:
-        """How many numbers the model remembers of one sample after `length` tokens."""
+        """The number of state elements for one sample after `length` tokens."""
         return sum(cast(Mixer, mixer).state_size(length) for mixer in self.mixers)
 
     def state_sizes(self, length: int) -> dict[str, int]:
-        """The same by kind of mixer, those that remember nothing left out."""
+        """The same by kind of mixer, for those that have a state."""
         sizes: Counter[str] = Counter()
         for mixer in self.mixers:
             kind = type(mixer.layer if isinstance(mixer, FlaLayer) else mixer).__name__
@@ -48,14 +48,14 @@ class MixerStack(nn.Module):
 
     @torch.no_grad()
     def state_bits(self, length: int) -> int:
-        """How many bits those numbers are, in the dtypes that the states have after a token, autocast included."""
+        """The bits of those elements, in the dtypes that the states have after a token, under autocast too."""
         _, states = self.mix(self.embedding.new_zeros(1, 1, self.embedding.shape[1]), None)
         sized = zip(self.mixers, states, strict=True)
         return int(sum(cast(Mixer, mixer).state_size(length) * _mean_bits(state) for mixer, state in sized))
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers are trained; a frozen embedding is not."""
+        """The number of trained elements; a frozen embedding has none."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
 

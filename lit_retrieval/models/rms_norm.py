@@ -11,7 +11,7 @@ class RMSNorm(nn.Module):
     """Root-mean-square normalisation with a learned weight; see `lit_retrieval.ops.rms_norm`.
 
     Args:
-        hidden_size: Numbers in each token's vector.
+        hidden_size: Elements of each token's vector.
         eps: Keeps a vector of zeros finite.
     """
 

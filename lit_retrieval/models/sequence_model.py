@@ -17,11 +17,11 @@ from lit_retrieval.ranges import check_at_least, check_numbers
 
 @dataclass
 class Stage:
-    """A part of a model: some mixers, one after the other, several times.
+    """A part of a model: a block of mixers, repeated.
 
     Args:
-        mixers: What one block is made of; a LLaMA block is [Attention, SwiGLU], a Mamba block [Mamba].
-        repeat: How many such blocks follow each other.
+        mixers: The mixers of one block; a LLaMA block is [Attention, SwiGLU], a Mamba block [Mamba].
+        repeat: The number of such blocks.
     """
 
     mixers: list[MixerFactory]
@@ -31,14 +31,14 @@ class Stage:
 class SequenceModel(MixerStack):
     """Predicts each next token: h = h + mixer(RMSNorm(h)) for one mixer after the other, then RMSNorm and the head.
 
-    The head is the embedding matrix again. A hybrid is a list of two stages.
+    Embedding and head share their weights (weight tying). A hybrid is a list of two stages.
 
     Args:
         vocab_size: Number of tokens.
-        hidden_size: Numbers in each token's vector.
+        hidden_size: Elements of each token's vector.
         stages: The mixers, from the embedding to the head.
-        embedding: `sinusoidal` is the paper's frozen matrix, `learned` a trained one.
-        norm: `none` leaves all norms out, as the paper's theory does (arXiv:2402.18510, Definitions 3.1 and 3.4).
+        embedding: `sinusoidal` for the paper's frozen embedding, or `learned`.
+        norm: `rms`, or `none` for no norms, as in the paper's theory (arXiv:2402.18510, Definitions 3.1 and 3.4).
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class SequenceModel(MixerStack):
         if embedding == "sinusoidal":
             self.register_buffer("embedding", sinusoidal_embedding(vocab_size, hidden_size))
         else:
-            # Vectors of length 1: the residual stream keeps the token in sight, and the first logits are of size 1.
+            # Vectors of length 1: the token stays visible in the residual stream, and the first logits are of size 1.
             self.embedding = nn.Parameter(hidden_size**-0.5 * torch.randn(vocab_size, hidden_size))
         factories = [factory for stage in stages for _ in range(stage.repeat) for factory in stage.mixers]
         if not factories:
-            raise UserError("stages hold no mixer; write a class_path under mixers")
+            raise UserError("stages must have one mixer or more, got none; write a class_path under mixers")
         self.mixers = nn.ModuleList(
             make_mixer(factory, hidden_size, layer_idx) for layer_idx, factory in enumerate(factories)
         )
@@ -73,10 +73,9 @@ class SequenceModel(MixerStack):
 
         Args:
             tokens: Token ids, int64 `(batch, time)`, any time >= 1.
-            state: What an earlier call handed back, one state for each mixer; nothing came before if absent. It is
-                used up.
+            state: What an earlier call returned, which must not be used again; before the first token None.
             positions: Where to predict, indices into the flattened `(batch * time)`, int64 `(selected,)`; everywhere
-                if absent. The head, which is the largest product of a model with many words, runs there alone.
+                if absent. The head, the largest product of a model with many words, runs there only.
 
         Returns:
             Logits, `(batch, time, vocab_size)`, or `(selected, vocab_size)` at `positions`, and the state after the

@@ -145,5 +145,5 @@ def test_a_model_without_norms_is_the_papers_block():
 
 
 def test_model_without_mixers_is_refused():
-    with pytest.raises(UserError, match="stages hold no mixer"):
+    with pytest.raises(UserError, match="stages must have one mixer or more"):
         SequenceModel(5, 8, [Stage([], 3)])
