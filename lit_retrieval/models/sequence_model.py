@@ -65,8 +65,8 @@ class SequenceModel(MixerStack):
             make_mixer(factory, hidden_size, layer_idx) for layer_idx, factory in enumerate(factories)
         )
         make_norm = (lambda: RMSNorm(hidden_size)) if norm == "rms" else nn.Identity
+        self.final_norm = make_norm()  # before the others: an optimizer's state in a checkpoint follows this order
         self.norms = nn.ModuleList(make_norm() for _ in factories)
-        self.final_norm = make_norm()
 
     def forward(self, tokens: Tensor, state: State = None, positions: Tensor | None = None) -> tuple[Tensor, State]:
         """Predict the token after each position.

@@ -147,3 +147,11 @@ def test_a_model_without_norms_is_the_papers_block():
 def test_model_without_mixers_is_refused():
     with pytest.raises(UserError, match="stages must have one mixer or more"):
         SequenceModel(5, 8, [Stage([], 3)])
+
+
+def test_parameters_keep_the_order_that_optimizer_states_in_checkpoints_follow():
+    model = SequenceModel(8, 4, [Stage([lambda **made: SwiGLU(**made, intermediate_size=4)], 2)], embedding="learned")
+    assert [name for name, _ in model.named_parameters()] == [
+        "embedding", "mixers.0.gate_up_proj.weight", "mixers.0.down_proj.weight", "mixers.1.gate_up_proj.weight",
+        "mixers.1.down_proj.weight", "final_norm.weight", "norms.0.weight", "norms.1.weight",
+    ]  # fmt: skip
