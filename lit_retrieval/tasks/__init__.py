@@ -1,4 +1,4 @@
-"""What is asked, and how its answer is written down: words and ids, NumPy and Numba, no torch."""
+"""Tasks: they draw problems and write transcripts of them, in NumPy and Numba, without torch."""
 
 from lit_retrieval.conversation import Author
 from lit_retrieval.renamed import take_old_names

@@ -1,4 +1,4 @@
-"""python -m lit_retrieval.tasks: the tasks without the trainer."""
+"""python -m lit_retrieval.tasks: writes, shows and checks samples without the trainer."""
 
 import re
 import signal
@@ -37,18 +37,18 @@ def write(
     form: Form = "ids",
     overwrite: bool = False,
 ) -> None:
-    """Write samples to a file, with a manifest beside it: the same that the trainer draws with these arguments.
+    """Write samples to a file, with a manifest beside it: those that the trainer draws with these arguments.
 
     Args:
-        task: What is asked: a class of lit_retrieval.tasks, or your own.
+        task: The task: a class of lit_retrieval.tasks, or your own.
         output: A .npz file of flat arrays, or a .jsonl file with an object for each sample.
         regime: vanilla (the answer alone), cot (a written algorithm first) or retrieval (searches in the context).
         sizes: Sizes of the problems: [8, 16], or {8: 3, 16: 1} with weights, or 4..8, or 8..64..8 with a step.
-        samples: How many.
-        seed: Seed of the experiment.
-        split: fit, validate, test or predict: the trainer's streams of samples.
-        form: In .jsonl: ids, or the words themselves.
-        overwrite: Replace a file that is there.
+        samples: Number of samples.
+        seed: Seed of the sample streams.
+        split: One of the trainer's sample streams: fit, validate, test or predict.
+        form: Tokens in .jsonl: ids or words.
+        overwrite: Replace an existing file.
     """
     check_at_least("samples", samples, 1, "--samples")
     stream = SampleStream(task, regime, sizes, seed, split)
@@ -71,15 +71,15 @@ def show(
     seed: int = 0,
     split: Split = "fit",
 ) -> None:
-    """Print samples: the prompt, the model's words on the lines below it, and what it retrieves in [brackets].
+    """Print samples: each prompt, and on the lines below it the reply, with retrieved tokens in [brackets].
 
     Args:
-        task: What is asked: a class of lit_retrieval.tasks, or your own.
+        task: The task: a class of lit_retrieval.tasks, or your own.
         regime: vanilla (the answer alone), cot (a written algorithm first) or retrieval (searches in the context).
         sizes: Sizes of the problems: [8, 16], or {8: 3, 16: 1} with weights, or 4..8, or 8..64..8 with a step.
-        samples: How many.
-        seed: Seed of the experiment.
-        split: fit, validate, test or predict: the trainer's streams of samples.
+        samples: Number of samples.
+        seed: Seed of the sample streams.
+        split: One of the trainer's sample streams: fit, validate, test or predict.
     """
     check_at_least("samples", samples, 1, "--samples")
     transcripts = SampleStream(task, regime, sizes, seed, split).take(np.arange(samples))
@@ -88,7 +88,7 @@ def show(
 
 
 def check(file: Path) -> None:
-    """Read a file of samples, compare it with its manifest, and say what is in it.
+    """Check a file of samples against its manifest, and print the manifest.
 
     Args:
         file: A file that `write` has written.
@@ -99,17 +99,17 @@ def check(file: Path) -> None:
 
 
 def _lines(transcripts: Transcripts, row: int, vocabulary: Vocabulary) -> Iterator[str]:
-    """A line for what the user writes in each turn, and one for what follows it."""
+    """A line for the user's part of each turn, and one for the reply."""
     words = vocabulary.decode(transcripts.tokens[row])
     for _, turn in groupby(transcripts.spans(row), key=lambda span: span.author == Author.PROMPT):
         yield " ".join(span.mark(" ".join(words[span.start : span.stop])) for span in turn)
 
 
 class Parser(OneLineErrors):
-    """The parser of a subcommand, and of them all."""
+    """The parser of the command line and of each subcommand."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print one line; arguments that are missing by the names that they have on the command line."""
+        """Print one line, with missing arguments as they are named on the command line."""
         if message.startswith("the following arguments are required"):
             message = re.sub(r"\b(?:write|show)\.", "--", message).replace("check.", "")
         super().error(message, ex)
@@ -117,7 +117,7 @@ class Parser(OneLineErrors):
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """Turn SIGTERM and Ctrl-C into a KeyboardInterrupt that knows which it was, so that what is half-written goes."""
+    """Raise KeyboardInterrupt, with the signal's number, on SIGTERM and Ctrl-C, so that partial files are deleted."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt(number)
@@ -131,7 +131,7 @@ def _signals_interrupt() -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the subcommand that the command line names; a mistake of the user's ends it with one line and status 2."""
+    """Run the subcommand of the command line; a user's mistake ends it with one line and status 2."""
     functions = {function.__name__: function for function in (write, show, check)}
     parser = Parser(prog="python -m lit_retrieval.tasks", description="The tasks without the trainer.")
     subcommands = parser.add_subcommands()

@@ -1,4 +1,4 @@
-"""Associative recall: which value stands after this key?"""
+"""Associative recall: the value of a key in a list of pairs."""
 
 from typing import Literal
 
@@ -18,24 +18,24 @@ from lit_retrieval.vocabulary import ASK, START, Ids, Vocabulary
 class AssociativeRecall(Task):
     r"""Pairs of a key and a value, then a key: say its value. (arXiv:2402.18510, Definition 4.3.)
 
-    No key comes twice; values may. With several queries each is asked once the one before it has been answered, so one
-    pass over the pairs gives several answers to learn from; no key is asked for twice. A model may answer at once
-    (`vanilla`), go through the keys from the first to the one in question (`cot`), or search for it (`retrieval`,
-    Theorem 5.2). A sample with 6 words of pairs, what the retriever writes in brackets::
+    Keys are distinct; values need not be. Each of several queries, about distinct keys, follows the answer to the one
+    before, so one pass over the pairs gives several answers to learn from. A model may answer at once (`vanilla`),
+    write the keys from the first to the queried one (`cot`), or search for it (`retrieval`, Theorem 5.2). A sample of
+    size 6, retrieved tokens in brackets::
 
         prompt:    <s> k5 v1 k2 v4 k7 v1 ? k2
         vanilla:   v4
         cot:       k5 k2 v4
         retrieval: <StartSearch> k2 <EndSearch> [v4] v4
 
-    The size of a problem is the number of words in its pairs, twice the number of pairs.
+    The size of a problem is the number of tokens in its pairs, twice the number of pairs.
 
     Args:
-        num_keys: Keys in the vocabulary; a problem's own are drawn from them without replacement.
+        num_keys: Keys in the vocabulary; a problem draws its own without replacement.
         num_values: Values in the vocabulary; each pair draws one.
-        num_queries: Keys that are asked for, one after another.
-        distribution: `random`; or `random_access_code`, the hard instances of the proof of Theorem 4.6: the keys k1,
-            k2, ... in order, and for each a random bit, v1 or v2, so that n pairs are n bits to remember.
+        num_queries: Queried keys, one after another.
+        distribution: `random`; or `random_access_code`, the hard instances of Theorem 4.6: the keys k1, k2, ... in
+            order, and for each a random bit, v1 or v2, so that n pairs are n bits to remember.
         query_form: How a search is written: `short` (`k2`), or `full`, the regular expression of Theorem 5.2 word by
             word (`(?<!\S) k2 \s+(\S+)`).
     """
@@ -76,16 +76,16 @@ class AssociativeRecall(Task):
         return rows.transcripts(sizes)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
-        """The words after the first key asked for, the later ones included; in `cot` if all stand at the end."""
+        """The tokens after the first query, later ones included; in `cot` if all keys are at the end."""
         turn = {"vanilla": 1, "cot": size // 2 + 1, "retrieval": search_length(self._pieces) + 1}[regime]
         return self.num_queries * (turn + 1) - 1
 
     def shortest_reply(self, regime: Regime) -> int:
-        """The words after the first key asked for; in `cot` if all stood at the beginning."""
+        """The tokens after the first query; in `cot` if all keys are at the beginning."""
         return self.longest_reply(2, regime)
 
     def longest_distance(self, size: int, regime: Regime) -> int:
-        """From the first value of the pairs to the last key asked for."""
+        """From the first value of the pairs to the last query."""
         return size + self.longest_reply(size, regime)
 
     def random_bits(self, size: int) -> int | None:
@@ -93,9 +93,9 @@ class AssociativeRecall(Task):
         return size // 2 if self.distribution == "random_access_code" else None
 
     def check_size(self, size: int) -> None:
-        """Raise `UserError` unless `size` words are pairs enough for the queries, and there are keys for them."""
+        """Raise `UserError` unless `size` tokens are enough pairs for the queries, with enough keys."""
         if size < 2 or size % 2:
-            raise UserError(f"size={size} words are no list of pairs; write even numbers from 2 in data.sizes")
+            raise UserError(f"size must be an even number, 2 or more, got {size}; set data.sizes")
         if size // 2 > self.num_keys:
             raise UserError(
                 f"size={size} needs {size // 2} distinct keys, but num_keys={self.num_keys}; "
@@ -113,20 +113,20 @@ def _write_batch(
     seed: np.uint64, indices: Counts, sizes: Counts, num_keys: int, num_values: int, is_code: bool, regime: int,
     pieces: Ids, rows: Rows,
 ) -> None:  # fmt: skip
-    keys, values, places = np.arange(num_keys), np.arange(num_keys), np.arange(num_keys)
+    keys, values, queried = np.arange(num_keys), np.arange(num_keys), np.arange(num_keys)
     for row in range(len(indices)):
         tokens, author, num_pairs = rows.tokens[row], rows.author[row], sizes[row] // 2
         stream = open_stream(seed, indices[row])
-        keys[:], places[:num_pairs] = np.arange(num_keys), np.arange(num_pairs)
+        keys[:], queried[:num_pairs] = np.arange(num_keys), np.arange(num_pairs)
         if not is_code:
             shuffle(stream, keys, num_pairs)
         for pair in range(num_pairs):
             values[pair] = draw_below(stream, num_values)
         at = ask(tokens, author, 0, START)
         at = write_pairs(tokens, author, at, keys[:num_pairs], FIRST_KEY + num_keys, values)
-        shuffle(stream, places[:num_pairs], rows.answers.shape[1])
+        shuffle(stream, queried[:num_pairs], rows.answers.shape[1])
         at = ask(tokens, author, at, ASK)
         rows.prompt_length[row] = at + 1
         for query in range(rows.answers.shape[1]):
-            at = ask_for_key(rows, row, at, query, 1 + 2 * places[query], regime, pieces)
+            at = ask_for_key(rows, row, at, query, 1 + 2 * queried[query], regime, pieces)
         rows.length[row] = at

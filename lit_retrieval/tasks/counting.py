@@ -1,4 +1,4 @@
-"""Counting: does this word come more often than that?"""
+"""Counting: whether a numeral occurs more often than a threshold."""
 
 from typing import Literal
 
@@ -28,16 +28,16 @@ YES = FIRST_WORD
 NO = YES + 1
 ZERO = YES + 2  # the numeral n has the id ZERO + n
 
-# One more than a number of occurrences, each found once and for all (`?>`), and the question only behind them.
+# One occurrence more than a number, each matched without backtracking (`?>`), all of them before the question.
 _PIECES = {"short": ("", ">", ""), "full": (r"^(?>.*?(?<!\S)(", r")(?!\S)){", r"}(?=.*\s\?)")}
 
 
 class Counting(Task):
-    r"""A list of numerals, then one and a threshold: is it there more often? (arXiv:2402.18510, Definition 4.5.)
+    r"""A list of numerals, then one and a threshold: does it occur more often? (arXiv:2402.18510, Definition 4.5.)
 
-    A model may answer at once (`vanilla`), go through the list and count (`cot`: each numeral, and how often the one in
-    question has come so far), or search once, for an occurrence beyond the threshold (`retrieval`, Theorem 5.2), where
-    FAILED means that there is none. A sample of 4 numerals, what the retriever writes in brackets::
+    A model may answer at once (`vanilla`), count (`cot`: each numeral, and how often the queried one has occurred so
+    far), or search once, for an occurrence beyond the threshold (`retrieval`, Theorem 5.2), where FAILED means that
+    there is none. A sample of 4 numerals, retrieved tokens in brackets::
 
         prompt:    <s> 3 11 3 1 ? 3 1
         vanilla:   YES
@@ -48,13 +48,13 @@ class Counting(Task):
 
     Args:
         max_size: The largest size that the vocabulary has numerals for.
-        num_words: Different numerals in a list.
+        num_words: Distinct numerals in lists.
         max_threshold: The largest threshold.
-        distribution: `random`: the numeral in question comes once more than the threshold, or exactly as often, by a
-            fair coin; or `random_access_code`, the hard instances of the proof of Theorem 4.6: of the numerals 1 to n
-            each is in the list by a fair coin, and the threshold is 0.
+        distribution: `random`: the queried numeral occurs once more than the threshold, or exactly as often, by a fair
+            coin; or `random_access_code`, the hard instances of Theorem 4.6: each of the numerals 1 to n is in the list
+            by a fair coin, and the threshold is 0.
         query_form: How a search is written: `short` (`3 > 1`), or `full`, a regular expression word by word
-            (`^(?>.*?(?<!\S)( 3 )(?!\S)){ 2 }(?=.*\s\?)`); that of Theorem 5.2 finds no second one.
+            (`^(?>.*?(?<!\S)( 3 )(?!\S)){ 2 }(?=.*\s\?)`); that of Theorem 5.2 finds no second occurrence.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class Counting(Task):
         return rows.transcripts(sizes)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
-        """The words after the question; in `cot` if the list has `size` numerals."""
+        """The tokens after the question; in `cot` if the list has `size` numerals."""
         return {"vanilla": 1, "cot": 2 * size + 1, "retrieval": search_length(self._pieces) + 1}[regime]
 
     def shortest_reply(self, regime: Regime) -> int:
-        """The words after the question; in `cot` if the list is empty, or has one numeral."""
+        """The tokens after the question; in `cot` if the list is empty, or has one numeral."""
         return self.longest_reply(0 if self.distribution == "random_access_code" else 1, regime)
 
     def random_bits(self, size: int) -> int | None:
@@ -140,29 +140,29 @@ def _write_batch(
 
 @njit(cache=True)
 def _draw_list(stream: Stream, size: int, num_words: int, max_threshold: int) -> tuple[Counts, int, int]:
-    """Draw a list in which a numeral comes once more than a threshold, or as often: list, numeral, threshold."""
+    """A list in which a numeral occurs once more than a threshold, or as often: list, numeral, threshold."""
     word, threshold = 1 + draw_below(stream, num_words), draw_below(stream, min(max_threshold, size - 1) + 1)
     count = threshold + draw_coin(stream)
     facts = np.empty(size, np.int64)
-    for place in range(size):
+    for position in range(size):
         other = 1 + draw_below(stream, num_words - 1)
-        facts[place] = word if place < count else other + (other >= word)
+        facts[position] = word if position < count else other + (other >= word)
     shuffle(stream, facts, size)
     return facts, word, threshold
 
 
 @njit(cache=True)
 def _draw_subset(stream: Stream, size: int) -> Counts:
-    """Each of 1 to `size`, in order, by a fair coin."""
+    """A random subset of 1 to `size`, in order; each by a fair coin."""
     bits = np.empty(size, np.int64)
-    for place in range(size):
-        bits[place] = draw_coin(stream)
+    for bit in range(size):
+        bits[bit] = draw_coin(stream)
     return np.flatnonzero(bits) + 1
 
 
 @njit(cache=True)
 def _write_tally(tokens: Ids, author: Authors, at: int, facts: Counts, word: int) -> int:
-    """Write each numeral, and how often the one in question has come so far; returns the next place."""
+    """Write each numeral, and how often the queried one has occurred so far; returns the next position."""
     count = 0
     for fact in facts:
         count += fact == word

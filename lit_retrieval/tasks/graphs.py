@@ -11,10 +11,10 @@ Ends = npt.NDArray[np.int64]
 
 @njit(cache=True)
 def draw_binary_graph(stream: Stream, size: int) -> Ends:
-    """The graph of Theorem 4.7's proof (arXiv:2402.18510, Figure 3): two hubs and one edge more.
+    """The graph of Theorem 4.7's proof (arXiv:2402.18510, Figure 3): two hubs and one more edge.
 
-    Every other vertex is tied to a hub by a fair coin, the hubs are not tied, and the last edge joins two vertices that
-    stand next to each other in a random order: a tree exactly when it joins the two sides.
+    Every other vertex is joined to one of the hubs by a fair coin, and the last edge joins two of them, adjacent in a
+    random order: the graph is a tree exactly when that edge joins the two sides.
 
     Returns:
         The ends of each edge, vertices 0 to `size - 1`, `(size - 1, 2)`.
@@ -31,7 +31,7 @@ def draw_binary_graph(stream: Stream, size: int) -> Ends:
 
 @njit(cache=True)
 def draw_random_graph(stream: Stream, size: int) -> Ends:
-    """A random recursive tree; with probability a half one edge of it is moved to where it closes a cycle.
+    """A random recursive tree; with probability 1/2 one of its edges is moved so that it closes a cycle.
 
     Returns:
         The ends of each edge, vertices 0 to `size - 1`, `(size - 1, 2)`.
@@ -50,20 +50,20 @@ def draw_random_graph(stream: Stream, size: int) -> Ends:
 
 @njit(cache=True)
 def _move_edge(stream: Stream, parents: npt.NDArray[np.int64], names: npt.NDArray[np.int64], ends: Ends) -> None:
-    """Take the edge above a random vertex away and join two vertices of one of the two parts, no neighbours yet."""
+    """Remove the edge above a random vertex, and join two vertices of one of the two parts that are not adjacent."""
     while True:
         cut = 1 + draw_below(stream, len(ends))
-        one, other = draw_below(stream, len(names)), draw_below(stream, len(names))
-        if one == other or parents[one] == other or parents[other] == one:
+        left, right = draw_below(stream, len(names)), draw_below(stream, len(names))
+        if left == right or parents[left] == right or parents[right] == left:
             continue
-        if _is_below(parents, one, cut) == _is_below(parents, other, cut):
-            ends[cut - 1] = names[one], names[other]
+        if _is_below(parents, left, cut) == _is_below(parents, right, cut):
+            ends[cut - 1] = names[left], names[right]
             return
 
 
 @njit(cache=True)
 def _is_below(parents: npt.NDArray[np.int64], vertex: int, top: int) -> bool:
-    """Whether `top` is the vertex or stands above it; parents have smaller numbers than their children."""
+    """Whether `top` is the vertex or an ancestor of it; parents have smaller numbers than their children."""
     while vertex > top:
         vertex = parents[vertex]
     return vertex == top
@@ -71,7 +71,7 @@ def _is_below(parents: npt.NDArray[np.int64], vertex: int, top: int) -> bool:
 
 @njit(cache=True)
 def shuffle_edges(stream: Stream, ends: Ends) -> None:
-    """Put the edges into random order."""
+    """Shuffle the edges in place."""
     for edge in range(len(ends) - 1):
         other = edge + draw_below(stream, len(ends) - edge)
         for side in range(2):

@@ -1,4 +1,4 @@
-"""Index: which word stands at this place?"""
+"""Index: the word at a position of a list."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ from lit_retrieval.tasks.random import draw_below, open_stream
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice, check_range
 from lit_retrieval.tasks.writing import (
     COT,
-    PLACE_PIECES,
+    POSITION_PIECES,
     RETRIEVAL,
     Counts,
     Rows,
@@ -26,10 +26,10 @@ from lit_retrieval.vocabulary import ASK, FIRST_WORD, START, Ids, Vocabulary
 
 
 class Index(Task):
-    r"""A list of words, then a place in it: say the word at this place. (arXiv:2402.18510, Definition 4.2.)
+    r"""A list of words, then a position: say the word there. (arXiv:2402.18510, Definition 4.2.)
 
-    A model may answer at once (`vanilla`), count the places up to the one in question (`cot`), or search for it
-    (`retrieval`, Theorem 5.2). A sample of 4 words, what the retriever writes in brackets::
+    A model may answer at once (`vanilla`), count the positions up to the queried one (`cot`), or search for it
+    (`retrieval`, Theorem 5.2). A sample of 4 words, retrieved tokens in brackets::
 
         prompt:    <s> w3 w1 w2 w1 ? 3
         vanilla:   w2
@@ -40,9 +40,9 @@ class Index(Task):
 
     Args:
         max_size: The longest list that the vocabulary has numerals for.
-        num_words: Words in the vocabulary for lists; each place draws one.
-        distribution: `random`; or `random_access_code`, the hard instances of the proof of Theorem 4.6: each place is a
-            random bit, w1 or w2, so that n places are n bits to remember.
+        num_words: Words in the vocabulary for lists; each position draws one.
+        distribution: `random`; or `random_access_code`, the hard instances of Theorem 4.6: each position is a random
+            bit, w1 or w2, so that n positions are n bits to remember.
         query_form: How a search is written: `short` (`@ 3`), or `full`, the regular expression of Theorem 5.2 word by
             word (`^(?:\S+\s+){ 3 }(\S+)`).
     """
@@ -61,9 +61,9 @@ class Index(Task):
         self.num_words = num_words
         self.distribution = distribution
         self.query_form = query_form
-        words, places = (f"w{word}" for word in range(1, num_words + 1)), map(str, range(1, max_size + 1))
-        pieces = PLACE_PIECES[query_form]
-        self.vocabulary = Vocabulary([*words, *places, *(piece for piece in pieces if query_form == "full")])
+        words, positions = (f"w{word}" for word in range(1, num_words + 1)), map(str, range(1, max_size + 1))
+        pieces = POSITION_PIECES[query_form]
+        self.vocabulary = Vocabulary([*words, *positions, *(piece for piece in pieces if query_form == "full")])
         self.answer_words = np.arange(FIRST_WORD, FIRST_WORD + num_words, dtype=np.int32)
         self.chance = 1 / self._num_drawn
         self._pieces = encode_pieces(self.vocabulary, pieces)
@@ -83,15 +83,15 @@ class Index(Task):
         return rows.transcripts(sizes)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
-        """The words after the place asked for; in `cot` if it is the last."""
+        """The tokens after the question; in `cot` if the last position is queried."""
         return {"vanilla": 1, "cot": size + 1, "retrieval": search_length(self._pieces) + 1}[regime]
 
     def shortest_reply(self, regime: Regime) -> int:
-        """The words after the place asked for; in `cot` if it is the first."""
+        """The tokens after the question; in `cot` if the first position is queried."""
         return self.longest_reply(1, regime)
 
     def longest_distance(self, size: int, regime: Regime) -> int:
-        """From the first place to the end of the question."""
+        """From the first word to the end of the question."""
         return size + 1
 
     def random_bits(self, size: int) -> int | None:
@@ -99,7 +99,7 @@ class Index(Task):
         return size if self.distribution == "random_access_code" else None
 
     def check_size(self, size: int) -> None:
-        """Raise `UserError` unless there is a list of this length, and numerals for its places."""
+        """Raise `UserError` unless there is a list of this length, and numerals for its positions."""
         check_range(size, 1, self.max_size)
 
 
@@ -114,15 +114,15 @@ def _write_batch(
         at = ask(tokens, author, 0, START)
         for _ in range(size):
             at = ask(tokens, author, at, FIRST_WORD + draw_below(stream, num_drawn))
-        place = 1 + draw_below(stream, size)
+        position = 1 + draw_below(stream, size)
         at = ask(tokens, author, at, ASK)
-        at = ask(tokens, author, at, numeral + place)
+        at = ask(tokens, author, at, numeral + position)
         rows.prompt_length[row] = at
-        rows.answers[row, 0], rows.distances[row, 0] = tokens[place], size + 2 - place
+        rows.answers[row, 0], rows.distances[row, 0] = tokens[position], size + 2 - position
         if regime == COT:
-            for counted in range(1, place + 1):
+            for counted in range(1, position + 1):
                 at = say(tokens, author, at, numeral + counted)
         elif regime == RETRIEVAL:
-            name = np.array([numeral + place], np.int32)
-            at = search_with(tokens, author, at, pieces, name, tokens[place])
-        rows.length[row] = say(tokens, author, at, tokens[place])
+            name = np.array([numeral + position], np.int32)
+            at = search_with(tokens, author, at, pieces, name, tokens[position])
+        rows.length[row] = say(tokens, author, at, tokens[position])

@@ -1,4 +1,4 @@
-"""IsTree: is the graph with these edges a tree?"""
+"""IsTree: whether a graph is a tree."""
 
 from typing import Literal
 
@@ -37,8 +37,8 @@ class IsTree(Task):
 
     The prompt lists the edges in random order. A model may answer at once (`vanilla`), write the Euler tour of a
     depth-first search from vertex 1 first (`cot`, Algorithm 1), or search for each parent and each next edge
-    (`retrieval`, Algorithm 2). Vertices are counted in the end: of the graphs that are no tree, many show no cycle to a
-    search from vertex 1. A sample on 4 vertices, what the retriever writes in brackets::
+    (`retrieval`, Algorithm 2). Vertices are counted at the end: in many graphs that are not trees, a search from vertex
+    1 meets no cycle. A sample on 4 vertices, retrieved tokens in brackets::
 
         prompt:    <s> 2 ~ 3 1 ~ 4 3 ~ 4 ?
         vanilla:   YES
@@ -58,10 +58,10 @@ class IsTree(Task):
 
     Args:
         max_size: The largest number of vertices that the vocabulary has words for.
-        distribution: `binary`, two hubs and one more edge, the hard graphs of the proof that the paper trains on; or
-            `random`, random recursive trees, half of them with one edge moved to make a cycle.
-        stop_at_cycle: In `cot`, answer NO as soon as a visited vertex comes up, as the paper's experiments do;
-            Algorithm 1 as printed goes on to the end of the tour.
+        distribution: `binary`, two hubs and one more edge, the paper's hard graphs; or `random`, random recursive
+            trees, half of them with one edge moved so that it closes a cycle.
+        stop_at_cycle: In `cot`, answer NO at the first vertex that was already visited, as the paper's experiments do;
+            Algorithm 1 as printed completes the tour.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class IsTree(Task):
         return rows.transcripts(sizes)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
-        """The words after the prompt for a tree; every tree on `size` vertices has as many."""
+        """The tokens after the prompt for a tree; the same for all trees on `size` vertices."""
         return {"vanilla": 1, "cot": 2 * size, "retrieval": 37 * size - 25}[regime]
 
     def shortest_reply(self, regime: Regime) -> int:
-        """The words after the prompt where vertex 1 has no edge."""
+        """The tokens after the prompt if vertex 1 has no edge."""
         return {"vanilla": 1, "cot": 2, "retrieval": 12}[regime]
 
     def check_size(self, size: int) -> None:
@@ -132,16 +132,16 @@ def _write_prompt(tokens: Ids, author: Authors, ends: Ends) -> int:
 
 @njit(cache=True)
 def _judge(edges: tuple[Ids, Ids, Ids], size: int) -> int:
-    """The verdict without a word: walk the tour with nothing to write on."""
-    scratch, nobody = np.empty(2 * size, np.int32), np.empty(2 * size, np.int8)
-    return _write_tour(scratch, nobody, 0, edges, size, True)[0]
+    """The verdict alone: a tour that is written to scratch arrays."""
+    tokens, author = np.empty(2 * size, np.int32), np.empty(2 * size, np.int8)
+    return _write_tour(tokens, author, 0, edges, size, True)[0]
 
 
 @njit(cache=True)
 def _write_tour(
     tokens: Ids, author: Authors, at: int, edges: tuple[Ids, Ids, Ids], size: int, stop_at_cycle: bool
 ) -> tuple[int, int]:
-    """Write Algorithm 1, the Euler tour of a depth-first search from vertex 1; returns verdict and next place."""
+    """Write Algorithm 1, the Euler tour of a depth-first search from vertex 1; returns verdict and next position."""
     starts, others, _ = edges
     cursor = starts.copy()
     parents = np.full(ROOT + size, -1, np.int32)  # -1: not visited
@@ -168,7 +168,7 @@ def _write_tour(
 
 @njit(cache=True)
 def _write_searches(tokens: Ids, author: Authors, at: int, edges: tuple[Ids, Ids, Ids], size: int) -> tuple[int, int]:
-    """Write Algorithm 2, the depth-first search by searches; returns the verdict and the next place."""
+    """Write Algorithm 2, the depth-first search by retrieval; returns the verdict and the next position."""
     parents = np.full(ROOT + size, FAILED, np.int32)
     vertex, came_from, visited = ROOT, FAILED, 1
     while True:
@@ -184,7 +184,7 @@ def _write_searches(tokens: Ids, author: Authors, at: int, edges: tuple[Ids, Ids
         other = tokens[at - 1]
         if other != FAILED:
             at = search_parent(tokens, author, at, other, parents)
-            if tokens[at - 1] != FAILED or other == ROOT:  # the root is visited, yet has no parent on record
+            if tokens[at - 1] != FAILED or other == ROOT:  # the root is visited, but has no recorded parent
                 return NO, at
             at = _record_parent(tokens, author, at, vertex, other, parents)
             visited += 1

@@ -1,4 +1,4 @@
-"""Runs of a Turing machine, written down step by step."""
+"""Runs of a Turing machine, step by step."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from lit_retrieval.ranges import check_between, check_numbers
 from lit_retrieval.tasks.task import Regime
 from lit_retrieval.tasks.word_task import Turn, WordTask
 
-# The last symbol written into a cell: what follows its last name in the prompt or, behind a search, in the trace.
+# The last symbol written to a cell: what follows the cell's last name in the prompt or, after a search, in the trace.
 SEARCH = (r".*(?<!\S)", r"\s+(?:<EndSearch>\s+)?(t\S+)")
 
 
@@ -24,8 +24,8 @@ class Run(NamedTuple):
 class MachineRun(WordTask):
     r"""A tape, and a Turing machine's steps on it up to its verdict. (arXiv:2402.18510, Theorems 5.4 and 5.8.)
 
-    The prompt names each cell and its symbol. A step names the cell, says what was read in it (`cot`) or searches for
-    it (`retrieval`), and writes the new symbol, the move and the next state, or the verdict. A sample of the machine
+    The prompt names each cell and its symbol. A step names the cell, writes the symbol read (`cot`) or searches for it
+    (`retrieval`), then writes the new symbol, the move, and the next state or the verdict. A sample of the machine
     `{A: {0: 1RB, 1: 1LB}, B: {0: 1LA, 1: 1RHALT}}` on a tape with a single 1::
 
         prompt:    <s> c0 t1 ?
@@ -36,11 +36,11 @@ class MachineRun(WordTask):
                    c-2 <StartSearch> .*(?<!\S) c-2 \s+(?:<EndSearch>\s+)?(t\S+) <EndSearch> [FAILED] t1 R q1
                    c-1 <StartSearch> .*(?<!\S) c-1 \s+(?:<EndSearch>\s+)?(t\S+) <EndSearch> [t1] t1 R HALT
 
-    The size of a problem is the length of its tape, of random symbols that are no blanks; an empty one has size 0.
+    The size of a problem is the length of its tape, of random symbols other than blank; 0 is an empty tape.
 
     Args:
         table: The machine, or the path of its YAML file; see `lit_retrieval.machines.TuringMachine`.
-        max_steps: The most steps of a run; each tape must come to its verdict before.
+        max_steps: Most steps of a run; a longer run is an error.
     """
 
     def __init__(self, table: Table, max_steps: int = 1000) -> None:
@@ -64,7 +64,7 @@ class MachineRun(WordTask):
         return [Turn(f"<s> {told} ?", " ".join(_write(step, regime) for step in steps))]
 
     def check_size(self, size: int) -> None:
-        """Raise `UserError` for a tape of less than no cells, or of more than there are names for."""
+        """Raise `UserError` unless `size` is from 0 to `max_steps`."""
         check_between("size", size, 0, self.max_steps, "data.sizes")
 
 
@@ -77,9 +77,9 @@ def _write(step: Step, regime: Regime) -> str:
 
 
 class SmallSpaceRun(WordTask):
-    """A tape of few cells, and a Turing machine's steps on it, the whole tape written again in each.
+    """A tape of few cells, and a Turing machine's steps on it, each written as the whole tape.
 
-    The positive half of arXiv:2402.18510, Theorem 4.1. The state stands in front of the cell that the head is on. A
+    The positive half of arXiv:2402.18510, Theorem 4.1. The state is written before the cell that the head is on. A
     sample of the machine `{A: {0: 1RB, 1: 1LB}, B: {0: 1LA, 1: 1RHALT}}` with a space of 4 cells and the head on the
     third::
 
@@ -87,13 +87,13 @@ class SmallSpaceRun(WordTask):
         vanilla:   HALT
         cot:       t0 q1 t0 t1 t0 q0 t0 t1 t1 t0 q1 HALT
 
-    The size of a problem is the number of symbols on the tape that are no blanks; they stand from the head on.
+    The size of a problem is the number of symbols other than blank on the tape; the first is under the head.
 
     Args:
         table: The machine, or the path of its YAML file; see `lit_retrieval.machines.TuringMachine`.
         space: Cells of the tape; a run must not leave them.
-        head: The cell that it starts in, counted from 0.
-        max_steps: The most steps of a run; each tape must come to its verdict before.
+        head: Start cell of the head, counted from 0.
+        max_steps: Most steps of a run; a longer run is an error.
     """
 
     regimes = ("vanilla", "cot")
@@ -122,7 +122,7 @@ class SmallSpaceRun(WordTask):
         return run
 
     def write_turns(self, problem: Run, regime: Regime) -> list[Turn]:
-        """The tape, and the tapes after each step up to the verdict."""
+        """The tape, and the tape after each step up to the verdict."""
         cells = [0] * self.space
         cells[self.head : self.head + len(problem.tape)] = problem.tape
         prompt, tapes = _tape(cells, self.head, "q0"), []
@@ -135,7 +135,7 @@ class SmallSpaceRun(WordTask):
         return [Turn(f"<s> {' '.join(prompt)}", " ".join(reply))]
 
     def check_size(self, size: int) -> None:
-        """Raise `UserError` unless the tape has room for so many symbols."""
+        """Raise `UserError` unless the tape has room for `size` symbols."""
         check_between("size", size, 0, self.space - self.head, "data.sizes")
 
 
@@ -148,5 +148,5 @@ def _draw_run(rng: np.random.Generator, machine: TuringMachine, size: int, max_s
     tape = rng.integers(1, machine.num_symbols, size).tolist()
     steps = list(machine.run(tape, max_steps))
     if not steps[-1].action.verdict:
-        raise UserError(f"the machine goes on for more than max_steps={max_steps} on the tape {tape}; raise it")
+        raise UserError(f"the machine runs for more than max_steps={max_steps} on the tape {tape}; raise max_steps")
     return Run(tape, steps)

@@ -1,4 +1,4 @@
-"""Several tasks in one."""
+"""A mixture of tasks."""
 
 import math
 from collections import Counter
@@ -15,22 +15,22 @@ from lit_retrieval.vocabulary import FIRST_WORD, Ids, Vocabulary
 
 
 class Mixture(Task):
-    """Problems of several tasks, each drawn by its weight, in one vocabulary; scores are reported by task as well.
+    """Problems of several tasks, drawn by weight, in one vocabulary; scores are also reported by task.
 
-    Nothing in a prompt names its task. The words of all are put together, those that two have in common once. An answer
-    word of one must be no other word of another, since it would end a turn there.
+    Nothing in a prompt names its task. The tasks share one vocabulary, the union of theirs. An answer word of one task
+    must not be another word of a second task, since it would end a turn there.
 
     Args:
         tasks: The tasks, each with a class_path.
-        weights: How often each is drawn, in any unit; all alike if absent.
+        weights: Relative frequency of each task; equal if absent.
     """
 
     def __init__(self, tasks: list[Task], weights: list[float] | None = None) -> None:
         weights = weights or [1.0] * len(tasks)
         if not tasks or len(weights) != len(tasks) or not 0 < min(weights) <= sum(weights) < math.inf:
             raise UserError(
-                f"{len(tasks)} tasks with weights={weights} can't be mixed; write at least one task, and for each a "
-                "finite weight above 0"
+                "weights must be above 0 with a finite sum, one for each of 1 or more tasks, got "
+                f"{weights} for {len(tasks)} tasks; set data.task.init_args.weights"
             )
         _check_answer_words(tasks)
         self.tasks = tasks
@@ -72,30 +72,30 @@ class Mixture(Task):
         return whole.transcripts(sizes, kinds)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
-        """That of the task that has the longest."""
+        """The longest among the tasks."""
         return max(task.longest_reply(size, regime) for task in self.tasks)
 
     def shortest_reply(self, regime: Regime) -> int:
-        """That of the task that has the shortest."""
+        """The shortest among the tasks."""
         return min(task.shortest_reply(regime) for task in self.tasks)
 
     def longest_distance(self, size: int, regime: Regime) -> int:
-        """That of the task that has the longest."""
+        """The longest among the tasks."""
         return max(task.longest_distance(size, regime) for task in self.tasks)
 
     def check_size(self, size: int) -> None:
-        """Raise `UserError` unless all of the tasks have problems of this size."""
+        """Raise `UserError` unless all tasks have problems of this size."""
         for task in self.tasks:
             task.check_size(size)
 
 
 def _names(tasks: list[Task]) -> tuple[str, ...]:
-    """The name of each task's class, with a number behind it if several are of one class."""
+    """The class name of each task, numbered if several have the same class."""
     names = [type(task).__name__ for task in tasks]
     total, seen = Counter(names), Counter[str]()
-    for place, name in enumerate(names):
+    for position, name in enumerate(names):
         seen[name] += 1
-        names[place] = f"{name}{seen[name]}" if total[name] > 1 else name
+        names[position] = f"{name}{seen[name]}" if total[name] > 1 else name
     return tuple(names)
 
 
@@ -106,7 +106,7 @@ def _check_answer_words(tasks: list[Task]) -> None:
         if clash := sorted(others & set().union(*answers)):
             raise UserError(
                 f"the word {clash[0]!r} of {type(task).__name__} is an answer in another task, where it ends a turn; "
-                "leave one of the two out of the mixture"
+                "remove one of the two from the mixture"
             )
 
 

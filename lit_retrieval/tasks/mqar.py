@@ -1,4 +1,4 @@
-"""Multi-query associative recall, as Zoology asks it."""
+"""Multi-query associative recall, as in Zoology."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,32 +13,32 @@ from lit_retrieval.tasks.writing import Authors, Counts, Rows, ask, blank_rows, 
 from lit_retrieval.vocabulary import START, Ids, Vocabulary
 
 BLANK = "_"
-LARGEST_POWER = 16  # the 2**20th place has a weight of 2**300 then, and above 1 most queries come at the end anyway
+LARGEST_POWER = 16  # the weight of the 2**20th slot is 2**300 then; above 1 most queries come at the end anyway
 
 
 class MQAR(Task):
     r"""Pairs of a key and a value, then each key once more among other words. (Arora et al. 2023, Zoology.)
 
-    In multi-query associative recall (arXiv:2312.04927), the model says the value of each key at once when it comes the
-    second time. No key comes twice among the pairs, and no value. How far behind them a key comes again follows a power
-    law: of the places that are two words apart, the s-th is drawn with a weight of `s ** (power_a - 1)`, none twice. A
-    model may answer at once (`vanilla`), go through the keys from the first to the one in question (`cot`), or search
-    for it (`retrieval`). A sample of 12 words with 2 pairs, what the retriever writes in brackets::
+    In multi-query associative recall (arXiv:2312.04927), the model writes the value of each key when the key occurs
+    again. Keys and values of the pairs are distinct. The distances of the queries follow a power law: of the slots of
+    two tokens after the pairs, the s-th is drawn with a weight of `s ** (power_a - 1)`, without replacement. A model
+    may answer at once (`vanilla`), write the keys from the first to the queried one (`cot`), or search for it
+    (`retrieval`). A sample of size 12 with 2 pairs, retrieved tokens in brackets::
 
         prompt:    <s> k5 v1 k2 v4 k1 v4 k2
         vanilla:   v4 k5 v1
         cot:       k5 k2 v4 k5 k5 v1
         retrieval: <StartSearch> k2 <EndSearch> [v4] v4 k5 <StartSearch> k5 <EndSearch> [v1] v1
 
-    The size of a problem is its number of words in `vanilla`, without `<s>` (Zoology's input_seq_len). An answer stands
-    where Zoology has one more random word, and what would come after the last is left out.
+    The size of a problem is its number of tokens in `vanilla`, without `<s>` (Zoology's input_seq_len). An answer takes
+    the position of one of Zoology's random tokens, and the transcript ends with the last answer.
 
     Args:
         vocab_size: Keys and values together, half of each.
-        num_kv_pairs: Pairs, each asked for once.
+        num_kv_pairs: Pairs, each queried once.
         power_a: Exponent of the power law, above 0 and up to 16; near 0 most queries come soon after the pairs, at 1
-            all places are alike.
-        random_non_queries: Fill the places between the queries with random keys and values, not with `_`.
+            all slots are equally likely.
+        random_non_queries: Fill the slots between the queries with random keys and values, not with `_`.
         query_form: How a search is written: `short` (`k2`), or `full`, a regular expression word by word
             (`(?<!\S) k2 \s+(\S+)`).
     """
@@ -76,7 +76,7 @@ class MQAR(Task):
     ) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         longest = int(sizes.max())
-        rows = blank_rows(len(indices), 1 + longest + self._reply_words(regime), self.num_kv_pairs)
+        rows = blank_rows(len(indices), 1 + longest + self._reply_tokens(regime), self.num_kv_pairs)
         blank = -1 if self.random_non_queries else int(self.vocabulary.encode([BLANK])[0])
         _write_batch(
             np.uint64(seed), indices, sizes, self._num_keys, self._num_values, self._weights(longest), blank,
@@ -85,32 +85,32 @@ class MQAR(Task):
         return rows.transcripts(sizes)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
-        """The words after the first query if it stands right behind the pairs and the last at the end."""
-        return size - 3 * self.num_kv_pairs - 1 + self._reply_words(regime)
+        """The tokens after the first query if it follows the pairs and the last query is at the end."""
+        return size - 3 * self.num_kv_pairs - 1 + self._reply_tokens(regime)
 
     def shortest_reply(self, regime: Regime) -> int:
-        """The words after the first query if nothing stands between the queries."""
-        return self.num_kv_pairs - 1 + self._reply_words(regime)
+        """The tokens after the first query if nothing is between the queries."""
+        return self.num_kv_pairs - 1 + self._reply_tokens(regime)
 
     def longest_distance(self, size: int, regime: Regime) -> int:
         """From the first value of the pairs to the last query."""
         return 2 * self.num_kv_pairs + self.longest_reply(size, regime)
 
     def check_size(self, size: int) -> None:
-        """Raise `UserError` unless the pairs fit into half of an even number of words, as in Zoology."""
+        """Raise `UserError` unless the pairs fit into half of an even number of tokens, as in Zoology."""
         if size % 2 or size < 4 * self.num_kv_pairs:
             raise UserError(
-                f"size={size} has no place for {self.num_kv_pairs} pairs and their queries; write even numbers from "
-                f"{4 * self.num_kv_pairs} in data.sizes, or lower data.task.init_args.num_kv_pairs"
+                f"size must be an even number, {4 * self.num_kv_pairs} or more for num_kv_pairs={self.num_kv_pairs}, "
+                f"got {size}; set data.sizes, or lower data.task.init_args.num_kv_pairs"
             )
 
-    def _reply_words(self, regime: Regime) -> int:
-        """The words of all replies, without the questions; in `cot` the i-th pair has i keys and a value."""
+    def _reply_tokens(self, regime: Regime) -> int:
+        """The tokens of all replies, without the queries; in `cot` the i-th pair has i keys and a value."""
         turn = {"vanilla": 1, "cot": (self.num_kv_pairs + 3) / 2, "retrieval": search_length(self._pieces) + 1}[regime]
         return int(self.num_kv_pairs * turn)
 
     def _weights(self, size: int) -> npt.NDArray[np.float64]:
-        """Weight of each place for a query, from the first behind the pairs, `(places,)`."""
+        """Weight of each slot after the pairs for a query, `(slots,)`."""
         return np.arange(1.0, (size - 2 * self.num_kv_pairs) // 2 + 1) ** (self.power_a - 1)
 
 
@@ -122,20 +122,20 @@ def _write_batch(
     num_pairs, keys, values = rows.answers.shape[1], np.arange(num_keys), np.arange(num_values)
     for row in range(len(indices)):
         tokens, author = rows.tokens[row], rows.author[row]
-        stream, num_places = open_stream(seed, indices[row]), (sizes[row] - 2 * num_pairs) // 2
-        for word in range(num_keys):  # a loop: slices of arange took a quarter of all the time
+        stream, num_slots = open_stream(seed, indices[row]), (sizes[row] - 2 * num_pairs) // 2
+        for word in range(num_keys):  # a loop: slices of arange took a quarter of the time
             keys[word] = values[word] = word
         shuffle(stream, keys, num_pairs)
         shuffle(stream, values, num_pairs)
         at = ask(tokens, author, 0, START)
         at = write_pairs(tokens, author, at, keys[:num_pairs], FIRST_KEY + num_keys, values)
-        asked = _draw_places(stream, weights[:num_places], num_pairs)
+        asked = _draw_slots(stream, weights[:num_slots], num_pairs)
         query = 0
-        for place in range(num_places):
-            if asked[place] >= 0:
+        for slot in range(num_slots):
+            if asked[slot] >= 0:
                 if query == 0:
                     rows.prompt_length[row] = at + 1
-                at = ask_for_key(rows, row, at, query, 1 + 2 * asked[place], regime, pieces)
+                at = ask_for_key(rows, row, at, query, 1 + 2 * asked[slot], regime, pieces)
                 query += 1
                 if query == num_pairs:
                     break
@@ -145,15 +145,15 @@ def _write_batch(
 
 
 @njit(cache=True)
-def _draw_places(stream: Stream, weights: npt.NDArray[np.float64], count: int) -> Counts:
-    """Which pair is asked for at each place, -1 for none: draws by weight, without replacement.
+def _draw_slots(stream: Stream, weights: npt.NDArray[np.float64], count: int) -> Counts:
+    """The pair queried at each slot, -1 for none, drawn by weight without replacement.
 
-    The places with the smallest of exponential times E / weight, in their order, are such a draw (Efraimidis and
+    The slots with the smallest exponential times E / weight, in their order, are such a draw (Efraimidis and
     Spirakis 2006, doi:10.1016/j.ipl.2005.11.003).
     """
     times = np.empty(len(weights))
-    for place in range(len(weights)):
-        times[place] = -np.log(1 - draw_share(stream)) / weights[place]
+    for slot in range(len(weights)):
+        times[slot] = -np.log(1 - draw_share(stream)) / weights[slot]
     asked = np.full(len(weights), -1, np.int64)
     drawn = np.flatnonzero(times <= np.partition(times, count - 1)[count - 1])
     asked[drawn[np.argsort(times[drawn])]] = np.arange(count)
@@ -162,7 +162,7 @@ def _draw_places(stream: Stream, weights: npt.NDArray[np.float64], count: int) -
 
 @njit(cache=True)
 def _fill(tokens: Ids, author: Authors, at: int, stream: Stream, num_words: int, blank: int) -> int:
-    """Write the two words of a place where nothing is asked; returns the next place."""
+    """Write the two tokens of a slot without a query; returns the next position."""
     for _ in range(2):
         at = ask(tokens, author, at, FIRST_KEY + draw_below(stream, num_words) if blank < 0 else blank)
     return at

@@ -1,4 +1,4 @@
-"""c-gram retrieval: which word stands after these words?"""
+"""c-gram retrieval: the word after a phrase in a list."""
 
 import numpy as np
 import numpy.typing as npt
@@ -22,15 +22,15 @@ from lit_retrieval.tasks.writing import (
 )
 from lit_retrieval.vocabulary import ASK, FIRST_WORD, START, Ids, Vocabulary
 
-_MOST_TRIES = 50  # as many lists, on average, are drawn until the query stands in one only once; beyond, none is
+_MOST_TRIES = 50  # a size is refused if it takes more lists than this, on average, until a query is unique
 
 
 class NGramRetrieval(Task):
     r"""A list of words, then the first words of an n-gram in it: say its last. (arXiv:2402.18510, Definition 4.4.)
 
-    The paper's c-gram retrieval. The words asked for stand in the list once. A model may answer at once (`vanilla`),
-    count the places up to where they begin (`cot`), or search for them (`retrieval`, Theorem 5.2). A sample of 6 words
-    with 3-grams, what the retriever writes in brackets::
+    The paper's c-gram retrieval. The queried words occur in the list once. A model may answer at once (`vanilla`),
+    count the positions up to their first (`cot`), or search for them (`retrieval`, Theorem 5.2). A sample of size 6
+    with 3-grams, retrieved tokens in brackets::
 
         prompt:    <s> w3 w1 w2 w1 w1 w4 ? w2 w1
         vanilla:   w1
@@ -41,7 +41,7 @@ class NGramRetrieval(Task):
 
     Args:
         max_size: The longest list that the vocabulary has numerals for.
-        num_words: Words in the vocabulary for lists; each place draws one.
+        num_words: Words in the vocabulary for lists; each position draws one.
         ngram_size: Words of an n-gram, the answer included (the paper's c).
         query_form: How a search is written: `short` (`w2 w1`), or `full`, the regular expression of Theorem 5.2 word
             by word (`(?<!\S) w2 \s+ w1 \s+(\S+)`).
@@ -58,8 +58,8 @@ class NGramRetrieval(Task):
         self.ngram_size = ngram_size
         self.query_form = query_form
         short, full = [""] * ngram_size, [r"(?<!\S)", *[r"\s+"] * (ngram_size - 2), r"\s+(\S+)"]
-        words, places = (f"w{word}" for word in range(1, num_words + 1)), map(str, range(1, max_size + 1))
-        self.vocabulary = Vocabulary([*words, *places, *(dict.fromkeys(full) if query_form == "full" else ())])
+        words, positions = (f"w{word}" for word in range(1, num_words + 1)), map(str, range(1, max_size + 1))
+        self.vocabulary = Vocabulary([*words, *positions, *(dict.fromkeys(full) if query_form == "full" else ())])
         self.answer_words = np.arange(FIRST_WORD, FIRST_WORD + num_words, dtype=np.int32)
         self.chance = 1 / num_words
         self._pieces = encode_pieces(self.vocabulary, full if query_form == "full" else short)
@@ -76,7 +76,7 @@ class NGramRetrieval(Task):
         return rows.transcripts(sizes)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
-        """The words after the question; in `cot` if it is about the last n-gram."""
+        """The tokens after the question; in `cot` if it is about the last n-gram."""
         return {
             "vanilla": 1,
             "cot": size - self.ngram_size + 2,
@@ -84,7 +84,7 @@ class NGramRetrieval(Task):
         }[regime]
 
     def shortest_reply(self, regime: Regime) -> int:
-        """The words after the question; in `cot` if it is about the first n-gram."""
+        """The tokens after the question; in `cot` if it is about the first n-gram."""
         return self.longest_reply(self.ngram_size, regime)
 
     def longest_distance(self, size: int, regime: Regime) -> int:
@@ -92,12 +92,12 @@ class NGramRetrieval(Task):
         return size
 
     def check_size(self, size: int) -> None:
-        """Raise `UserError` unless lists of this length have n-grams, numerals, and as a rule queries without twin."""
+        """Raise `UserError` unless lists of this length have n-grams, numerals, and usually unique queries."""
         check_range(size, self.ngram_size, self.max_size)
         if size > np.log(_MOST_TRIES) * self.num_words ** (self.ngram_size - 1):
             raise UserError(
-                f"in size={size} words out of num_words={self.num_words}, hardly any {self.ngram_size - 1} stand only "
-                "once; raise data.task.init_args.num_words or ngram_size"
+                f"size={size} is too large for num_words={self.num_words}: hardly any {self.ngram_size - 1} words in a "
+                "row occur only once; raise data.task.init_args.num_words or ngram_size"
             )
 
 
@@ -110,8 +110,8 @@ def _write_batch(
         tokens, author, size = rows.tokens[row], rows.author[row], sizes[row]
         start = 1 + _draw_list(open_stream(seed, indices[row]), tokens[1 : size + 1], num_words, ngram_size)
         at = ask(tokens, author, 0, START)
-        for place in range(1, size + 1):
-            at = ask(tokens, author, at, tokens[place])
+        for position in range(1, size + 1):
+            at = ask(tokens, author, at, tokens[position])
         at = ask(tokens, author, at, ASK)
         query, answer = tokens[start : start + ngram_size - 1], tokens[start + ngram_size - 1]
         for word in query:
@@ -128,10 +128,10 @@ def _write_batch(
 
 @njit(cache=True)
 def _draw_list(stream: Stream, words: Ids, num_words: int, ngram_size: int) -> int:
-    """Draw the list `words (size,)` and the start of an n-gram in it, until its first words stand nowhere else."""
+    """Draw the list `words (size,)` and the start of an n-gram in it, until its first words occur only there."""
     while True:
-        for place in range(len(words)):
-            words[place] = FIRST_WORD + draw_below(stream, num_words)
+        for position in range(len(words)):
+            words[position] = FIRST_WORD + draw_below(stream, num_words)
         start = draw_below(stream, len(words) - ngram_size + 1)
         if _occurrences(words, words[start : start + ngram_size - 1]) == 1:
             return start
@@ -140,9 +140,9 @@ def _draw_list(stream: Stream, words: Ids, num_words: int, ngram_size: int) -> i
 @njit(cache=True)
 def _occurrences(words: Ids, phrase: Ids) -> int:
     found = 0
-    for place in range(len(words) - len(phrase) + 1):
+    for position in range(len(words) - len(phrase) + 1):
         offset = 0
-        while offset < len(phrase) and words[place + offset] == phrase[offset]:
+        while offset < len(phrase) and words[position + offset] == phrase[offset]:
             offset += 1
         found += offset == len(phrase)
     return found

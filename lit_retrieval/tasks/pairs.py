@@ -1,4 +1,4 @@
-"""Lists of pairs, a key and its value, and what is written when a key is asked for."""
+"""Lists of pairs of a key and a value, with the questions and replies about them."""
 
 import numpy as np
 from numba import njit
@@ -9,7 +9,7 @@ from lit_retrieval.vocabulary import FIRST_WORD, Ids, Vocabulary
 
 FIRST_KEY = FIRST_WORD
 
-# The word after a key, in both forms of a query; `(?<!\S)` lets k1 not be found at the end of kk1.
+# The word after a key, in both forms of a query; with `(?<!\S)`, k1 does not match the end of kk1.
 _PIECES = {"short": ("", ""), "full": (r"(?<!\S)", r"\s+(\S+)")}
 
 
@@ -21,13 +21,13 @@ def pair_words(num_keys: int, num_values: int, query_form: QueryForm) -> list[st
 
 
 def query_pieces(vocabulary: Vocabulary, query_form: QueryForm) -> Ids:
-    """What stands around the key in a query, `(2,)`; see `search_with`."""
+    """The tokens before and after the key in a query, `(2,)`; see `search_with`."""
     return encode_pieces(vocabulary, _PIECES[query_form])
 
 
 @njit(cache=True)
 def write_pairs(tokens: Ids, author: Authors, at: int, keys: Counts, first_value: int, values: Counts) -> int:
-    """Write each key with its value behind it, both counted from 0; returns the next place."""
+    """Write each key and its value, both counted from 0; returns the next position."""
     for pair in range(len(keys)):
         at = ask(tokens, author, at, FIRST_KEY + keys[pair])
         at = ask(tokens, author, at, first_value + values[pair])
@@ -36,24 +36,24 @@ def write_pairs(tokens: Ids, author: Authors, at: int, keys: Counts, first_value
 
 @njit(cache=True)
 def ask_for_key(rows: Rows, row: int, at: int, query: int, pair: int, regime: int, pieces: Ids) -> int:
-    """Write a question for the key at place `pair`, and the reply; returns the next place.
+    """Write a question for the key at position `pair`, and the reply; returns the next position.
 
     Args:
-        rows: Where to write; the answer and its distance are entered too.
-        row: Which row.
-        at: Where in the row.
-        query: How many questions came before this one.
-        pair: The place of the key in the list, which begins at place 1.
-        regime: Its number in REGIMES.
-        pieces: Of the search, `query_pieces`.
+        rows: The transcripts; the answer and its distance are entered too.
+        row: Index of the row.
+        at: Position in the row.
+        query: Number of earlier questions.
+        pair: Position of the key in the list, which begins at position 1.
+        regime: VANILLA, COT or RETRIEVAL.
+        pieces: The `query_pieces` of a search.
     """
     tokens, author = rows.tokens[row], rows.author[row]
     key, value = tokens[pair], tokens[pair + 1]
     rows.answers[row, query], rows.distances[row, query] = value, at - (pair + 1)
     at = ask(tokens, author, at, key)
     if regime == COT:
-        for place in range(1, pair + 1, 2):
-            at = say(tokens, author, at, tokens[place])
+        for position in range(1, pair + 1, 2):
+            at = say(tokens, author, at, tokens[position])
     elif regime == RETRIEVAL:
         at = search_with(tokens, author, at, pieces, np.array([key], np.int32), value)
     return say(tokens, author, at, value)

@@ -1,4 +1,4 @@
-"""Random numbers by counter, for compiled generators: a stream is a function of (seed, index) and nothing else."""
+"""Counter-based random numbers for compiled generators: a stream is a function of (seed, index) alone."""
 
 from hashlib import blake2b
 
@@ -21,7 +21,7 @@ def _mix(bits: np.uint64) -> np.uint64:
 
 @njit(cache=True)
 def open_stream(seed: np.uint64, index: int) -> Stream:
-    """The random numbers of sample `index` in the stream of samples `seed`: a state that the draws below advance."""
+    """The random numbers of sample `index` in the sample stream `seed`: a state that the draws below advance."""
     stream = np.empty(1, np.uint64)
     stream[0] = _mix(_mix(np.uint64(seed) + _GAMMA) + np.uint64(index) * _GAMMA)
     return stream
@@ -63,13 +63,13 @@ def draw_weighted(
     weights: npt.NDArray[np.float64],
     first_samples: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:
-    """One choice for each sample, among those that can be drawn by then.
+    """One choice for each sample, by weight, among those available to it.
 
     Args:
-        seed: Names a stream of choices.
-        indices: The samples, `(batch,)`.
+        seed: Seed of the choices.
+        indices: Indices of the samples, `(batch,)`.
         weights: Weight of each choice, `(choices,)`.
-        first_samples: The sample from which on each choice can be drawn, `(choices,)`.
+        first_samples: Index of the first sample that may draw each choice, `(choices,)`.
     """
     drawn = np.zeros(len(indices), np.int64)
     for row in range(len(indices)):
@@ -92,5 +92,5 @@ def shuffle(stream: Stream, items: npt.NDArray[np.int64], count: int) -> None:
 
 
 def derive_seed(seed: int, purpose: str) -> int:
-    """A seed for one purpose (a split, say) that shares no numbers with those for others, 0 to 2**64 - 1."""
+    """An independent seed for one purpose, such as a split, 0 to 2**64 - 1."""
     return int.from_bytes(blake2b(f"{seed}/{purpose}".encode(), digest_size=8).digest(), "little")

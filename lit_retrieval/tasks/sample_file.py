@@ -1,4 +1,4 @@
-"""Samples in a file: written once, whole, with a manifest beside it, and read back the same."""
+"""Writes samples to a file, with a manifest beside it, and reads them back."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -30,34 +30,34 @@ _AUTHORS = [author.name.lower() for author in Author]
 
 
 class SampleFile:
-    """Samples that have been read from a file.
+    """The samples of a file.
 
     Args:
         flat: The samples.
-        manifest: What they are: `words` is the vocabulary, `task`, `regime` and more are as written.
+        manifest: The manifest: `words` (the vocabulary), `task`, `regime` and more.
     """
 
     def __init__(self, flat: Flat, manifest: dict[str, Any]) -> None:
         self.manifest = manifest
         self.vocabulary = _vocabulary(manifest)
         self._flat = flat
-        self._word_ends, self._answer_ends = np.cumsum(flat["length"]), np.cumsum(flat["num_answers"])
+        self._token_ends, self._answer_ends = np.cumsum(flat["length"]), np.cumsum(flat["num_answers"])
 
     def __len__(self) -> int:
         return len(self._flat["length"])
 
     @property
     def sizes(self) -> list[int]:
-        """The sizes of the problems, in rising order."""
+        """The sizes of the problems, in ascending order."""
         return [int(size) for size in np.unique(self._flat["sizes"])]
 
     def take(self, indices: npt.NDArray[np.int64]) -> Transcripts:
         """The samples with these indices, 0 to `len(self) - 1`, `(batch,)`."""
         flat = self._flat
         length, num_answers = flat["length"][indices], flat["num_answers"][indices]
-        words, answers = _spread(self._word_ends[indices], length), _spread(self._answer_ends[indices], num_answers)
+        tokens, answers = _spread(self._token_ends[indices], length), _spread(self._answer_ends[indices], num_answers)
         rows = Rows(
-            _pad(flat["tokens"], *words), _pad(flat["author"], *words), length, flat["prompt_length"][indices],
+            _pad(flat["tokens"], *tokens), _pad(flat["author"], *tokens), length, flat["prompt_length"][indices],
             _pad(flat["answers"], *answers), _pad(flat["distances"], *answers),
         )  # fmt: skip
         return rows.transcripts(flat["sizes"][indices], flat["kinds"][indices])
@@ -69,22 +69,22 @@ def save_samples(
 ) -> dict[str, Any]:  # fmt: skip
     """Write samples to `path`, and their manifest to `path.manifest.json`.
 
-    Each appears whole or not at all, the manifest last; `load_samples` refuses a file and a manifest that don't match.
+    Both are written atomically, the manifest last; `load_samples` refuses a file and a manifest that don't match.
 
-    Raises `UserError` for a suffix that is neither .npz nor .jsonl, for a file that is there already, and for a
-    manifest without a regime.
+    Raises `UserError` for a suffix other than .npz and .jsonl, for an existing file, and for a manifest without a
+    regime.
 
     Args:
-        path: Where; `.npz` holds the flat arrays of `flatten`, `.jsonl` an object for each sample.
-        vocabulary: The words.
+        path: The file; `.npz` holds the flat arrays of `flatten`, `.jsonl` an object for each sample.
+        vocabulary: The words of the token ids.
         batches: The samples.
-        manifest: What they are, the `regime` at least; the vocabulary, their number, the version of this package and
-            the sha256 are added.
-        form: In .jsonl: ids, or the words themselves.
-        overwrite: Replace a file that is there.
+        manifest: The `regime`, and anything else; the vocabulary, number of samples, version of this package and
+            sha256 are added.
+        form: Tokens in .jsonl: ids or words.
+        overwrite: Replace an existing file.
 
     Returns:
-        The whole manifest.
+        The complete manifest.
     """
     _check_output(path, form, overwrite)
     check_choice("regime", manifest.get("regime", ""), REGIMES)
@@ -94,7 +94,7 @@ def save_samples(
             parts.append(flatten(transcripts))
             sample_hash.update(parts[-1])
         if not parts:
-            raise UserError("there are no samples to write; ask for at least one")
+            raise UserError("the number of samples must be 1 or more, got 0; write at least one")
         flat = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         _write_flat(file, path.suffix, flat, vocabulary, form)
         whole = {
@@ -107,32 +107,32 @@ def save_samples(
 
 
 def load_samples(path: Path) -> SampleFile:
-    """Read samples back; raises `UserError` unless the file and its manifest are whole and belong together.
+    """Read samples; raises `UserError` unless the file and its manifest are complete and match.
 
-    What the manifest says of the task, and which regime it is, nothing in the file can confirm.
+    The manifest's task and regime can't be checked against the file.
     """
     manifest = _read_manifest(path)
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path} can't be read: {error.strerror}; give the path of a file that was written") from None
+        raise UserError(f"{path} can't be read: {error.strerror}; write the path of a file of samples") from None
     if sha256(content).hexdigest() != manifest["file_sha256"]:
-        raise UserError(f"{path} is not what its manifest says, cut short or damaged; copy or write it again")
+        raise UserError(f"{path} is damaged: its sha256 is not the one in its manifest; copy or write it again")
     if tuple(manifest["words"][:FIRST_WORD]) != SPECIAL_WORDS:
         raise UserError(
-            f"{path} was written by version {manifest['version']}, whose special words are others; write it again with "
+            f"{path} was written by version {manifest['version']}, which has other special words; write it again with "
             f"version {__version__}"
         )
     return SampleFile(_read_samples(path, content, manifest), manifest)
 
 
 def manifest_path(path: Path) -> Path:
-    """Where the manifest of a file of samples is."""
+    """The path of the manifest of a file of samples."""
     return path.with_name(f"{path.name}.manifest.json")
 
 
 def describe(task: Task) -> dict[str, Any]:
-    """The class path of a task, and those of its arguments that it keeps under their names."""
+    """The class path of a task, and those arguments that are attributes of the same names."""
     arguments = {name: getattr(task, name) for name in signature(type(task)).parameters if hasattr(task, name)}
     return {
         "class_path": f"{type(task).__module__}.{type(task).__qualname__}",
@@ -148,23 +148,23 @@ def _plain(value: Any) -> Any:
 
 def _check_output(path: Path, form: Form, overwrite: bool) -> None:
     if path.suffix not in SUFFIXES:
-        raise UserError(f"{path} is neither {' nor '.join(SUFFIXES)}; write one of these suffixes")
+        raise UserError(f"the suffix must be {' or '.join(SUFFIXES)}, got {path}; write another name")
     if form not in get_args(Form):
-        raise UserError(f"there is no form {form!r}; write ids or words")
+        raise UserError(f"form must be ids or words, got {form!r}; set --form")
     if path.suffix == ".npz" and form == "words":
-        raise UserError(f"{path} holds arrays of ids; write a .jsonl file for words")
+        raise UserError(f"form must be ids for .npz, got words for {path}; write a .jsonl file for words")
     if not path.parent.is_dir():
-        raise UserError(f"there is no folder {path.parent}; make it first")
-    for place in (path, manifest_path(path)):
-        if place.is_dir():
-            raise UserError(f"{place} is a folder; write another name")
-        if place.exists() and not overwrite:
-            raise UserError(f"{place} is there already; write another name, or --overwrite true to replace it")
+        raise UserError(f"there is no folder {path.parent}; create it first")
+    for output in (path, manifest_path(path)):
+        if output.is_dir():
+            raise UserError(f"{output} is a folder; write another name")
+        if output.exists() and not overwrite:
+            raise UserError(f"{output} already exists; write another name, or --overwrite true to replace it")
 
 
 @contextmanager
 def _open_both(path: Path) -> Iterator[tuple[IO[bytes], IO[str]]]:
-    """Open a file of samples and its manifest, before samples are drawn for them; the manifest is renamed last."""
+    """Open a file of samples and its manifest before samples are drawn; the manifest is renamed last."""
     with ExitStack() as stack:
         try:
             manifest_file = stack.enter_context(write_atomically(manifest_path(path)))
@@ -183,51 +183,51 @@ def _write_flat(file: IO[bytes], suffix: str, flat: Flat, vocabulary: Vocabulary
 
 
 def _lines(flat: Flat, vocabulary: Vocabulary, form: Form) -> Iterator[bytes]:
-    word = words = answer = 0
+    start = first = 0
     for row, length in enumerate(flat["length"].tolist()):
-        words, answers = word + length, answer + int(flat["num_answers"][row])
-        ids, answer_ids = flat["tokens"][word:words].tolist(), flat["answers"][answer:answers].tolist()
+        stop, last = start + length, first + int(flat["num_answers"][row])
+        ids, answers = flat["tokens"][start:stop].tolist(), flat["answers"][first:last].tolist()
         sample = {
             "tokens": ids if form == "ids" else vocabulary.decode(ids),
-            "author": [_AUTHORS[author] for author in flat["author"][word:words]],
-            "answers": answer_ids if form == "ids" else vocabulary.decode(answer_ids),
-            "distances": flat["distances"][answer:answers].tolist(),
+            "author": [_AUTHORS[author] for author in flat["author"][start:stop]],
+            "answers": answers if form == "ids" else vocabulary.decode(answers),
+            "distances": flat["distances"][first:last].tolist(),
             **{name: int(flat[name][row]) for name in ("prompt_length", "sizes", "kinds")},
         }
         yield json.dumps(sample).encode() + b"\n"
-        word, answer = words, answers
+        start, first = stop, last
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     if path.suffix not in SUFFIXES:
-        raise UserError(f"{path} is neither {' nor '.join(SUFFIXES)}; give a file that `write` has written")
-    place = manifest_path(path)
+        raise UserError(f"the suffix must be {' or '.join(SUFFIXES)}, got {path}; write the path of a file of samples")
+    source = manifest_path(path)
     try:
-        manifest = json.loads(place.read_text())
-        fault = _fault(manifest, path.suffix) if isinstance(manifest, dict) else "it is no object"
+        manifest = json.loads(source.read_text())
+        fault = _fault(manifest, path.suffix) if isinstance(manifest, dict) else "it must be a JSON object"
     except FileNotFoundError:
-        raise UserError(f"there is no manifest {place}; write the samples again, or copy it too") from None
+        raise UserError(f"there is no manifest {source}; copy it too, or write the samples again") from None
     except OSError as error:
         raise UserError(
-            f"the manifest {place} can't be read: {error.strerror}; make it readable, or copy it again"
+            f"the manifest {source} can't be read: {error.strerror}; make it readable, or copy it again"
         ) from None
     except ValueError as error:
         fault = str(error)
     if fault:
-        raise UserError(f"the manifest {place} is damaged, {fault}; write the samples again with --overwrite true")
+        raise UserError(f"the manifest {source} is damaged: {fault}; write the samples again with --overwrite true")
     return dict(manifest)
 
 
 def _fault(manifest: dict[str, Any], suffix: str) -> str | None:
-    """What is wrong with a manifest, whatever its samples are."""
+    """The first fault of a manifest, without a look at the samples; None if there is none."""
     for name, kind in _MANIFEST_TYPES.items():
         if type(manifest.get(name)) is not kind:
-            return f"{name}={manifest.get(name)!r} is no {kind.__name__}"
+            return f"{name} must be of type {kind.__name__}, got {manifest.get(name)!r}"
     for name, choices in (("regime", REGIMES), ("form", get_args(Form) if suffix == ".jsonl" else ("ids",))):
         if manifest[name] not in choices:
-            return f"{name}={manifest[name]!r} is not {' or '.join(choices)}"
+            return f"{name} must be {' or '.join(choices)}, got {manifest[name]!r}"
     if not all(isinstance(word, str) for word in manifest["words"]):
-        return "not all of its words are words"
+        return "its words must be strings"
     return None
 
 
@@ -236,22 +236,22 @@ def _vocabulary(manifest: dict[str, Any]) -> Vocabulary:
 
 
 def _read_samples(path: Path, content: bytes, manifest: dict[str, Any]) -> Flat:
-    """The samples of a file that is whole, if they are those that the manifest is about."""
+    """The samples of a file; raises `UserError` unless they match the manifest."""
     try:
         flat = (_read_npz if path.suffix == ".npz" else _read_jsonl)(content, manifest)
         sample_hash = SampleHash(_vocabulary(manifest))
         sample_hash.update(flat)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} and its manifest don't go together, {error}; copy or write both again") from None
+        raise UserError(f"{path} and its manifest don't match: {error}; copy or write both again") from None
     if sample_hash.hexdigest() != manifest["sha256"]:
         raise UserError(
-            f"{path} has samples or words of the sha256 {sample_hash.hexdigest()}, and its manifest says "
-            f"{manifest['sha256']}; copy or write both again"
+            f"{path} and its manifest don't match: the sha256 is {sample_hash.hexdigest()}, not {manifest['sha256']}; "
+            "copy or write both again"
         )
     if len(flat["length"]) != manifest["samples"]:
         raise UserError(
-            f"{path} has {len(flat['length'])} samples, and its manifest says {manifest['samples']}; copy or write "
-            "both again"
+            f"{path} and its manifest don't match: {len(flat['length'])} samples, not {manifest['samples']}; copy or "
+            "write both again"
         )
     return flat
 
@@ -278,11 +278,11 @@ def _read_jsonl(content: bytes, manifest: dict[str, Any]) -> Flat:
 
 
 def _spread(ends: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
-    """Where the items of each row are in a flat array, `(batch, longest)`, and which of them there are."""
+    """Positions of each row's items in a flat array, `(batch, longest)`, and which of them exist."""
     offsets = np.arange(int(lengths.max(initial=0)))
-    is_there = offsets < lengths[:, None]
-    return np.where(is_there, (ends - lengths)[:, None] + offsets, 0), is_there
+    exists = offsets < lengths[:, None]
+    return np.where(exists, (ends - lengths)[:, None] + offsets, 0), exists
 
 
-def _pad(flat: npt.NDArray[Any], places: npt.NDArray[np.int64], is_there: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
-    return np.where(is_there, flat[places] if len(flat) else 0, 0).astype(flat.dtype)
+def _pad(flat: npt.NDArray[Any], positions: npt.NDArray[np.int64], exists: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    return np.where(exists, flat[positions] if len(flat) else 0, 0).astype(flat.dtype)

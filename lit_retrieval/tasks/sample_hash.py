@@ -1,4 +1,4 @@
-"""Samples without their padding, and the hash that tells whether they are the same ones."""
+"""Samples without padding, and their hash."""
 
 from hashlib import sha256
 from typing import Any
@@ -12,16 +12,16 @@ from lit_retrieval.vocabulary import PAD, Vocabulary
 
 _DTYPES: dict[str, type[np.generic]] = {"tokens": np.int32, "author": np.int8, "answers": np.int32}
 
-# Samples one behind the other, without padding: a flat array for each field of `Transcripts`, and `num_answers`.
+# Concatenated samples, without padding: a flat array for each field of `Transcripts`, and `num_answers`.
 Flat = dict[str, npt.NDArray[Any]]
 
 
 def flatten(transcripts: Transcripts) -> Flat:
-    """The samples one behind the other, without padding; each array `(words,)`, `(all answers,)` or `(batch,)`."""
-    is_word, is_answer = transcripts.author != Author.PAD, transcripts.answers != PAD
+    """The samples concatenated, without padding; each array `(tokens,)`, `(all answers,)` or `(batch,)`."""
+    is_token, is_answer = transcripts.author != Author.PAD, transcripts.answers != PAD
     return {
-        "tokens": transcripts.tokens[is_word],
-        "author": transcripts.author[is_word],
+        "tokens": transcripts.tokens[is_token],
+        "author": transcripts.author[is_token],
         "length": transcripts.length,
         "prompt_length": transcripts.prompt_length,
         "answers": transcripts.answers[is_answer],
@@ -33,7 +33,7 @@ def flatten(transcripts: Transcripts) -> Flat:
 
 
 class SampleHash:
-    """The sha256 of samples and of the words behind their ids, the same however they are split into batches.
+    """The sha256 of samples and of their vocabulary; it does not depend on how they are split into batches.
 
     Args:
         vocabulary: The words.
@@ -44,7 +44,7 @@ class SampleHash:
         self._fields: dict[str, Any] = {}
 
     def update(self, flat: Flat) -> None:
-        """Take further samples into account."""
+        """Add samples."""
         for name, values in flat.items():
             field = self._fields.setdefault(name, sha256())
             field.update(np.ascontiguousarray(values, dtype=f"<{np.dtype(dtype_of(name)).str[1:]}").tobytes())

@@ -1,4 +1,4 @@
-"""The samples of one split, by their index."""
+"""The samples of one split, by index."""
 
 from typing import Literal, get_args
 
@@ -13,14 +13,14 @@ Split = Literal["fit", "validate", "test", "predict"]
 
 
 class SampleStream:
-    """Endless samples; which ones, the arguments say alone.
+    """An endless stream of samples, fully determined by its arguments.
 
     Args:
-        task: What is asked.
-        regime: How it is answered.
-        sizes: Sizes of the problems; each sample draws one.
+        task: The task.
+        regime: The regime of the replies.
+        sizes: Sizes of the problems, one drawn for each sample.
         seed: Seed of the experiment.
-        split: `fit`, `validate`, `test` or `predict`; no two of them share a stream of random numbers.
+        split: `fit`, `validate`, `test` or `predict`; each has its own random numbers.
     """
 
     def __init__(self, task: Task, regime: Regime, sizes: SizeSpec, seed: int, split: str) -> None:
@@ -35,8 +35,8 @@ class SampleStream:
         """Write samples.
 
         Args:
-            indices: Which, `(batch,)`.
-            first_samples: The sample from which on each size is drawn, `(sizes,)`; all from the first if absent.
+            indices: Indices of the samples, `(batch,)`.
+            first_samples: Index of the first sample that may draw each size, `(sizes,)`; all zero if absent.
         """
         if first_samples is None:
             first_samples = np.zeros(len(self.sizes.values), np.int64)

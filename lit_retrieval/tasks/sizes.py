@@ -1,4 +1,4 @@
-"""Which sizes problems have, and how often."""
+"""Sizes of problems, and their weights."""
 
 import math
 import re
@@ -9,17 +9,17 @@ import numpy.typing as npt
 
 from lit_retrieval.errors import UserError
 
-# What a user writes: [8, 16], or {8: 3, 16: 1} with weights, or 4..8, or 8..64..8 with a step.
+# As users write them: [8, 16], or {8: 3, 16: 1} with weights, or 4..8, or 8..64..8 with a step.
 SizeSpec = list[int] | dict[int, float] | str
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes in rising order, and the weight of each.
+    """Sizes in ascending order, and the weight of each.
 
     Args:
         values: The sizes, `(sizes,)`.
-        weights: How often each is drawn, in any unit, `(sizes,)`.
+        weights: Relative frequency of each, `(sizes,)`.
     """
 
     values: npt.NDArray[np.int64]
@@ -27,20 +27,20 @@ class Sizes:
 
     @classmethod
     def parse(cls, written: SizeSpec) -> "Sizes":
-        """The sizes that a user has written; raises `UserError` if there are none, or for a weight of 0, nan or inf."""
+        """Parse sizes; raises `UserError` if there are none, or for a weight of 0, nan or inf."""
         weights: dict[int, float] = {}
-        for size, weight in written.items() if isinstance(written, dict) else _alike(written):
+        for size, weight in written.items() if isinstance(written, dict) else _weigh_equally(written):
             weights[size] = weights.get(size, 0.0) + weight
         if not weights or not 0 < min(weights.values()) <= sum(weights.values()) < math.inf:  # false for nan, too
             raise UserError(
-                f"sizes={written} has no size, or a weight that is not above 0 and finite; write at least one size, as "
-                "in [16], in data.sizes"
+                f"sizes must be one size or more, with weights above 0 and a finite sum, got {written}; set "
+                "data.sizes, for example to [16]"
             )
         values = sorted(weights)
         return cls(np.array(values, np.int64), np.array([weights[size] for size in values], np.float64))
 
 
-def _alike(written: list[int] | str) -> list[tuple[int, float]]:
+def _weigh_equally(written: list[int] | str) -> list[tuple[int, float]]:
     return [(size, 1.0) for size in (_range(written) if isinstance(written, str) else written)]
 
 
@@ -48,6 +48,7 @@ def _range(written: str) -> range:
     bounds = re.fullmatch(r"\s*(\d+)\s*\.\.\s*(\d+)\s*(?:\.\.\s*([1-9]\d*)\s*)?", written)
     if not bounds:
         raise UserError(
-            f"sizes={written!r} is no range; write 4..8, or 8..64..8 with a step, or a list such as [8, 16]"
+            f"sizes must be a range such as 4..8, or 8..64..8 with a step, or a list such as [8, 16], got {written!r}; "
+            "set data.sizes"
         )
     return range(int(bounds[1]), int(bounds[2]) + 1, int(bounds[3] or 1))

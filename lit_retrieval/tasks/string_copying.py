@@ -1,4 +1,4 @@
-"""String copying: say all that again."""
+"""String copying: repeat a string of words."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,7 @@ from lit_retrieval.tasks.random import draw_below, open_stream
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice, check_range
 from lit_retrieval.tasks.writing import (
     COT,
-    PLACE_PIECES,
+    POSITION_PIECES,
     RETRIEVAL,
     Counts,
     Rows,
@@ -24,10 +24,10 @@ from lit_retrieval.vocabulary import ASK, FIRST_WORD, START, Ids, Vocabulary
 
 
 class StringCopying(Task):
-    r"""A string of random words: say it again. (Jelassi et al. 2024, Repeat After Me, arXiv:2402.01032.)
+    r"""A string of random words: repeat it. (Jelassi et al. 2024, Repeat After Me, arXiv:2402.01032.)
 
-    Every word of the copy is an answer. A model may copy (`vanilla`), write its place before each word, as a hint where
-    it is (`cot`), or search for each place (`retrieval`). A sample of 3 words, what the retriever writes in brackets::
+    Every word of the copy is an answer. A model may copy (`vanilla`), write the position before each word (`cot`), or
+    search for each position (`retrieval`). A sample of size 3, retrieved tokens in brackets::
 
         prompt:    <s> w3 w1 w2 ?
         vanilla:   w3 w1 w2
@@ -39,7 +39,7 @@ class StringCopying(Task):
 
     Args:
         max_size: The longest string that the vocabulary has numerals for.
-        vocab_size: Words that strings are made of (26 in the paper, its letters).
+        vocab_size: Words in the vocabulary for strings (26 in the paper, its letters).
         query_form: How a search is written: `short` (`@ 3`), or `full`, a regular expression word by word
             (`^(?:\S+\s+){ 3 }(\S+)`).
     """
@@ -50,9 +50,9 @@ class StringCopying(Task):
         self.max_size = max_size
         self.vocab_size = vocab_size
         self.query_form = query_form
-        words, places = (f"w{word}" for word in range(1, vocab_size + 1)), map(str, range(1, max_size + 1))
-        pieces = PLACE_PIECES[query_form]
-        self.vocabulary = Vocabulary([*words, *places, *(piece for piece in pieces if query_form == "full")])
+        words, positions = (f"w{word}" for word in range(1, vocab_size + 1)), map(str, range(1, max_size + 1))
+        pieces = POSITION_PIECES[query_form]
+        self.vocabulary = Vocabulary([*words, *positions, *(piece for piece in pieces if query_form == "full")])
         self.answer_words = np.arange(FIRST_WORD, FIRST_WORD + vocab_size, dtype=np.int32)
         self.chance = 1 / vocab_size
         self._pieces = encode_pieces(self.vocabulary, pieces)
@@ -67,11 +67,11 @@ class StringCopying(Task):
         return rows.transcripts(sizes)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
-        """The words after the prompt; all strings of a size have as many."""
+        """The tokens after the prompt; the same for all strings of a size."""
         return size * {"vanilla": 1, "cot": 2, "retrieval": search_length(self._pieces) + 1}[regime]
 
     def shortest_reply(self, regime: Regime) -> int:
-        """The words after the prompt for a string of one word."""
+        """The tokens after the prompt for a string of one word."""
         return self.longest_reply(1, regime)
 
     def longest_distance(self, size: int, regime: Regime) -> int:
@@ -79,7 +79,7 @@ class StringCopying(Task):
         return size
 
     def check_size(self, size: int) -> None:
-        """Raise `UserError` unless there is a string of this length, and numerals for its places."""
+        """Raise `UserError` unless there is a string of this length, and numerals for its positions."""
         check_range(size, 1, self.max_size)
 
 
@@ -95,12 +95,12 @@ def _write_batch(
             at = ask(tokens, author, at, FIRST_WORD + draw_below(stream, vocab_size))
         at = ask(tokens, author, at, ASK)
         rows.prompt_length[row] = at
-        for place in range(1, size + 1):
-            rows.answers[row, place - 1], rows.distances[row, place - 1] = tokens[place], size + 1 - place
+        for position in range(1, size + 1):
+            rows.answers[row, position - 1], rows.distances[row, position - 1] = tokens[position], size + 1 - position
             if regime == COT:
-                at = say(tokens, author, at, numeral + place)
+                at = say(tokens, author, at, numeral + position)
             elif regime == RETRIEVAL:
-                name = np.array([numeral + place], np.int32)
-                at = search_with(tokens, author, at, pieces, name, tokens[place])
-            at = say(tokens, author, at, tokens[place])
+                name = np.array([numeral + position], np.int32)
+                at = search_with(tokens, author, at, pieces, name, tokens[position])
+            at = say(tokens, author, at, tokens[position])
         rows.length[row] = at

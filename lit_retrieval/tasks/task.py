@@ -1,4 +1,4 @@
-"""The types of a task: a batch of transcripts, and what every task can do."""
+"""The interface of a task, and a batch of its transcripts."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -20,19 +20,18 @@ QueryForm = Literal["short", "full"]
 
 @dataclass(frozen=True)
 class Transcripts:
-    """A batch of transcripts, filled up with `<pad>` at the right.
+    """A batch of transcripts, padded with `<pad>` at the right.
 
     Args:
-        tokens: Ids, `(batch, time)`.
-        author: `Author` of each word, `(batch, time)`.
-        length: Words in each row, `(batch,)`.
-        prompt_length: Words before the model's first, `(batch,)`.
-        answers: The right answers in the order in which they are asked for, `(batch, answers)`; PAD fills up rows that
-            have fewer.
+        tokens: Token ids, `(batch, time)`.
+        author: `Author` of each token, `(batch, time)`.
+        length: Tokens in each row, `(batch,)`.
+        prompt_length: Tokens before the model's first, `(batch,)`.
+        answers: The right answers in the order of the questions, padded with PAD, `(batch, answers)`.
         sizes: Size of each problem, in the task's own measure, `(batch,)`.
-        distances: How many words before the end of its question each answer stands in the prompt, `(batch, answers)`;
-            0 where there is no such place.
-        kinds: Which of the task's `kinds` each problem is, `(batch,)`.
+        distances: Tokens from each answer in the prompt to the end of its question, `(batch, answers)`; 0 if it is not
+            in the prompt.
+        kinds: Index of each problem's kind in the task's `kinds`, `(batch,)`.
     """
 
     tokens: Ids
@@ -62,14 +61,14 @@ class Transcripts:
 
 
 class Task(ABC):
-    """A family of problems, and the transcripts in which a model is to answer them.
+    """A family of problems, and the transcripts of their solutions.
 
     Attributes:
-        vocabulary: All words that any size up to the largest needs.
-        answer_words: Ids of the words that end a turn when the model writes one, `(words,)`.
+        vocabulary: All words, for any size up to the largest.
+        answer_words: Token ids that end a turn when the model writes one, `(words,)`.
         chance: Share of right answers among blind guesses.
         regimes: The regimes that the task has.
-        kinds: Names of the kinds of problems that are reported apart; none unless there are several.
+        kinds: Names of the kinds of problems that are scored separately; empty if there is one kind.
     """
 
     vocabulary: Vocabulary
@@ -86,13 +85,13 @@ class Task(ABC):
     def sample(
         self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
     ) -> Transcripts:
-        """Write transcripts, sample i a function of `(seed, i, size)` and the task's own arguments alone.
+        """Write transcripts; sample i depends on `(seed, i, size)` and the task's own arguments alone.
 
-        Raises `UserError` for a regime or a size that is not there.
+        Raises `UserError` for a regime or a size that the task does not have.
 
         Args:
-            seed: Names a stream of samples, 0 to 2**64 - 1.
-            indices: Which samples of the stream, `(batch,)`.
+            seed: Seed of the sample stream, 0 to 2**64 - 1.
+            indices: Indices of samples in the stream, `(batch,)`.
             sizes: Size of each, `(batch,)`.
             regime: `vanilla` (the answer alone), `cot` (a written algorithm first) or `retrieval` (with searches).
         """
@@ -103,7 +102,7 @@ class Task(ABC):
         """Raise `UserError` unless the task has the regime, and problems of all of the sizes, `(sizes,)`."""
         if regime not in self.regimes:
             raise UserError(
-                f"{type(self).__name__} has no regime {regime!r}; write one of {', '.join(self.regimes)} in data.regime"
+                f"regime must be {' or '.join(self.regimes)} for {type(self).__name__}, got {regime!r}; set data.regime"
             )
         for size in np.unique(sizes):
             self.check_size(int(size))
@@ -112,38 +111,38 @@ class Task(ABC):
     def write(
         self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
     ) -> Transcripts:
-        """Write transcripts of a regime and of sizes that have been checked; see `sample`."""
+        """Write transcripts of a regime and sizes that were checked; see `sample`."""
 
     @abstractmethod
     def longest_reply(self, size: int, regime: Regime) -> int:
-        """An upper bound on the words after the prompt in a right transcript, retrieved words included."""
+        """An upper bound on the tokens after the prompt in a right transcript, retrieved ones included."""
 
     @abstractmethod
     def shortest_reply(self, regime: Regime) -> int:
-        """A lower bound on the words after the prompt in a right transcript, for any size."""
+        """A lower bound on the tokens after the prompt in a right transcript, for any size."""
 
     @abstractmethod
     def check_size(self, size: int) -> None:
-        """Raise `UserError` if there is no problem of this size, or if it needs more words than there are."""
+        """Raise `UserError` if there are no problems of this size, or no words for them in the vocabulary."""
 
     def longest_distance(self, size: int, regime: Regime) -> int:
-        """An upper bound on the `distances` of problems of this size; 0 if answers don't stand in the prompt."""
+        """An upper bound on the `distances` of problems of this size; 0 if answers are not in the prompt."""
         return 0
 
     def random_bits(self, size: int) -> int | None:
-        """How many fair and independent bits a problem of this size holds, any one of which may be asked for.
+        """The number of fair, independent bits in a problem of this size, any one of which may be queried.
 
-        None if its problems are not such a random access code; then the ceiling of Theorem 4.6 says nothing about it.
+        None if its problems are not such a random access code; the ceiling of Theorem 4.6 does not apply then.
         """
         return None
 
 
 def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise `UserError` unless `value` is one of the choices for a task's argument."""
+    """Raise `UserError` unless `value` is one of the choices for `argument`."""
     if value not in choices:
-        raise UserError(f"there is no {argument}={value!r}; write {' or '.join(choices)}")
+        raise UserError(f"{argument} must be {' or '.join(choices)}, got {value!r}")
 
 
 def check_range(size: int, smallest: int, max_size: int) -> None:
-    """Raise `UserError` unless `size` is at least the smallest problem's, and the vocabulary has words for it."""
+    """Raise `UserError` unless `size` is from `smallest` to `max_size`."""
     check_between("size", size, smallest, max_size, "data.sizes or data.task.init_args.max_size")

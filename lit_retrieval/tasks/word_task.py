@@ -1,4 +1,4 @@
-"""Tasks written in words, a sample at a time: the short way to a task of your own."""
+"""The base class for a task of your own, written in words, one sample at a time."""
 
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -15,15 +15,15 @@ from lit_retrieval.tasks.task import Regime, Task, Transcripts
 from lit_retrieval.tasks.writing import blank_rows
 from lit_retrieval.vocabulary import Vocabulary
 
-_PROBED = 256  # samples whose longest reply bounds the others'
+_PROBED = 256  # samples that estimate the longest reply
 
 
 class Turn(NamedTuple):
-    """What the user says and what the model should reply, words separated by spaces.
+    """A prompt of the user and the right reply to it, words separated by spaces.
 
     Args:
-        prompt: The user's words. The first turn's begin with `<s>` by custom.
-        reply: The model's words. What a search finds is put in behind each `<EndSearch>`, and not written here.
+        prompt: The user's words; by convention, the first turn's begin with `<s>`.
+        reply: The model's words, without the results of searches, which are inserted after each `<EndSearch>`.
     """
 
     prompt: str
@@ -31,22 +31,22 @@ class Turn(NamedTuple):
 
 
 class WordTask(Task):
-    """A task of which `draw` makes a problem and `write_turns` says in words how it is asked and answered.
+    """A task in words: `draw` makes a problem, and `write_turns` its prompts and replies.
 
-    The answer of a turn is the word of `answers` that ends its reply; the last turn may have several. A search is
-    run while the transcript is written, by the retriever that decodes as well.
+    The answer of a turn is the word of `answers` that ends its reply; the last turn may have several. Searches are run
+    while the transcript is written, by the same retriever as in decoding.
 
     Args:
-        words: The words of prompts and replies; `<s>`, `?` and the signs of queries are there already.
-        answers: Those of them that are answers: a turn ends where the model writes one outside a search.
-        chance: Share of right answers among blind guesses; one among the answers if absent.
+        words: The words of prompts and replies; `<s>`, `?` and the signs of queries are always included.
+        answers: The answers among them: a turn ends when the model writes one outside a search.
+        chance: Share of right answers among blind guesses; 1 / number of answers if absent.
     """
 
     def __init__(self, words: Iterable[str], answers: Iterable[str], chance: float | None = None) -> None:
         self.vocabulary = Vocabulary(words)
         self.answer_words = self.vocabulary.encode(list(answers))
         if not len(self.answer_words):
-            raise UserError(f"{type(self).__name__} has no answers; name the words that end a turn")
+            raise UserError(f"{type(self).__name__} must have an answer or more; name the words that end a turn")
         self.chance = 1 / len(self.answer_words) if chance is None else chance
         check_between("chance", self.chance, 0, 1, "chance")
         self._longest: dict[tuple[int, Regime], int] = {}
@@ -58,7 +58,7 @@ class WordTask(Task):
 
     @abstractmethod
     def write_turns(self, problem: Any, regime: Regime) -> list[Turn]:
-        """How the problem is asked and answered in a regime."""
+        """The prompts of the problem and the replies in a regime."""
 
     def write(
         self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
@@ -68,14 +68,13 @@ class WordTask(Task):
             self._write_sample(_generator(seed, int(index)), int(size), regime)
             for index, size in zip(indices, sizes, strict=True)
         ]
-        rows = blank_rows(
-            len(written), max(len(one.tokens) for one in written), max(len(one.answers) for one in written)
-        )
-        for row, one in enumerate(written):
-            length = rows.length[row] = len(one.tokens)
-            rows.tokens[row, :length], rows.author[row, :length] = one.tokens, one.author
-            rows.answers[row, : len(one.answers)] = one.answers
-            rows.prompt_length[row] = one.author.index(Author.MODEL)
+        longest, most = max(len(sample.tokens) for sample in written), max(len(sample.answers) for sample in written)
+        rows = blank_rows(len(written), longest, most)
+        for row, sample in enumerate(written):
+            length = rows.length[row] = len(sample.tokens)
+            rows.tokens[row, :length], rows.author[row, :length] = sample.tokens, sample.author
+            rows.answers[row, : len(sample.answers)] = sample.answers
+            rows.prompt_length[row] = sample.author.index(Author.MODEL)
         return rows.transcripts(sizes)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
@@ -86,11 +85,11 @@ class WordTask(Task):
         return self._longest[size, regime]
 
     def shortest_reply(self, regime: Regime) -> int:
-        """One word; override it if no reply is as short."""
+        """One token; override it if all replies are longer."""
         return 1
 
     def check_size(self, size: int) -> None:
-        """Raise `UserError` below size 1; override it if other sizes can't be drawn."""
+        """Raise `UserError` below size 1; override it if `draw` takes other sizes."""
         check_at_least("size", size, 1, "data.sizes")
 
     def _write_sample(self, rng: np.random.Generator, size: int, regime: Regime) -> Conversation:
@@ -106,7 +105,7 @@ class WordTask(Task):
         return conversation
 
     def _check_turn(self, conversation: Conversation, turn: Turn, number: int, is_last: bool) -> None:
-        """Raise `UserError` unless the reply that was just written ends its turn, and no search took too long."""
+        """Raise `UserError` unless the last reply ended its turn, and no search took too long."""
         answers = conversation.answers
         has_ended = bool(answers) and conversation.tokens[-1] == answers[-1]
         if not has_ended or len(answers) < number or (not is_last and len(answers) > number):
@@ -116,10 +115,10 @@ class WordTask(Task):
             )
         if conversation.reply().num_timeouts:
             raise UserError(
-                f"a search of {type(self).__name__} took too long in {turn.reply!r}; write a query that is faster, "
-                "since the samples must not depend on how busy the machine is"
+                f"a search of {type(self).__name__} took too long in {turn.reply!r}; write a faster query, since "
+                "samples must not depend on the load of the machine"
             )
 
 
 def _generator(seed: int, index: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))  # all 64 bits of each count
+    return np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))  # all 64 bits of each are used

@@ -1,4 +1,4 @@
-"""Writing transcripts word by word, for compiled generators."""
+"""Writes transcripts token by token, in compiled generators."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,12 +18,12 @@ _PROMPT, _MODEL, _RETRIEVER = int(Author.PROMPT), int(Author.MODEL), int(Author.
 _NOTHING = -1
 VANILLA, COT, RETRIEVAL = range(len(REGIMES))  # a regime's number, in compiled code
 
-# The word at a place, counted from 0 for `<s>`, in both forms of a query.
-PLACE_PIECES = {"short": ("@", ""), "full": (r"^(?:\S+\s+){", r"}(\S+)")}
+# The word at a position, counted from 0 for `<s>`, in both forms of a query.
+POSITION_PIECES = {"short": ("@", ""), "full": (r"^(?:\S+\s+){", r"}(\S+)")}
 
 
 class Rows(NamedTuple):
-    """`Transcripts` that are being written: the same arrays, the first two too wide."""
+    """`Transcripts` that are being written: the same arrays, the first two wider."""
 
     tokens: Ids
     author: Authors
@@ -43,7 +43,7 @@ class Rows(NamedTuple):
 
 
 def blank_rows(batch: int, width: int, num_answers: int) -> Rows:
-    """Rows with room for `width` words and `num_answers` answers each."""
+    """Rows with room for `width` tokens and `num_answers` answers each."""
     return Rows(
         np.zeros((batch, width), np.int32), np.zeros((batch, width), np.int8),
         np.zeros(batch, np.int64), np.zeros(batch, np.int64),
@@ -52,27 +52,27 @@ def blank_rows(batch: int, width: int, num_answers: int) -> Rows:
 
 
 def encode_pieces(vocabulary: Vocabulary, pieces: Sequence[str]) -> Ids:
-    """The ids of a query's fixed pieces, for `search_with`; an empty piece is left out when the query is written."""
+    """The token ids of a query's fixed pieces, for `search_with`, which skips empty pieces."""
     return np.array([vocabulary.encode([piece])[0] if piece else _NOTHING for piece in pieces], np.int32)
 
 
 @njit(cache=True)
 def ask(tokens: Ids, author: Authors, at: int, word: int) -> int:
-    """Write a word of the prompt at place `at` of a row `(time,)`; returns the next place, as all of these do."""
+    """Write a token of the prompt at position `at` of a row `(time,)`; returns the next position, as all of these."""
     tokens[at], author[at] = word, _PROMPT
     return at + 1
 
 
 @njit(cache=True)
 def say(tokens: Ids, author: Authors, at: int, word: int) -> int:
-    """Write a word of the model."""
+    """Write a token of the model."""
     tokens[at], author[at] = word, _MODEL
     return at + 1
 
 
 @njit(cache=True)
 def put(tokens: Ids, author: Authors, at: int, word: int) -> int:
-    """Write a retrieved word."""
+    """Write a retrieved token."""
     tokens[at], author[at] = word, _RETRIEVER
     return at + 1
 
@@ -115,21 +115,21 @@ def search_with(tokens: Ids, author: Authors, at: int, pieces: Ids, names: Ids, 
     """Write a search and what it finds.
 
     Args:
-        tokens, author, at: Where to write.
-        pieces: What stands before, between and after the names (`encode_pieces`), `(words + 1,)`.
-        names: What the query is about, `(words,)`.
-        found: The word that it finds.
+        tokens, author, at: Row and position to write at.
+        pieces: Token ids before, between and after the names (`encode_pieces`), `(names + 1,)`.
+        names: Token ids that the query is about, `(names,)`.
+        found: The token that it finds.
     """
     at = say(tokens, author, at, START_SEARCH)
-    for place in range(len(pieces)):
-        if pieces[place] != _NOTHING:
-            at = say(tokens, author, at, pieces[place])
-        if place < len(names):
-            at = say(tokens, author, at, names[place])
+    for position in range(len(pieces)):
+        if pieces[position] != _NOTHING:
+            at = say(tokens, author, at, pieces[position])
+        if position < len(names):
+            at = say(tokens, author, at, names[position])
     at = say(tokens, author, at, END_SEARCH)
     return put(tokens, author, at, found)
 
 
 def search_length(pieces: Ids) -> int:
-    """How many words `search_with` writes."""
+    """The number of tokens that `search_with` writes."""
     return 2 + int((pieces != _NOTHING).sum()) + len(pieces)

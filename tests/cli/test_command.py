@@ -188,7 +188,7 @@ def test_a_run_trains_and_is_tested_on_files(capsys):
     assert "validation after 6 steps" in capsys.readouterr().out
     content = Path("train.npz").read_bytes()
     Path("train.npz").write_bytes(content[:-1])
-    assert "train.npz is not what its manifest says" in refuse(capsys, "fit", *TINY, "--data.train_file", "train.npz")
+    assert "train.npz is damaged: its sha256" in refuse(capsys, "fit", *TINY, "--data.train_file", "train.npz")
 
 
 def test_two_tasks_are_reported_apart_at_sizes_beyond_those_of_training(capsys):

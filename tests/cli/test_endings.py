@@ -11,7 +11,7 @@ from lit_retrieval.parsing import USER_ERROR
 
 FULL = OSError(errno.ENOSPC, "No space left on device", "events.out")
 KNOWN = [
-    (UserError("sizes=[] has no size"), USER_ERROR),
+    (UserError("sizes must be one size or more"), USER_ERROR),
     (RunEndedError("stopped by SIGTERM", PREEMPTED), PREEMPTED),
     (FULL, DISK_FULL),
     (torch.OutOfMemoryError("CUDA out of memory"), OUT_OF_MEMORY),

@@ -38,7 +38,7 @@ MISTAKES = [
     # Values of another type.
     (["fit", "TINY", "--model.hidden_size", "wide"], "model.hidden_size"),
     (["fit", "TINY", "--model.hidden_size"], "model.hidden_size"),
-    (["fit", "TINY", "--data.sizes", "8"], "sizes='8' is no range"),
+    (["fit", "TINY", "--data.sizes", "8"], "sizes must be a range such as 4..8"),
     (["fit", "TINY", "--data.regime", "rag"], "data.regime"),
     (["fit", "TINY", "--data.num_workers", "many"], "data.num_workers"),
     (["fit", "TINY", "--seed_everything", "now"], "seed_everything"),

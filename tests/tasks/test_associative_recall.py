@@ -87,8 +87,8 @@ def test_the_sample_in_the_docstring_is_well_formed():
 @pytest.mark.parametrize(
     ("arguments", "size", "said"),
     [
-        ({}, 7, "size=7 words are no list of pairs"),
-        ({}, 0, "size=0 words"),
+        ({}, 7, "size must be an even number, 2 or more, got 7"),
+        ({}, 0, "size must be an even number, 2 or more, got 0"),
         ({"num_keys": 4}, 10, r"needs 5 distinct keys, but num_keys=4; raise data\.task"),
         ({"num_queries": 3}, 4, "has 2 pairs, but num_queries=3; lower"),
     ],

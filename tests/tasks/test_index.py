@@ -76,9 +76,9 @@ def test_nothing_to_find_is_refused(arguments):
 
 
 def test_unknown_words_for_arguments_are_refused():
-    with pytest.raises(UserError, match="no distribution='hard'; write random or random_access_code"):
+    with pytest.raises(UserError, match="distribution must be random or random_access_code, got 'hard'"):
         Index(distribution="hard")
-    with pytest.raises(UserError, match="no query_form='long'; write short or full"):
+    with pytest.raises(UserError, match="query_form must be short or full, got 'long'"):
         Index(query_form="long")
 
 

@@ -260,7 +260,7 @@ def test_a_size_above_the_vocabulary_is_refused():
 
 
 def test_unknown_words_for_graphs_and_regimes_are_refused():
-    with pytest.raises(UserError, match="write binary or random"):
+    with pytest.raises(UserError, match="distribution must be binary or random, got 'star'"):
         IsTree(distribution="star")
-    with pytest.raises(UserError, match="has no regime 'rag'; write one of vanilla, cot, retrieval"):
+    with pytest.raises(UserError, match="regime must be vanilla or cot or retrieval for IsTree, got 'rag'"):
         IsTree().sample(0, np.arange(1), np.full(1, 8), "rag")

@@ -109,7 +109,7 @@ def test_the_sample_in_the_docstring_is_well_formed():
 
 @pytest.mark.parametrize("size", [30, 33])
 def test_sizes_without_room_are_refused(size):
-    with pytest.raises(UserError, match=f"size={size} has no place for 8 pairs and their queries; write even num"):
+    with pytest.raises(UserError, match=f"size must be an even number, 32 or more for num_kv_pairs=8, got {size}"):
         MQAR().sample(0, np.arange(1), np.full(1, size), "vanilla")
 
 

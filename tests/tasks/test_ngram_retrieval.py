@@ -67,7 +67,7 @@ def test_the_sample_in_the_docstring_is_well_formed():
     [
         ({"ngram_size": 5}, 4, "size must be 5 to 128, got 4"),
         ({"max_size": 9}, 10, "size must be 3 to 9, got 10"),
-        ({"num_words": 4}, 128, "hardly any 2 stand only once; raise data.task.init_args.num_words"),
+        ({"num_words": 4}, 128, "hardly any 2 words in a row occur only once; raise data.task.init_args.num_words"),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(arguments, size, said):

@@ -79,7 +79,7 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(written):
         spoilt[place] ^= 1 << rng.integers(0, 8)
         written.write_bytes(spoilt)
         with pytest.raises(
-            UserError, match="is not what its manifest says, cut short or damaged; copy or write it again"
+            UserError, match="is damaged: its sha256 is not the one in its manifest; copy or write it again"
         ):
             load_samples(written)
 
@@ -88,7 +88,7 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(written):
 def test_a_file_cut_short_is_refused(written, keep):
     whole = written.read_bytes()
     written.write_bytes(whole[: int(len(whole) * keep)])
-    with pytest.raises(UserError, match="is not what its manifest says"):
+    with pytest.raises(UserError, match="its sha256 is not the one in its manifest"):
         load_samples(written)
 
 
@@ -125,13 +125,13 @@ def two_words_swapped(manifest, path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (two_words_swapped, "has samples or words of the sha256 .*, and its manifest says"),
-        (lambda manifest, path: {"words": manifest["words"][:-1]}, "of the sha256|is not one of the vocabulary"),
+        (two_words_swapped, "don't match: the sha256 is .*, not "),
+        (lambda manifest, path: {"words": manifest["words"][:-1]}, "the sha256 is|is not one of the vocabulary"),
         (lambda manifest, path: {"words": [*manifest["words"], manifest["words"][-1]]}, "is listed twice"),
-        (lambda manifest, path: {"sha256": "0" * 64}, "has samples or words of the sha256 .*, and its manifest says"),
-        (lambda manifest, path: {"samples": 7}, "has 100 samples, and its manifest says 7"),
-        (lambda manifest, path: {"words": 3}, "words=3 is no list"),
-        (other_form, "form='words' is not ids|and its manifest don't go together"),
+        (lambda manifest, path: {"sha256": "0" * 64}, "don't match: the sha256 is .*, not "),
+        (lambda manifest, path: {"samples": 7}, "don't match: 100 samples, not 7"),
+        (lambda manifest, path: {"words": 3}, "words must be of type list, got 3"),
+        (other_form, "form must be ids, got 'words'|and its manifest don't match"),
     ],
 )
 def test_a_manifest_of_other_samples_is_refused(written, change, said):
@@ -143,7 +143,7 @@ def test_a_manifest_of_other_samples_is_refused(written, change, said):
 
 
 def test_samples_of_no_regime_are_not_written(tmp_path):
-    with pytest.raises(UserError, match="there is no regime=''; write vanilla or cot or retrieval"):
+    with pytest.raises(UserError, match="regime must be vanilla or cot or retrieval, got ''"):
         save_samples(tmp_path / "samples.npz", TASKS["index"][0].vocabulary, batches("index"), {})
     assert not list(tmp_path.iterdir())
 
@@ -160,13 +160,13 @@ def test_samples_with_other_special_words_are_refused(written):
     manifest = json.loads(manifest_path(written).read_text())
     manifest["words"][3] = "<Search>"
     manifest_path(written).write_text(json.dumps({**manifest, "version": "9.9"}))
-    with pytest.raises(UserError, match=r"written by version 9\.9, whose special words are others"):
+    with pytest.raises(UserError, match=r"written by version 9\.9, which has other special words"):
         load_samples(written)
 
 
 def test_nothing_is_overwritten_without_being_told(written):
     before = written.read_bytes()
-    with pytest.raises(UserError, match="is there already; write another name, or --overwrite true"):
+    with pytest.raises(UserError, match="already exists; write another name, or --overwrite true"):
         save_samples(written, TASKS["index"][0].vocabulary, batches("index", "cot"), {"regime": "cot"})
     assert written.read_bytes() == before
     save_samples(written, TASKS["index"][0].vocabulary, batches("index", "cot"), {"regime": "cot"}, overwrite=True)
@@ -189,7 +189,7 @@ def test_a_folder_that_is_not_ours_is_noticed_before_samples_are_drawn(tmp_path,
 
 def test_a_manifest_alone_is_not_overwritten_either(written):
     written.unlink()
-    with pytest.raises(UserError, match=r"manifest\.json is there already; write another name"):
+    with pytest.raises(UserError, match=r"manifest\.json already exists; write another name"):
         save_samples(written, TASKS["index"][0].vocabulary, batches("index"), {"regime": "retrieval"})
 
 
@@ -207,9 +207,9 @@ def test_what_breaks_off_leaves_the_old_file_whole(written):
 @pytest.mark.parametrize(
     ("name", "form", "said"),
     [
-        ("samples.csv", "ids", "is neither .npz nor .jsonl"),
+        ("samples.csv", "ids", "suffix must be .npz or .jsonl"),
         ("samples.npz", "words", "write a .jsonl file for words"),
-        ("samples.jsonl", "letters", "there is no form 'letters'"),
+        ("samples.jsonl", "letters", "form must be ids or words, got 'letters'"),
         ("nowhere/samples.npz", "ids", "there is no folder"),
     ],
 )

@@ -26,15 +26,15 @@ def test_sizes_are_a_list_or_a_range_or_have_weights(written, values, weights):
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ([], r"sizes=\[\] has no size"),
-        ({}, "has no size"),
+        ([], r"sizes must be one size or more, .* got \[\]"),
+        ({}, "one size or more"),
         *(
-            (weights, "or a weight that is not above 0 and finite")
+            (weights, "with weights above 0 and a finite sum, got")
             for weights in [{8: 0.0}, {8: 1, 4: -1}, {8: NAN}, {8: 1, 4: NAN}, {4: INF, 8: 1}, {4: 1e308, 8: 1e308}]
         ),
-        ("8..4", "has no size"),
-        ("4-8", "sizes='4-8' is no range; write 4..8"),
-        ("4..8..0", "is no range"),
+        ("8..4", "one size or more"),
+        ("4-8", "sizes must be a range such as 4..8, .* got '4-8'"),
+        ("4..8..0", "must be a range"),
     ],
 )
 def test_what_is_no_size_is_refused(written, said):
@@ -61,7 +61,7 @@ def test_a_size_is_drawn_from_its_first_sample_on():
 
 
 def test_a_split_that_is_none_is_refused():
-    with pytest.raises(UserError, match="there is no split='foo'; write fit or validate or test or predict"):
+    with pytest.raises(UserError, match="split must be fit or validate or test or predict, got 'foo'"):
         SampleStream(IsTree(), "vanilla", [4], 0, "foo")
 
 
