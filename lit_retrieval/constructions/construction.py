@@ -1,7 +1,7 @@
 """The theorems as classes for a configuration's `class_path`."""
 
-from collections.abc import Callable
-from typing import Literal, Protocol, get_args
+from types import ModuleType
+from typing import Literal, Protocol, cast, get_args
 
 import torch
 
@@ -33,15 +33,30 @@ class Construction(Protocol):
         ...
 
 
-def _check_words(model: ConstructedModel, vocabulary: Vocabulary, what: str) -> None:
-    if unsaid := model.registers.unsaid(vocabulary):
-        raise UserError(
-            f"{what} writes words that must be in the task's vocabulary, such as {unsaid!r}; set data.task to the task "
-            "that it is for, with query_form: full for theorem 5.2"
-        )
+class _Theorem:
+    """A construction whose words must be in the vocabulary."""
+
+    number: str
+    problem: str = ""
+    precision: Precision
+    _module: ModuleType
+
+    def write(self, vocabulary: Vocabulary) -> ConstructedModel:
+        """Construct the model; see `Construction`."""
+        model = self._construct(vocabulary)
+        if unsaid := model.registers.unsaid(vocabulary):
+            of = f" for {self.problem}" if self.problem else ""
+            raise UserError(
+                f"theorem {self.number}{of} writes words that must be in the task's vocabulary, such as {unsaid!r}; "
+                "set data.task to the task that it is for, with query_form: full for theorem 5.2"
+            )
+        return model.to(getattr(torch, self.precision))
+
+    def _construct(self, vocabulary: Vocabulary) -> ConstructedModel:
+        raise NotImplementedError
 
 
-class _SimpleProblems:
+class _SimpleProblems(_Theorem):
     """A theorem with a model for each of the four simple problems.
 
     Args:
@@ -50,82 +65,86 @@ class _SimpleProblems:
         precision: float64, or float32, which is exact for short contexts only.
     """
 
-    number: str
-    _models: dict[str, Callable[..., ConstructedModel]]
-
     def __init__(self, problem: Problem, ngram_size: int = 3, precision: Precision = "float64") -> None:
         if problem not in get_args(Problem):
             names = ", ".join(get_args(Problem))
             raise UserError(f"problem of theorem {self.number} must be one of {names}, got {problem!r}")
-        self.problem = problem
-        self.ngram_size = ngram_size
-        self.precision = precision
+        self.problem, self.ngram_size, self.precision = problem, ngram_size, precision
 
-    def write(self, vocabulary: Vocabulary) -> ConstructedModel:
-        """Construct the model; see `Construction`."""
+    def _construct(self, vocabulary: Vocabulary) -> ConstructedModel:
         options = {"ngram_size": self.ngram_size} if self.problem == "ngram_retrieval" else {}
-        model = self._models[self.problem](vocabulary, **options)
-        _check_words(model, vocabulary, f"theorem {self.number} for {self.problem}")
-        return model.to(getattr(torch, self.precision))
+        return cast(ConstructedModel, getattr(self._module, self.problem)(vocabulary, **options))
 
 
-def _models_of(module: object) -> dict[str, Callable[..., ConstructedModel]]:
-    return {problem: getattr(module, problem) for problem in get_args(Problem)}
-
-
-class Theorem46(_SimpleProblems):
-    """Transformers of constant size, which answer at once (arXiv:2402.18510, Theorem 4.6)."""
-
-    number = "4.6"
-    _models = _models_of(theorem_4_6)
-
-
-class Theorem52(_SimpleProblems):
-    """Linear RNNs of constant size, which answer with one search in their context (arXiv:2402.18510, Theorem 5.2)."""
-
-    number = "5.2"
-    _models = _models_of(theorem_5_2)
-
-
-class _IsTree:
+class _IsTree(_Theorem):
     """A theorem with a model for IsTree.
 
     Args:
         precision: float64, or float32.
     """
 
-    number: str
-    _model: Callable[[Vocabulary], ConstructedModel]
-
     def __init__(self, precision: Precision = "float64") -> None:
         self.precision = precision
 
-    def write(self, vocabulary: Vocabulary) -> ConstructedModel:
-        """Construct the model; see `Construction`."""
-        model = type(self)._model(vocabulary)
-        _check_words(model, vocabulary, f"theorem {self.number}")
-        return model.to(getattr(torch, self.precision))
+    def _construct(self, vocabulary: Vocabulary) -> ConstructedModel:
+        return cast(ConstructedModel, self._module.is_tree(vocabulary))
+
+
+class _Machine(_Theorem):
+    """A theorem with a model for each Turing machine.
+
+    Args:
+        table: The machine, as the task has it; see `lit_retrieval.machines.TuringMachine`.
+        precision: float64, or float32, which is exact for short runs only.
+    """
+
+    def __init__(self, table: Table, precision: Precision = "float64") -> None:
+        self.machine, self.precision = TuringMachine(table), precision
+
+    def _construct(self, vocabulary: Vocabulary) -> ConstructedModel:
+        return cast(ConstructedModel, self._module.turing_machine(vocabulary, self.machine))
+
+
+class Theorem46(_SimpleProblems):
+    """Transformers of constant size, which answer at once (arXiv:2402.18510, Theorem 4.6)."""
+
+    number = "4.6"
+    _module = theorem_4_6
 
 
 class Theorem47(_IsTree):
     """A Transformer of constant size that decides IsTree by an Euler tour (arXiv:2402.18510, Theorem 4.7)."""
 
     number = "4.7"
-    _model = staticmethod(theorem_4_7.is_tree)
+    _module = theorem_4_7
+
+
+class Theorem52(_SimpleProblems):
+    """Linear RNNs of constant size, which answer with one search in their context (arXiv:2402.18510, Theorem 5.2)."""
+
+    number = "5.2"
+    _module = theorem_5_2
 
 
 class Theorem53(_IsTree):
     """A linear RNN of constant size that decides IsTree by searches (arXiv:2402.18510, Theorem 5.3 and Algorithm 2)."""
 
     number = "5.3"
-    _model = staticmethod(theorem_5_3.is_tree)
+    _module = theorem_5_3
+
+
+class Theorem54(_Machine):
+    """Any Turing machine as a linear RNN that searches its own trace (arXiv:2402.18510, Theorem 5.4)."""
+
+    number = "5.4"
+    _module = theorem_5_4
 
 
 class Theorem56(_SimpleProblems):
     """Linear RNNs with one Transformer layer on top, which answer at once (arXiv:2402.18510, Theorem 5.6)."""
 
     number = "5.6"
-    _models = _models_of(theorem_5_6)
+    _module = theorem_5_6
 
 
 class Theorem57(_IsTree):
@@ -136,46 +155,17 @@ class Theorem57(_IsTree):
     """
 
     number = "5.7"
-    _model = staticmethod(theorem_5_7.is_tree)
-
-
-class _Machine:
-    """A theorem with a model for each Turing machine.
-
-    Args:
-        table: The machine, as the task has it; see `lit_retrieval.machines.TuringMachine`.
-        precision: float64, or float32, which is exact for short runs only.
-    """
-
-    number: str
-    _model: Callable[[Vocabulary, TuringMachine], ConstructedModel]
-
-    def __init__(self, table: Table, precision: Precision = "float64") -> None:
-        self.machine = TuringMachine(table)
-        self.precision = precision
-
-    def write(self, vocabulary: Vocabulary) -> ConstructedModel:
-        """Construct the model; see `Construction`."""
-        model = type(self)._model(vocabulary, self.machine)
-        _check_words(model, vocabulary, f"theorem {self.number}")
-        return model.to(getattr(torch, self.precision))
-
-
-class Theorem54(_Machine):
-    """Any Turing machine as a linear RNN that searches its own trace (arXiv:2402.18510, Theorem 5.4)."""
-
-    number = "5.4"
-    _model = staticmethod(theorem_5_4.turing_machine)
+    _module = theorem_5_7
 
 
 class Theorem58(_Machine):
     """Any Turing machine as a linear RNN with one Transformer layer on top (arXiv:2402.18510, Theorem 5.8)."""
 
     number = "5.8"
-    _model = staticmethod(theorem_5_8.turing_machine)
+    _module = theorem_5_8
 
 
-class Theorem41:
+class Theorem41(_Theorem):
     """A machine with little space as a linear RNN that rewrites its tape in every step (arXiv:2402.18510, Theorem 4.1).
 
     Args:
@@ -187,12 +177,7 @@ class Theorem41:
     number = "4.1"
 
     def __init__(self, table: Table, space: int, precision: Precision = "float64") -> None:
-        self.machine = TuringMachine(table)
-        self.space = space
-        self.precision = precision
+        self.machine, self.space, self.precision = TuringMachine(table), space, precision
 
-    def write(self, vocabulary: Vocabulary) -> ConstructedModel:
-        """Construct the model; see `Construction`."""
-        model = theorem_4_1.turing_machine(vocabulary, self.machine, self.space)
-        _check_words(model, vocabulary, f"theorem {self.number}")
-        return model.to(getattr(torch, self.precision))
+    def _construct(self, vocabulary: Vocabulary) -> ConstructedModel:
+        return theorem_4_1.turing_machine(vocabulary, self.machine, self.space)

@@ -103,6 +103,13 @@ def where(conditions: Iterable[str], source: Form, target: str) -> list[Unit]:
     return [Unit(gate, source, {target: 1.0})]
 
 
+def say(conditions: Iterable[str], kind: str, number: Form | None = None) -> list[Unit]:
+    """Writes a word of a kind, with a number if it has one, where all conditions of `where` hold."""
+    conditions = list(conditions)
+    units = where(conditions, {"one": 1.0}, f"say {kind}")
+    return units if number is None else units + where(conditions, number, "say number")
+
+
 def write_feed_forward(registers: Registers, units: Sequence[Unit]) -> ReGLU:
     """The layer with these hidden units."""
     layer = ReGLU(registers.width, 0, len(units)).to(torch.float64)

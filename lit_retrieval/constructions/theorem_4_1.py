@@ -6,7 +6,7 @@ With a space of m cells its state has O(m) elements, which is O(log n) if m is.
 """
 
 from lit_retrieval.constructions import transition
-from lit_retrieval.constructions.feed_forward import Unit, where, write_feed_forward
+from lit_retrieval.constructions.feed_forward import Unit, say, where, write_feed_forward
 from lit_retrieval.constructions.linear_unit import ago, remember, remembered
 from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.constructions.registers import Registers
@@ -59,15 +59,11 @@ def _rewrite(space: int) -> list[Unit]:
     old, left = ago("number", _at(space, 0)), ago("number", _at(space, -1))
     same_kind = [f"not {head}" for head in (behind, here, before)]
     return [
-        *_word(same_kind, old),
+        *say(same_kind, "t", {old: 1.0}),
         *transition.say_symbol([here, "goes right"]),
-        *_word([here, "not goes right"], left),
+        *say([here, "not goes right"], "t", {left: 1.0}),
         *transition.say_state([behind, "goes right"]),
         *transition.say_symbol([behind, "not goes right"]),
-        *_word([before, "goes right"], old),
+        *say([before, "goes right"], "t", {old: 1.0}),
         *transition.say_state([before, "not goes right"]),
     ]
-
-
-def _word(conditions: list[str], number: str) -> list[Unit]:
-    return [*where(conditions, {"one": 1.0}, "say t"), *where(conditions, {number: 1.0}, "say number")]

@@ -7,7 +7,7 @@ for the other.
 """
 
 from lit_retrieval.constructions.attend import all_but, look_back, match_closest, match_first, write_attention
-from lit_retrieval.constructions.feed_forward import Unit, add, choose, indicate, square, where, write_feed_forward
+from lit_retrieval.constructions.feed_forward import Unit, add, choose, indicate, say, square, where, write_feed_forward
 from lit_retrieval.constructions.linear_unit import ago
 from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.constructions.registers import Form, Registers
@@ -132,13 +132,10 @@ def _move() -> list[Unit]:
     parent = ["is on tour", "nothing is ahead", "not is root"]
     end = ["is on tour", "nothing is ahead", "is root"]
     return [
-        *where(["is ?"], {"one": 1.0}, "say numeral"),
-        *where(["is ?"], {"one": 1.0}, "say number"),
-        *where(child, {"one": 1.0}, "say numeral"),
-        *where(child, {"ahead": 1.0}, "say number"),
-        *where(parent, {"one": 1.0}, "say numeral"),
-        *where(parent, {"parent": 1.0}, "say number"),
-        *where(["is on tour", "has been ahead"], {"one": 1.0}, "say NO"),
-        *where([*end, "tour has all vertices"], {"one": 1.0}, "say YES"),
-        *where([*end, "not tour has all vertices"], {"one": 1.0}, "say NO"),
+        *say(["is ?"], "numeral", {"one": 1.0}),
+        *say(child, "numeral", {"ahead": 1.0}),
+        *say(parent, "numeral", {"parent": 1.0}),
+        *say(["is on tour", "has been ahead"], "NO"),
+        *say([*end, "tour has all vertices"], "YES"),
+        *say([*end, "not tour has all vertices"], "NO"),
     ]

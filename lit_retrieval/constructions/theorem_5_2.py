@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lit_retrieval.constructions.feed_forward import where, write_feed_forward
+from lit_retrieval.constructions.feed_forward import say, write_feed_forward
 from lit_retrieval.constructions.linear_unit import ago, remember, remembered
 from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.constructions.registers import Form, Registers
@@ -85,13 +85,11 @@ def _search_once(
         now = ago("is ?", question + place)
         if isinstance(word, Copied):
             number: Form = {ago("number", place + word.from_end): 1.0, "one": float(word.plus)}
-            units += [*where([now], {"one": 1.0}, f"say {word.kind}"), *where([now], number, "say number")]
+            units += say([now], word.kind, number)
         else:
-            units += where([now], {"one": 1.0}, f"say {word}")
+            units += say([now], word)
     for answer in answers:
         conditions = [ago("is ?", reach), *([f"is {answer.found}"] if answer.found else [])]
-        units += where(conditions, {"one": 1.0}, f"say {answer.kind}")
-        if not answer.found:
-            units += where(conditions, {"number": 1.0}, "say number")
+        units += say(conditions, answer.kind, None if answer.found else {"number": 1.0})
     linear_unit = remember(registers, ["is ?", "number"], reach)
     return ConstructedModel(vocabulary, registers, [linear_unit, write_feed_forward(registers, units)])

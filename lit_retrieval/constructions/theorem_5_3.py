@@ -9,7 +9,7 @@ third search is there only if x is p, the fourth only if an edge was found, to o
 vertex o only if that was new; where no edge was found, the next vertex is p, or the verdict follows.
 """
 
-from lit_retrieval.constructions.feed_forward import Unit, indicate, where, write_feed_forward
+from lit_retrieval.constructions.feed_forward import Unit, indicate, say, where, write_feed_forward
 from lit_retrieval.constructions.linear_unit import ago, remember, remembered
 from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.constructions.registers import Form, Registers
@@ -57,11 +57,6 @@ def _number(lag: int) -> Form:
     return {ago("number", lag): 1.0}
 
 
-def _say(conditions: list[str], kind: str, number: Form | None = None) -> list[Unit]:
-    units = where(conditions, {"one": 1.0}, f"say {kind}")
-    return units if number is None else units + where(conditions, number, "say number")
-
-
 def _count() -> list[Unit]:
     """Records `v - o` of the trace, and edges of the prompt, one at each."""
     return [
@@ -95,18 +90,18 @@ def _write_searches() -> list[Unit]:
     x_is_p = [[*_is("S@0 E@2 ~@4"), "x is p behind u"], [*_is("S@0 E@2 ~@3"), "x is p"]]
     x_is_not_p = [[*_is("S@0 E@2 ~@4"), "not x is p behind u"], [*_is("S@0 E@2 ~@3"), "not x is p"]]
     return [
-        *_say(_is("S@0 not E@2"), "-"),  # after a vertex: who is its parent?
-        *_say(_is("S@0 E@2 -@4"), "numeral", _number(3)),  # after its parent: which edge comes next?
-        *_say(x_is_p[0], "numeral", _number(5)),  # after the edge to its parent: which comes after that?
-        *_say(x_is_p[1], "numeral", _number(4)),
-        *(unit for conditions in x_is_not_p for unit in _say(conditions, "-")),  # who is the parent of o?
-        *_say(_is("-@0 S@1"), "numeral", _number(2)),
-        *_say(_is("N@0 -@1 S@2"), "<EndSearch>"),
-        *_say(_is("N@0 S@1"), "~"),
-        *_say([*_is("~@0 S@2 -@6"), "u is p"], "<EndSearch>"),
-        *_say([*_is("~@0 S@2 -@6"), "not u is p"], "numeral", {"u": 1.0}),
-        *_say(_is("~@0 S@2 not -@6"), "numeral", _number(3)),
-        *_say(_is("N@0 ~@1 S@3"), "<EndSearch>"),
+        *say(_is("S@0 not E@2"), "-"),  # after a vertex: who is its parent?
+        *say(_is("S@0 E@2 -@4"), "numeral", _number(3)),  # after its parent: which edge comes next?
+        *say(x_is_p[0], "numeral", _number(5)),  # after the edge to its parent: which comes after that?
+        *say(x_is_p[1], "numeral", _number(4)),
+        *(unit for conditions in x_is_not_p for unit in say(conditions, "-")),  # who is the parent of o?
+        *say(_is("-@0 S@1"), "numeral", _number(2)),
+        *say(_is("N@0 -@1 S@2"), "<EndSearch>"),
+        *say(_is("N@0 S@1"), "~"),
+        *say([*_is("~@0 S@2 -@6"), "u is p"], "<EndSearch>"),
+        *say([*_is("~@0 S@2 -@6"), "not u is p"], "numeral", {"u": 1.0}),
+        *say(_is("~@0 S@2 not -@6"), "numeral", _number(3)),
+        *say(_is("N@0 ~@1 S@3"), "<EndSearch>"),
     ]
 
 
@@ -114,27 +109,26 @@ def _write_record() -> list[Unit]:
     """`v - o` and the vertex o, where the parent of o was searched and not found."""
     is_new = [*_is("FAILED@0 E@1 -@3 E@6"), "not o is the root"]
     return [
-        *_say([*is_new, *_is("~@8")], "numeral", _number(9)),
-        *_say([*is_new, *_is("~@7")], "numeral", _number(8)),
-        *_say(_is("N@0 FAILED@1 -@4"), "-"),
-        *_say(_is("-@0 N@1 FAILED@2"), "numeral", _number(4)),
-        *_say(_is("N@0 -@1 N@2"), "numeral", _number(0)),
+        *say([*is_new, *_is("~@8")], "numeral", _number(9)),
+        *say([*is_new, *_is("~@7")], "numeral", _number(8)),
+        *say(_is("N@0 FAILED@1 -@4"), "-"),
+        *say(_is("-@0 N@1 FAILED@2"), "numeral", _number(4)),
+        *say(_is("N@0 -@1 N@2"), "numeral", _number(0)),
     ]
 
 
 def _move() -> list[Unit]:
     """The first vertex, what begins a search, and the way back to the parent."""
     return [
-        *where(_is("?@0"), {"one": 1.0}, "say numeral"),
-        *where(_is("?@0"), {"one": 1.0}, "say number"),
-        *_say(_is("N@0 ?@1"), "<StartSearch>"),
-        *_say(_is("N@0 N@1"), "<StartSearch>"),
-        *_say(_is("N@0 FAILED@1 not -@4"), "<StartSearch>"),
-        *_say(_is("E@1 -@3 not E@6"), "<StartSearch>"),  # after the parent of v
-        *_say(_is("N@0 E@1 ~@3"), "<StartSearch>"),  # after an edge
-        *_say(_is("N@0 E@1 ~@2"), "<StartSearch>"),
-        *_say(_is("FAILED@0 E@1 ~@3 N@6"), "numeral", _number(6)),
-        *_say(_is("FAILED@0 E@1 ~@2 N@5"), "numeral", _number(5)),
+        *say(_is("?@0"), "numeral", {"one": 1.0}),
+        *say(_is("N@0 ?@1"), "<StartSearch>"),
+        *say(_is("N@0 N@1"), "<StartSearch>"),
+        *say(_is("N@0 FAILED@1 not -@4"), "<StartSearch>"),
+        *say(_is("E@1 -@3 not E@6"), "<StartSearch>"),  # after the parent of v
+        *say(_is("N@0 E@1 ~@3"), "<StartSearch>"),  # after an edge
+        *say(_is("N@0 E@1 ~@2"), "<StartSearch>"),
+        *say(_is("FAILED@0 E@1 ~@3 N@6"), "numeral", _number(6)),
+        *say(_is("FAILED@0 E@1 ~@2 N@5"), "numeral", _number(5)),
     ]
 
 
@@ -142,8 +136,8 @@ def _judge() -> list[Unit]:
     """NO where an edge leads to a vertex of the trace; at the root's last edge, YES if the trace has all vertices."""
     ends = [_is("FAILED@0 E@1 ~@3 FAILED@6"), _is("FAILED@0 E@1 ~@2 FAILED@5")]
     return [
-        *_say(_is("N@0 E@1 -@3 E@6"), "NO"),
-        *_say([*_is("FAILED@0 E@1 -@3 E@6"), "o is the root"], "NO"),
-        *(unit for end in ends for unit in _say([*end, "all vertices"], "YES")),
-        *(unit for end in ends for unit in _say([*end, "not all vertices"], "NO")),
+        *say(_is("N@0 E@1 -@3 E@6"), "NO"),
+        *say([*_is("FAILED@0 E@1 -@3 E@6"), "o is the root"], "NO"),
+        *(unit for end in ends for unit in say([*end, "all vertices"], "YES")),
+        *(unit for end in ends for unit in say([*end, "not all vertices"], "NO")),
     ]

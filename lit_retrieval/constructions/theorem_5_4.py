@@ -6,7 +6,7 @@ say what comes next.
 """
 
 from lit_retrieval.constructions import transition
-from lit_retrieval.constructions.feed_forward import Unit, where, write_feed_forward
+from lit_retrieval.constructions.feed_forward import Unit, say, where, write_feed_forward
 from lit_retrieval.constructions.linear_unit import ago, remember, remembered
 from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.constructions.registers import Registers
@@ -46,19 +46,17 @@ def _search() -> list[Unit]:
     """The words of the search after a cell's name."""
     begun = ago(f"is {_BEFORE}", 1)
     return [
-        *where(["is c", f"not {begun}"], {"one": 1.0}, "say <StartSearch>"),
-        *where(["is <StartSearch>"], {"one": 1.0}, f"say {_BEFORE}"),
-        *where([f"is {_BEFORE}"], {"one": 1.0}, "say c"),
-        *where([f"is {_BEFORE}"], {ago("number", 2): 1.0}, "say number"),
-        *where(["is c", begun], {"one": 1.0}, f"say {_AFTER}"),
-        *where([f"is {_AFTER}"], {"one": 1.0}, "say <EndSearch>"),
+        *say(["is c", f"not {begun}"], "<StartSearch>"),
+        *say(["is <StartSearch>"], _BEFORE),
+        *say([f"is {_BEFORE}"], "c", {ago("number", 2): 1.0}),
+        *say(["is c", begun], _AFTER),
+        *say([f"is {_AFTER}"], "<EndSearch>"),
     ]
 
 
 def _go_on() -> list[Unit]:
     """The name of the first cell, and of the next one: the last but one's neighbour."""
     return [
-        *where(["is ?"], {"one": 1.0}, "say c"),
-        *where(["is q"], {"one": 1.0}, "say c"),
-        *where(["is q"], {ago("number", 6): 1.0, ago("is R", 1): 1.0, ago("is L", 1): -1.0}, "say number"),
+        *say(["is ?"], "c"),
+        *say(["is q"], "c", {ago("number", 6): 1.0, ago("is R", 1): 1.0, ago("is L", 1): -1.0}),
     ]

@@ -13,7 +13,7 @@ from, or none if it came from p. The answer is NO if o has been visited, or if t
 """
 
 from lit_retrieval.constructions.attend import all_but, match, match_closest, match_first, write_attention
-from lit_retrieval.constructions.feed_forward import Unit, add, choose, indicate, square, where, write_feed_forward
+from lit_retrieval.constructions.feed_forward import Unit, add, choose, indicate, say, square, where, write_feed_forward
 from lit_retrieval.constructions.linear_unit import ago, remember, remembered, take_turns, turn
 from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.constructions.registers import Form, Registers
@@ -118,22 +118,18 @@ def _come_back() -> list[Unit]:
     ]
 
 
-def _say(conditions: list[str], number: Form) -> list[Unit]:
-    return [*where(conditions, {"one": 1.0}, "say numeral"), *where(conditions, number, "say number")]
-
-
 def _say_if(found: str, conditions: list[str], number: Form) -> list[Unit]:
     """The number if something has been found, else FAILED."""
-    return [*_say([*conditions, found], number), *where([*conditions, f"not {found}"], {"one": 1.0}, "say FAILED")]
+    return [*say([*conditions, found], "numeral", number), *say([*conditions, f"not {found}"], "FAILED")]
 
 
 def _write_list() -> list[Unit]:
     """The edges once more, each vertex with its link, and the `-` after them."""
     more, links = [turn("is ?", 0), _IN_LIST], ([turn("is ?", place), _IN_LIST] for place in (1, 3))
     return [
-        *_say([*more, "not all edges are listed"], {"listed": 1.0}),
-        *where([*more, "all edges are listed"], {"one": 1.0}, "say -"),
-        *_say([turn("is ?", 2), _IN_LIST], {"listed": 1.0}),
+        *say([*more, "not all edges are listed"], "numeral", {"listed": 1.0}),
+        *say([*more, "all edges are listed"], "-"),
+        *say([turn("is ?", 2), _IN_LIST], "numeral", {"listed": 1.0}),
         *(unit for conditions in links for unit in _say_if("has link", conditions, {"link": 1.0})),
     ]
 
@@ -142,11 +138,11 @@ def _write_tour() -> list[Unit]:
     """The words of a block after its vertex."""
     again = [turn("is -", 3), "not is nothing"]
     return [
-        *_say(["is -"], {"one": 1.0}),
+        *say(["is -"], "numeral", {"one": 1.0}),
         *_say_if("has parent", [turn("is -", 1)], {"parent": 1.0}),
         *_say_if("has next", [turn("is -", 2)], {"next": 1.0}),
-        *where([turn("is -", 3), "is nothing"], {"one": 1.0}, "say FAILED"),
-        *_say([*again, "not is parent"], _number(0)),
+        *say([turn("is -", 3), "is nothing"], "FAILED"),
+        *say([*again, "not is parent"], "numeral", _number(0)),
         *_say_if("has next", [*again, "is parent"], {"next": 1.0}),
     ]
 
@@ -155,9 +151,9 @@ def _move() -> list[Unit]:
     """The vertex of the next block, or the verdict."""
     ahead, end = ([turn("is -", 0), "not is -", which] for which in ("not is nothing", "is nothing"))
     return [
-        *_say([*ahead, "not has been"], _number(0)),
-        *where([*ahead, "has been"], {"one": 1.0}, "say NO"),
-        *_say([*end, "not is root"], _number(2)),
-        *where([*end, "is root", "tour has all vertices"], {"one": 1.0}, "say YES"),
-        *where([*end, "is root", "not tour has all vertices"], {"one": 1.0}, "say NO"),
+        *say([*ahead, "not has been"], "numeral", _number(0)),
+        *say([*ahead, "has been"], "NO"),
+        *say([*end, "not is root"], "numeral", _number(2)),
+        *say([*end, "is root", "tour has all vertices"], "YES"),
+        *say([*end, "is root", "not tour has all vertices"], "NO"),
     ]

@@ -6,7 +6,7 @@ last, the new symbol, the direction and the next state.
 
 from lit_retrieval.constructions import transition
 from lit_retrieval.constructions.attend import all_but, match_closest, write_attention
-from lit_retrieval.constructions.feed_forward import Unit, multiply, where, write_feed_forward
+from lit_retrieval.constructions.feed_forward import Unit, multiply, say, where, write_feed_forward
 from lit_retrieval.constructions.linear_unit import ago, remember, remembered
 from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.constructions.registers import Registers
@@ -36,9 +36,8 @@ def turing_machine(vocabulary: Vocabulary, machine: TuringMachine) -> Constructe
             match_closest(["number"], ["cell"], [({"number": 1.0}, "read")], _LONGEST, all_but("is record"))
         ]),
         write_feed_forward(registers, [
-            *where(["is c"], {"one": 1.0}, "say r"), *where(["is c"], {"read": 1.0}, "say number"), *_go_on(),
-            *transition.say_symbol(["is r"]), *transition.say_move(["is t"]), *transition.say_state(["is L"]),
-            *transition.say_state(["is R"]),
+            *say(["is c"], "r", {"read": 1.0}), *_go_on(), *transition.say_symbol(["is r"]),
+            *transition.say_move(["is t"]), *transition.say_state(["is L"]), *transition.say_state(["is R"]),
         ]),
     ]  # fmt: skip
     return ConstructedModel(vocabulary, registers, mixers)
@@ -65,7 +64,6 @@ def _record() -> list[Unit]:
 def _go_on() -> list[Unit]:
     """The name of the first cell, and of the next one: the last one's neighbour."""
     return [
-        *where(["is ?"], {"one": 1.0}, "say c"),
-        *where(["is q"], {"one": 1.0}, "say c"),
-        *where(["is q"], {ago("number", 4): 1.0, ago("is R", 1): 1.0, ago("is L", 1): -1.0}, "say number"),
+        *say(["is ?"], "c"),
+        *say(["is q"], "c", {ago("number", 4): 1.0, ago("is R", 1): 1.0, ago("is L", 1): -1.0}),
     ]

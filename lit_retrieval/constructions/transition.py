@@ -1,6 +1,6 @@
 """A Turing machine's table as hidden units (the lookup table of Lemma C.4)."""
 
-from lit_retrieval.constructions.feed_forward import Unit, indicate, where
+from lit_retrieval.constructions.feed_forward import Unit, indicate, say, where
 from lit_retrieval.constructions.registers import Form
 from lit_retrieval.machines import VERDICTS, TuringMachine
 
@@ -21,22 +21,19 @@ def look_up_action(machine: TuringMachine) -> list[Unit]:
 
 def say_symbol(now: list[str]) -> list[Unit]:
     """The word for the new symbol, where the conditions hold."""
-    return [*where(now, {"one": 1.0}, "say t"), *where(now, {"new symbol": 1.0}, "say number")]
+    return say(now, "t", {"new symbol": 1.0})
 
 
 def say_move(now: list[str]) -> list[Unit]:
     """The word for the direction, where the conditions hold."""
-    return [
-        *where([*now, "goes right"], {"one": 1.0}, "say R"),
-        *where([*now, "not goes right"], {"one": 1.0}, "say L"),
-    ]
+    return [*say([*now, "goes right"], "R"), *say([*now, "not goes right"], "L")]
 
 
 def say_state(now: list[str]) -> list[Unit]:
     """The word for the next state or the verdict, where the conditions hold."""
     ends = [f"ends {verdict}" for verdict in VERDICTS]
     return [
-        *where([*now, *(f"not {end}" for end in ends)], {"one": 1.0}, "say q"),
+        *say([*now, *(f"not {end}" for end in ends)], "q"),
         *where(now, {"new state": 1.0}, "say number"),
-        *(unit for end in ends for unit in where([*now, end], {"one": 1.0}, f"say {end.removeprefix('ends ')}")),
+        *(unit for end in ends for unit in say([*now, end], end.removeprefix("ends "))),
     ]
