@@ -3,15 +3,15 @@
 import os
 import sys
 
-# A waiting OpenMP thread gives its core away instead of spinning: on two cores, 3% slower alone, and 1.4 times as fast
-# beside one other busy process (a training step of the quickstart). OpenMP reads this when torch is imported.
+# A waiting OpenMP thread yields its core instead of spinning: on two cores, 3% slower alone, and 1.4 times as fast with
+# one other busy process (a training step of the quickstart). OpenMP reads this when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from lit_retrieval.cli import main
 
 
 def script() -> None:
-    """Run the command line; classes in the current folder are found, as by `python -m`."""
+    """Run the command line; classes in the current folder can be imported, as with `python -m`."""
     sys.path.insert(0, os.getcwd())
     main()
 

@@ -1,22 +1,22 @@
-"""Why a command ends early: exceptions whose message is one line, each with its exit status."""
+"""Exceptions that end a command with one line and an exit status."""
 
-# A run that was stopped and saved (EX_TEMPFAIL of sysexits.h): whoever started it may start it again.
+# Exit status of a run that was stopped and saved, and can be started again (EX_TEMPFAIL of sysexits.h).
 PREEMPTED = 75
 
 
 class UserError(ValueError):
-    """A mistake in what the user wrote; its message is one line that says what was wrong and what to write instead.
+    """A mistake in the user's input; its message is one line that says what was wrong and what to write instead.
 
-    The command line prints that line alone and exits with status 2; from Python it is an ordinary `ValueError`.
+    The command line prints only this line and exits with status 2; in Python it is an ordinary `ValueError`.
     """
 
 
 class DamagedCheckpointError(UserError):
-    """A file that was a checkpoint and is one no more, or never was; an older one may do in its place."""
+    """The file is damaged or is not a checkpoint; an older one may be used instead."""
 
 
 class RunEndedError(Exception):
-    """A run that ends before its last step, and in order: what it says, and the status to exit with.
+    """Ends a run before its last step, with a message and an exit status.
 
     Args:
         message: One line.

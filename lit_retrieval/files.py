@@ -1,4 +1,4 @@
-"""Writes a file so that no reader, and no crash, finds half of one."""
+"""Atomic writing of files."""
 
 import os
 from collections.abc import Iterator
@@ -9,11 +9,10 @@ from typing import IO, Any, Literal
 
 @contextmanager
 def write_atomically(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
-    """Open a file beside `path` for writing; it replaces `path` when the block ends.
+    """Open a temporary file next to `path` for writing; it replaces `path` when the block ends.
 
-    The content is forced onto the disk before the file is renamed, and the folder after that: a process or a machine
-    that stops at any moment leaves the old file or the new one. If the block raises, `path` stays as it was and the
-    file beside it is deleted. Until the block ends, the path of the new file is `file.name`.
+    File and folder are flushed to the disk: after a crash at any moment, the old file or the new one is there. If the
+    block raises, `path` is unchanged and the temporary file, `file.name`, is deleted.
 
     Args:
         path: The file to write, in a folder that exists.
@@ -32,7 +31,7 @@ def write_atomically(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[
 
 
 def _force(folder: Path) -> None:
-    """Force a folder onto the disk: it holds the names of its files."""
+    """Flush a folder, which has the names of its files, to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

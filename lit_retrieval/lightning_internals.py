@@ -1,4 +1,4 @@
-"""What we use of Lightning's training loop beyond its interface; see tests/test_private_names.py."""
+"""Our uses of Lightning's private names; see tests/test_private_names.py."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,35 +8,35 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import FSDPStrategy
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-# Lightning repeats an interrupted validation from its first sample if its loop has begun one batch, and no more.
+# With these counts Lightning repeats an interrupted validation from its first sample.
 _BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
 _UNTOUCHED = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
 
 
 def batches_trained(trainer: Trainer) -> int:
-    """Batches that have been trained on, in earlier parts of a resumed run too."""
+    """Number of batches trained on, including those before a resume."""
     progress: Any = trainer.fit_loop.epoch_loop.batch_progress.total
     return int(progress.processed)
 
 
 def is_between_steps(trainer: Trainer) -> bool:
-    """Whether all gradients have gone into an optimizer step."""
+    """Whether all gradients have been used in an optimizer step."""
     batches = trainer.fit_loop.epoch_loop.batch_progress.current.completed
     return batches % trainer.accumulate_grad_batches == 0
 
 
 def set_logged_step(trainer: Trainer, step: int) -> None:
-    """Log under this step from now on; Lightning's own count is one off after a resume between two validations."""
+    """Log under this step from now on; Lightning's count is off by one after a resume between two validations."""
     trainer.fit_loop.epoch_loop._batches_that_stepped = step
 
 
 def leave_out_signals(trainer: Trainer) -> None:
-    """Keep the ranks from asking each other for signals before every batch, which is a collective and a wait."""
+    """Switch off Lightning's exchange of signals before every batch, a collective that waits."""
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
 
 def repair_progress(checkpoint: dict[str, Any], is_validating: bool) -> None:
-    """Make a checkpoint's loops fetch again what has only been fetched, and repeat a validation that is under way."""
+    """Make a resumed run fetch batches again that were only prefetched, and repeat an interrupted validation."""
     loops = checkpoint["loops"]["fit_loop"]
     for count in ("total", "current"):
         batches = loops["epoch_loop.batch_progress"][count]
@@ -46,9 +46,9 @@ def repair_progress(checkpoint: dict[str, Any], is_validating: bool) -> None:
 
 @contextmanager
 def whole_parameters(trainer: Trainer) -> Iterator[None]:
-    """Give every rank all parameters of the model, which FSDP spreads over them; all ranks must enter.
+    """Give every rank all parameters of the model, which FSDP shards; all ranks must enter.
 
-    Only a step has them otherwise: a callback that runs the model, or a part of it, on one rank does so in here.
+    A callback that runs the model, or a part of it, outside of a step must do so in this block.
     """
     if not isinstance(trainer.strategy, FSDPStrategy):
         yield

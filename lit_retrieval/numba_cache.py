@@ -1,4 +1,4 @@
-"""Where Numba keeps compiled kernels if the package is in a folder that this user can't write."""
+"""A folder for Numba's compiled kernels if the package's own is not writable."""
 
 import os
 import sys
@@ -9,15 +9,15 @@ _NAME = "NUMBA_CACHE_DIR"
 
 
 def set_cache_folder(package: Path) -> None:
-    """Name a folder of this user in `NUMBA_CACHE_DIR`, unless there is one or the package's own can be written.
+    """Set `NUMBA_CACHE_DIR` to a folder of this user, unless it is set or the package's folder is writable.
 
-    Numba by itself ends with a traceback if neither `__pycache__` beside a kernel nor the home folder can be written.
+    Numba raises an error if neither `__pycache__` next to a kernel nor the home folder is writable.
     """
     if _NAME in os.environ or os.access(package, os.W_OK):
         return
     folder = str(next(path for path in _folders() if _is_ours(path)))
     os.environ[_NAME] = folder
-    if "numba" in sys.modules:  # it has read the environment already
+    if "numba" in sys.modules:  # it has already read the environment
         sys.modules["numba"].config.CACHE_DIR = folder
 
 
@@ -30,7 +30,7 @@ def _folders() -> Iterator[Path]:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether the folder is there, is this user's and no other's: what is in it is run."""
+    """Whether the folder exists and only this user can write to it: code in it is run."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.lstat()

@@ -1,4 +1,4 @@
-"""Command lines that say a mistake in one line."""
+"""Command-line parsers with one-line errors."""
 
 import difflib
 import re
@@ -11,13 +11,13 @@ USER_ERROR = 2
 
 
 class OneLineErrors(ArgumentParser):
-    """A parser whose errors are one line; the beginning of a key does not stand for the key."""
+    """A parser with one-line errors, and without abbreviated keys."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print what was wrong, with the nearest right key if a key was wrong, and exit with status 2."""
+        """Print the error, with the nearest valid key if a key is unknown, and exit with status 2."""
         parser = getattr(ex, "subcommand_parser", None) or self
         fail(" ".join(message.split()) + _nearest_key(message, parser))
 

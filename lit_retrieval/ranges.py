@@ -1,4 +1,4 @@
-"""Range checks for the numbers that a user writes; each raises `UserError`, one line that says what to set."""
+"""Range checks of arguments; each raises `UserError` with one line that says what to set."""
 
 import math
 
@@ -22,7 +22,7 @@ def check_between(name: str, value: float, least: float, most: float, where: str
 
 
 def check_numbers(section: str, **numbers: tuple[float, float]) -> None:
-    """`check_at_least` for several arguments of one section: each name with its value and the least one."""
+    """`check_at_least` for several arguments of one section: each name with its value and its minimum."""
     for name, (value, least) in numbers.items():
         check_at_least(name, value, least, f"{section}.{name}")
 

@@ -1,4 +1,4 @@
-"""python -m lit_retrieval.torchrun: torchrun, which ends with the exit status of its workers."""
+"""python -m lit_retrieval.torchrun: torchrun with the exit status of its workers."""
 
 import signal
 import sys
@@ -11,15 +11,14 @@ from lit_retrieval.errors import PREEMPTED
 
 
 def main() -> None:
-    """Run torchrun, and exit with 75 after a signal, with 130 after Ctrl-C, or as the first worker that failed did.
+    """Run torchrun, and exit with 75 after a signal, 130 after Ctrl-C, or the status of the first failed worker.
 
-    torchrun passes a signal on and waits for its workers, who save and exit with that; but whatever happened, its own
-    status is 1, which tells no launcher whether to start the run again.
+    torchrun itself always exits with 1, which does not tell a launcher whether to start the run again.
     """
     try:
         run.main()
     except SignalException as error:
-        print(f"error: {error}; start the same command again to go on", file=sys.stderr)
+        print(f"error: {error}; the same command resumes the run", file=sys.stderr)
         sys.exit(128 + signal.SIGINT if error.sigval == signal.SIGINT else PREEMPTED)
     except ChildFailedError as error:
         _, first = error.get_first_failure()

@@ -17,7 +17,7 @@ from lit_retrieval.training import SequenceModule
 _DESCRIPTION = "Train sequence models on in-context retrieval, and score them with the search run while they decode."
 _SAID_BETTER = ("Restoring states", "Restored all states", "Loaded model weights")
 
-# What an endless stream needs.
+# Trainer defaults for an endless stream of samples.
 _TRAINER_DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,
     "check_val_every_n_epoch": None,
@@ -31,20 +31,20 @@ _TRAINER_DEFAULTS: dict[str, Any] = {
 def read_configuration(arguments: Sequence[str]) -> dict[str, Any]:
     """All keys of a command line with their values, defaults included; nothing is built or run.
 
-    A mistake ends the process as it would end the command: with one line, and status 2.
+    A mistake ends the process with one line and status 2.
     """
     return _parse(arguments).configuration()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; what ends it early is one line and an exit status of its own."""
+    """Run the command line; a known error ends it with one line and its exit status."""
     try:
         _parse(sys.argv[1:] if arguments is None else arguments).run()
-    except Exception as error:  # whatever comes is looked at here once, and raised again unless it is known
+    except Exception as error:  # the one place where errors become exit statuses; unknown ones are raised again
         if (known := ending(error)) is None:
             raise
         line, status = known
-        if is_first_rank() or status in (OUT_OF_MEMORY, DISK_FULL):  # the others come to all ranks
+        if is_first_rank() or status in (OUT_OF_MEMORY, DISK_FULL):  # other errors occur on all ranks
             print(line, file=sys.stderr)
         sys.exit(status)
 
@@ -57,7 +57,7 @@ def _parse(arguments: Sequence[str]) -> RetrievalCLI:
     return RetrievalCLI(
         SequenceModule,
         TranscriptData,
-        save_config_callback=None,  # `SaveConfiguration` is among our callbacks
+        save_config_callback=None,  # our callbacks include `SaveConfiguration`
         seed_everything_default=0,
         auto_configure_optimizers=False,
         trainer_defaults=_TRAINER_DEFAULTS,
@@ -68,18 +68,18 @@ def _parse(arguments: Sequence[str]) -> RetrievalCLI:
 
 
 def _quieten() -> None:
-    """Leave out what does not help: advice on workers that are fast enough, advertisements, and what is said twice."""
+    """Silence warnings that do not help here, and messages that repeat ours."""
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
-    warnings.filterwarnings("ignore", message="Triton is not supported on current platform")  # fla; ours runs there
+    warnings.filterwarnings("ignore", message="Triton is not supported on current platform")  # our kernels run there
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_news)
     logging.getLogger("fla.layers.mamba2").addFilter(_is_said_once)
 
 
 def _is_said_once(record: logging.LogRecord) -> bool:
-    """Whether it is not what fla's Mamba2 says again for every layer."""
+    """Whether it is not the warning that fla's Mamba2 repeats for every layer."""
     return "does not recommend using Triton's conv1d" not in record.getMessage()
 
 

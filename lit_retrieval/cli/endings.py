@@ -1,4 +1,4 @@
-"""What a failure means to whoever started the run: one line and an exit status, unless it is a bug.
+"""Maps errors to one line and an exit status; unknown errors are bugs.
 
 The statuses are in docs/running.md: 0, 2 (`USER_ERROR`), 3 (`FiniteLoss`), 75 and 130 (`Preemption`), and these.
 """
@@ -18,9 +18,9 @@ DISK_FULL = 5
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
 
-_AS_BEFORE = "the checkpoints that are there are whole, so make room and start the same command again"
+_AS_BEFORE = "all written checkpoints are valid; free some space and run the same command again"
 _LESS = (
-    "lower data.batch_size or data.eval_batch_size, or let a step have several batches with "
+    "lower data.batch_size or data.eval_batch_size, or split a step into several batches with "
     "trainer.accumulate_grad_batches"
 )
 
@@ -40,10 +40,10 @@ def ending(error: BaseException) -> tuple[str, int] | None:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and, one after the other, what it was raised from.
+    """The error and its chain of explicit causes (`raise ... from`).
 
-    What was being handled when it was raised is not its cause, and may be a mistake that has been dealt with. Only an
-    `OSError` counts: loggers and `torch.save` wrap what the disk says in errors of their own.
+    An error that was being handled (`__context__`) is not a cause and may be resolved, so only an `OSError` among them
+    counts: loggers and `torch.save` wrap disk errors in their own.
     """
     is_cause = True
     while error is not None:

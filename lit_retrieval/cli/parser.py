@@ -1,4 +1,4 @@
-"""The parser of the command line: a short usage, and which classes a configuration may name."""
+"""The parser of the command line: short usage, one-line errors, and the classes that may be imported."""
 
 import os
 import re
@@ -21,18 +21,18 @@ class Parser(OneLineErrors, LightningArgumentParser):
     """A parser whose errors are one line, and whose usage is short."""
 
     def format_help(self, formatter: HelpFormatter | None = None) -> str:
-        """The help under a usage of one line: it describes each option anyway."""
+        """The help, with a usage of one line."""
         command = "{fit,validate,test,predict} " if self._subparsers else ""
         self.usage = f"{self.prog.replace(' [options]', '')} {command}--config FILE [--key value ...]"
         return super().format_help(formatter)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Say it in one line, and which file or which of the packages that fla's layers need is missing."""
+        """Exit with one line, which names a missing file or a missing package of fla's layers."""
         super().error(_missing_file(message) or message + _missing_package(message), ex)
 
 
 def _missing_file(message: str) -> str:
-    """What to say in place of a message on a part of the configuration whose file is not there."""
+    """The message for a part of the configuration whose file does not exist; empty for other errors."""
     found = re.search(r"""Parser key "([\w.]+)".*Unable to load config ['"](.+?)['"]""", message, re.DOTALL)
     if found is None or Path(found[2]).is_file():
         return ""
@@ -46,26 +46,26 @@ def _missing_package(message: str) -> str:
 
 
 def check_files(arguments: Sequence[str]) -> None:
-    """Say which `--config` is no configuration: the parser would say what is wrong in it, but not in which."""
+    """Exit with one line if a file of `--config` is not a configuration; the parser would not name the file."""
     words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
     for path in (Path(value) for option, value in pairwise(words) if option in ("--config", "-c")):
         try:
             content = yaml.safe_load(path.read_text())
         except UnicodeDecodeError:
-            fail(f"{path} is no text; write the path of a YAML in --config")
+            fail(f"{path} must be a YAML file, got bytes that are not text; set --config")
         except yaml.YAMLError as error:
-            fail(f"{path} is no YAML: {' '.join(str(error).split())}")
+            fail(f"{path} must be a YAML file: {' '.join(str(error).split())}")
         if not isinstance(content, dict):
-            fail(f"{path} has no keys, as in `trainer: ...`; write the path of a configuration in --config")
+            fail(f"{path} must have keys such as `trainer: ...`, got {type(content).__name__}; set --config")
 
 
 def limit_imports() -> None:
-    """Say which classes a configuration may name, since naming one imports its module, which is to run it.
+    """Limit the classes that a configuration may name, because importing a class runs its module.
 
-    `LIT_RETRIEVAL_ALLOW=lit_retrieval,my_package` allows what begins so, and nothing else. Without it, everything is
-    allowed but what runs commands or reads and writes files by itself (jsonargparse's list: os, subprocess, ...).
+    `LIT_RETRIEVAL_ALLOW=lit_retrieval,my_package` allows these packages only. Without it, all are allowed except those
+    in jsonargparse's list of modules that run commands or access files: os, subprocess, ...
     """
     prefixes = [prefix.strip() for prefix in os.environ.get(ALLOW, "").split(",") if prefix.strip()]
     if bad := [prefix for prefix in prefixes if not all(part.isidentifier() for part in prefix.split("."))]:
-        fail(f"{ALLOW} has {bad[0]!r}, which is no name of a package; write names with commas between them")
+        fail(f"{ALLOW} must be package names with commas between them, got {bad[0]!r}")
     set_parsing_settings(import_path_denylist=["*"] if prefixes else [], import_path_allowlist=prefixes)

@@ -4,7 +4,7 @@ from typing import Any
 
 from lit_retrieval.ranges import check_at_least, check_between
 
-# The least that each number of `trainer` may be, where Lightning takes any; tests/cli/test_ranges.py has the others.
+# Minimum of each `trainer` number that Lightning does not check; tests/cli/test_ranges.py has the others.
 _LEAST = {
     "accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "fast_dev_run": 0, "gradient_clip_val": 0,
     "limit_train_batches": 1, "log_every_n_steps": 0, "max_epochs": 1, "max_steps": 1, "min_epochs": 0, "min_steps": 0,
@@ -15,8 +15,8 @@ _MAY_HAVE_NO_LIMIT = {"max_epochs", "max_steps"}
 
 
 def check_ranges(configuration: dict[str, Any]) -> None:
-    """Raise `UserError` if one of the numbers is out of its range."""
-    check_between("seed_everything", configuration["seed_everything"], 0, 2**32 - 1, "seed_everything")  # as NumPy's
+    """Raise `UserError` if a number of the configuration is out of its range."""
+    check_between("seed_everything", configuration["seed_everything"], 0, 2**32 - 1, "seed_everything")  # as in NumPy
     for name, least in _LEAST.items():
         value = configuration["trainer"].get(name)
         is_no_limit = value == _NO_LIMIT and name in _MAY_HAVE_NO_LIMIT

@@ -1,4 +1,4 @@
-"""Finds the configurations that come with the package by their names."""
+"""Finds configurations of the package by name."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -19,9 +19,9 @@ def folder() -> Path:
 
 
 def find_configs(arguments: Sequence[str]) -> list[str]:
-    """The command line with a path for each file or name in --config, --data, --model and --trainer.
+    """The command line with a path in place of each name in --config, --data, --model and --trainer.
 
-    A name that is neither ends the process with one line, and status 2.
+    An unknown name ends the process with one line and status 2.
     """
     found, part = [], None
     for word in arguments:
@@ -37,14 +37,14 @@ def find_configs(arguments: Sequence[str]) -> list[str]:
 
 
 def find_config(name: str, part: str) -> Path | None:
-    """The file of a configuration; one of that name in the current folder comes first. None if there is none.
+    """The file of a configuration, None if there is none; the current folder comes first.
 
     Args:
-        name: As in `quickstart`, `experiments/quickstart` or `configs/experiments/quickstart.yaml`, or any path.
-        part: config, data, model or trainer: what it is a configuration of.
+        name: `quickstart`, `experiments/quickstart`, `configs/experiments/quickstart.yaml` or any path.
+        part: The option, without `--`: config, data, model or trainer.
     """
     within = [folder(), *(folder() / kind for kind in _FOLDERS[part])]
-    candidates = [Path(name), *(place / name.removeprefix("configs/") for place in within)]
+    candidates = [Path(name), *(one / name.removeprefix("configs/") for one in within)]
     return next((path for one in candidates for path in (one, Path(f"{one}.yaml")) if path.is_file()), None)
 
 
@@ -64,7 +64,7 @@ def _find(value: str, part: str) -> str:
 
 
 def _is_name(value: str) -> bool:
-    """Whether the value of an option is not the keys themselves, as in `--model '{hidden_size: 8}'`, or null."""
+    """Whether the value of an option is a name or path, not keys as in `--model '{hidden_size: 8}'`, or null."""
     try:
         return not value.startswith("-") and isinstance(yaml.safe_load(value), str)
     except yaml.YAMLError:

@@ -1,4 +1,4 @@
-"""LightningCLI with our module and data, in a folder that a run is found in again."""
+"""LightningCLI with run folders and resuming."""
 
 import contextlib
 import sys
@@ -23,11 +23,11 @@ from lit_retrieval.training import (
     default_callbacks,
 )
 
-_ORDERS = ("fresh", "prefer")  # what is said to one command, and is no part of the run
+_ORDERS = ("fresh", "prefer")  # keys of one command, which are not part of the run
 
 
 class SaveConfiguration(Callback):
-    """Writes the whole configuration of a training run into its folder.
+    """Writes the configuration of a training run to `config.yaml` in its folder.
 
     Args:
         configuration: All keys of the command with their values.
@@ -37,7 +37,7 @@ class SaveConfiguration(Callback):
         self.configuration = {key: value for key, value in configuration.items() if key not in _ORDERS}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write `config.yaml`, which the next command reads; `run_dir` in it names the folder, and so the run."""
+        """Write `config.yaml`, with the folder in `run_dir`, so that the next command finds the run."""
         if stage != "fit" or not trainer.is_global_zero:
             return
         folder = Path(trainer.default_root_dir)
@@ -47,23 +47,23 @@ class SaveConfiguration(Callback):
 
 
 class RetrievalCLI(LightningCLI):
-    """A command line, parsed when the object is made; `run` does what it says.
+    """A command line: the constructor parses it, and `run` runs it.
 
-    LightningCLI does both in its constructor, through hooks. Those that do more than parse are empty here.
+    LightningCLI does both in its constructor, through hooks; those that do more than parse are empty here.
 
     Args:
-        model_class, datamodule_class: What the command builds.
-        args: The words of the command line.
-        options: Those of LightningCLI.
+        model_class, datamodule_class: The classes that the command builds.
+        args: The arguments of the command line.
+        options: Further arguments of LightningCLI.
     """
 
     def __init__(self, model_class: type, datamodule_class: type, *, args: list[str], **options: Any) -> None:
-        # A parser takes 0.05 s to build; where the first word is a command, the others' parsers stay empty.
+        # A parser takes 0.05 s to build: if the first argument is a command, the others' parsers stay empty.
         self._parsed = set(args[:1]) & set(self.subcommands()) or set(self.subcommands())
         super().__init__(model_class, datamodule_class, args=args, **options)
 
     def run(self) -> None:
-        """Find the run and its checkpoint, build its parts, and run the command on them."""
+        """Find the run and its checkpoint, build the objects, and run the command."""
         check_ranges(self.configuration())
         super()._set_seed()
         self.start = self._find_start()
@@ -77,7 +77,7 @@ class RetrievalCLI(LightningCLI):
             getattr(self.trainer, str(self.subcommand))(**self._arguments())
 
     def configuration(self) -> dict[str, Any]:
-        """All keys of the command with their values, defaults included, as they stand in YAML."""
+        """All keys of the command with their values, defaults included, as in YAML."""
         text = self.parser.dump(self.config, skip_unset=False, format="yaml")
         configuration: dict[str, Any] = yaml.safe_load(text)[self.subcommand]
         return configuration
@@ -86,7 +86,7 @@ class RetrievalCLI(LightningCLI):
         """`run` does."""
 
     def _parse_ckpt_path(self) -> None:
-        """Leave the configuration as it was given: Lightning would let a checkpoint's hyperparameters override it."""
+        """Keep the given configuration, which Lightning would override with a checkpoint's hyperparameters."""
 
     def instantiate_classes(self) -> None:
         """`run` does."""
@@ -96,18 +96,17 @@ class RetrievalCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """The commands of a Trainer; `weights_only` is no choice, since a checkpoint must not run code."""
+        """The commands of a Trainer, without the option `weights_only`, since a checkpoint must not run code."""
         return {name: skipped | {"weights_only"} for name, skipped in LightningCLI.subcommands().items()}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Link the size of the vocabulary, and name what to keep checkpoints of, and where."""
+        """Link the vocabulary size, and add the run's options and the callbacks that have keys."""
         parser.link_arguments("data.vocab_size", "model.vocab_size", apply_on="instantiate")
         parser.add_argument(
-            "--run_dir", type=str | None, help="The run's folder; if absent, runs/NAME-HASH of the configuration."
+            "--run_dir", type=str | None, help="Run folder; runs/NAME-HASH of the configuration if absent."
         )
-        parser.add_argument(
-            "--prefer", type=Prefer | None, help="What wins where a checkpoint's hyperparameters differ."
-        )
+        which = "Which hyperparameters to use when checkpoint and command line differ."
+        parser.add_argument("--prefer", type=Prefer | None, help=which)
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
         parser.add_lightning_class_args(Inspection, "inspection")
@@ -121,21 +120,21 @@ class RetrievalCLI(LightningCLI):
         )
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        """Leave Lightning's own table of scores out, where `ScoreTable` prints ours."""
+        """Replace Lightning's table of scores by that of `ScoreTable`, and add `--fresh` to `fit`."""
         if subcommand not in self._parsed:
             return self.init_parser(**kwargs)
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand in ("validate", "test"):
             parser.set_defaults({"verbose": False})
         if subcommand == "fit":
-            parser.add_argument("--fresh", action="store_true", help="Begin anew, in the next folder beside it.")
+            parser.add_argument("--fresh", action="store_true", help="Start over in a new folder (NAME-HASH-2, ...).")
         return parser
 
     def _find_start(self) -> Start:
-        """Find the run and its checkpoint, and make sure that its model is the one that the command describes."""
+        """Find the run and its checkpoint, and check that its model is that of the command."""
         given, configuration = self.config[self.subcommand], self.configuration()
         if given.get("trainer.default_root_dir") is not None:
-            raise UserError("trainer.default_root_dir is taken; write the run's folder in --run_dir")
+            raise UserError("trainer.default_root_dir must not be set; write the run's folder in --run_dir")
         run_dir, ckpt_path, prefer = (given.get(key) for key in ("run_dir", "ckpt_path", "prefer"))
         name = Path(str((given.get("config") or ["lit_retrieval"])[-1])).stem
         if given.get("trainer.fast_dev_run"):
@@ -145,7 +144,7 @@ class RetrievalCLI(LightningCLI):
         else:
             start = begin_evaluation(name, configuration, run_dir, ckpt_path)
             if ckpt_path is None and configuration["model"].get("construction") is None:
-                rank_zero_warn(f"{self.subcommand} without --ckpt_path takes a model that has learned nothing")
+                rank_zero_warn(f"{self.subcommand} without --ckpt_path uses an untrained model")
         if prefer == "checkpoint" and start.model is not None:
             self.config = self.parser.parse_object({self.subcommand: {"model": start.model}}, self.config)
         elif prefer is None:
@@ -153,7 +152,7 @@ class RetrievalCLI(LightningCLI):
         return start
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Put everything that a run writes into its folder; scores of other commands go into a folder of their own."""
+        """The Trainer, with our callbacks, logger and checkpoints in the run's folder."""
         built, folder = self.config_init[self.subcommand], self.start.folder
         given = {**built["trainer"], **kwargs}
         default = default_callbacks(
@@ -166,7 +165,7 @@ class RetrievalCLI(LightningCLI):
             given["callbacks"].append(SaveConfiguration(self.configuration()))
         if given["logger"] is None:
             given["logger"] = self._logger()
-        # The checkpoint has been read; from here on the Trainer alone has it, and drops what it does not need.
+        # The Trainer now holds the only reference to the checkpoint's content, and frees what it does not need.
         given["plugins"] = [*_listed(given["plugins"]), AtomicCheckpointIO(self.start.checkpoint, self.start.content)]
         self.start = self.start._replace(content=None)
         try:
@@ -179,20 +178,20 @@ class RetrievalCLI(LightningCLI):
             return False
         is_fit = self.subcommand == "fit"
         step = self.start.step if is_fit else 0
-        # What was logged after the checkpoint is logged again: purge_step makes readers forget the first time.
+        # Steps after the checkpoint are logged again: purge_step makes TensorBoard drop the earlier values.
         return TensorBoardLogger(
             self.start.folder.path, name="", version="" if is_fit else str(self.subcommand), default_hp_metric=False,
             purge_step=step,
         )  # fmt: skip
 
     def _arguments(self) -> dict[str, Any]:
-        """What the Trainer's method is called with."""
+        """The arguments of the Trainer's method."""
         checkpoint = self.start.checkpoint
         arguments = self._prepare_subcommand_kwargs(str(self.subcommand))
         return {**arguments, "ckpt_path": None if checkpoint is None else str(checkpoint), "weights_only": True}
 
     def _only_writer(self) -> contextlib.AbstractContextManager[None]:
-        """While a run trains, nobody else trains in the same folder."""
+        """Lock the folder of a training run against other processes."""
         if self.subcommand == "fit" and self.start.folder is not None and is_first_rank():
             return self.start.folder.writing()
         return contextlib.nullcontext()

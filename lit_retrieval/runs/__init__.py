@@ -1,4 +1,4 @@
-"""What a run leaves on the disk: its folder, and in it checkpoints that are whole or not there."""
+"""Run folders, their checkpoints and configurations."""
 
 from lit_retrieval.runs.checkpoint_file import load_checkpoint, remove_checkpoint, save_checkpoint
 from lit_retrieval.runs.configuration import differences, effective, run_hash

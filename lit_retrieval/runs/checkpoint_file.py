@@ -1,4 +1,4 @@
-"""A checkpoint as a file: written whole or not at all, with its sha256 beside it, and checked when it is read."""
+"""Checkpoint files: written atomically with their sha256, and checked when read."""
 
 import hashlib
 import struct
@@ -12,23 +12,20 @@ import torch
 from lit_retrieval.errors import DamagedCheckpointError, UserError
 from lit_retrieval.files import write_atomically
 
-# What `torch.load` raises for bytes that are no checkpoint; there is no one exception for that.
+# The errors that `torch.load` raises for a file that is not a checkpoint.
 _UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, struct.error)
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
 
 
 def save_checkpoint(content: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint so that a process or a machine that stops at any moment leaves the old one or the new one.
+    """Write a checkpoint atomically: after a crash at any moment, the old file or the new one is there.
 
-    The hash is known before the file is renamed: while one name stands for either of two files, the hashes of both are
-    in the file beside it.
+    While the file is being replaced, the hashes of both versions are in the `.sha256` file.
 
     Args:
-        content: What `torch.load` will give back: tensors, numbers, text, and lists and dicts of them.
-        path: The file; its folder is made if it is not there.
-
-    Raises `UserError` if there is something else in the content, which `load_checkpoint` would refuse to open.
+        content: Tensors, numbers, text, and lists and dicts of them; `UserError` for any other type.
+        path: The file; its folder is created if needed.
     """
     _check_plain(content, "")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,8 +39,8 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU; nothing in it can run code.
 
-    Raises `DamagedCheckpointError` if the file is not what was written, or was never a checkpoint, and `UserError` if
-    there is none. A file without a hash beside it, from elsewhere, is taken as it is.
+    Raises `DamagedCheckpointError` if the file is damaged or is not a checkpoint, and `UserError` if it does not exist.
+    A file without a `.sha256` file is not checked against a hash.
     """
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}; write best, last or the path of a .ckpt file in --ckpt_path")
@@ -53,33 +50,33 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError:
         raise DamagedCheckpointError(
-            f"{path} can't be read as a checkpoint; it holds something else than numbers and text, which is not opened"
+            f"{path} can't be read as a checkpoint; it has objects other than tensors, numbers and text"
         ) from None
     except _UNREADABLE:
         raise DamagedCheckpointError(
-            f"{path} can't be read as a checkpoint; it is cut short or another kind of file"
+            f"{path} can't be read as a checkpoint; it is damaged or another kind of file"
         ) from None
     if not isinstance(content, dict) or "pytorch-lightning_version" not in content:
-        raise DamagedCheckpointError(f"{path} holds no training run; write a .ckpt file that `fit` has written")
+        raise DamagedCheckpointError(
+            f"{path} is not a checkpoint of a training run; write a .ckpt file that `fit` has written"
+        )
     return content
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Delete a checkpoint and its hash; the hash last, so that no checkpoint stands unchecked."""
+    """Delete a checkpoint, then its hash."""
     path.unlink(missing_ok=True)
     _beside(path).unlink(missing_ok=True)
 
 
 def _check_plain(value: Any, key: str) -> None:
-    """Refuse what is neither numbers nor text, by its exact type: a subclass would be written as code."""
+    """Raise `UserError` unless all exact types are allowed: a subclass would be pickled by its class."""
     if type(value) in (dict, OrderedDict, list, tuple, set):
         for name, child in value.items() if isinstance(value, dict) else enumerate(value):
             _check_plain(child, f"{key}.{name}" if key else str(name))
     elif type(value) not in _PLAIN and not isinstance(value, torch.Tensor):
-        raise UserError(
-            f"a checkpoint would hold a {type(value).__name__} in {key}; give numbers, text, and lists and dicts of "
-            "them, as a configuration has them"
-        )
+        allowed = "tensors, numbers, text, and lists and dicts of them"
+        raise UserError(f"a checkpoint must have only {allowed}, got a {type(value).__name__} in {key}")
 
 
 def _write(content: dict[str, Any], file: IO[bytes]) -> None:
@@ -87,7 +84,7 @@ def _write(content: dict[str, Any], file: IO[bytes]) -> None:
         torch.save(content, file)
         file.flush()
     except (OSError, RuntimeError) as error:
-        said = error if isinstance(error, OSError) else error.__context__  # torch.save hides what the disk said
+        said = error if isinstance(error, OSError) else error.__context__  # torch.save hides the OSError
         if isinstance(said, OSError):
             raise OSError(said.errno, said.strerror, file.name) from None
         raise
@@ -103,7 +100,7 @@ def _digest(path: Path) -> str:
 
 
 def _hashes(path: Path) -> list[str]:
-    """The hashes beside a checkpoint, in the form of `sha256sum`; none if there is no such file."""
+    """The hashes in the `.sha256` file of a checkpoint, in the format of `sha256sum`; none without the file."""
     try:
         return [line.split()[0] for line in _beside(path).read_text(errors="replace").splitlines() if line.strip()]
     except FileNotFoundError:

@@ -1,12 +1,12 @@
-"""Which run a configuration is: what its result depends on, and what it does not."""
+"""The identity of a run: the keys of its configuration that its result depends on."""
 
 import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
 
-# Where a run runs, what it shows and what comes after training. Whatever is not named here makes another run, a new
-# option too: two runs in one folder would be worse than one run in two.
+# Keys for where a run runs, what it shows and what follows training. Any other key, also a new one, is part of the
+# run's identity: two runs in one folder would be worse than one run in two.
 _OF_THE_MACHINE = {
     "config", "run_dir", "fresh", "prefer", "verbose", "weights_only", "return_predictions", "last_checkpoint",
     "inspection",
@@ -26,19 +26,19 @@ _OF_THE_MACHINE = {
 def effective(configuration: dict[str, Any]) -> dict[str, Any]:
     """The part of a configuration that its result depends on, flat: `{"data.sizes.0": 8, ...}`.
 
-    Keys without a value are left out, so that an option that comes later, and is not used, makes no other run.
+    Keys that are null are left out, so a new option that is not used does not change the run.
     """
     return dict(_flatten(configuration, ""))
 
 
 def run_hash(configuration: dict[str, Any]) -> str:
-    """Eight letters that two configurations share if, but for an accident, they are the same run."""
+    """A hash of eight letters, the same for configurations of the same run."""
     text = json.dumps(effective(configuration), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """In which keys two configurations differ, each in words: `data.sizes.0 is 8 there and 16 here`."""
+    """The keys in which two configurations differ, such as `data.sizes.0 is 8 there and 16 here`."""
     there, here = effective(there), effective(here)
     keys = [key for key in sorted({*there, *here}) if there.get(key) != here.get(key)]
     return [f"{key} is {there.get(key, 'not set')} there and {here.get(key, 'not set')} here" for key in keys]

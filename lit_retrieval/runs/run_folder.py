@@ -1,4 +1,4 @@
-"""The folder of a run: where what is, which checkpoint to go on from, and who may write."""
+"""The folder of a run: its files, the checkpoint to resume from, and its lock."""
 
 import contextlib
 import errno
@@ -14,17 +14,17 @@ import yaml
 from lit_retrieval.errors import DamagedCheckpointError, UserError
 from lit_retrieval.runs.checkpoint_file import load_checkpoint, remove_checkpoint
 
-# What the system says where nobody can make a folder, or this user can't.
+# System errors when a folder can't be created.
 _NO_PLACE = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class Found(NamedTuple):
-    """A checkpoint that is whole.
+    """A valid checkpoint.
 
     Args:
         path: The file.
-        content: What is in it.
-        damaged: What was wrong with newer ones, a line each.
+        content: Its content.
+        damaged: An error line for each newer checkpoint that is damaged.
     """
 
     path: Path
@@ -34,10 +34,10 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run's folder.
+    """The folder of one run.
 
     Args:
-        path: `config.yaml`, the scalars for TensorBoard and `checkpoints/` are in it.
+        path: The folder, with `config.yaml`, TensorBoard's files and `checkpoints/`.
     """
 
     path: Path
@@ -48,16 +48,16 @@ class RunFolder:
         return self.path / "checkpoints/best.ckpt"
 
     def step_file(self, step: int) -> Path:
-        """The checkpoint after so many optimiser steps."""
+        """The checkpoint after `step` optimizer steps."""
         return self.path / f"checkpoints/step_{step}.ckpt"
 
     def step_files(self) -> list[Path]:
-        """The checkpoints to go on from, newest first; whole or not."""
+        """The checkpoints to resume from, newest first; some may be damaged."""
         files = {path: self._step(path) for path in self.path.glob("checkpoints/step_*.ckpt")}
         return sorted(files, key=lambda path: files[path], reverse=True)
 
     def newest(self) -> Found | None:
-        """The newest checkpoint that is whole; None in a new folder. Raises `UserError` if none of several is."""
+        """The newest valid checkpoint, None in a new folder; raises `UserError` if all are damaged."""
         damaged: list[str] = []
         for path in self.step_files():
             try:
@@ -65,33 +65,35 @@ class RunFolder:
             except DamagedCheckpointError as error:
                 damaged.append(str(error))
         if damaged:
-            raise UserError(f"{damaged[0]}, and {self.path} has no older one that is whole; add --fresh to begin anew")
+            raise UserError(f"{damaged[0]}, and {self.path} has no older valid one; add --fresh to start over")
         return None
 
     def prune(self, step: int, keep: int) -> None:
-        """Leave the newest `keep` checkpoints of those up to `step`; later ones are damaged, or step would be later."""
+        """Remove all but the newest `keep` checkpoints up to `step`; any later ones are damaged."""
         for path in [path for path in self.step_files() if self._step(path) > step]:
             remove_checkpoint(path)
         for path in self.step_files()[keep:]:
             remove_checkpoint(path)
 
     def configuration(self) -> dict[str, Any] | None:
-        """What the run was started with; None in a new folder."""
+        """The configuration with which the run was started; None in a new folder."""
         try:
             content: dict[str, Any] = yaml.safe_load((self.path / "config.yaml").read_text())
         except FileNotFoundError:
             return None
         except (yaml.YAMLError, UnicodeDecodeError):
-            raise UserError(f"{self.path / 'config.yaml'} can't be read; add --fresh to begin anew") from None
+            raise UserError(
+                f"{self.path / 'config.yaml'} can't be read; restore it, or use another run folder"
+            ) from None
         return content
 
     def newest_beside(self) -> "RunFolder":
-        """The last folder that `--fresh` has made beside this one, or this one."""
+        """The last folder that `--fresh` has created for this run, or this one."""
         there = list(takewhile(Path.exists, self._names()))
         return RunFolder(there[-1]) if there else self
 
     def next_beside(self) -> "RunFolder":
-        """This folder if it is new, or the first name beside it that is."""
+        """The folder for `--fresh`: this one or NAME-2, NAME-3, ..., the first that does not exist."""
         return RunFolder(next(path for path in self._names() if not path.exists()))
 
     def _names(self) -> Iterator[Path]:
@@ -101,17 +103,17 @@ class RunFolder:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the folder for one writer; `UserError` if another process has it. The system frees it with the process.
+        """Lock the folder for one writer; raises `UserError` if another process has the lock.
 
-        The lock lies beside the folder, which is made only when all ranks know that it is the one. A file system
-        without locks is left unguarded.
+        The lock is a file next to the folder, which is created later, and ends with the process. A file system without
+        locks is not guarded.
         """
         with self._open_lock() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UserError(
-                    f"another process is training in {self.path}; wait for it, or name another folder in --run_dir"
+                    f"another process is training in {self.path}; wait for it, or set another folder in --run_dir"
                 ) from None
             except OSError:
                 pass
@@ -125,7 +127,7 @@ class RunFolder:
             if error.errno not in _NO_PLACE:
                 raise
             raise UserError(
-                f"the folder {self.path} can't be made: {error.strerror}; name another in --run_dir"
+                f"the folder {self.path} can't be created: {error.strerror}; set another in --run_dir"
             ) from None
 
     @staticmethod

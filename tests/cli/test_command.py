@@ -111,13 +111,13 @@ def test_a_resumed_run_goes_on_with_the_samples_it_has_not_seen(monkeypatch):
         (["--data.eval_batch_size", "0"], "eval_batch_size must be 1 or more, got 0"),
         (["--data.regime", "rag"], "Got value: rag"),
         (["--ckpt_path", "none.ckpt"], "there is no checkpoint none.ckpt"),
-        (["--trainer.max_steps=-1"], "write trainer.max_steps"),
+        (["--trainer.max_steps=-1"], "trainer.max_steps must be set"),
         (["--config", "none.yaml"], "there is no file none.yaml"),
         (["--model", "none.yaml"], "there is no file none.yaml; write the path of a YAML in --model"),
         (["--model.learning_rat", "1"], "did you mean model.learning_rate?"),
     ],
 )
-def test_a_mistake_is_one_line_that_says_the_mend_and_writes_nothing(capsys, arguments, said):
+def test_a_mistake_is_one_line_that_says_the_fix_and_writes_nothing(capsys, arguments, said):
     assert said in refuse(capsys, "fit", *TINY, *arguments)
     assert not list(Path().rglob("*.ckpt"))
 
@@ -154,7 +154,9 @@ def test_a_file_that_is_no_checkpoint_is_refused(capsys):
 @pytest.mark.parametrize("content", [{"weights": 1}, [1]])
 def test_a_file_of_tensors_from_elsewhere_is_refused(capsys, content):
     torch.save(content, "other.ckpt")
-    assert "other.ckpt holds no training run" in refuse(capsys, "test", *TINY, "--ckpt_path", "other.ckpt")
+    assert "other.ckpt is not a checkpoint of a training run" in refuse(
+        capsys, "test", *TINY, "--ckpt_path", "other.ckpt"
+    )
 
 
 SUITE = """

@@ -20,4 +20,4 @@ def test_what_is_allowed_runs_and_a_name_that_is_none_is_refused(place):
     place.environment["LIT_RETRIEVAL_ALLOW"] = "lit_retrieval, noise"
     place.fit(*STEPS)
     place.environment["LIT_RETRIEVAL_ALLOW"] = "../noise"
-    assert "'../noise', which is no name of a package" in place.fit(*STEPS, status=2)
+    assert "must be package names with commas between them, got '../noise'" in place.fit(*STEPS, status=2)

@@ -81,7 +81,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(command, dama
     whole = torch.load("run/checkpoints/step_6.ckpt")
     damage(Path("run/checkpoints/step_6.ckpt"))
     said = command("fit", *SHORT)
-    assert "step_6.ckpt is damaged" in said and "taking step_4.ckpt in its place" in said
+    assert "step_6.ckpt is damaged" in said and "using step_4.ckpt instead" in said
     assert "resuming run after 4 steps" in said
     again = torch.load("run/checkpoints/step_6.ckpt")
     assert all(torch.equal(again["state_dict"][name], tensor) for name, tensor in whole["state_dict"].items())
@@ -96,7 +96,7 @@ def test_what_cannot_be_mended_is_refused_in_one_line(command):
     assert "model.hidden_size is 99 there and 8 here" in said and "--prefer" in said
     for step in (4, 6):
         truncate(Path(f"run/checkpoints/step_{step}.ckpt"))
-    assert "no older one that is whole; add --fresh" in command("fit", *SHORT, status=2)
+    assert "no older valid one; add --fresh" in command("fit", *SHORT, status=2)
     command("fit", *SHORT, "--fresh")
     assert Path("run-2/checkpoints/step_6.ckpt").is_file()
 
@@ -114,7 +114,7 @@ def test_a_checkpoint_that_would_run_code_does_not(command):
 
 @pytest.mark.parametrize("address", ["https://example.org/best.ckpt", "s3://bucket/best.ckpt"])
 def test_an_address_is_refused(command, address):
-    assert f"{address} is an address; fetch the file" in command("test", "--ckpt_path", address, status=2)
+    assert f"must be a local file, got {address}; download it" in command("test", "--ckpt_path", address, status=2)
 
 
 def test_a_run_goes_by_its_configuration_and_finds_its_folder_again(command):
@@ -127,7 +127,7 @@ def test_a_run_goes_by_its_configuration_and_finds_its_folder_again(command):
         main(["fit", "--config", f"{first}/config.yaml"])
     main(["test", "--config", f"{first}/config.yaml", "--ckpt_path", "best"])
     said = command("test", *run, "--ckpt_path", "best", "--data.eval_sizes", "[4]", status=2)
-    assert f"the latest of this name is {first}, where data.eval_sizes.0 is not set there and 4 here" in said
+    assert f"the latest run of this name is {first}, where data.eval_sizes.0 is not set there and 4 here" in said
     command("test", *run, "--ckpt_path", "best", "--data.eval_sizes", "[4]", "--run_dir", str(first))
     command("fit", *run, "--model.learning_rate", "0.1")
     command("fit", *run, "--fresh")
@@ -139,7 +139,10 @@ def test_another_configuration_in_the_same_folder_is_refused_unless_it_is_prefer
     command("fit", *SHORT)
     changed = [*SHORT, "--data.seed", "1", "--trainer.max_steps", "8"]
     said = command("fit", *changed, status=2)
-    assert "run holds another run: data.seed is 0 there and 1 here, trainer.max_steps is 6 there and 8 here" in said
+    assert (
+        "run is the folder of another run: data.seed is 0 there and 1 here, trainer.max_steps is 6 there and 8 here"
+        in said
+    )
     assert "resuming run after 6 steps" in command("fit", *changed, "--prefer", "command_line")
     assert torch.load("run/checkpoints/step_8.ckpt")["global_step"] == 8
 

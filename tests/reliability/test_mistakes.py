@@ -1,4 +1,4 @@
-"""Fifty mistakes: each ends in one line that names the key or the file, and a mend where there is one."""
+"""Fifty mistakes: each ends in one line that names the key or the file, and the fix if there is one."""
 
 from pathlib import Path
 
@@ -72,8 +72,8 @@ MISTAKES = [
     (["fit", "TINY", "--trainer.accumulate_grad_batches", "0"], "must be 1 or more, got 0"),
     (["fit", "TINY", "--trainer.gradient_clip_val", "-1"], "gradient_clip_val must be 0 or more, got -1"),
     # Folders that can be none.
-    (["fit", "TINY", "--run_dir", "/proc/x"], "name another in --run_dir"),
-    (["fit", "TINY", "--run_dir", "list.yaml"], "list.yaml is a file; name a folder in --run_dir"),
+    (["fit", "TINY", "--run_dir", "/proc/x"], "set another in --run_dir"),
+    (["fit", "TINY", "--run_dir", "list.yaml"], "run_dir must be a folder, got the file list.yaml; set --run_dir"),
     # Classes.
     (["fit", "TINY", "--data.task", "lit_retrieval.tasks.IsBush"], "IsBush"),
     (["fit", "TINY", "--data.task", "nowhere.Task"], "nowhere"),
@@ -89,7 +89,7 @@ MISTAKES = [
     (["test", "TINY", "--ckpt_path", "none.ckpt"], "none.ckpt"),
     (["test", "TINY", "--ckpt_path", "best"], "train with `fit` first"),
     (["test", "TINY", "--ckpt_path", "binary.yaml"], "binary.yaml can't be read as a checkpoint"),
-    (["test", "TINY", "--ckpt_path", "http://example.org/x.ckpt"], "is an address"),
+    (["test", "TINY", "--ckpt_path", "http://example.org/x.ckpt"], "must be a local file, got http"),
 ]
 FILES = {
     "tabs.yaml": b"model:\n\thidden_size: 4\n",

@@ -31,7 +31,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(folder):
     found = folder.newest()
     assert found.path == folder.step_file(5) and len(found.damaged) == 2
     folder.step_file(5).write_bytes(b"")
-    with pytest.raises(UserError, match=r"no older one that is whole; add --fresh"):
+    with pytest.raises(UserError, match=r"no older valid one; add --fresh"):
         folder.newest()
 
 
