@@ -19,33 +19,10 @@ from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcrip
 from lit_retrieval.tasks.word_task import Turn, WordTask
 
 __all__ = [
-    "MQAR",
-    "REGIMES",
-    "AssociativeRecall",
-    "Author",
-    "Counting",
-    "Index",
-    "IsTree",
-    "MachineRun",
-    "Mixture",
-    "NGramRetrieval",
-    "QueryForm",
-    "Regime",
-    "SampleFile",
-    "SampleHash",
-    "SampleStream",
-    "SizeSpec",
-    "Sizes",
-    "SmallSpaceRun",
-    "StringCopying",
-    "Task",
-    "Transcripts",
-    "Turn",
-    "WordTask",
-    "describe",
-    "flatten",
-    "load_samples",
-    "save_samples",
+    "MQAR", "REGIMES", "AssociativeRecall", "Author", "Counting", "Index", "IsTree", "MachineRun", "Mixture",
+    "NGramRetrieval", "QueryForm", "Regime", "SampleFile", "SampleHash", "SampleStream", "SizeSpec", "Sizes",
+    "SmallSpaceRun", "StringCopying", "Task", "Transcripts", "Turn", "WordTask", "describe", "flatten",
+    "load_samples", "save_samples",
 ]  # fmt: skip
 
 __getattr__ = take_old_names(__name__, Fingerprint="SampleHash", load="load_samples", save="save_samples")

@@ -77,11 +77,7 @@ class NGramRetrieval(Task):
 
     def longest_reply(self, size: int, regime: Regime) -> int:
         """The tokens after the question; in `cot` if it is about the last n-gram."""
-        return {
-            "vanilla": 1,
-            "cot": size - self.ngram_size + 2,
-            "retrieval": search_length(self._pieces) + 1,
-        }[regime]
+        return {"vanilla": 1, "cot": size - self.ngram_size + 2, "retrieval": search_length(self._pieces) + 1}[regime]
 
     def shortest_reply(self, regime: Regime) -> int:
         """The tokens after the question; in `cot` if it is about the first n-gram."""
