@@ -15,13 +15,7 @@ from lit_retrieval.cli.ranges import check_ranges
 from lit_retrieval.cli.start import Prefer, Start, begin_evaluation, begin_fit, check_model, is_first_rank
 from lit_retrieval.errors import UserError
 from lit_retrieval.files import write_atomically
-from lit_retrieval.training import (
-    AtomicCheckpointIO,
-    BestCheckpoint,
-    Inspection,
-    LastCheckpoint,
-    default_callbacks,
-)
+from lit_retrieval.training import AtomicCheckpointIO, BestCheckpoint, Inspection, LastCheckpoint, default_callbacks
 
 _ORDERS = ("fresh", "prefer")  # keys of one command, which are not part of the run
 

@@ -103,10 +103,7 @@ def _read_tour() -> list[Unit]:
 def _come_back() -> list[Unit]:
     """The vertex before this one, if it is a child; 0 where the tour comes from the parent."""
     before = ago("number", 1)
-    return [
-        *add({before: 1.0}, "came from"),
-        *choose({before: 1.0, "parent": -1.0}, 0, {before: -1.0}, "came from"),
-    ]
+    return [*add({before: 1.0}, "came from"), *choose({before: 1.0, "parent": -1.0}, 0, {before: -1.0}, "came from")]
 
 
 def _skip_parent() -> list[Unit]:
@@ -115,10 +112,7 @@ def _skip_parent() -> list[Unit]:
     0 is for no edge, and for no parent as well.
     """
     is_parent: Form = {"next": 1.0, "parent": -1.0, "is root": 1.0}
-    return [
-        *add({"next": 1.0}, "ahead"),
-        *choose(is_parent, 0, {"next behind parent": 1.0, "next": -1.0}, "ahead"),
-    ]
+    return [*add({"next": 1.0}, "ahead"), *choose(is_parent, 0, {"next behind parent": 1.0, "next": -1.0}, "ahead")]
 
 
 def _count_vertices() -> list[Unit]:

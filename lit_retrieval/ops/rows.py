@@ -4,17 +4,7 @@ from typing import Any
 
 from numba import njit
 
-from lit_retrieval.ops.lanes import (
-    WIDTH,
-    add,
-    lanes,
-    load,
-    load_scalar,
-    pointer,
-    row_sums,
-    store,
-    store_scalar,
-)
+from lit_retrieval.ops.lanes import WIDTH, add, lanes, load, load_scalar, pointer, row_sums, store, store_scalar
 from lit_retrieval.ops.vector_exp import FAST_MATH
 
 _ONE_ROW = lanes(WIDTH)

@@ -225,12 +225,7 @@ def mamba2_forward(
 
 def _project(layer: Any, x: Tensor) -> list[Tensor]:
     """Gate, x, B with C, and dt, by parts of one weight: parts of one projection's output would have to be copied."""
-    sizes = [
-        layer.intermediate_size,
-        layer.intermediate_size,
-        2 * layer.n_groups * layer.ssm_state_size,
-        layer.num_heads,
-    ]
+    sizes = [*2 * [layer.intermediate_size], 2 * layer.n_groups * layer.ssm_state_size, layer.num_heads]
     weights = torch.split(layer.in_proj.weight, sizes)
     biases = [None] * len(sizes) if layer.in_proj.bias is None else torch.split(layer.in_proj.bias, sizes)
     return [F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True)]

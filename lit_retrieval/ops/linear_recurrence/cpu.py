@@ -122,17 +122,10 @@ def linear_recurrence_cpu(
 
 
 def _padded(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    log_decay: Tensor | None,
-    read: Tensor | None,
-    write: Tensor | None,
-    state: Tensor | None,
-    rate: Tensor | None,
-    skip: Tensor | None,
+    q: Tensor, k: Tensor, v: Tensor, *others: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, *tuple[Tensor | None, ...]]:
     """The arguments with keys and values padded to multiples of `WIDTH` with zeros, which read and write nothing."""
+    log_decay, read, write, state, rate, skip = others
     keys, values = (0, -q.shape[-1] % WIDTH), (0, -v.shape[-1] % WIDTH)
     decays = (0, 0) if log_decay is None or log_decay.shape[-1] == 1 else keys
     return (
@@ -343,11 +336,8 @@ def _run_backward(
         i, (group_row, head_row) = t - chunk * CHUNK, _rows(inputs, block, t)
         step, grad = _at(inputs, group_row, head_row, start), _at(grads, group_row, head_row, start)
         before, after = pointer(memory.states, i * size), pointer(memory.states, (i + 1) * size)
-        v, out_grad, rate = (
-            load(width, step.v, 0),
-            load(width, pointer(o_grad, head_row * value_dim + start), 0),
-            load_scalar(step.rate, 0),
-        )
+        v, rate = load(width, step.v, 0), load_scalar(step.rate, 0)
+        out_grad = load(width, pointer(o_grad, head_row * value_dim + start), 0)
         written = scale(rate, v)
         if len(inputs.read) > 0:
             found = load(width, pointer(memory.found, i * columns), 0)

@@ -112,9 +112,7 @@ class _SelectiveScan(torch.autograd.Function):
             else last_state_grad.clone(memory_format=torch.contiguous_format)
         )
         A_grad = torch.zeros_like(state_grad)  # one for each sample: samples run in parallel
-        grads = _Arrays(
-            torch.empty_like(x), torch.empty_like(dt), A_grad, torch.zeros_like(B), torch.zeros_like(C)
-        )  # fmt: skip
+        grads = _Arrays(torch.empty_like(x), torch.empty_like(dt), A_grad, torch.zeros_like(B), torch.zeros_like(C))
         run_kernel(_backward, widest(x.shape[2]), inputs, checkpoints, y_grad, grads, state_grad)
         return (*grads._replace(A=A_grad.sum(0, keepdim=True)), state_grad)
 
@@ -213,9 +211,8 @@ def _run_backward(width: Any, b: int, d: int, chunk: int, inputs: Any, y_grad: A
         for n in range(state_dim):
             before = load(width, pointer(states, i * size), n * columns)
             after = load(width, pointer(states, (i + 1) * size), n * columns)
-            h_grad_n, A_grad_n = (
-                pointer(h_grad, d * state_dim + n * columns), pointer(A_grad, d * state_dim + n * columns)
-            )  # fmt: skip
+            own = d * state_dim + n * columns
+            h_grad_n, A_grad_n = pointer(h_grad, own), pointer(A_grad, own)
             grad = add_scaled(load(width, h_grad_n, 0), load_scalar(pointer(C, maps_at), n), y_grad_t)
             store(pointer(sums, n * WIDTH), 0, fold(multiply(grad, inflow)))
             store(pointer(sums, C_start + n * WIDTH), 0, fold(multiply(y_grad_t, after)))

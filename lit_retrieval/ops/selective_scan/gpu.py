@@ -132,11 +132,8 @@ def _forward_kernel(  # type: ignore[no-untyped-def]
         total = tl.zeros((CHUNK, BLOCK), tl.float32)
         for n in range(STATE_DIM):
             of_B = (b * time + t) * STATE_DIM + n
-            B_n, C_n, A_n = (
-                _load(B + of_B, is_step),
-                _load(C + of_B, is_step),
-                _load(A + n * dim + channels, is_channel),
-            )
+            B_n, C_n = _load(B + of_B, is_step), _load(C + of_B, is_step)
+            A_n = _load(A + n * dim + channels, is_channel)
             before = _get_row(h, n, ROWS)
             h_n = _scan(tl.exp(dt_t * A_n[None, :]), inflow * B_n[:, None], before, False)
             total += C_n[:, None] * h_n
@@ -165,11 +162,8 @@ def _backward_kernel(  # type: ignore[no-untyped-def]
         t = chunk * CHUNK + steps
         of_x = (b * time + t[:, None]) * dim + channels[None, :]
         is_element = (t < time)[:, None] & is_channel[None, :]
-        x_t, dt_t, out_grad = (
-            _load(x + of_x, is_element),
-            _load(dt + of_x, is_element),
-            _load(y_grad + of_x, is_element),
-        )
+        x_t, dt_t = _load(x + of_x, is_element), _load(dt + of_x, is_element)
+        out_grad = _load(y_grad + of_x, is_element)
         # The gradient of h_t comes back through the next step's decay; after the last step there is none.
         dt_next = _load(dt + of_x + dim, (t + 1 < time)[:, None] & is_channel[None, :])
         inflow_grad, exponent_grad, A_sum, h_grad = _chunk_backward(
