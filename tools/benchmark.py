@@ -1,4 +1,4 @@
-"""Measure this project: `python tools/benchmark.py SUBCOMMAND --help`."""
+"""Speed and sizes of this project: `python tools/benchmark.py SUBCOMMAND --help`."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from jsonargparse import ArgumentParser
 
 def main() -> None:
     """Run the subcommand that the command line names."""
-    parser = ArgumentParser(description="Measure this project, one subcommand for each question.")
+    parser = ArgumentParser(description="Measure speed and sizes; one subcommand for each question.")
     subcommands = parser.add_subcommands()
     functions = {function.__name__: function for function in (parameters, data, ops, train, decode)}
     for name, function in functions.items():
         title = (function.__doc__ or "").splitlines()[0]
         subparser = ArgumentParser(description=(function.__doc__ or "").split("\n\n    Args:")[0])
-        if function is parameters:  # jsonargparse reads a list from one argument; here each file is its own
+        if function is parameters:  # jsonargparse would read a list from one argument
             subparser.add_argument("files", type=Path, nargs="+", help="model files, such as those in configs/model")
         else:
             subparser.add_function_arguments(function)

@@ -1,4 +1,4 @@
-"""Freeze evaluation suites: `python tools/freeze.py data/evaluation/*.yaml` writes what their test samples are."""
+"""Freeze test sets: `python tools/freeze.py data/evaluation/*.yaml` writes the hashes of their test samples."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ _BEGINNING = "suite:\n"
 def main() -> None:
     """Freeze the files that the command line names."""
     parser = ArgumentParser(description=(__doc__ or "").split(":")[0])
-    parser.add_argument("files", type=Path, nargs="+", help="data configurations; what is frozen already is kept")
-    parser.add_argument("--again", action="store_true", help="freeze what is frozen already again, after a change")
+    parser.add_argument("files", type=Path, nargs="+", help="data configurations; frozen ones are not changed")
+    parser.add_argument("--again", action="store_true", help="also freeze again those that are frozen")
     arguments = parser.parse_args()
     for file in arguments.files:
         text = file.read_text()

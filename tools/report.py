@@ -1,4 +1,4 @@
-"""Draw what sweeps have measured: `python tools/report.py sweeps/*/results.csv -o report`."""
+"""Draw the results of sweeps: `python tools/report.py sweeps/*/results.csv -o report`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +15,9 @@ _DPI = 150
 
 def main() -> None:
     """Draw the files that the command line names."""
-    parser = ArgumentParser(description="Draw what sweeps have measured, with the paper's values beside it.")
+    parser = ArgumentParser(description="Draw the results of sweeps beside the paper's values.")
     parser.add_argument("results", type=Path, nargs="+", help="results.csv files of sweeps")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the folder for figures and the table")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the figures and the table")
     arguments = parser.parse_args()
     try:
         print(*report(arguments.results, arguments.output), sep="\n")
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def report(results: Sequence[Path], output: Path) -> list[str]:
-    """Write every figure as PNG and PDF, and table.md; returns a line for each, or why there is none."""
+    """Write every figure as PNG and PDF, and table.md; returns a line for each: its files, or why there are none."""
     try:
         from reports import bars, lines, table
     except ImportError:
@@ -34,11 +34,11 @@ def report(results: Sequence[Path], output: Path) -> list[str]:
     rows = read_rows(results)
     cells = find_cells(rows, read_paper())
     figures = {
-        "figure2": (bars.draw_bars(cells, "2"), "no trial of a Transformer or Mamba on IsTree of one size"),
-        "figure5": (bars.draw_bars(cells, "5"), "no trial of a hybrid on IsTree of one size"),
+        "figure2": (bars.draw_bars(cells, "2"), "no trial of a Transformer or Mamba on IsTree with one size"),
+        "figure5": (bars.draw_bars(cells, "5"), "no trial of a hybrid on IsTree with one size"),
         "state_bits": (lines.draw_state_bits(rows), "no trial"),
-        "lengths": (lines.draw_lengths(rows), "no model has been scored on two sizes"),
-        "distances": (lines.draw_distances(rows), "no task here has query distances"),
+        "lengths": (lines.draw_lengths(rows), "no model was scored on two sizes"),
+        "distances": (lines.draw_distances(rows), "no task has query distances"),
         "curves": (lines.draw_curves(rows), "no curves.csv beside the results"),
     }
     output.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a user sees in TensorBoard: `python tools/screenshots.py runs -o shots`, with Chromium installed."""
+"""Screenshots of TensorBoard by Chromium: `python tools/screenshots.py runs -o shots`."""
 
 import shutil
 import subprocess
@@ -23,10 +23,10 @@ _START_WITHIN = 60.0  # seconds
 def main() -> None:
     """Take the screenshots that the command line asks for."""
     parser = ArgumentParser(description="Take a screenshot of each tab of TensorBoard.")
-    parser.add_argument("logs", type=Path, help="the folder of one run or of several")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the folder for the pictures")
-    parser.add_argument("--port", type=int, default=6016)
-    parser.add_argument("--seconds", type=int, default=20, help="how long a tab may take to draw itself")
+    parser.add_argument("logs", type=Path, help="folder of one run or several")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the screenshots")
+    parser.add_argument("--port", type=int, default=6016, help="port of TensorBoard")
+    parser.add_argument("--seconds", type=int, default=20, help="seconds that a tab may take to load")
     arguments = parser.parse_args()
     try:
         for picture in take(arguments.logs, arguments.output, arguments.port, arguments.seconds):
@@ -39,7 +39,7 @@ def take(logs: Path, output: Path, port: int, seconds: int) -> Iterator[Path]:
     """Write TAB.png for each tab."""
     browser = next((found for name in _BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
-        raise UserError("there is no Chromium; install it (`apt-get install chromium`, for one)")
+        raise UserError("Chromium is not installed; install it, for example with `apt-get install chromium`")
     output.mkdir(parents=True, exist_ok=True)
     with serving(logs, port) as address:
         for tab in TABS:
@@ -57,7 +57,7 @@ def take(logs: Path, output: Path, port: int, seconds: int) -> Iterator[Path]:
 
 @contextmanager
 def serving(logs: Path, port: int) -> Iterator[str]:
-    """Run TensorBoard on a folder until it answers, and end it afterwards."""
+    """Start TensorBoard on a folder, yield its address once it has runs, and end it afterwards."""
     address = f"http://localhost:{port}"
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logs), "--port", str(port)]
     process = subprocess.Popen([*command, "--load_fast=false"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -65,7 +65,7 @@ def serving(logs: Path, port: int) -> Iterator[str]:
         deadline = time.monotonic() + _START_WITHIN
         while not _has_runs(address):
             if time.monotonic() > deadline or process.poll() is not None:
-                raise UserError(f"TensorBoard shows no run of {logs} on port {port}; name a folder of runs, or --port")
+                raise UserError(f"TensorBoard shows no run of {logs} on port {port}; set another folder or --port")
             time.sleep(0.5)
         yield address
     finally:

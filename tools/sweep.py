@@ -1,7 +1,7 @@
 """Run a grid of trainings and tests: `python tools/sweep.py configs/sweeps/smoke.yaml`.
 
 Each trial is `python -m lit_retrieval fit` and `test` in a folder of its own, named by the hash of its configuration.
-Start the same command again after anything: what is finished is skipped, what was begun goes on where it was.
+Start the same command again after any interruption: finished trials are skipped, and the others resume.
 """
 
 import fcntl
@@ -26,22 +26,22 @@ Runner = Callable[[Sequence[Trial], Grid, Path, str], None]
 
 
 def main() -> None:
-    """Run the sweep that the command line names; exits with status 1 if a trial has failed."""
-    parser = ArgumentParser(description="Run a grid of trainings and tests; what is finished is not run again.")
-    parser.add_argument("grid", type=Path, help="a file such as those in configs/sweeps")
-    parser.add_argument("-o", "--output", type=Path, help="the sweep's folder; if absent, sweeps/NAME of the grid")
+    """Run the sweep that the command line names; exit with status 1 if a trial has failed."""
+    parser = ArgumentParser(description="Run a grid of trainings and tests; finished trials are skipped.")
+    parser.add_argument("grid", type=Path, help="grid file, such as those in configs/sweeps")
+    parser.add_argument("-o", "--output", type=Path, help="folder of the sweep; if absent, sweeps/NAME of the grid")
     parser.add_argument(
         "--on", choices=["ray", "here", "slurm"], default="ray" if find_spec("ray") else "here",
-        help="ray: as many trials at a time as there are slots, and the default where it is installed; here: as "
-        "processes of this machine; slurm: as jobs, by submitit",
+        help="ray: as many trials at a time as fit, the default where Ray is installed; here: as processes of this "
+        "machine; slurm: as a job array, by submitit",
     )  # fmt: skip
-    parser.add_argument("--slots", type=int, default=1, help="trials at a time with --on here; they share its GPU")
+    parser.add_argument("--slots", type=int, default=1, help="trials at a time with --on here, sharing the GPU")
     parser.add_argument(
-        "--only", nargs="+", default=[], metavar="WORD", help="only trials described by one of these words, such as a "
-        "regime or a point, those of the first word first",
+        "--only", nargs="+", default=[], metavar="WORD", help="words that choose trials by their description, such as "
+        "a regime or a point; trials of the first word run first",
     )  # fmt: skip
-    parser.add_argument("--any_commit", action="store_true", help="take trials that another commit has begun")
-    parser.add_argument("--list", action="store_true", help="show the trials, and run nothing")
+    parser.add_argument("--any_commit", action="store_true", help="resume trials that another commit started")
+    parser.add_argument("--list", action="store_true", help="show the trials without running them")
     arguments = parser.parse_args()
     runners: dict[str, Runner] = {
         "ray": run_on_ray, "here": partial(run_here, slots=arguments.slots), "slurm": run_on_slurm,
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def sweep(path: Path, output: Path | None, runner: Runner | None, any_commit: bool, only: Sequence[str]) -> bool:
-    """Run what is not finished of a grid, or only show it without a runner; returns whether a trial has failed."""
+    """Run the unfinished trials of a grid, or show all without a runner; returns whether a trial has failed."""
     grid, folder = read_grid(path), (output or Path("sweeps") / path.stem).absolute()
     chosen, commit = described(trials(grid, path.parent), only), files.commit()
     if runner is None:
@@ -83,28 +83,28 @@ def _check_commits(chosen: Sequence[Trial], folder: Path, commit: str) -> None:
         if (notes := files.read(begun / "trial.json")) and notes["commit"] != commit:
             raise UserError(
                 f"{begun} was begun at commit {notes['commit']}, and this is {commit}; check {notes['commit']} out, "
-                "write another folder in --output, or take trials of both with --any_commit"
+                "set another folder in --output, or allow both with --any_commit"
             )
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder for one sweep; the system frees it with the process."""
+    """Lock the folder for one sweep; the system releases it when the process ends."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"another sweep runs in {folder}; wait for it, or write another one in --output") from None
+            raise UserError(f"another sweep runs in {folder}; wait for it, or set another folder in --output") from None
         yield
 
 
 def _report_failed(chosen: Sequence[Trial], folder: Path) -> bool:
-    """Say of each trial without a result why it has none; returns whether there is one."""
+    """Print why each trial without a result has none; returns whether there is one."""
     failed = [trial for trial in chosen if not (files.trial_folder(folder, trial.hash) / "result.json").exists()]
     for trial in failed:
         notes = files.read(files.trial_folder(folder, trial.hash) / "trial.json") or {}
-        reason = notes.get("reason", "it was not brought to its end; start the sweep again")
+        reason = notes.get("reason", "it was interrupted; start the sweep again")
         print(f"failed: {trial.hash} ({label(trial)}): {reason}", file=sys.stderr)
     return bool(failed)
 

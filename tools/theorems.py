@@ -1,4 +1,4 @@
-"""Run the theorems' models, and print what they are and how far they are right: `python tools/theorems.py --help`."""
+"""Print sizes and accuracy of the theorems' models: `python tools/theorems.py --help`."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -38,7 +38,7 @@ from lit_retrieval.tasks import (
     Task,
 )
 
-_WORDS_AT_ONCE = 16_384  # words of all prompts that are decoded together
+_TOKENS_AT_ONCE = 16_384  # tokens of all prompts that are decoded together
 _MACHINES = Path(__file__).parents[1] / "configs" / "machines"
 
 
@@ -46,15 +46,15 @@ class Case(NamedTuple):
     """A theorem's model for a task.
 
     Args:
-        theorem: Its number.
-        task_name: What the task is called.
-        model: What the model is.
+        theorem: Number of the theorem.
+        task_name: Name of the task.
+        model: Description of the model.
         write: Makes the construction in a precision.
-        task: Makes the task with room for a size.
-        regime: How the model answers.
-        sizes: What it is tried on.
-        reply: The words that it answers a size with at most; those of the regime if absent.
-        state_at: The size behind whose longest context the state is measured, which is not run; the largest if absent.
+        task: Makes the task for problems of a size.
+        regime: Regime of the answers.
+        sizes: Sizes of the instances.
+        reply: Most tokens of an answer to a size; those of the regime if absent.
+        state_at: Size after whose longest context the state is measured, without running it; the largest if absent.
     """
 
     theorem: str
@@ -72,10 +72,10 @@ def theorems(largest: int = 1024, samples: int = 200, seed: int = 0) -> None:
     """Score every model of a theorem on random instances of several sizes, and print a table in Markdown.
 
     Args:
-        largest: The longest lists; a quarter, a sixteenth and a sixty-fourth of it are tried too. The state of a model
-            of graphs is that behind as many vertices.
-        samples: Instances of each length.
-        seed: Names the instances.
+        largest: Largest size of lists; a quarter, a sixteenth and a sixty-fourth of it are tried too. The state of a
+            model of graphs is measured after this number of vertices.
+        samples: Instances per size.
+        seed: Random seed of the instances.
     """
     sizes = tuple(size for size in (largest // 64, largest // 16, largest // 4, largest) if size >= 4)
     cases = [*_simple_cases(sizes), *_graph_cases(largest), *_machine_cases()]
@@ -152,7 +152,7 @@ def _line(case: Case, samples: int, seed: int) -> list[str]:
     counts = (len(model.mixers), model.registers.width, model.num_parameters, model.state_bits(_longest(case, seed)))
     columns = []
     for precision in ("float64", "float32"):
-        # There is but one empty tape.
+        # There is only one empty tape.
         right = {
             size: _right(case, precision, task, size, samples if size else 1, seed) for size, task in tasks.items()
         }
@@ -161,28 +161,28 @@ def _line(case: Case, samples: int, seed: int) -> list[str]:
 
 
 def _longest(case: Case, seed: int) -> int:
-    """The words of the longest of some contexts of the size whose state is measured."""
+    """The longest of some contexts, in tokens, of the size at which the state is measured."""
     size = case.state_at or case.sizes[-1]
     transcripts = case.task(size).sample(seed, np.arange(16), np.full(16, size), case.regime)
     return int((transcripts.prompt_length.max() + case.reply(size)) if case.reply else transcripts.length.max())
 
 
 def _right(case: Case, precision: Precision, task: Task, size: int, samples: int, seed: int) -> float:
-    """The share of instances that are answered right."""
+    """The share of right answers."""
     model, right = case.write(precision).write(task.vocabulary), 0
     retriever = EitherFormRetriever(RegularExpressionRetriever(timeout=5.0))
-    budget = case.reply(size) if case.reply else task.longest_reply(size, case.regime) + 1
-    batch = max(1, _WORDS_AT_ONCE // (size + 64))
+    max_new_tokens = case.reply(size) if case.reply else task.longest_reply(size, case.regime) + 1
+    batch = max(1, _TOKENS_AT_ONCE // (size + 64))
     for start in range(0, samples, batch):
         indices = np.arange(start, min(start + batch, samples))
         transcripts = task.sample(seed, indices, np.full(len(indices), size), case.regime)
-        replies = decode(model, transcripts, task, retriever, budget)
+        replies = decode(model, transcripts, task, retriever, max_new_tokens)
         right += sum(reply.answers == transcripts.answers_of(row) for row, reply in enumerate(replies))
     return right / samples
 
 
 def _largest(right: dict[int, float]) -> str:
-    """The largest size up to which every answer is right; none for an empty tape."""
+    """The largest size up to which every answer is right; `-` for an empty tape."""
     verified = list(takewhile(lambda size: right[size] == 1, sorted(right)))
     return f"{verified[-1]:,}" if verified and verified[-1] else "-"
 

@@ -1,4 +1,4 @@
-"""Watch a model with written-down weights run a Turing machine: `python tools/turing.py --help`."""
+"""Show a model with constructed weights that runs a Turing machine: `python tools/turing.py --help`."""
 
 from pathlib import Path
 from typing import Literal
@@ -15,7 +15,7 @@ from lit_retrieval.retrieval import EitherFormRetriever
 from lit_retrieval.tasks import MachineRun
 
 _THEOREMS = {"5.4": Theorem54, "5.8": Theorem58}
-_WORDS_OF_A_STEP = 10
+_TOKENS_OF_A_STEP = 10
 
 
 def turing(
@@ -24,25 +24,25 @@ def turing(
     theorem: Literal["5.4", "5.8"] = "5.4",
     max_steps: int = 1000,
 ) -> None:
-    """Decode a machine's run from its model, and print the tape after each step, the head's cell turned round.
+    """Decode a machine's run from its model, and print the tape after each step, the head's cell in reverse video.
 
     Args:
-        machine: A table, as in configs/machines.
-        tape: The symbols from cell 0 on; 0 is the blank.
+        machine: File with a table, as in configs/machines.
+        tape: Symbols from cell 0 on; 0 is the blank.
         theorem: 5.4, a linear RNN that searches its own trace, or 5.8, one with a Transformer layer on top.
-        max_steps: Where to stop a machine that goes on.
+        max_steps: Steps after which the run ends.
     """
     table = yaml.safe_load(machine.read_text())
     task = MachineRun(table, max_steps)
     told = " ".join(f"c{cell} t{symbol}" for cell, symbol in enumerate(tape))
     prompt = task.vocabulary.encode(f"<s> {told} ?".split())
-    asked = begin([[prompt]], task, EitherFormRetriever(), max_steps * _WORDS_OF_A_STEP)
+    asked = begin([[prompt]], task, EitherFormRetriever(), max_steps * _TOKENS_OF_A_STEP)
     (reply,) = generate(_THEOREMS[theorem](table).write(task.vocabulary), asked)
     _print_run(dict(enumerate(tape)), task.vocabulary.decode(reply.tokens[len(prompt) :]))
 
 
 def _print_run(cells: dict[int, int], trace: list[str]) -> None:
-    """The tape as the words of the model tell of it, a line for each step."""
+    """Print the tape as the model's tokens describe it, a line for each step."""
     console, begun, number = Console(), 0, 0
     for at, word in enumerate(trace):
         if word not in ("L", "R") or at + 1 == len(trace):

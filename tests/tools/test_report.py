@@ -130,7 +130,7 @@ def test_the_values_of_the_paper_are_those_of_its_two_figures():
         ("hash,point\n1,2\n", "has no column seed, task"),
         ("", "has no column hash"),
         (None, "can't be read"),
-        (f"{','.join(COLUMNS)}\n{','.join('x' for _ in COLUMNS)}\n", "something else than a number"),
+        (f"{','.join(COLUMNS)}\n{','.join('x' for _ in COLUMNS)}\n", "must be numbers"),
         (f"{','.join(COLUMNS)},size_16/exact_match\n", "has no column size_16/closed_loop_accuracy, size_16/"),
     ],
 )

@@ -238,13 +238,13 @@ def test_the_commit_is_that_of_the_environment_or_of_git(monkeypatch):
     ("parts", "said"),
     [
         ({"checkpoint": "newest"}, "checkpoint must be best or last"),
-        ({"regimes": {"cot": 3}}, "no keys for cot"),
+        ({"regimes": {"cot": 3}}, "cot must have keys with values"),
         ({"grid": {"data.regimes": ["cot"]}}, "did you mean data.regime?"),
         ({"grid": {"data.regime": []}}, "at least one value"),
-        ({"grids": {}}, "grids"),
+        ({"grids": {}}, "got grids in"),
         ({"fixed": {"model": "nowhere.yaml"}}, "there is no file nowhere.yaml"),
         ({"experiment": "nowhere.yaml"}, "there is no file nowhere.yaml"),
-        ({"seeds": ["many"]}, "seeds"),
+        ({"seeds": ["many"]}, "seeds must be whole numbers, got many"),
     ],
 )
 def test_a_mistake_in_a_grid_is_one_line(place, capsys, parts, said):

@@ -28,13 +28,13 @@ from lit_retrieval.tasks import (
     Task,
 )
 
-_LENGTHS = (16, 64, 256)  # words between `<s>` and the question
-_STEP_LENGTH = 64  # words of a training step: the fewest for which every task has a problem
+_LENGTHS = (16, 64, 256)  # tokens between `<s>` and the question
+_STEP_LENGTH = 64  # tokens in a training step: the smallest length for which every task has a problem
 _CODE: Literal["random_access_code"] = "random_access_code"
 
 
 def tasks() -> dict[str, Task]:
-    """Every built-in task and distribution, at a size that has problems of all lengths."""
+    """Every built-in task and distribution, at a size with problems of all lengths."""
     return {
         "AssociativeRecall": AssociativeRecall(num_keys=128, num_values=128),
         "AssociativeRecall, code": AssociativeRecall(num_keys=128, num_values=128, distribution=_CODE),
@@ -51,18 +51,18 @@ def tasks() -> dict[str, Task]:
 
 
 def data(batch: int = 64, rounds: int = 5, seconds: float = 0.2, steps: bool = True) -> None:
-    """Time how fast samples are written, on one thread, and what share of a training step that is.
+    """Time sample generation on one thread, alone and as a share of a training step.
 
-    A sample is what the training loop takes: words written, searches answered, and turned into tensors. The training
-    step is forward, backward and AdamW of mamba_0.5M on all threads, on problems of 64 words.
+    Samples are generated as for training: tokens written, searches answered, and converted to tensors. The training
+    step is forward, backward and AdamW of mamba_0.5M on all threads, on problems of 64 tokens.
 
     Args:
-        batch: Samples written at a time.
+        batch: Samples per batch.
         rounds: Measurements of each speed; the table shows their medians.
-        seconds: How long each measurement lasts.
+        seconds: Duration of each measurement.
         steps: Whether to time training steps too.
     """
-    columns = [f"samples/s at {length} words" for length in _LENGTHS]
+    columns = [f"samples/s at {length} tokens" for length in _LENGTHS]
     table = Table("task", "regime", *columns, "share of a training step")
     slowest = float("inf")
     for name, task in tasks().items():
@@ -78,13 +78,13 @@ def data(batch: int = 64, rounds: int = 5, seconds: float = 0.2, steps: bool = T
             slowest = min(slowest, speeds[_LENGTHS[-1]])
     table.caption = (
         f"medians of {rounds}; batches of {batch}; CPU, training step on {torch.get_num_threads()} threads; "
-        f"slowest at {_LENGTHS[-1]} words: {slowest:,.0f} samples/s"
+        f"slowest at {_LENGTHS[-1]} tokens: {slowest:,.0f} samples/s"
     )
     Console(width=120).print(table)
 
 
 def _size(task: Task, length: int) -> int:
-    """The size of problems with `length` words: an edge of IsTree has three."""
+    """The size of problems with `length` tokens; an edge of IsTree has three tokens."""
     return length // 3 + 1 if isinstance(task, IsTree) else length
 
 

@@ -21,7 +21,7 @@ from lit_retrieval.vocabulary import PAD
 
 
 class _Replaying:
-    """A model that does its work, and then wants the true next word: the times are its own, the lengths real ones."""
+    """A model that computes its logits, then chooses the true next token: real work on transcripts of real lengths."""
 
     def __init__(self, model: Callable[..., Any], tokens: Tensor, vocab_size: int) -> None:
         self._model, self._tokens, self._vocab_size = model, F.pad(tokens, (0, 1)), vocab_size
@@ -36,15 +36,15 @@ class _Replaying:
 def decode(
     model: str = "mamba_0.5M", regime: Regime = "cot", size: int = 16, batch: int = 256, rounds: int = 3
 ) -> None:
-    """Time closed-loop decoding against reading the whole prefix again for every word.
+    """Time closed-loop decoding against reading the whole prefix again for every token.
 
-    Both write the true transcripts of IsTree on binary graphs, so neither depends on what a model has learned. Ours
-    keeps its state and lets finished rows leave. The other is the plain loop: all rows, from their first word to their
-    last, once for each new word, until the last row has finished. They take turns.
+    Both write the true transcripts of IsTree on binary graphs, so the times do not depend on what a model has learned.
+    Ours keeps its state and removes finished rows. The other side is the plain loop: it reads all rows from the start
+    for each new token, until the last row has finished. The two are timed alternately.
 
     Args:
-        model: A file in configs/model, without its ending.
-        regime: How the problems are answered.
+        model: Name of a file in configs/model, without its extension.
+        regime: Regime of the transcripts.
         size: Vertices of the graphs.
         batch: Rows decoded together.
         rounds: Timed runs of each.
@@ -65,11 +65,11 @@ def decode(
             times[name].append(perf_counter() - start)
             assert [row.reply().answers for row in rows] == transcripts.answers.tolist()
     medians = {name: statistics.median(seconds[1:]) for name, seconds in times.items()}
-    words = int((transcripts.length - transcripts.prompt_length).sum())
-    table = Table("decoding", "seconds", "words/s", "times as fast", title=f"{model}, IsTree {regime}, n = {size}")
+    tokens = int((transcripts.length - transcripts.prompt_length).sum())
+    table = Table("decoding", "seconds", "tokens/s", "times as fast", title=f"{model}, IsTree {regime}, n = {size}")
     for name, seconds in medians.items():
         ratio = medians["prefix read again"] / seconds
-        table.add_row(name, f"{seconds:.2f}", f"{words / seconds:,.0f}", f"{ratio:.1f}")
+        table.add_row(name, f"{seconds:.2f}", f"{tokens / seconds:,.0f}", f"{ratio:.1f}")
     table.caption = f"medians of {rounds}; {batch} rows; CPU, {torch.get_num_threads()} threads"
     Console().print(table)
 

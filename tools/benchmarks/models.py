@@ -1,4 +1,4 @@
-"""Reads the model files in configs/model."""
+"""Models built from the files in configs/model."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from jsonargparse import ArgumentParser
 from lit_retrieval.models import SequenceModel
 
 MODEL_FILES = Path(__file__).parents[2] / "configs" / "model"
-_MODEL_KEYS = ("hidden_size", "stages", "embedding", "norm")  # the other keys of a model file are about training
+_MODEL_KEYS = ("hidden_size", "stages", "embedding", "norm")  # the other keys of a model file configure training
 
 
 def build_model(file: Path, vocab_size: int) -> SequenceModel:
-    """Build the model that a file in configs/model describes, with fresh weights."""
+    """Build the model of a file in configs/model, with new weights."""
     parser = ArgumentParser()
     parser.add_class_arguments(SequenceModel)
     config = yaml.safe_load(file.read_text())

@@ -1,4 +1,4 @@
-"""fla's layers on recurrences of one step at a time, to compare ours with."""
+"""fla's layers with recurrences computed one step at a time, to compare our kernels with."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from lit_retrieval.ops.linear_recurrence import linear_recurrence_naive
 
 @contextmanager
 def naive_recurrences() -> Iterator[None]:
-    """Within it, fla's layers run fla's own `naive` recurrences; Mamba-2, which has none, a PyTorch loop."""
+    """Make fla's layers run fla's `naive` recurrences, and Mamba-2, which has none, a PyTorch loop."""
     with (
         patch.object(recurrences, "_run", _run),
         patch.object(recurrences, "_run_delta", _run_delta),

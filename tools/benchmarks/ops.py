@@ -17,7 +17,7 @@ from lit_retrieval.ops.linear_recurrence import linear_recurrence_chunked, linea
 from lit_retrieval.ops.linear_rnn import linear_rnn_naive
 from lit_retrieval.ops.selective_scan import selective_scan_naive
 
-_HEADS, _KEY_DIM, _VALUE_DIM, _STATE_DIM = 4, 16, 16, 16  # those of the 0.5M models
+_HEADS, _KEY_DIM, _VALUE_DIM, _STATE_DIM = 4, 16, 16, 16  # as in the 0.5M models
 
 
 class _Case(NamedTuple):
@@ -25,18 +25,18 @@ class _Case(NamedTuple):
     chunked: Callable[..., tuple[Tensor, ...]] | None
     naive: Callable[..., tuple[Tensor, ...]]
     tensors: dict[str, Tensor]
-    sequences: tuple[str, ...]  # the tensors that are as long as the sequence: what has to be moved
+    sequences: tuple[str, ...]  # names of the tensors with a time dimension: those that must be moved
 
 
 def ops(batch: int = 64, time: int = 128, dim: int = 128, rounds: int = 5) -> None:
-    """Time each recurrence, forward and backward, against the same in chunks and one step at a time in PyTorch.
+    """Time each recurrence, forward and backward, against chunked and step-by-step versions in PyTorch.
 
-    The last column says how long a copy of the bytes that must be moved takes on this device, as a share of ours: each
-    input and output is read or written once forward, and it and its gradient once backward.
+    The last column is the time to copy the bytes that must be moved on this device, as a share of our time: each input
+    and output is read or written once forward, and it and its gradient once backward.
 
     Args:
-        batch: Sequences in a batch.
-        time: Steps in a sequence.
+        batch: Sequences per batch.
+        time: Steps per sequence.
         dim: Channels of Mamba's scan and of the linear RNN; the matrix-valued recurrences have 4 heads of 16 keys and
             16 values.
         rounds: Measurements of each, after one that is not counted.
@@ -84,7 +84,7 @@ def _as_tuple(function: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, ..
 
 
 def _time_in_turns(case: _Case, rounds: int) -> tuple[float, float | None, float, float]:
-    """Median milliseconds of ours, of chunks, of single steps and of the copy, which take turns."""
+    """Median milliseconds of ours, of chunks, of single steps and of the copy, timed alternately."""
     leaves = {name: tensor.requires_grad_() for name, tensor in case.tensors.items()}
     moved = sum(leaves[name].numel() for name in case.sequences)
     output = case.ours(**leaves)[0].numel()
@@ -94,7 +94,7 @@ def _time_in_turns(case: _Case, rounds: int) -> tuple[float, float | None, float
     def run(function: Callable[..., tuple[Tensor, ...]]) -> Callable[[], object]:
         return lambda: torch.autograd.grad(function(**leaves)[0].sum(), list(leaves.values()), materialize_grads=True)
 
-    target = torch.empty_like(source)  # touched before it is timed, so that no page is new
+    target = torch.empty_like(source)  # written before it is timed, so that there are no page faults
     in_chunks = [] if case.chunked is None else [run(case.chunked)]
     jobs = [run(case.ours), run(case.naive), lambda: target.copy_(source), *in_chunks]
     times: list[list[float]] = [[] for _ in jobs]

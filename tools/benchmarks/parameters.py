@@ -8,19 +8,19 @@ from rich.table import Table
 from benchmarks.models import build_model
 
 _LENGTH = 128  # tokens after which the state is counted
-_VOCAB_SIZE = 2  # any number will do while the embedding is frozen: it is not counted
+_VOCAB_SIZE = 2  # any size: a frozen embedding is not counted
 
 
 def parameters(files: list[Path]) -> None:
-    """Print how many trainable parameters each model file has, and how much it remembers after 128 tokens.
+    """Print the number of trainable parameters of each model file, and the size of its state after 128 tokens.
 
-    The frozen sinusoidal embedding, which is the head as well, is not counted, so the vocabulary does not matter. A
-    learned embedding would count vocab_size * hidden_size more; the model is built with a vocabulary of 2 here.
+    The frozen sinusoidal embedding, tied to the head, is not counted, so the vocabulary does not matter. A learned
+    embedding has vocab_size * hidden_size parameters; models are built with a vocabulary of 2 here.
 
     Args:
-        files: Model files, such as configs/model/mamba_0.5M.yaml; several make one table.
+        files: Model files, such as configs/model/mamba_0.5M.yaml.
     """
-    table = Table("model", "trainable parameters", "numbers in the state", "bits")
+    table = Table("model", "trainable parameters", "state elements", "bits")
     for column in table.columns[1:]:
         column.justify = "right"
     for file in files:

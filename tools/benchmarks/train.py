@@ -22,9 +22,9 @@ from lit_retrieval.ops.linear_rnn import linear_rnn_naive
 
 
 class _MambapyModel(nn.Module):
-    """The package `mambapy` at the size of mamba_0.5M: its 16 blocks between a frozen, tied embedding and head.
+    """`mambapy` at the size of mamba_0.5M: 16 blocks between a frozen embedding and the head tied to it.
 
-    Its blocks hold the same parameters as ours; it has no norm after the last one.
+    Its blocks have the same parameters as ours; there is no norm after the last one.
     """
 
     def __init__(self, embedding: Tensor) -> None:
@@ -40,7 +40,7 @@ class _MambapyModel(nn.Module):
 
 
 class _LlamaModel(nn.Module):
-    """The package `transformers`' LLaMA at the size of transformer_0.5M, its embedding tied to its head and frozen."""
+    """The LLaMA of `transformers` at the size of transformer_0.5M, with a frozen embedding tied to the head."""
 
     def __init__(self, embedding: Tensor) -> None:
         super().__init__()
@@ -68,13 +68,13 @@ class _Naive(nn.Module):
         self.module = module
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The module's outputs, without the state that it hands back."""
+        """The module's outputs, without its state."""
         with naive_recurrences(), patch.object(linear_rnn, "linear_rnn", linear_rnn_naive):
             outputs: Tensor = self.module(inputs)[0]
         return outputs
 
 
-_IN_A_LOOP = ("linear_rnn",)  # ours, compared with a loop over time; fla's layers are recognised by their files
+_IN_A_LOOP = ("linear_rnn",)  # ours, compared with a loop over time, as fla's layers are
 _OF_PACKAGES: dict[str, tuple[str, Callable[[Tensor], nn.Module]]] = {
     "mamba": ("mambapy", _MambapyModel),
     "transformer": ("transformers", _LlamaModel),
@@ -86,22 +86,21 @@ _PACKAGES = ("torch", "numba", "mambapy", "transformers")
 def train(
     models: list[str] | None = None, batch: int = 64, time: int = 128, vocab_size: int = 64, rounds: int = 5
 ) -> None:
-    """Time a training step, forward and backward, of our 0.5M models, and of what one would use instead.
+    """Time a training step, forward and backward, of our 0.5M models, and of alternatives.
 
-    Each takes turns with our Transformer and with the other side in one run, so that whatever else the machine does
-    slows all of them. A turn is two steps, of which the second one counts: as in training it comes after one of its
-    kind, and not after one that left the memory to others. Layers of fla are compared with themselves on recurrences of
-    one step at a time: fla's `naive` ones, or a loop in PyTorch for Mamba-2, where there is none; once as a model, most
-    of whose time goes to what both sides share (SwiGLU, norms, the head), and once as one layer alone, on inputs of the
-    model's width. The two Mamba-1 are equal in width 64, 16 blocks, state 16 and expansion 2; mambapy's has no norm
-    after its last block. The two Transformers are equal in every size (head_dim=16 is written out, since LlamaConfig
-    may keep another one) and in the number of their trainable parameters. All share one frozen embedding, which is the
-    head as well. The optimiser is not timed.
+    Each model is timed alternately with our Transformer and the alternative, in one run, so that other load slows all
+    of them. Of each two steps the second is timed, as in training, where a step follows one of the same model. Layers
+    of fla are compared with themselves on recurrences of one step at a time: fla's `naive` ones, or a PyTorch loop for
+    Mamba-2, which has none; first in a model, where both sides share most of the time (SwiGLU, norms, the head), then
+    as one layer alone, on inputs of the model's width. The two Mamba-1 both have width 64, 16 blocks, state 16 and
+    expansion 2; mambapy's has no norm after its last block. The two Transformers have equal sizes (head_dim=16 is set
+    because LlamaConfig may keep another) and equal numbers of trainable parameters. All share one frozen embedding,
+    tied to the head. The optimizer is not timed.
 
     Args:
         models: Files in configs/model without `_0.5M.yaml`; all if absent.
-        batch: Sequences in a batch.
-        time: Tokens in a sequence.
+        batch: Sequences per batch.
+        time: Tokens per sequence.
         vocab_size: Number of tokens.
         rounds: Turns of each model, after one that is not counted.
     """
@@ -128,7 +127,7 @@ def train(
 
 
 def _other_side(name: str, ours: SequenceModel, device: str) -> tuple[str, nn.Module | None]:
-    """What a model is compared with, and its name; on a GPU, naive recurrences are no comparison."""
+    """What a model is compared with, and its name; None if nothing, as for naive recurrences on a GPU."""
     if name in _OF_PACKAGES:
         package, make = _OF_PACKAGES[name]
         return package, _make(package, make, ours.embedding).to(device)
@@ -142,7 +141,7 @@ def _make(package: str, make: Callable[[Tensor], nn.Module], embedding: Tensor) 
     try:
         return make(embedding)
     except ModuleNotFoundError:
-        raise SystemExit(f"{package}, which this benchmark compares with, is missing; pip install {package}") from None
+        raise SystemExit(f"{package}, which is compared here, is not installed; pip install {package}") from None
 
 
 def _time_layer(model: SequenceModel, batch: int, time: int, rounds: int) -> list[str]:
@@ -154,7 +153,7 @@ def _time_layer(model: SequenceModel, batch: int, time: int, rounds: int) -> lis
 
 
 def _time_in_turns(modules: list[nn.Module], inputs: Tensor, rounds: int) -> list[float]:
-    """Median milliseconds of a forward and a backward of each module; the modules take turns.
+    """Median milliseconds of a forward and a backward of each module; the modules are timed alternately.
 
     Inputs are tokens, `(batch, time)`, for models, and `(batch, time, hidden_size)` for layers.
     """
@@ -164,7 +163,7 @@ def _time_in_turns(modules: list[nn.Module], inputs: Tensor, rounds: int) -> lis
             for _ in range(2):
                 start = perf_counter()
                 output = module(inputs)
-                outputs = output[0] if isinstance(output, tuple) else output  # ours hands its state back as well
+                outputs = output[0] if isinstance(output, tuple) else output  # ours also returns its state
                 torch.autograd.backward(_loss(outputs, inputs))
                 if inputs.is_cuda:
                     torch.cuda.synchronize()
@@ -174,7 +173,7 @@ def _time_in_turns(modules: list[nn.Module], inputs: Tensor, rounds: int) -> lis
 
 
 def _loss(outputs: Tensor, inputs: Tensor) -> Tensor:
-    """The next token's cross-entropy for a model; a sum, whose gradient takes no time, for a layer."""
+    """The cross-entropy of the next token for a model; a sum, whose gradient is cheap, for a layer."""
     if inputs.is_floating_point():
         return outputs.sum()
     return F.cross_entropy(outputs[:, :-1].flatten(0, 1), inputs[:, 1:].flatten())

@@ -1,4 +1,4 @@
-"""The paper's Figures 2 and 5, with our bars and the paper's as outlines."""
+"""The paper's Figures 2 and 5: our accuracy as bars, the paper's as outlines."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ _LOWEST = 0.4  # as in the paper; guessing gives 0.5
 
 
 def draw_bars(cells: Sequence[Cell], figure: str) -> Figure | None:
-    """One of the two figures: a row for each architecture and a column for each size of model; None without a cell."""
+    """Draw one figure: a row for each architecture, a column for each model size; None without cells."""
     cells = [cell for cell in cells if cell.figure == figure]
     architectures = sorted({cell.architecture for cell in cells}, reverse=True)
     model_sizes = list(dict.fromkeys(cell.model_size for cell in cells))

@@ -1,4 +1,4 @@
-"""The cells of the paper's Figures 2 and 5: our results and the paper's for the same model, size and regime."""
+"""The cells of the paper's Figures 2 and 5: our accuracy and the paper's for the same model, size and regime."""
 
 from collections.abc import Sequence
 from statistics import mean
@@ -17,12 +17,12 @@ class Cell(NamedTuple):
     Args:
         figure: 2 or 5.
         architecture: transformer, mamba or hybrid.
-        model_size: The name of the model's size.
-        n: Vertices.
+        model_size: Name of the model's size, such as 0.5M.
+        n: Number of vertices.
         regime: vanilla, cot or retrieval.
         rows: Our trials, one for each seed.
-        paper: The paper's accuracy; None if it has none.
-        paper_size: The size of the model that had it: the paper's smallest where it has no model of our size.
+        paper: The paper's accuracy; None if the paper has none.
+        paper_size: The paper's model size: its smallest where it has no model of ours.
     """
 
     figure: str
@@ -35,17 +35,17 @@ class Cell(NamedTuple):
     paper_size: str
 
     def ours(self, score: str) -> list[float]:
-        """A score of each of our trials on graphs of n vertices."""
+        """The score of each of our trials on graphs of n vertices."""
         return [row.by_size[self.n][score] for row in self.rows]
 
     @property
     def mean(self) -> float:
-        """Our accuracy as the paper counts it, closed loop: an undecided answer is worth a guess."""
+        """Our closed-loop accuracy as the paper counts it: an undecided answer is worth a guess."""
         return mean(self.ours("paper_score"))
 
 
 def find_cells(rows: Sequence[Row], paper: Sequence[PaperValue]) -> list[Cell]:
-    """All bars for which there is a trial on IsTree, trained on graphs of the size that is scored."""
+    """All cells with a trial on IsTree, trained and scored on graphs of the same size."""
     found = [
         row
         for row in rows

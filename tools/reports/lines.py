@@ -1,4 +1,4 @@
-"""Accuracy against what it may depend on: bits of state, length, query distance, and samples."""
+"""Accuracy against bits of state, problem size, query distance and training samples."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -15,11 +15,11 @@ _CODE = "random_access_code"
 
 
 def draw_state_bits(rows: Sequence[Row]) -> Figure | None:
-    """Accuracy against the bits that a model remembers, with the ceiling that they set; None without a row.
+    """Draw accuracy against bits of state, with the ceiling that they set; None without a row.
 
-    The ceiling is p <= H^-1(1 - M/n), for M bits of state, n random bits any one of which is asked for, and H the
-    binary entropy (arXiv:2402.18510, Theorem 4.6). It holds for random access codes, and not where the model may
-    search; the other rows have no ceiling.
+    The ceiling is p <= H^-1(1 - M/n), for M bits of state, n random bits any one of which may be asked for, and H the
+    binary entropy (arXiv:2402.18510, Theorem 4.6). It holds for random-access codes where the model may not search;
+    other rows have no ceiling.
     """
     rows = [row for row in rows if row.distribution == _CODE and row.regime != "retrieval"] or list(rows)
     panels = sorted({(row.task, row.distribution, size) for row in rows for size in row.by_size})
@@ -40,7 +40,7 @@ def draw_state_bits(rows: Sequence[Row]) -> Figure | None:
 
 
 def ceiling(random_bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bits of state M and the best accuracy p that they allow: M = (1 - H(p)) n, each `(200,)`, and then p = 1."""
+    """Bits of state M and the best accuracy p that they allow: M = (1 - H(p)) n, then p = 1; each `(200,)`."""
     p = np.linspace(0.55, 1 - 1e-9, 199)
     entropy = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
     bits = (1 - entropy) * random_bits
@@ -48,17 +48,17 @@ def ceiling(random_bits: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_lengths(rows: Sequence[Row]) -> Figure | None:
-    """Accuracy against the size of the problem, with the sizes of training in the legend; None without two sizes."""
-    return _by_task(_scored_on_several(rows), lambda row: row.by_size, "size of the problem")
+    """Draw accuracy against problem size, with the training sizes in the legend; None without two sizes."""
+    return _by_task(_scored_on_several(rows), lambda row: row.by_size, "problem size")
 
 
 def draw_distances(rows: Sequence[Row]) -> Figure | None:
-    """Accuracy against how many words back the answer stands; None where no task has distances."""
-    return _by_task([row for row in rows if row.by_distance], lambda row: row.by_distance, "words back, at least")
+    """Draw accuracy against how many tokens back the answer is; None where no task has distances."""
+    return _by_task([row for row in rows if row.by_distance], lambda row: row.by_distance, "tokens back, at least")
 
 
 def draw_curves(rows: Sequence[Row]) -> Figure | None:
-    """Closed-loop accuracy on the validation samples against samples seen, a line for each trial; None without one."""
+    """Draw closed-loop validation accuracy against samples seen, a line for each trial; None without a curve."""
     rows = [row for row in rows if row.curve]
     panels = sorted({(row.task, row.regime) for row in rows})
     if not panels:
@@ -80,7 +80,7 @@ def draw_curves(rows: Sequence[Row]) -> Figure | None:
 
 
 def _scored_on_several(rows: Sequence[Row]) -> list[Row]:
-    """Rows of models that were scored on several sizes, at once or each on its own."""
+    """Rows of models that were scored on several sizes, in one trial or in several."""
     kinds: dict[tuple[str, str, str], set[int]] = defaultdict(set)
     for row in rows:
         kinds[row.point, row.task, row.regime] |= set(row.by_size)

@@ -1,4 +1,4 @@
-"""Results as tools/sweep.py writes them, and the paper's, read from CSV."""
+"""Results of tools/sweep.py and of the paper, read from CSV."""
 
 import csv
 from collections.abc import Iterable
@@ -26,15 +26,15 @@ class Row(NamedTuple):
 
     Args:
         point: Its name in the grid, such as `mamba_0.5M`.
-        seed: Of the model and its samples.
-        task: The class of its task.
-        distribution: Which of the task's distributions.
+        seed: Seed of the model and the samples.
+        task: Class of the task.
+        distribution: Distribution of the task.
         regime: vanilla, cot or retrieval.
-        sizes: Sizes in training, as text.
-        samples: Seen in training.
-        state_bits: What the model remembers at the end of the longest row.
-        is_rising: Whether its curve was still rising when training ended.
-        scores: All scores, by their columns.
+        sizes: Training sizes, as text.
+        samples: Training samples seen.
+        state_bits: Bits of state at the end of the longest row.
+        is_rising: Whether the curve was still rising when training ended.
+        scores: All scores, by column.
         curve: Samples seen and closed-loop accuracy at each validation.
     """
 
@@ -62,21 +62,21 @@ class Row(NamedTuple):
 
     @property
     def by_size(self) -> dict[int, dict[str, float]]:
-        """The scores of each size in the test."""
+        """The test scores of each size."""
         return _groups(self.scores, "size")
 
     def bits_of(self, size: int) -> int:
-        """What the model remembers at the end of the longest row of a size; older results know the longest of all."""
+        """Bits of state at the end of the longest row of a size; in older results, of all sizes."""
         return int(self.by_size[size].get("state_bits", self.state_bits))
 
     @property
     def by_distance(self) -> dict[int, dict[str, float]]:
-        """The scores of each query distance, named by the smallest of a power of two."""
+        """The scores of each range of query distances, by its smallest, a power of two."""
         return _groups(self.scores, "distance")
 
 
 class PaperValue(NamedTuple):
-    """One accuracy in a figure of the paper: what architecture, size of model, size of graph and regime had."""
+    """One accuracy in a figure of the paper, of an architecture, model size, graph size and regime."""
 
     figure: str
     architecture: str
@@ -87,7 +87,7 @@ class PaperValue(NamedTuple):
 
 
 def read_rows(paths: Iterable[Path]) -> list[Row]:
-    """Read the trials of results.csv files, and their curves from the curves.csv beside them, where there is one."""
+    """Read the trials of results.csv files, and their curves from a curves.csv beside each, if there is one."""
     rows: list[Row] = []
     for path in paths:
         beside = path.with_name("curves.csv")
@@ -96,9 +96,9 @@ def read_rows(paths: Iterable[Path]) -> list[Row]:
         try:
             rows += [_row(line, curves) for line in lines]
         except (TypeError, ValueError) as error:
-            raise UserError(f"{path} has a row with something else than a number in its place: {error}") from None
+            raise UserError(f"scores in {path} must be numbers: {error}") from None
     if not rows:
-        raise UserError("there is no result in these files; run `python tools/sweep.py` first")
+        raise UserError("the files have no results; run `python tools/sweep.py` first")
     return rows
 
 
@@ -112,7 +112,7 @@ def read_paper(path: Path = PAPER) -> list[PaperValue]:
 
 
 def _read(path: Path, needed: tuple[str, ...], of_size: tuple[str, ...] = ()) -> list[dict[str, str]]:
-    """Read a file that has the columns `needed` and, for each size that it has a column of, those `of_size`."""
+    """Read a file that has the columns `needed` and, for each size with a column, those `of_size`."""
     try:
         with path.open(newline="") as file:
             reader = csv.DictReader(file)
@@ -123,10 +123,10 @@ def _read(path: Path, needed: tuple[str, ...], of_size: tuple[str, ...] = ()) ->
             if not missing:
                 return list(reader)
     except (OSError, UnicodeDecodeError):
-        raise UserError(f"{path} can't be read; give the results.csv of a sweep's folder") from None
+        raise UserError(f"{path} can't be read; name the results.csv of a sweep's folder") from None
     raise UserError(
-        f"{path} has no column {', '.join(missing)}; give a results.csv as tools/sweep.py writes it, and if an older "
-        "one did, start the sweep again: it makes the file anew from its finished trials"
+        f"{path} has no column {', '.join(missing)}; name a results.csv written by tools/sweep.py. If an older version "
+        "wrote it, start the sweep again: it rewrites the file from its finished trials"
     )
 
 
@@ -148,7 +148,7 @@ def _is_number(text: str) -> bool:
 
 
 def _groups(scores: dict[str, float], kind: str) -> dict[int, dict[str, float]]:
-    """The scores of each size or distance, by their quantity; sizes have their bits of state as well."""
+    """The scores of each size or distance, by quantity; sizes also have their bits of state."""
     groups: dict[int, dict[str, float]] = {}
     for text, value in scores.items():
         name = ScoreName.parse(text)

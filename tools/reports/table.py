@@ -14,8 +14,8 @@ _HEAD = (
 def markdown(cells: Sequence[Cell]) -> str:
     """A line for each cell.
 
-    `ours` counts as the paper does, an undecided answer as a guess, in the mean over seeds; the interval is that of the
-    closed-loop accuracy over the test samples, from the lowest end of any seed to the highest.
+    `ours` is the mean over seeds of the accuracy as the paper counts it, an undecided answer as a guess. The interval
+    is that of the closed-loop accuracy over the test samples, from the lowest end of any seed to the highest.
     """
     lines = ["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD)]
     return "\n".join([*lines, *(_line(cell) for cell in cells)]) + "\n"

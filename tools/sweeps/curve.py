@@ -1,4 +1,4 @@
-"""What a run's TensorBoard file says about its training."""
+"""Learning curves, read from TensorBoard files."""
 
 import math
 from pathlib import Path
@@ -7,18 +7,18 @@ from typing import NamedTuple
 
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
-_ALL = {SCALARS: 0}  # of the scalars keep every one
+_ALL = {SCALARS: 0}  # 0 keeps every scalar
 
 
 class Curve(NamedTuple):
     """A learning curve.
 
     Args:
-        steps: Optimiser steps before each validation, `(validations,)`.
-        accuracy: Closed loop, `(validations,)`.
-        exact_match: Teacher forced, `(validations,)`.
-        loss: In nats a word, `(validations,)`.
-        samples_per_second: The median over training.
+        steps: Optimizer steps before each validation, `(validations,)`.
+        accuracy: Closed-loop accuracy, `(validations,)`.
+        exact_match: With teacher forcing, `(validations,)`.
+        loss: In nats per token, `(validations,)`.
+        samples_per_second: Median over training.
     """
 
     steps: list[int]
@@ -39,10 +39,10 @@ def read_curve(run: Path) -> Curve:
 
 
 def still_rising(accuracy: list[float], exact_match: list[float], loss: list[float], samples: int) -> bool:
-    """Whether training ended before the model had learned what it could.
+    """Whether the learning curve was still rising when training ended.
 
-    That is so if the accuracy is below 0.99, and the last quarter of the validations beat all before it: the accuracy
-    or the exact match by more than two standard errors of so many samples, or the loss by more than a twentieth.
+    That is so if the accuracy is below 0.99 and the last quarter of the validations is better than all before: the
+    accuracy or the exact match by more than two standard errors of `samples` samples, or the loss by more than 5%.
     """
     first = min(len(loss) - 1, math.ceil(len(loss) * 3 / 4))
     if first < 1 or max(accuracy) >= 0.99:

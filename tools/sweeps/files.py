@@ -1,4 +1,4 @@
-"""The files of a sweep: which are where, and how they are written so that no reader finds half of one."""
+"""The files of a sweep, written atomically."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from lit_retrieval.files import write_atomically
 
 
 def trial_folder(sweep: Path, identity: str) -> Path:
-    """The folder of a trial: `run/`, `log.txt`, `trial.json` and, when it is finished, `result.json`."""
+    """The folder of a trial, with `run/`, `log.txt`, `trial.json` and, when it is finished, `result.json`."""
     return sweep / "trials" / identity
 
 
@@ -24,12 +24,12 @@ def read(path: Path) -> dict[str, Any] | None:
 
 
 def write(content: dict[str, Any], path: Path) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file atomically."""
     write_text(json.dumps(content, indent=2) + "\n", path)
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write a file, whole or not at all."""
+    """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(path) as file:
         file.write(text)

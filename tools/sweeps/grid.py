@@ -1,4 +1,4 @@
-"""A grid in YAML, and the trials that it stands for."""
+"""A grid in YAML, and its trials."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from lit_retrieval import runs
 from lit_retrieval.cli import read_configuration
 from lit_retrieval.errors import UserError
 
-_FILES = ("data", "model", "trainer")  # keys whose value may be a file, beside the grid
+_FILES = ("data", "model", "trainer")  # keys whose value may be a file, relative to the grid's
 _SEEDS = ("seed_everything", "data.seed")
 _WRITE = {str: "a path", dict: "keys with values", list: "a list", int: "a whole number", (int, float): "a number"}
 _KINDS: dict[str, Any] = {
@@ -25,24 +25,23 @@ _KINDS: dict[str, Any] = {
 
 @dataclass
 class Grid:
-    """What to run: every point with every combination of values and every seed.
+    """A set of trials: every point with every combination of values and every seed.
 
-    Keys are those of the command line: `data.regime`, `model.learning_rate`, or `model` with a file for all of it.
+    Keys are those of the command line: `data.regime`, `model.learning_rate`, or `model` with a file of all its keys.
 
     Args:
-        experiment: The configuration that all trials begin from; paths are relative to the grid's file.
-        points: Names, each with keys and values of its own; report.py reads names such as `mamba_0.5M`.
+        experiment: Configuration that all trials vary; paths are relative to the grid's file.
+        points: Names, each with its keys and values; report.py reads names such as `mamba_0.5M`.
         grid: Keys, each with a list of values.
-        regimes: Regimes, each with keys and values for the trials in it.
+        regimes: Regimes, each with keys and values for its trials.
         fixed: Keys, each with a value for all trials.
-        seeds: Each seeds the model and its samples.
-        checkpoint: The one that is tested: best, by the closed-loop accuracy of validation, or last, as in the paper.
-        cpus: Processor cores that a trial takes.
-        gpus: The part of a GPU that a trial takes, where there is one; tiny models share one.
-        retries: How often a trial that crashes is started again; it goes on from its newest checkpoint.
-        stop_on_plateau: Validations without a rise of the closed-loop accuracy that end a trial's training; never if
-            absent.
-        slurm: What `submitit` asks SLURM for: slurm_partition, timeout_min, ...
+        seeds: Random seeds of the model and its samples.
+        checkpoint: The tested one: best, by closed-loop accuracy of validation, or last, as in the paper.
+        cpus: Processor cores per trial.
+        gpus: Share of a GPU per trial, where there is one; small models share one.
+        retries: Restarts of a trial that crashes; it resumes from its newest checkpoint.
+        stop_on_plateau: Validations without a rise of closed-loop accuracy after which training stops; never if absent.
+        slurm: Parameters that `submitit` passes to SLURM: slurm_partition, timeout_min, ...
     """
 
     experiment: str
@@ -63,13 +62,13 @@ class Trial(NamedTuple):
     """One run of the grid.
 
     Args:
-        hash: Of its configuration: two trials with the same one are the same.
-        point: The name of its point.
-        seed: Its seed.
-        arguments: Of the commands `fit` and `test`, relative to `place`.
+        hash: Hash of the configuration; equal for equal trials.
+        point: Name of its point.
+        seed: Random seed.
+        arguments: Arguments of `fit` and `test`; paths are relative to `place`.
         configuration: All keys with their values.
-        place: The folder to run the commands in.
-        checkpoint: The one that is tested.
+        place: Folder to run the commands in.
+        checkpoint: The tested one, best or last.
     """
 
     hash: str
@@ -82,40 +81,40 @@ class Trial(NamedTuple):
 
 
 def read_grid(path: Path) -> Grid:
-    """Read a grid; raises `UserError` if it is not one."""
+    """Read a grid; raises `UserError` if the file is not a valid one."""
     try:
         content = yaml.safe_load(path.read_text())
     except OSError:
-        raise UserError(f"there is no grid {path}; write one like those in configs/sweeps") from None
+        raise UserError(f"there is no grid {path}; name a file such as those in configs/sweeps") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} must be a YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or "experiment" not in content:
-        raise UserError(f"{path} names no experiment; write `experiment: ../experiments/NAME.yaml`")
+        raise UserError(f"{path} must name an experiment; write `experiment: ../experiments/NAME.yaml`")
     known = [one.name for one in fields(Grid)]
     for name, value in content.items():
         if name not in known:
-            raise UserError(f"{path} has the key {name}, which no grid has; its keys are {', '.join(known)}")
+            raise UserError(f"the keys of a grid must be among {', '.join(known)}; got {name} in {path}")
         if not isinstance(value, _KINDS.get(name, object)):
-            raise UserError(f"{path} has {name}: {value}, and it takes {_WRITE[_KINDS[name]]}")
+            raise UserError(f"{name} must be {_WRITE[_KINDS[name]]}, got {value}; set it in {path}")
     if (checkpoint := content.get("checkpoint", "best")) not in ("best", "last"):
         raise UserError(f"checkpoint must be best or last, got {checkpoint}; set it in {path}")
     grid = Grid(**content)
     if wrong := [key for key, values in grid.grid.items() if not isinstance(values, list)]:
-        raise UserError(f"{path} has one value for {wrong[0]} under grid; write a list, or put the key under fixed")
+        raise UserError(f"grid.{wrong[0]} must be a list, got one value; write a list in {path}, or move it to fixed")
     if wrong := [name for name, keys in (grid.points | grid.regimes).items() if not isinstance(keys, dict)]:
-        raise UserError(f"{path} has no keys for {wrong[0]}; write {{key: value}}, or {{}} for none")
+        raise UserError(f"{wrong[0]} must have keys with values; write {{key: value}} in {path}, or {{}} for none")
     if no_seeds := [seed for seed in grid.seeds if not isinstance(seed, int)]:
-        raise UserError(f"{path} has {no_seeds[0]} under seeds; write whole numbers")
+        raise UserError(f"seeds must be whole numbers, got {no_seeds[0]}; set them in {path}")
     return grid
 
 
 def trials(grid: Grid, folder: Path) -> list[Trial]:
-    """All trials of a grid whose file is in `folder`, in its order; what is the same twice comes once.
+    """All different trials of a grid whose file is in `folder`, in its order.
 
-    A key that no configuration has ends the process with one line, and status 2.
+    An unknown key ends the process with one line and status 2.
     """
     if not (grid.points and grid.seeds and all(grid.grid.values())):
-        raise UserError("the grid has no trial; give every key of `grid`, `points` and `seeds` at least one value")
+        raise UserError("a grid must have a trial; give every key of `grid`, `points` and `seeds` at least one value")
     found: dict[str, Trial] = {}
     for point, seed, keys in _combinations(grid):
         arguments = ["--config", _beside(folder, grid.experiment)]
@@ -132,10 +131,10 @@ def _combinations(grid: Grid) -> Iterator[tuple[str, int, dict[str, Any]]]:
     plateau = [
         {"class_path": "lit_retrieval.training.PlateauStopping", "init_args": {"patience": grid.stop_on_plateau}}
     ]
-    stopping = {} if grid.stop_on_plateau is None else {"trainer.callbacks+": plateau}  # beside those that there are
+    stopping = {} if grid.stop_on_plateau is None else {"trainer.callbacks+": plateau}  # after the experiment's
     for (point, own), values, seed in product(grid.points.items(), product(*grid.grid.values()), grid.seeds):
         chosen = dict(zip(grid.grid, values, strict=True))
-        # A file for a whole part comes before the keys within it, which it would undo.
+        # A file for a whole part comes first, or it would undo the keys within the part.
         of_regime = grid.regimes.get(chosen.get("data.regime", ""), {})
         keys = {**grid.fixed, **own, **chosen, **of_regime, **dict.fromkeys(_SEEDS, seed), **stopping}
         yield point, seed, dict(sorted(keys.items(), key=lambda item: item[0] not in _FILES))
@@ -144,7 +143,7 @@ def _combinations(grid: Grid) -> Iterator[tuple[str, int, dict[str, Any]]]:
 def _beside(folder: Path, file: Any) -> str:
     path = os.path.relpath(folder / str(file))
     if not Path(path).is_file():
-        raise UserError(f"the grid names {file}, and there is no file {path}; paths are relative to the grid's file")
+        raise UserError(f"the grid names {file}, but there is no file {path}; paths are relative to the grid's file")
     return path
 
 

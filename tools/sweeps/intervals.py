@@ -1,4 +1,4 @@
-"""How sure a measured share is."""
+"""Confidence intervals of shares."""
 
 from math import sqrt
 from statistics import NormalDist
@@ -13,8 +13,8 @@ def wilson(share: float, samples: int) -> tuple[float, float]:
     Brown, Cai and DasGupta 2001, doi:10.1214/ss/1009213286).
 
     Args:
-        share: Successes over samples, from 0 to 1.
-        samples: How many there were, at least 1.
+        share: Share of successes, from 0 to 1.
+        samples: Number of samples, at least 1.
     """
     weight = _Z**2 / samples
     middle = (share + weight / 2) / (1 + weight)

@@ -1,4 +1,4 @@
-"""The ledger of a sweep: one row of results.csv for each finished trial, and its learning curve in curves.csv."""
+"""The results of a sweep: a row of results.csv for each finished trial, and its learning curve in curves.csv."""
 
 import csv
 import io
@@ -20,9 +20,9 @@ CURVES = ("hash", "point", "seed", "regime", "sizes", "samples", "closed_loop_ac
 
 
 def write_ledger(sweep: Path) -> int:
-    """Write results.csv and curves.csv from all results, in the order in which they came; returns how many there are.
+    """Write results.csv and curves.csv from all results, in the order in which they finished; returns their number.
 
-    Each time the whole of both, so that a sweep that is killed leaves no half of a row, and none twice.
+    Both files are written whole, so that a killed sweep leaves no partial or repeated row.
     """
     found = [files.read(path) for path in sweep.glob("trials/*/result.json")]
     results = sorted((one for one in found if one is not None), key=lambda one: (one["finished"], one["hash"]))
@@ -40,7 +40,7 @@ def row(result: dict[str, Any]) -> dict[str, Any]:
     trained = course["steps"][-1] * result["samples_per_step"] if course["steps"] else 0
     rising = still_rising(course["accuracy"], course["exact_match"], course["loss"], data["val_samples"])
     scores = result["scores"]
-    if len(samples) == 1:  # a single size is not logged by itself
+    if len(samples) == 1:  # a single size is not logged separately
         alone = next(iter(samples))
         scores = {**scores, **{_name(alone, name): scores[name] for name in QUANTITIES if name in scores}}
     return {
@@ -62,7 +62,7 @@ def row(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _name(size: str | None, quantity: str) -> str:
-    """The column of a quantity of a size; of all samples without one."""
+    """The column of a quantity of a size, or of all samples."""
     return str(ScoreName(quantity, Group() if size is None else Group("size", size)))
 
 
@@ -91,7 +91,7 @@ def curve(result: dict[str, Any]) -> list[dict[str, Any]]:
 def _scores(size: str | None, scores: dict[str, float], samples: int) -> dict[str, str]:
     named: dict[str, str] = {}
     for name in QUANTITIES:
-        if (value := scores.get(_name(size, name))) is None:  # a quantity that came with a later commit
+        if (value := scores.get(_name(size, name))) is None:  # a quantity that later commits added
             continue
         named[_name(size, name)] = f"{value:.6g}"
         if name in SHARES:

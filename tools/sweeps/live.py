@@ -1,4 +1,4 @@
-"""What a sweep is doing, as a table that moves."""
+"""The progress of a sweep, as a live table."""
 
 import threading
 from collections import Counter
@@ -24,7 +24,7 @@ _SHOWN = 30
 def watching(trials: Sequence[Trial], sweep: Path) -> Iterator[None]:
     """Show the trials while they run, and write the ledger whenever one has finished.
 
-    All is read from their folders, wherever they run. Where the output is no terminal, each change is a line.
+    Their folders say how they are, wherever they run. If the output is not a terminal, each change is a line.
     """
     console, over = wide_console(), threading.Event()
     watcher = threading.Thread(target=_watch, args=(trials, sweep, console, over), daemon=True)
@@ -61,7 +61,7 @@ def _watch(trials: Sequence[Trial], sweep: Path, console: Console, over: threadi
 
 
 def table(trials: Sequence[Trial], sweep: Path) -> Table:
-    """The trials with what their folders say; those that run come first, those that wait last."""
+    """The trials and their states, running ones first, waiting ones last."""
     shown = Table("trial", "what", "status", "starts", "minutes", "steps", "accuracy")
     order = ("running", "failed", "finished", "waiting")
     by_status = sorted(trials, key=lambda trial: order.index(_status(trial, sweep)))
@@ -79,21 +79,21 @@ def table(trials: Sequence[Trial], sweep: Path) -> Table:
 
 
 def wide_console() -> Console:
-    """Where to print a table, in lines long enough for one."""
+    """A console with lines long enough for a table."""
     return Console(width=max(110, Console().width))
 
 
 def label(trial: Trial) -> str:
-    """A trial in a few words."""
+    """A short description of a trial."""
     data = trial.configuration["data"]
     return f"{trial.point} {data['regime']} {data['sizes']} seed {trial.seed}".strip()
 
 
 def described(chosen: Sequence[Trial], words: Sequence[str]) -> Sequence[Trial]:
-    """The trials whose label has one of these words, those of the first word first; all of them without a word."""
+    """The trials whose label has one of these words, those of the first word first; all without words."""
     found = {word: [trial for trial in chosen if word in label(trial).split()] for word in words}
     if missing := [word for word in words if not found[word]]:
-        raise UserError(f"--only must name a word of a trial, got {missing[0]}; --list shows the trials")
+        raise UserError(f"--only must name words that describe trials, got {missing[0]}; --list shows the trials")
     chosen = [trial for word in words for trial in found[word]] if words else chosen
     return list({trial.hash: trial for trial in chosen}.values())
 

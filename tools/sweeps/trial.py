@@ -1,4 +1,4 @@
-"""One trial: `fit` and `test` as processes of their own, started again when they crash, skipped when they are done."""
+"""One trial: `fit` and `test` as processes, restarted when they crash, skipped when they are done."""
 
 import ctypes
 import os
@@ -15,7 +15,7 @@ from sweeps import files
 from sweeps.curve import read_curve
 from sweeps.grid import Trial
 
-# A mistake in the configuration and a loss that is not finite come again however often the trial is started.
+# A mistake in the configuration and a loss that is not finite recur at every start.
 _FINAL = {2: "a mistake in its configuration", 3: "a loss that is not finite"}
 _STOPPED = "stopped"
 _LOOK_EVERY = 1.0  # seconds
@@ -25,18 +25,18 @@ _NOTE_EVERY = 10.0
 def run_trial(
     trial: Trial, sweep: Path, commit: str, retries: int, cpus: int, stopping: threading.Event | None = None
 ) -> None:
-    """Bring a trial to its end, from wherever it is: finished, begun, or new.
+    """Run a trial to its end, or resume it.
 
-    Its folder then has `result.json`, or a `trial.json` whose status is `failed` and which says why; or, after a stop,
-    `waiting`, to be resumed.
+    Its folder then has `result.json`, or a `trial.json` with the status `failed` and the reason; or, after a stop, the
+    status `waiting`.
 
     Args:
-        trial: What to run.
-        sweep: The folder of the sweep.
-        commit: Of the code; noted.
-        retries: How often to start again after a crash.
-        cpus: Threads that it may use.
-        stopping: Once set, the trial saves itself and ends.
+        trial: The trial.
+        sweep: Folder of the sweep.
+        commit: Commit of the code, for the record.
+        retries: Restarts after a crash.
+        cpus: Number of threads.
+        stopping: Event that makes the trial save itself and end.
     """
     folder, stopping = files.trial_folder(sweep, trial.hash), stopping or threading.Event()
     if (folder / "result.json").exists() or stopping.is_set():
@@ -62,7 +62,7 @@ def run_trial(
 def _persist(
     trial: Trial, step: str, folder: Path, notes: dict[str, Any], retries: int, cpus: int, stopping: threading.Event
 ) -> str:
-    """Start a step until it succeeds; returns why it did not, or nothing."""
+    """Run a step until it succeeds; returns why it failed, or an empty text."""
     while True:
         notes["attempts"] += step == "fit"
         status, minutes = _run(trial, step, folder, notes, cpus, stopping)
@@ -84,7 +84,7 @@ def _persist(
 def _run(
     trial: Trial, step: str, folder: Path, notes: dict[str, Any], cpus: int, stopping: threading.Event
 ) -> tuple[int, float]:
-    """Run one command to its end, or ask it to end once `stopping` is set; returns its status, and its minutes."""
+    """Run one command to its end, or stop it once `stopping` is set; returns its status and its minutes."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [
         sys.executable, "-m", "lit_retrieval", step, *trial.arguments, "--run_dir", str(folder.resolve() / "run"),
@@ -101,7 +101,7 @@ def _run(
         files.write(notes, folder / "trial.json")
         while (status := process.poll()) is None:
             if stopping.wait(_LOOK_EVERY):
-                process.terminate()  # fit saves the run; test begins again the next time
+                process.terminate()  # fit saves the run; test starts over the next time
                 status = process.wait()
                 break
             if step == "fit" and time.monotonic() - noted > _NOTE_EVERY:
@@ -115,14 +115,14 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def _die_with_parent() -> None:
-    """Let no command outlive a sweep that is killed: the next sweep goes on with its run, and needs the folder."""
+    """End this command with its sweep: the next sweep resumes its run, and needs the folder."""
     assert _LIBC is not None
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _result(trial: Trial, folder: Path, notes: dict[str, Any]) -> dict[str, Any]:
     scores = files.read(folder / "run/scores.json")
-    assert scores is not None, "test has written them"
+    assert scores is not None, "test writes them"
     curve = read_curve(folder / "run")
     batch = trial.configuration["data"]["batch_size"] * trial.configuration["trainer"]["accumulate_grad_batches"]
     return {
@@ -137,7 +137,7 @@ def _result(trial: Trial, folder: Path, notes: dict[str, Any]) -> dict[str, Any]
 
 def _last_line(folder: Path) -> str:
     lines = [line for line in (folder / "log.txt").read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip()[:300] if lines else "it said nothing"
+    return lines[-1].strip()[:300] if lines else "it printed nothing"
 
 
 def _quoted(argument: str) -> str:
