@@ -1,10 +1,10 @@
-"""Where trials run: as processes here, on Ray, or as jobs of SLURM."""
+"""Runners of trials: as processes here, on Ray, or as SLURM jobs."""
 
 import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,23 +17,26 @@ from sweeps.grid import Grid, Trial
 from sweeps.trial import run_trial
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_LOOK_EVERY = 1.0  # seconds; Python handles no signal that comes just before the main thread waits without a limit
 
 
 def run_here(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str, slots: int = 1) -> None:
-    """Run `slots` trials at a time, in their order; raises `RunEndedError` after a signal, when all are saved."""
+    """Run `slots` trials at a time, in order; raises `RunEndedError` after a signal, when all are saved."""
     with _stopping() as stopping, ThreadPoolExecutor(slots) as pool:
         jobs = [pool.submit(run_trial, trial, sweep, commit, grid.retries, grid.cpus, stopping) for trial in trials]
+        while wait(jobs, _LOOK_EVERY).not_done:
+            pass
         for job in jobs:
             job.result()
     if stopping.is_set():
         raise RunEndedError(
-            f"stopped by a signal; its trials are saved in {sweep}, and the same command resumes them", PREEMPTED
+            f"stopped by a signal; the trials are saved in {sweep}, and the same command resumes them", PREEMPTED
         )
 
 
 @contextmanager
 def _stopping() -> Iterator[threading.Event]:
-    """An event that the first signal sets; the second one does what it did before."""
+    """An event that the first signal sets; a second one has its usual effect."""
     event = threading.Event()
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -49,16 +52,16 @@ def _stopping() -> Iterator[threading.Event]:
 
 
 def run_on_ray(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str) -> None:
-    """Run as many trials at a time as there are slots, on this machine or on the cluster that RAY_ADDRESS names.
+    """Run as many trials at a time as fit, on this machine or on the cluster that RAY_ADDRESS names.
 
-    A trial is a process of its own and keeps its own checkpoints, so Ray is asked for nothing but its place and its
-    start; what Ray itself loses, a worker or a node, is started again.
+    A trial is a process that keeps its own checkpoints, so Ray only schedules it; a worker or a node that Ray loses is
+    started again.
     """
     try:
         import ray
         from ray import tune
     except ImportError:
-        raise UserError("Ray is not installed; pip install 'lit_retrieval[sweep]', or write --on here") from None
+        raise UserError("Ray is not installed; pip install 'lit_retrieval[sweep]', or use --on here") from None
     os.environ |= {"RAY_CHDIR_TO_TRIAL_DIR": "0", "RAY_AIR_NEW_OUTPUT": "0"}  # the table is ours
     ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     of_place = partial(_run_one, list(trials), sweep, commit, grid.retries, grid.cpus)
@@ -83,7 +86,7 @@ def _run_one(
 
 
 def run_on_slurm(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str) -> None:
-    """Submit one job array, a job for each trial, and wait; where there is no SLURM, submitit runs processes here."""
+    """Submit one job array, a job for each trial, and wait; without SLURM, submitit runs processes here."""
     try:
         import submitit
     except ImportError:
