@@ -110,6 +110,20 @@ def say(conditions: Iterable[str], kind: str, number: Form | None = None) -> lis
     return units if number is None else units + where(conditions, number, "say number")
 
 
+def compare_share(share: str, longest: int) -> list[Unit]:
+    """Writes whether m > t, from the share 1 / (m + 1) and t in `number`.
+
+    (t + 2) / (m + 1) is at most 1 where m > t, and at least 1 + 1 / (t + 1) elsewhere (the end of Theorem 4.6's proof,
+    which compares t + 1 with m + 1 and so says YES at m = t).
+
+    Args:
+        share: The register with 1 / (m + 1).
+        longest: An upper bound on t.
+    """
+    between = 1.0 + 1.0 / (2 * longest + 2)
+    return [*multiply(share, {"number": 1.0, "one": 2.0}, "say NO"), *add({"one": between}, "say YES")]
+
+
 def write_feed_forward(registers: Registers, units: Sequence[Unit]) -> ReGLU:
     """The layer with these hidden units."""
     layer = ReGLU(registers.width, 0, len(units)).to(torch.float64)

@@ -4,10 +4,9 @@ Each model is a feed-forward layer and one or two Transformer blocks; it knows t
 """
 
 from lit_retrieval.constructions.attend import average, count, look_back, match, write_attention
-from lit_retrieval.constructions.feed_forward import add, square, where, write_feed_forward
+from lit_retrieval.constructions.feed_forward import add, compare_share, square, where, write_feed_forward
 from lit_retrieval.constructions.linear_unit import ago
 from lit_retrieval.constructions.model import ConstructedModel
-from lit_retrieval.constructions.outcome import compare_share, say, say_yes_or_no
 from lit_retrieval.constructions.registers import Registers
 from lit_retrieval.vocabulary import Vocabulary
 
@@ -16,7 +15,7 @@ _POSITION = ("position", "square of position")
 
 def index(vocabulary: Vocabulary) -> ConstructedModel:
     """Index: attention finds the word at the position asked for (Lemma C.15)."""
-    registers = Registers([*_POSITION, "is w", "no word", *say("w")])
+    registers = Registers([*_POSITION, "is w", "no word", "say w", "say number"])
     mixers = [
         write_feed_forward(registers, [
             *square({"position": 1.0}, "square of position"), *where(["not is w"], {"one": 1.0}, "no word"),
@@ -33,7 +32,7 @@ def associative_recall(vocabulary: Vocabulary) -> ConstructedModel:
     """Associative recall: one layer copies the word before (Lemma C.13), the next finds the value after the key."""
     key, after_key = ago("number", 1), ago("is k", 1)
     registers = Registers(
-        [*_POSITION, "is k", "is v", key, after_key, "no pair", f"square of {key}", *say("v")]
+        [*_POSITION, "is k", "is v", key, after_key, "no pair", f"square of {key}", "say v", "say number"]
     )  # fmt: skip
     mixers = [
         write_feed_forward(registers, square({"position": 1.0}, "square of position")),
@@ -52,9 +51,8 @@ def ngram_retrieval(vocabulary: Vocabulary, ngram_size: int = 3) -> ConstructedM
     """c-gram retrieval: one layer copies the last c - 1 words, one a head, the next finds where they were before."""
     lags = ngram_size - 1
     before, here = ([ago("number", lag + first) for lag in range(lags)] for first in (1, 0))
-    registers = Registers(
-        [*_POSITION, "is w", "no word", *before, *(f"square of {name}" for name in before), *say("w")], 2 * lags
-    )
+    squared = [f"square of {name}" for name in before]
+    registers = Registers([*_POSITION, "is w", "no word", *before, *squared, "say w", "say number"], 2 * lags)
     squares = [unit for name in before for unit in square({name: 1.0}, f"square of {name}")]
     mixers = [
         write_feed_forward(registers, square({"position": 1.0}, "square of position")),
@@ -73,7 +71,7 @@ def counting(vocabulary: Vocabulary) -> ConstructedModel:
     word = ago("number", 1)
     registers = Registers(
         [*_POSITION, "is <s>", "is ?", "share of ?", word, "square of number", f"square of {word}", "share",
-         *say_yes_or_no()], 4
+         "say YES", "say NO"], 4
     )  # fmt: skip
     behind = {"share of ?": float(len(vocabulary))}  # at least 1: the vocabulary has more numerals than the list
     mixers = [

@@ -4,17 +4,16 @@ Each model is one RNN block, a linear unit and a feed-forward layer, and one Tra
 """
 
 from lit_retrieval.constructions.attend import count, match, write_attention
-from lit_retrieval.constructions.feed_forward import add, square, where, write_feed_forward
+from lit_retrieval.constructions.feed_forward import add, compare_share, square, where, write_feed_forward
 from lit_retrieval.constructions.linear_unit import ago, remember, remembered
 from lit_retrieval.constructions.model import ConstructedModel
-from lit_retrieval.constructions.outcome import compare_share, say, say_yes_or_no
 from lit_retrieval.constructions.registers import Registers
 from lit_retrieval.vocabulary import Vocabulary
 
 
 def index(vocabulary: Vocabulary) -> ConstructedModel:
     """Index: the RNN counts positions (Lemma C.21), the attention layer finds the one asked for (Lemma C.15)."""
-    registers = Registers(["is w", "no word", "sum of one", "place", "square of place", *say("w")])
+    registers = Registers(["is w", "no word", "sum of one", "place", "square of place", "say w", "say number"])
     place = {"sum of one": 1.0, "one": -1.0}
     mixers = [
         remember(registers, [], 0, sums=["one"]),
@@ -31,7 +30,7 @@ def associative_recall(vocabulary: Vocabulary) -> ConstructedModel:
     """Associative recall: the RNN keeps the word before, the attention layer finds the value after the key."""
     key, is_pair = ago("number", 1), ["is v", ago("is k", 1)]
     registers = Registers(
-        ["is k", "is v", "no pair", f"square of {key}", *say("v"), *remembered(["is k", "number"], 1)]
+        ["is k", "is v", "no pair", f"square of {key}", "say v", "say number", *remembered(["is k", "number"], 1)]
     )
     mixers = [
         remember(registers, ["is k", "number"], 1),
@@ -49,9 +48,8 @@ def ngram_retrieval(vocabulary: Vocabulary, ngram_size: int = 3) -> ConstructedM
     """c-gram retrieval: the RNN keeps the last c - 1 words, the attention layer finds where they were before."""
     lags = ngram_size - 1
     before, here = ([ago("number", lag + first) for lag in range(lags)] for first in (1, 0))
-    registers = Registers(
-        ["is w", "no word", *(f"square of {name}" for name in before), *say("w"), *remembered(["number"], lags)]
-    )
+    squared = [f"square of {name}" for name in before]
+    registers = Registers(["is w", "no word", *squared, "say w", "say number", *remembered(["number"], lags)])
     squares = [unit for name in before for unit in square({name: 1.0}, f"square of {name}")]
     mixers = [
         remember(registers, ["number"], lags),
@@ -66,7 +64,7 @@ def counting(vocabulary: Vocabulary) -> ConstructedModel:
     """Counting: the RNN keeps the word before, the attention layer counts it up to the `?` (Lemma C.14)."""
     word = ago("number", 1)
     registers = Registers([
-        "is <s>", "is ?", "sum of is ?", "square of number", f"square of {word}", "share", *say_yes_or_no(),
+        "is <s>", "is ?", "sum of is ?", "square of number", f"square of {word}", "share", "say YES", "say NO",
         *remembered(["number"], 1),
     ])  # fmt: skip
     mixers = [

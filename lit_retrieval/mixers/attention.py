@@ -79,7 +79,9 @@ class Attention(nn.Module):
 
     def _mask(self, time: int, length: int, device: torch.device) -> Tensor | None:
         """Which of `length` keys the last `time` tokens see, bool `(time, length)`; None if each sees all before it."""
-        return None if time in (1, length) else _causal_mask(time, length, device)
+        if time in (1, length):
+            return None
+        return torch.ones(time, length, dtype=torch.bool, device=device).tril(length - time)
 
     def inspect(self, x: Tensor) -> dict[str, Tensor]:
         """`attention`: the weight of each position (column) in each output (row), `(heads, time, time)`."""
@@ -121,11 +123,6 @@ def _rotations(capacity: int, head_dim: int, base: float, device: torch.device, 
     frequencies = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     angles = torch.outer(torch.arange(capacity, dtype=torch.float64), frequencies)
     return torch.polar(torch.ones_like(angles), angles).to(device, torch.complex128 if is_double else torch.complex64)
-
-
-def _causal_mask(time: int, length: int, device: torch.device) -> Tensor:
-    """Which of `length` keys each of the last `time` tokens may see, bool `(time, length)`."""
-    return torch.ones(time, length, dtype=torch.bool, device=device).tril(length - time)
 
 
 def _append(state: AttentionState, k: Tensor, v: Tensor) -> AttentionState:
