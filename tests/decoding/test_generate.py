@@ -59,7 +59,7 @@ def scores(replies, task, transcripts):
 )
 @pytest.mark.parametrize("regime", REGIMES)
 def test_an_oracle_writes_every_transcript_again_word_for_word_and_scores_one(name, regime, retriever):
-    task, transcripts = sample(name, regime, 300)
+    task, transcripts = sample(name, regime, 100)
     replies = play(Oracle(transcripts, len(task.vocabulary)), task, transcripts, RETRIEVERS[retriever])
     for row, reply in enumerate(replies):
         length = transcripts.length[row]

@@ -113,7 +113,10 @@ def test_ctrl_c_to_torchrun_saves_too(place, tiny):
 
 
 def test_torchrun_ends_with_the_status_of_its_workers(place, tiny):
-    process = place.start("fit", *tiny, *BY_TORCHRUN, "--data.batch_size", "0", launcher=TORCHRUN)
+    alone = (*TORCHRUN[:-1], "1")
+    process = place.start(
+        "fit", *tiny, *BY_TORCHRUN, "--trainer.devices", "1", "--data.batch_size", "0", launcher=alone
+    )
     _, said = process.communicate(timeout=120)
     assert process.returncode == 2 and "batch_size" in said, said[-3000:]
 
