@@ -1,7 +1,7 @@
 """Finds configurations of the package by name."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -57,7 +57,8 @@ def _find(value: str, part: str) -> str:
     if not _is_name(value):
         return value
     if (path := find_config(value, part)) is None:
-        nearest = difflib.get_close_matches(Path(value).stem, list(_names(part)), 1, cutoff=0.5)
+        names = [path.stem for kind in _FOLDERS[part] for path in (folder() / kind).glob("*.yaml")]
+        nearest = difflib.get_close_matches(Path(value).stem, names, 1, cutoff=0.5)
         meant = f", or a name such as {nearest[0]}" if nearest else ""
         fail(f"there is no file {value}; write the path of a YAML in --{part}{meant}")
     return str(path)
@@ -69,8 +70,3 @@ def _is_name(value: str) -> bool:
         return not value.startswith("-") and isinstance(yaml.safe_load(value), str)
     except yaml.YAMLError:
         return False
-
-
-def _names(part: str) -> Iterator[str]:
-    for kind in _FOLDERS[part]:
-        yield from sorted(path.name.removesuffix(".yaml") for path in (folder() / kind).glob("*.yaml"))

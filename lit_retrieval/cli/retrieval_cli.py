@@ -104,14 +104,13 @@ class RetrievalCLI(LightningCLI):
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
         parser.add_lightning_class_args(Inspection, "inspection")
-        parser.set_defaults(
-            {
-                "checkpoint.monitor": "val/closed_loop_accuracy",
-                "checkpoint.mode": "max",
-                "checkpoint.filename": "best",
-                "checkpoint.enable_version_counter": False,
-            }
-        )
+        best = {
+            "monitor": "val/closed_loop_accuracy",
+            "mode": "max",
+            "filename": "best",
+            "enable_version_counter": False,
+        }
+        parser.set_defaults({f"checkpoint.{key}": value for key, value in best.items()})
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         """Replace Lightning's table of scores by that of `ScoreTable`, and add `--fresh` to `fit`."""
@@ -171,11 +170,10 @@ class RetrievalCLI(LightningCLI):
         if self.start.folder is None or self.subcommand == "predict":
             return False
         is_fit = self.subcommand == "fit"
-        step = self.start.step if is_fit else 0
         # Steps after the checkpoint are logged again: purge_step makes TensorBoard drop the earlier values.
         return TensorBoardLogger(
             self.start.folder.path, name="", version="" if is_fit else str(self.subcommand), default_hp_metric=False,
-            purge_step=step,
+            purge_step=self.start.step if is_fit else 0,
         )  # fmt: skip
 
     def _arguments(self) -> dict[str, Any]:

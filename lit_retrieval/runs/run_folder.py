@@ -53,8 +53,7 @@ class RunFolder:
 
     def step_files(self) -> list[Path]:
         """The checkpoints to resume from, newest first; some may be damaged."""
-        files = {path: self._step(path) for path in self.path.glob("checkpoints/step_*.ckpt")}
-        return sorted(files, key=lambda path: files[path], reverse=True)
+        return sorted(self.path.glob("checkpoints/step_*.ckpt"), key=self._step, reverse=True)
 
     def newest(self) -> Found | None:
         """The newest valid checkpoint, None in a new folder; raises `UserError` if all are damaged."""

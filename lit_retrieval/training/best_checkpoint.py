@@ -15,16 +15,11 @@ class BestCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best scores, with the paths of their files as they are now."""
-        super().load_state_dict(
-            {
-                **state_dict,
-                "dirpath": self.dirpath,
-                "best_model_path": self._here(state_dict["best_model_path"]),
-                "kth_best_model_path": self._here(state_dict["kth_best_model_path"]),
-                "last_model_path": self._here(state_dict["last_model_path"]),
-                "best_k_models": {self._here(path): score for path, score in state_dict["best_k_models"].items()},
-            }
-        )
+        files = {
+            f"{one}_model_path": self._here(state_dict[f"{one}_model_path"]) for one in ("best", "kth_best", "last")
+        }
+        best = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **files, "dirpath": self.dirpath, "best_k_models": best})
 
     def _here(self, path: str) -> str:
         assert self.dirpath is not None

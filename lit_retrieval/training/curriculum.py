@@ -62,7 +62,8 @@ class Curriculum(Callback):
         reached = [size for size, first in self._first_samples.items() if first != _NEVER]
         waiting = sorted(set(self._first_samples) - set(reached))
         data = _data(trainer)
-        if trainer.sanity_checking or not waiting or self._first_samples[max(reached)] > _samples_drawn(data):
+        is_drawn = self._first_samples[max(reached)] <= data.batches_trained * data.batch_size
+        if trainer.sanity_checking or not waiting or not is_drawn:
             return
         group = Group("size", str(max(reached))) if len(data.eval_values) > 1 else Group()
         accuracy = float(trainer.callback_metrics[str(ScoreName("closed_loop_accuracy", group, "val"))])
@@ -82,7 +83,3 @@ def _data(trainer: Trainer) -> TranscriptData:
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(data, TranscriptData)
     return data
-
-
-def _samples_drawn(data: TranscriptData) -> int:
-    return data.batches_trained * data.batch_size

@@ -25,22 +25,17 @@ class Hyperparameters(Callback):
             for key, value in configuration.items()
             if key.startswith(_ROOMS)
         }
-        experiment, start, _ = _summaries(values, dict.fromkeys(_SCORES, 0.0))
+        experiment, start, _ = hparams(values, dict.fromkeys(_SCORES, 0.0))  # type: ignore[no-untyped-call]
         _write(trainer, experiment, start)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Mark the run as finished."""
-        _write(trainer, _summaries({}, {})[2])
+        _, _, end = hparams({}, {})  # type: ignore[no-untyped-call]
+        _write(trainer, end)
 
 
-def _summaries(values: dict[str, Any], scores: dict[str, float]) -> tuple[Any, Any, Any]:
-    """TensorBoard's summaries: the names of keys and scores, the values of this run, and its end."""
-    parts: tuple[Any, Any, Any] = hparams(values, scores)  # type: ignore[no-untyped-call]
-    return parts
-
-
-def _write(trainer: Trainer, *parts: Any) -> None:
+def _write(trainer: Trainer, *summaries: Any) -> None:
     for writer in writers(trainer):
-        for part in parts:
+        for summary in summaries:
             file: Any = writer.file_writer
-            file.add_summary(part)
+            file.add_summary(summary)

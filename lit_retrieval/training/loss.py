@@ -15,14 +15,14 @@ def sum_loss(
 ) -> tuple[Tensor, Tensor]:
     """Sum the cross-entropy of the next tokens, and count those that are the most likely ones.
 
-    Where there are more logits than fit into 32 MiB, they are computed piece by piece, and once more in the backward
-    pass, so that memory does not grow with the number of tokens times that of words.
+    Logits of more than 32 MiB are computed piece by piece, and again in the backward pass, so memory does not grow with
+    tokens times vocabulary size.
 
     Args:
-        predict: Makes logits `(tokens, vocab_size)` of `hidden`.
+        predict: Computes logits `(tokens, vocab_size)` from `hidden`.
         hidden: `(tokens, hidden_size)`.
         targets: The right next tokens, `(tokens,)`.
-        vocab_size: How many logits a token has.
+        vocab_size: Logits per token.
         counts_right: Whether to count; if not, the count is 0.
 
     Returns:

@@ -1,5 +1,7 @@
 """The progress bar."""
 
+from typing import Any
+
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
@@ -16,11 +18,9 @@ class ProgressBar(RichProgressBar):
 
     def __init__(self) -> None:
         super().__init__()
-        self._shown: dict[str, int | str | float | dict[str, float]] = {}
+        self._shown: dict[str, Any] = {}
 
-    def get_metrics(
-        self, trainer: Trainer, pl_module: LightningModule
-    ) -> dict[str, int | str | float | dict[str, float]]:
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """The last logged loss, speed and closed-loop accuracy; read at logged steps only, since reading waits."""
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if not trainer.training or (every and trainer.global_step % every == 0):

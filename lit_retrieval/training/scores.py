@@ -110,10 +110,9 @@ class Scores(Metric):
         self.sizes = sorted(set(sizes)) if len(set(sizes)) > 1 else []
         self.kinds = list(kinds)
         self.num_distances = longest_distance.bit_length()
-        powers = range(self.num_distances)
         self.groups = [
             Group(), *(Group("task", kind) for kind in kinds), *(Group("size", str(size)) for size in self.sizes),
-            *(Group("distance", str(2**power)) for power in powers),
+            *(Group("distance", str(2**power)) for power in range(self.num_distances)),
         ]  # fmt: skip
         shape = (len(self.groups), len(self.quantities))
         self.totals: Tensor

@@ -13,7 +13,7 @@ from lit_retrieval.data import Batch, TranscriptData
 from lit_retrieval.decoding import Reply, decode
 from lit_retrieval.errors import UserError
 from lit_retrieval.models import SequenceModel, Stage, select_positions
-from lit_retrieval.ranges import check_at_least
+from lit_retrieval.ranges import check_numbers
 from lit_retrieval.training.global_step import GlobalStep
 from lit_retrieval.training.loss import sum_loss
 from lit_retrieval.training.schedule import warmup_cosine
@@ -63,12 +63,9 @@ class SequenceModule(LightningModule):
         self.learning_rate = learning_rate
         self.warmup_samples = warmup_samples
         self.weight_decay = weight_decay
-        self._check_numbers()
+        numbers = {"learning_rate": (learning_rate, 0), "warmup_samples": (warmup_samples, 0)}
+        check_numbers("model", **numbers, weight_decay=(weight_decay, 0))
         self.scores = nn.ModuleDict()
-
-    def _check_numbers(self) -> None:
-        for name in ("learning_rate", "warmup_samples", "weight_decay"):
-            check_at_least(name, getattr(self, name), 0, f"model.{name}")
 
     @property
     def data(self) -> TranscriptData:
