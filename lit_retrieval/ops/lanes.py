@@ -7,6 +7,7 @@ The number of lanes is part of a vector's type. A kernel gets it as a tuple, `la
 since Numba compiles a kernel once for each length of a tuple: there are `WIDTH * len(width)` lanes.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -85,6 +86,15 @@ def _multiply(builder: Any, left: Any, right: Any) -> Any:
     return builder.fmul(left, right, flags=_FLAGS)
 
 
+def _scale(builder: Any, factor: Any, vector: Any) -> Any:
+    return _multiply(builder, _broadcast(builder, factor, vector.type), vector)
+
+
+def _generate_by(compute: Callable[..., Any]) -> Callable[..., Any]:
+    """The code of an intrinsic, `compute(builder, *arguments)`."""
+    return lambda context, builder, signature, arguments: compute(builder, *arguments)
+
+
 @_intrinsic  # type: ignore[untyped-decorator]
 def pointer(typing_context: Any, array: Any, start: Any) -> Any:
     """A pointer to element `start` of a contiguous float32 array of any shape.
@@ -161,53 +171,32 @@ def zeros(typing_context: Any, lanes: Any) -> Any:
 @_intrinsic  # type: ignore[untyped-decorator]
 def add(typing_context: Any, left: Any, right: Any) -> Any:
     """The sum of two vectors, lane by lane."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _add(builder, *arguments)
-
-    return left(left, right), generate
+    return left(left, right), _generate_by(_add)
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
 def multiply(typing_context: Any, left: Any, right: Any) -> Any:
     """The product of two vectors, lane by lane."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _multiply(builder, *arguments)
-
-    return left(left, right), generate
+    return left(left, right), _generate_by(_multiply)
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
 def scale(typing_context: Any, factor: Any, vector: Any) -> Any:
     """A float32 factor times a vector."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        factor, vector = arguments
-        return _multiply(builder, _broadcast(builder, factor, vector.type), vector)
-
-    return vector(types.float32, vector), generate
+    return vector(types.float32, vector), _generate_by(_scale)
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
 def add_scaled(typing_context: Any, vector: Any, factor: Any, other: Any) -> Any:
     """`vector + factor * other`, with a float32 factor."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector, factor, other = arguments
-        return _add(builder, vector, _multiply(builder, _broadcast(builder, factor, vector.type), other))
-
+    generate = _generate_by(lambda builder, vector, *scaled: _add(builder, vector, _scale(builder, *scaled)))
     return vector(vector, types.float32, other), generate
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
 def add_product(typing_context: Any, vector: Any, left: Any, right: Any) -> Any:
     """`vector + left * right`, lane by lane."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector, left, right = arguments
-        return _add(builder, vector, _multiply(builder, left, right))
-
+    generate = _generate_by(lambda builder, vector, *factors: _add(builder, vector, _multiply(builder, *factors)))
     return vector(vector, left, right), generate
 
 
