@@ -14,7 +14,7 @@ from lit_retrieval.cli.start import is_first_rank
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.training import SequenceModule
 
-_DESCRIPTION = "Train sequence models on in-context retrieval, and score them with the search run while they decode."
+_DESCRIPTION = "Train sequence models on in-context retrieval, and score them with their searches run."
 _SAID_BETTER = ("Restoring states", "Restored all states", "Loaded model weights")
 
 # Trainer defaults for an endless stream of samples.

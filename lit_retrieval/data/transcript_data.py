@@ -25,7 +25,7 @@ from lit_retrieval.tasks.random import derive_seed
 
 
 class TranscriptData(LightningDataModule):
-    """Transcripts of one task in one regime, written on the fly: endless for training, fixed for evaluation.
+    """Transcripts of one task and regime: endless for training, fixed for evaluation.
 
     Training samples never repeat, and are the same for any number of workers and ranks. Validation, test and prediction
     have streams of their own.

@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps the checkpoint with the best score, even if the run's folder has been moved.
+    """Keeps the checkpoint with the best score, also after the folder was moved.
 
     `ModelCheckpoint` forgets the best score when its folder has a new name, and overwrites a better checkpoint with a
     worse one.

@@ -17,9 +17,9 @@ _LEAD = 100
 
 
 class Curriculum(Callback):
-    """Starts with the smallest of `data.sizes`, and adds the next when the largest so far has been learned.
+    """Starts with the smallest size, and adds the next when the largest is learned.
 
-    The smaller sizes stay. `data.eval_sizes` must include the training sizes, so that each has its own score.
+    The sizes are `data.sizes`; smaller ones stay. `data.eval_sizes` must include them, so that each has its own score.
 
     Args:
         threshold: Closed-loop validation accuracy on the largest size so far at which the next size is added.

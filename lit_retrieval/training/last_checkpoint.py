@@ -13,7 +13,7 @@ from lit_retrieval.runs import RunFolder
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps the newest checkpoints of a run, written after every validation and when training ends.
+    """Keeps the newest checkpoints, from each validation and the end of training.
 
     Each is written between two optimizer steps, after a validation that is due: it holds all that a run needs to
     resume, and no accumulated gradients are lost.

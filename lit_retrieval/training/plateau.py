@@ -4,7 +4,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 
 class PlateauStopping(EarlyStopping):
-    """Ends training when the closed-loop accuracy has not risen for some validations, or is high enough.
+    """Ends training when the closed-loop accuracy has not risen for some validations.
 
     A model that has not yet learned to retrieve is on a plateau as well: choose `patience` accordingly.
 

@@ -22,9 +22,10 @@ from lit_retrieval.training.scores import Scores, closed_loop, teacher_forced
 
 
 class SequenceModule(LightningModule):
-    """A sequence model, trained on the tokens it must write and scored with its searches run.
+    """A sequence model, trained on transcripts and scored with its searches run.
 
-    The loss excludes the prompt and retrieved tokens. AdamW with a linear warm-up and a cosine schedule to zero.
+    The loss is on the model's own tokens, not on the prompt or retrieved tokens. AdamW with a linear warm-up and a
+    cosine schedule to zero.
 
     Args:
         vocab_size: Vocabulary size; set from the data.
