@@ -41,7 +41,7 @@ def causal_conv1d_fwd(
 
     fla's state is the last `kernel` inputs, `(batch, dim, kernel)`; the oldest of them has no influence any more.
     """
-    _refuse_packed(cu_seqlens)
+    refuse_packed(cu_seqlens)
     rows, state = x.reshape(*x.shape[:2], -1), _or_zeros(initial_state, x, weight)
     y = _convolve(rows, weight, bias, state, activation)
     y = y if residual is None else y + residual.reshape_as(y)
@@ -152,7 +152,7 @@ def rotary_embedding_fwdbwd(
 
     `interleaved` pairs neighbours; else element i is paired with i + half. Elements beyond the pairs are unchanged.
     """
-    _refuse_packed(cu_seqlens)
+    refuse_packed(cu_seqlens)
     steps = torch.arange(x.shape[1], device=x.device) + torch.as_tensor(seqlen_offsets, device=x.device).view(-1, 1)
     cos, sin = cos[steps].unsqueeze(2), sin[steps].unsqueeze(2)  # (1 or batch, time, 1, pairs)
     sin = -sin if conjugate else sin
@@ -169,7 +169,7 @@ def token_shift(
     x: Tensor, cu_seqlens: Tensor | None = None, cache: Tensor | None = None, output_cache: bool = False
 ) -> Tensor | tuple[Tensor, Tensor]:
     """The step before minus this one, for x `(batch, time, dim)`, and the last step, `(batch, dim)`, if asked."""
-    _refuse_packed(cu_seqlens)
+    refuse_packed(cu_seqlens)
     first = torch.zeros_like(x[:, :1]) if cache is None else cache.view_as(x[:, :1])
     delta = torch.cat([first, x[:, :-1]], 1) - x
     return (delta, x[:, -1]) if output_cache else delta
@@ -254,6 +254,7 @@ def _gate_and_norm(y: Tensor, gate: Tensor, layer: Any) -> Tensor:
     return silu_gate(y, gate) if norm.norm_before_gate else y
 
 
-def _refuse_packed(cu_seqlens: Tensor | None) -> None:
+def refuse_packed(cu_seqlens: Tensor | None) -> None:
+    """Raise `UserError` for rows of several sequences, which only fla's kernels can tell apart."""
     if cu_seqlens is not None:
         raise UserError("packed sequences (cu_seqlens) run on a GPU only; give rows of one length on a CPU")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.ops.fla_cpu.layers import refuse_packed
 from lit_retrieval.ops.half_precision import in_float32
 from lit_retrieval.ops.linear_recurrence import linear_recurrence
 from lit_retrieval.ops.rms_norm import rms_norm
@@ -170,8 +170,7 @@ def _run(
     cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Scale the queries, transpose the state if fla has values first, and run."""
-    if cu_seqlens is not None:
-        raise UserError("packed sequences (cu_seqlens) run on a GPU only; give rows of one length on a CPU")
+    refuse_packed(cu_seqlens)
     state = initial_state.transpose(-1, -2) if initial_state is not None and state_v_first else initial_state
     o, last_state = linear_recurrence(_scaled(q, scale), k, v, log_decay, read, write, state, rate)
     if not output_final_state:
