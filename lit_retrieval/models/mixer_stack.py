@@ -47,9 +47,13 @@ class MixerStack(nn.Module):
         return {kind: size for kind, size in sizes.items() if size}
 
     @torch.no_grad()
+    @torch.no_grad()
     def state_bits(self, length: int) -> int:
         """The bits of those elements, in the dtypes that the states have after a token, under autocast too."""
+        is_training = self.training
+        self.eval()  # the token is no sample: dropout draws nothing for it
         _, states = self.mix(self.embedding.new_zeros(1, 1, self.embedding.shape[1]), None)
+        self.train(is_training)
         sized = zip(self.mixers, states, strict=True)
         return int(sum(cast(Mixer, mixer).state_size(length) * _mean_bits(state) for mixer, state in sized))
 

@@ -82,6 +82,26 @@ def test_state_size_counts_a_real_state(model, dtype, is_mixed):
         assert model.state_bits(9) == sum(8 * tensor.nbytes for tensor in tensors_of(state))
 
 
+@pytest.mark.parametrize("is_training", [True, False])
+def test_counting_bits_draws_nothing_and_leaves_the_mode(is_training):
+    class Noise(torch.nn.Dropout):
+        def __init__(self, hidden_size, layer_idx):
+            super().__init__(0.5)
+
+        def forward(self, x, state=None):
+            assert not self.training
+            return super().forward(x), None
+
+        def state_size(self, length):
+            return 0
+
+    model = SequenceModel(8, 4, [Stage([Noise])]).train(is_training)
+    before = torch.get_rng_state()
+    assert model.state_bits(9) == 0
+    assert torch.equal(torch.get_rng_state(), before)
+    assert {module.training for module in model.modules()} == {is_training}
+
+
 def test_frozen_embedding_is_not_trained(model):
     before = model.embedding.clone()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)

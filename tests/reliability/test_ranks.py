@@ -117,7 +117,8 @@ def test_workers_and_ranks_change_nothing(place, alone, options):
     counts = [int(line) for line in (place.path / "collectives_0.txt").read_text().split()]
     ranks = len(list(place.path.glob("collectives_*.txt")))
     steps = [after - before for before, after in pairwise(counts)]
-    assert [number for batch, number in enumerate(steps, start=1) if batch != 6] == [ranks - 1] * 10, "one in a step"
+    # After batch 6 there is a validation, whose checkpoint the next batch begins with.
+    assert [number for batch, number in enumerate(steps, start=1) if batch not in (6, 7)] == [ranks - 1] * 9
 
 
 @slow
