@@ -9,6 +9,8 @@ from warm import WarmServer
 # On two cores, OpenMP threads that wait actively keep each other, and whatever else runs, from working: a test run
 # beside one other process took twenty times as long. OpenMP reads this when it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Two threads for tensors as small as those of tests take a tenth more processor time and save none.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
