@@ -116,61 +116,6 @@ def match_closest(
     )
 
 
-def match_nearest(
-    wanted: Sequence[str],
-    offered: Sequence[str],
-    place: Form,
-    copies: Sequence[tuple[Form, str]],
-    longest: int,
-    never: Form,
-) -> Head:
-    """Copies from the matching token nearest to a position, else from `<s>` (Lemma C.17; used by its test only).
-
-    Of two at the same distance it takes the later, since a quarter is added to the position; as printed, the two are
-    averaged.
-    It needs 400 (longest x)^2 below 2^53, for numbers x in `wanted` and `offered`.
-
-    Args:
-        wanted, offered, copies, longest, never: As for `match_first`.
-        place: A position, from 0 to `longest - 1`.
-    """
-    preference: list[tuple[Form, Form]] = [
-        ({**{name: 2 * weight for name, weight in place.items()}, "one": 2 * place.get("one", 0.0) + 0.5},
-         {"position": SHARPNESS}),
-        ({"one": -1.0}, {"square of position": SHARPNESS}),
-    ]  # fmt: skip
-    return _prefer(preference, 4.0 * longest**2, wanted, match(wanted, offered, copies, never))
-
-
-def match_next(
-    wanted: Sequence[str],
-    offered: Sequence[str],
-    index: str,
-    copies: Sequence[tuple[Form, str]],
-    highest: int,
-    never: Form,
-) -> Head:
-    """Copies from the matching token with the next index, 1 / (m + 1) after 1 / m (Lemma C.18; used by its test only).
-
-    If none has the next index, the one with the nearest index is taken; `<s>` if none matches. The register `square of
-    INDEX` must be filled in too. For x here and x' there the score is -(x' (1 + x) - x)^2, 0 where x' = x / (1 + x).
-    The paper approximates that by x - x^2 + x^3, so the next index is right to 1 / m^4 only; its definition has `<s>`
-    among the tokens that match, where its proof ranks `<s>` below them, as here; and at n = 64 its n^7 for a mismatch,
-    times squares of numbers up to n, is 2^54. This one needs 1000 highest^4 x^2 below 2^53, for numbers x.
-
-    Args:
-        wanted, offered, copies, never: As for `match_first`.
-        index: A register with 1 / m here and there; 0 at `<s>`.
-        highest: A number above every m.
-    """
-    scale = float(highest) ** 4  # the scores of 1 / (m + 1) and 1 / (m + 2) differ by more than 1 / (m + 1)^4
-    preference: list[tuple[Form, Form]] = [
-        ({"one": -scale, index: -2 * scale, f"square of {index}": -scale}, {f"square of {index}": SHARPNESS}),
-        ({index: 2 * scale, f"square of {index}": 2 * scale}, {index: SHARPNESS}),
-    ]
-    return _prefer(preference, 10 * scale, wanted, match(wanted, offered, copies, never))
-
-
 def all_but(name: str) -> Form:
     """The penalty `never` for all tokens but `<s>` and those whose register `name` is 1."""
     return {"one": 1.0, name: -1.0, "is <s>": -1.0}

@@ -5,7 +5,6 @@ these must be 0 before it.
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import product as every_combination
 from typing import NamedTuple
 
 import torch
@@ -53,41 +52,12 @@ def choose(tested: Form, value: int, source: Form, target: str) -> list[Unit]:
     return [unit._replace(up=source) for unit in indicate(tested, value, {target: 1.0})]
 
 
-def look_up(keys: Sequence[str], base: int, table: dict[tuple[int, ...], float], target: str) -> list[Unit]:
-    """The entry of a table, for keys that are integers from 0 to `base - 1` (Lemma C.4; used by its test only)."""
-    code = {key: float(base**place) for place, key in enumerate(keys)}
-    units: list[Unit] = []
-    for entry in every_combination(range(base), repeat=len(keys)):
-        value = table.get(entry, 0.0)
-        number = sum(digit * base**place for place, digit in enumerate(entry))
-        units.extend(indicate(code, number, {target: value}) if value else [])
-    return units
-
-
-def recite(sequence: dict[int, float], target: str) -> list[Unit]:
-    """A fixed number at each of some positions, 0 at all others (Lemma C.23; used by its test only).
-
-    Args:
-        sequence: The number for each position; 0 is `<s>`.
-        target: The register that gets it.
-    """
-    return [
-        unit for place, value in sequence.items() for unit in indicate({"position": 1.0}, place, {target: float(value)})
-    ]
-
-
 def exceed(source: Form, threshold: float, margin: float, target: str) -> list[Unit]:
     """1 from `threshold` on, 0 up to `threshold - margin` (Lemma C.5, with the sign in its last line corrected)."""
     return [
         _hinge(source, threshold - margin, {target: 1.0}, 1 / margin),
         _hinge(source, threshold, {target: 1.0}, -1 / margin),
     ]
-
-
-def lie_between(source: Form, low: float, high: float, margin: float, target: str) -> list[Unit]:
-    """1 from `low` to `high`, 0 beyond them by at least `margin` (Lemma C.6; used by its test only)."""
-    below = [unit._replace(down={target: -unit.down[target]}) for unit in exceed(source, high + margin, margin, target)]
-    return exceed(source, low, margin, target) + below
 
 
 def where(conditions: Iterable[str], source: Form, target: str) -> list[Unit]:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 
-from lit_retrieval.constructions.feed_forward import Unit, choose
 from lit_retrieval.constructions.registers import Registers
 from lit_retrieval.mixers import LinearRNN
 
@@ -44,35 +43,6 @@ def remember(registers: Registers, sources: Sequence[str], lags: int, sums: Sequ
             total = registers[f"sum of {source}"]
             unit.A[total, total] = unit.B.weight[total, registers[source]] = 1
     return unit
-
-
-def at_place(source: str, place: int) -> str:
-    """The register that has the value of `source` at one position and 0 at all others; its sum is what is held."""
-    return f"{source} at {place}"
-
-
-def held(sources: Sequence[str], places: Sequence[int]) -> list[str]:
-    """The registers that `hold` and the linear unit behind it need, besides `position`."""
-    names = [at_place(source, place) for source in sources for place in places]
-    return names + [f"sum of {name}" for name in names]
-
-
-def hold(sources: Sequence[str], places: Sequence[int]) -> list[Unit]:
-    """Hidden units that pass registers on at some positions only (Lemma C.22; no theorem uses it, only its test).
-
-    After them, a linear unit that sums the registers of `at_place` holds the value of each position for all later
-    tokens: `remember(registers, [], 0, sums=[at_place(source, place), ...])`.
-
-    Args:
-        sources: The registers that are held.
-        places: The positions whose values are held; 0 is `<s>`.
-    """
-    return [
-        unit
-        for source in sources
-        for place in places
-        for unit in choose({"position": 1.0}, place, {source: 1.0}, at_place(source, place))
-    ]
 
 
 def turn(source: str, place: int) -> str:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lemmas import match_nearest, match_next
 
 from lit_retrieval.constructions import attend
 from lit_retrieval.constructions.registers import Registers
@@ -113,7 +114,7 @@ def test_the_first_and_the_latest_that_match(a, b, spoilt):
 @settings(deadline=None)
 @given(a=few, b=st.integers(1, 5), place=st.integers(0, 31), spoilt=sets)
 def test_the_nearest_to_a_place_that_matches(a, b, place, spoilt):
-    head = attend.match_nearest(["b"], ["a"], {"one": float(place)}, POSITION, 32, {"never": 1.0})
+    head = match_nearest(["b"], ["a"], {"one": float(place)}, POSITION, 32, {"never": 1.0})
     nearest = min(fitting(a, b, spoilt), key=lambda at: (abs(at - place), -at), default=0)
     assert last(head, a, b, spoilt) == pytest.approx(nearest)
 
@@ -124,7 +125,7 @@ def test_the_next_that_matches(a, b, m, skipped):
     """The index of a token is 1 / m where it is the m-th of its kind, of which some have gone before."""
     index = [1 / (skipped + a[: place + 1].count(value)) for place, value in enumerate(a)]
     wanted, places = 1 / m if m else 0.0, fitting(a[:-1], b, ())
-    head = attend.match_next(["b"], ["a"], "index", POSITION, 37, {"never": 1.0})
+    head = match_next(["b"], ["a"], "index", POSITION, 37, {"never": 1.0})
     following = wanted / (1 + wanted)
     nearest = min(places, key=lambda at: abs(index[at - 1] - following), default=0)
     assert last(head, a, b, [len(a) - 1], index=[*index[:-1], wanted]) == pytest.approx(nearest)

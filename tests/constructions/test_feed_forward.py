@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lemmas import lie_between, look_up
 
 from lit_retrieval.constructions import feed_forward
 from lit_retrieval.constructions.registers import Registers
@@ -55,7 +56,7 @@ def test_choice(a, b, value):
 @given(keys=KEYS, entries=ENTRIES)
 def test_lookup_table(keys, entries):
     table = {key: float(entry) for key, entry in entries.items()}
-    units = feed_forward.look_up(["a", "b", "c"], 3, table, "out")
+    units = look_up(["a", "b", "c"], 3, table, "out")
     assert run(units, a=keys[0], b=keys[1], c=keys[2]) == table.get(keys, 0.0)
 
 
@@ -69,7 +70,7 @@ def test_threshold(a):
 
 @given(a=reals)
 def test_interval(a):
-    found = run(feed_forward.lie_between({"a": 1.0}, -2.0, 3.0, 0.5, "out"), a=a)
+    found = run(lie_between({"a": 1.0}, -2.0, 3.0, 0.5, "out"), a=a)
     if not (-2.5 < a < -2.0 or 3.0 < a < 3.5):
         assert found == pytest.approx(float(-2.0 <= a <= 3.0), abs=1e-9)
 

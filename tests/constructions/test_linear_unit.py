@@ -4,9 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lemmas import at_place, held, hold, recite
 
-from lit_retrieval.constructions.feed_forward import recite, write_feed_forward
-from lit_retrieval.constructions.linear_unit import ago, at_place, held, hold, remember, remembered, take_turns, turn
+from lit_retrieval.constructions.feed_forward import write_feed_forward
+from lit_retrieval.constructions.linear_unit import ago, remember, remembered, take_turns, turn
 from lit_retrieval.constructions.registers import Registers
 
 rows = st.lists(st.integers(-9, 9), min_size=1, max_size=30)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from streaming import receive, send
 from torch import nn
 from torch.nn import functional as F
 
 from lit_retrieval.constructions import Theorem56
-from lit_retrieval.constructions.streaming import receive, send
 from lit_retrieval.mixers import GRU, select_rows
 from lit_retrieval.models import MixerStack, SequenceModel, Stage
 from lit_retrieval.tasks import AssociativeRecall, Counting, Index

@@ -1,4 +1,4 @@
-"""The lower bound of Theorem 4.6 as code (used by its test only): a state between context and question is a message.
+"""The lower bound of Theorem 4.6 as code: a state between context and question is a message.
 
 Alice reads n random bits and sends Bob her state; Bob asks for any one bit. If he is always right, the message has at
 least n bits; `training.memory.ceiling` is the highest accuracy with fewer (arXiv:2402.18510, Lemma C.24).
