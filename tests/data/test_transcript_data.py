@@ -106,6 +106,6 @@ def test_a_suite_names_the_regimes_that_it_has():
         ({"regime": "retrieval", "max_new_tokens": 11}, "max_new_tokens must be 12 or more"),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_mend(arguments, said):
+def test_what_cannot_be_is_refused_with_the_fix(arguments, said):
     with pytest.raises(UserError, match=said):
         TranscriptData(TASK, **{"sizes": [8], **arguments})
