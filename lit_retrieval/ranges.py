@@ -27,6 +27,12 @@ def check_numbers(section: str, **numbers: tuple[float, float]) -> None:
         check_at_least(name, value, least, f"{section}.{name}")
 
 
+def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise `UserError` unless `value` is one of the choices for `argument`."""
+    if value not in choices:
+        raise UserError(f"{argument} must be {' or '.join(choices)}, got {value!r}")
+
+
 def _check(name: str, value: float, is_in_range: bool, allowed: str, where: str) -> None:
     if not is_in_range:
         raise UserError(f"{name} must be {allowed}, got {value}; set {where}")

@@ -1,17 +1,15 @@
 """Associative recall: the value of a key in a list of pairs."""
 
-from typing import Literal
-
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.ranges import check_numbers
+from lit_retrieval.ranges import check_choice, check_numbers
 from lit_retrieval.tasks.pairs import FIRST_KEY, ask_for_key, pair_words, query_pieces, write_pairs
-from lit_retrieval.tasks.random import draw_below, open_stream, shuffle
-from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice
-from lit_retrieval.tasks.writing import Counts, Rows, ask, blank_rows, search_length
+from lit_retrieval.tasks.queries import search_length
+from lit_retrieval.tasks.random import Counts, draw_below, open_stream, shuffle
+from lit_retrieval.tasks.task import REGIMES, Distribution, QueryForm, Regime, Task, Transcripts
+from lit_retrieval.tasks.writing import Rows, ask, blank_rows
 from lit_retrieval.vocabulary import ASK, START, Ids, Vocabulary
 
 
@@ -45,7 +43,7 @@ class AssociativeRecall(Task):
         num_keys: int = 128,
         num_values: int = 128,
         num_queries: int = 1,
-        distribution: Literal["random", "random_access_code"] = "random",
+        distribution: Distribution = "random",
         query_form: QueryForm = "short",
     ) -> None:
         numbers = {"num_keys": (num_keys, 1), "num_values": (num_values, 2), "num_queries": (num_queries, 1)}
@@ -62,9 +60,7 @@ class AssociativeRecall(Task):
         self.chance = 1 / 2 if distribution == "random_access_code" else 1 / num_values
         self._pieces = query_pieces(self.vocabulary, query_form)
 
-    def write(
-        self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
-    ) -> Transcripts:
+    def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         width = 3 + int(sizes.max()) + self.longest_reply(int(sizes.max()), regime)
         rows = blank_rows(len(indices), width, self.num_queries)

@@ -1,27 +1,13 @@
 """Counting: whether a numeral occurs more often than a threshold."""
 
-from typing import Literal
-
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-from lit_retrieval.ranges import check_numbers
-from lit_retrieval.tasks.random import Stream, draw_below, draw_coin, open_stream, shuffle
-from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice, check_range
-from lit_retrieval.tasks.writing import (
-    COT,
-    RETRIEVAL,
-    Authors,
-    Counts,
-    Rows,
-    ask,
-    blank_rows,
-    encode_pieces,
-    say,
-    search_length,
-    search_with,
-)
+from lit_retrieval.ranges import check_choice, check_numbers
+from lit_retrieval.tasks.queries import encode_pieces, search_length, search_with
+from lit_retrieval.tasks.random import Counts, Stream, draw_below, draw_coin, open_stream, shuffle
+from lit_retrieval.tasks.task import REGIMES, Distribution, QueryForm, Regime, Task, Transcripts, check_range
+from lit_retrieval.tasks.writing import COT, RETRIEVAL, Authors, Rows, ask, blank_rows, say
 from lit_retrieval.vocabulary import ASK, FAILED, FIRST_WORD, START, Ids, Vocabulary
 
 YES = FIRST_WORD
@@ -62,7 +48,7 @@ class Counting(Task):
         max_size: int = 128,
         num_words: int = 16,
         max_threshold: int = 8,
-        distribution: Literal["random", "random_access_code"] = "random",
+        distribution: Distribution = "random",
         query_form: QueryForm = "short",
     ) -> None:
         numbers = {"max_size": (max_size, 1), "num_words": (num_words, 2), "max_threshold": (max_threshold, 0)}
@@ -81,9 +67,7 @@ class Counting(Task):
         self.chance = 0.5
         self._pieces = encode_pieces(self.vocabulary, pieces)
 
-    def write(
-        self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
-    ) -> Transcripts:
+    def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         rows = blank_rows(len(indices), 4 + int(sizes.max()) + self.longest_reply(int(sizes.max()), regime), 1)
         _write_batch(

@@ -1,12 +1,11 @@
 """Random graphs on n vertices with n - 1 edges, half of them trees."""
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-from lit_retrieval.tasks.random import Stream, draw_below, draw_coin, shuffle
+from lit_retrieval.tasks.random import Counts, Stream, draw_below, draw_coin, shuffle
 
-Ends = npt.NDArray[np.int64]
+Ends = Counts
 
 
 @njit(cache=True)
@@ -49,7 +48,7 @@ def draw_random_graph(stream: Stream, size: int) -> Ends:
 
 
 @njit(cache=True)
-def _move_edge(stream: Stream, parents: npt.NDArray[np.int64], names: npt.NDArray[np.int64], ends: Ends) -> None:
+def _move_edge(stream: Stream, parents: Counts, names: Counts, ends: Ends) -> None:
     """Remove the edge above a random vertex, and join two vertices of one of the two parts that are not adjacent."""
     while True:
         cut = 1 + draw_below(stream, len(ends))
@@ -62,7 +61,7 @@ def _move_edge(stream: Stream, parents: npt.NDArray[np.int64], names: npt.NDArra
 
 
 @njit(cache=True)
-def _is_below(parents: npt.NDArray[np.int64], vertex: int, top: int) -> bool:
+def _is_below(parents: Counts, vertex: int, top: int) -> bool:
     """Whether `top` is the vertex or an ancestor of it; parents have smaller numbers than their children."""
     while vertex > top:
         vertex = parents[vertex]

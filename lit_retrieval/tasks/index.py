@@ -1,27 +1,13 @@
 """Index: the word at a position of a list."""
 
-from typing import Literal
-
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-from lit_retrieval.ranges import check_numbers
-from lit_retrieval.tasks.random import draw_below, open_stream
-from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice, check_range
-from lit_retrieval.tasks.writing import (
-    COT,
-    POSITION_PIECES,
-    RETRIEVAL,
-    Counts,
-    Rows,
-    ask,
-    blank_rows,
-    encode_pieces,
-    say,
-    search_length,
-    search_with,
-)
+from lit_retrieval.ranges import check_choice, check_numbers
+from lit_retrieval.tasks.queries import POSITION_PIECES, encode_pieces, search_length, search_with
+from lit_retrieval.tasks.random import Counts, draw_below, open_stream
+from lit_retrieval.tasks.task import REGIMES, Distribution, QueryForm, Regime, Task, Transcripts, check_range
+from lit_retrieval.tasks.writing import COT, RETRIEVAL, Rows, ask, blank_rows, say
 from lit_retrieval.vocabulary import ASK, FIRST_WORD, START, Ids, Vocabulary
 
 
@@ -51,7 +37,7 @@ class Index(Task):
         self,
         max_size: int = 128,
         num_words: int = 128,
-        distribution: Literal["random", "random_access_code"] = "random",
+        distribution: Distribution = "random",
         query_form: QueryForm = "short",
     ) -> None:
         check_numbers("data.task.init_args", max_size=(max_size, 1), num_words=(num_words, 2))
@@ -72,9 +58,7 @@ class Index(Task):
     def _num_drawn(self) -> int:
         return 2 if self.distribution == "random_access_code" else self.num_words
 
-    def write(
-        self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
-    ) -> Transcripts:
+    def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         rows = blank_rows(len(indices), 3 + int(sizes.max()) + self.longest_reply(int(sizes.max()), regime), 1)
         _write_batch(

@@ -3,27 +3,15 @@
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-from lit_retrieval.ranges import check_numbers
+from lit_retrieval.ranges import check_choice, check_numbers
 from lit_retrieval.retrieval import short_form
 from lit_retrieval.tasks.graphs import Ends, draw_binary_graph, draw_random_graph, shuffle_edges
-from lit_retrieval.tasks.random import open_stream
-from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts, check_choice, check_range
-from lit_retrieval.tasks.writing import (
-    COT,
-    VANILLA,
-    Authors,
-    Counts,
-    Rows,
-    ask,
-    blank_rows,
-    say,
-    search_edge_after,
-    search_first_edge,
-    search_parent,
-)
+from lit_retrieval.tasks.queries import search_edge_after, search_first_edge, search_parent
+from lit_retrieval.tasks.random import Counts, open_stream
+from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts, check_range
+from lit_retrieval.tasks.writing import COT, VANILLA, Authors, Rows, ask, blank_rows, say
 from lit_retrieval.vocabulary import ASK, EDGE, FAILED, FIRST_WORD, PARENT, START, Ids, Vocabulary
 
 YES = FIRST_WORD
@@ -76,9 +64,7 @@ class IsTree(Task):
         self.answer_words = np.array([YES, NO], np.int32)
         self.chance = 0.5
 
-    def write(
-        self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
-    ) -> Transcripts:
+    def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         width = 3 * int(sizes.max()) - 1 + self.longest_reply(int(sizes.max()), regime)
         rows = blank_rows(len(indices), width, num_answers=1)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.tasks.random import derive_seed, draw_weighted
+from lit_retrieval.tasks.random import Counts, derive_seed, draw_weighted
 from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts
 from lit_retrieval.tasks.writing import blank_rows
 from lit_retrieval.vocabulary import FIRST_WORD, Ids, Vocabulary
@@ -49,9 +49,7 @@ class Mixture(Task):
         """The share of right answers among blind guesses, for each of the tasks."""
         return tuple(task.chance for task in self.tasks)
 
-    def write(
-        self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
-    ) -> Transcripts:
+    def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         always = np.zeros(len(self.tasks), np.int64)
         kinds = draw_weighted(np.uint64(derive_seed(seed, "kinds")), indices, np.array(self.weights), always)
@@ -110,5 +108,5 @@ def _check_answer_words(tasks: list[Task]) -> None:
             )
 
 
-def _put(whole: npt.NDArray[np.generic] | Ids, rows: npt.NDArray[np.int64], part: npt.NDArray[np.generic]) -> None:
+def _put(whole: npt.NDArray[np.generic] | Ids, rows: Counts, part: npt.NDArray[np.generic]) -> None:
     whole[rows, : part.shape[1]] = part

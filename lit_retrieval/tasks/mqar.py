@@ -5,11 +5,12 @@ import numpy.typing as npt
 from numba import njit
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.ranges import check_above, check_numbers
+from lit_retrieval.ranges import check_above, check_choice, check_numbers
 from lit_retrieval.tasks.pairs import FIRST_KEY, ask_for_key, pair_words, query_pieces, write_pairs
-from lit_retrieval.tasks.random import Stream, draw_below, draw_share, open_stream, shuffle
-from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice
-from lit_retrieval.tasks.writing import Authors, Counts, Rows, ask, blank_rows, search_length
+from lit_retrieval.tasks.queries import search_length
+from lit_retrieval.tasks.random import Counts, Stream, draw_below, draw_share, open_stream, shuffle
+from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts
+from lit_retrieval.tasks.writing import Authors, Rows, ask, blank_rows
 from lit_retrieval.vocabulary import START, Ids, Vocabulary
 
 BLANK = "_"
@@ -71,9 +72,7 @@ class MQAR(Task):
         self.chance = 1 / self._num_values
         self._pieces = query_pieces(self.vocabulary, query_form)
 
-    def write(
-        self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
-    ) -> Transcripts:
+    def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         longest = int(sizes.max())
         rows = blank_rows(len(indices), 1 + longest + self._reply_tokens(regime), self.num_kv_pairs)

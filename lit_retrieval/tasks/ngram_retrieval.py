@@ -1,25 +1,14 @@
 """c-gram retrieval: the word after a phrase in a list."""
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.ranges import check_numbers
-from lit_retrieval.tasks.random import Stream, draw_below, open_stream
-from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice, check_range
-from lit_retrieval.tasks.writing import (
-    COT,
-    RETRIEVAL,
-    Counts,
-    Rows,
-    ask,
-    blank_rows,
-    encode_pieces,
-    say,
-    search_length,
-    search_with,
-)
+from lit_retrieval.ranges import check_choice, check_numbers
+from lit_retrieval.tasks.queries import encode_pieces, search_length, search_with
+from lit_retrieval.tasks.random import Counts, Stream, draw_below, open_stream
+from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_range
+from lit_retrieval.tasks.writing import COT, RETRIEVAL, Rows, ask, blank_rows, say
 from lit_retrieval.vocabulary import ASK, FIRST_WORD, START, Ids, Vocabulary
 
 _MOST_TRIES = 50  # a size is refused if it takes more lists than this, on average, until a query is unique
@@ -64,9 +53,7 @@ class NGramRetrieval(Task):
         self.chance = 1 / num_words
         self._pieces = encode_pieces(self.vocabulary, full if query_form == "full" else short)
 
-    def write(
-        self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
-    ) -> Transcripts:
+    def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         width = 1 + int(sizes.max()) + self.ngram_size + self.longest_reply(int(sizes.max()), regime)
         rows = blank_rows(len(indices), width, num_answers=1)

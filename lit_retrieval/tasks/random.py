@@ -7,6 +7,7 @@ import numpy.typing as npt
 from numba import njit
 
 Stream = npt.NDArray[np.uint64]
+Counts = npt.NDArray[np.int64]  # indices, sizes, positions or items to shuffle
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
@@ -57,12 +58,7 @@ def draw_share(stream: Stream) -> float:
 
 
 @njit(cache=True)
-def draw_weighted(
-    seed: np.uint64,
-    indices: npt.NDArray[np.int64],
-    weights: npt.NDArray[np.float64],
-    first_samples: npt.NDArray[np.int64],
-) -> npt.NDArray[np.int64]:
+def draw_weighted(seed: np.uint64, indices: Counts, weights: npt.NDArray[np.float64], first_samples: Counts) -> Counts:
     """One choice for each sample, by weight, among those available to it.
 
     Args:
@@ -84,7 +80,7 @@ def draw_weighted(
 
 
 @njit(cache=True)
-def shuffle(stream: Stream, items: npt.NDArray[np.int64], count: int) -> None:
+def shuffle(stream: Stream, items: Counts, count: int) -> None:
     """Put `count` items, drawn without replacement, at the front of `items`, in random order (Fisher and Yates)."""
     for at in range(min(count, len(items) - 1)):
         other = at + draw_below(stream, len(items) - at)

@@ -16,8 +16,10 @@ from lit_retrieval import __version__
 from lit_retrieval.conversation import Author
 from lit_retrieval.errors import UserError
 from lit_retrieval.files import write_atomically
+from lit_retrieval.ranges import check_choice
+from lit_retrieval.tasks.random import Counts
 from lit_retrieval.tasks.sample_hash import Flat, SampleHash, dtype_of, flatten
-from lit_retrieval.tasks.task import REGIMES, Task, Transcripts, check_choice
+from lit_retrieval.tasks.task import REGIMES, Task, Transcripts
 from lit_retrieval.tasks.writing import Rows
 from lit_retrieval.vocabulary import FIRST_WORD, SPECIAL_WORDS, Vocabulary
 
@@ -51,7 +53,7 @@ class SampleFile:
         """The sizes of the problems, in ascending order."""
         return [int(size) for size in np.unique(self._flat["sizes"])]
 
-    def take(self, indices: npt.NDArray[np.int64]) -> Transcripts:
+    def take(self, indices: Counts) -> Transcripts:
         """The samples with these indices, 0 to `len(self) - 1`, `(batch,)`."""
         flat = self._flat
         length, num_answers = flat["length"][indices], flat["num_answers"][indices]
@@ -277,12 +279,12 @@ def _read_jsonl(content: bytes, manifest: dict[str, Any]) -> Flat:
     return {name: values.astype(dtype_of(name)) for name, values in flat.items()}
 
 
-def _spread(ends: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
+def _spread(ends: Counts, lengths: Counts) -> tuple[npt.NDArray[Any], ...]:
     """Positions of each row's items in a flat array, `(batch, longest)`, and which of them exist."""
     offsets = np.arange(int(lengths.max(initial=0)))
     exists = offsets < lengths[:, None]
     return np.where(exists, (ends - lengths)[:, None] + offsets, 0), exists
 
 
-def _pad(flat: npt.NDArray[Any], positions: npt.NDArray[np.int64], exists: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+def _pad(flat: npt.NDArray[Any], positions: Counts, exists: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
     return np.where(exists, flat[positions] if len(flat) else 0, 0).astype(flat.dtype)

@@ -3,11 +3,11 @@
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
-from lit_retrieval.tasks.random import derive_seed, draw_weighted
+from lit_retrieval.ranges import check_choice
+from lit_retrieval.tasks.random import Counts, derive_seed, draw_weighted
 from lit_retrieval.tasks.sizes import Sizes, SizeSpec
-from lit_retrieval.tasks.task import Regime, Task, Transcripts, check_choice
+from lit_retrieval.tasks.task import Regime, Task, Transcripts
 
 Split = Literal["fit", "validate", "test", "predict"]
 
@@ -31,7 +31,7 @@ class SampleStream:
         self.seed = derive_seed(seed, split)
         self._size_seed = np.uint64(derive_seed(self.seed, "sizes"))
 
-    def take(self, indices: npt.NDArray[np.int64], first_samples: npt.NDArray[np.int64] | None = None) -> Transcripts:
+    def take(self, indices: Counts, first_samples: Counts | None = None) -> Transcripts:
         """Write samples.
 
         Args:

@@ -1,25 +1,13 @@
 """String copying: repeat a string of words."""
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-from lit_retrieval.ranges import check_numbers
-from lit_retrieval.tasks.random import draw_below, open_stream
-from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_choice, check_range
-from lit_retrieval.tasks.writing import (
-    COT,
-    POSITION_PIECES,
-    RETRIEVAL,
-    Counts,
-    Rows,
-    ask,
-    blank_rows,
-    encode_pieces,
-    say,
-    search_length,
-    search_with,
-)
+from lit_retrieval.ranges import check_choice, check_numbers
+from lit_retrieval.tasks.queries import POSITION_PIECES, encode_pieces, search_length, search_with
+from lit_retrieval.tasks.random import Counts, draw_below, open_stream
+from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_range
+from lit_retrieval.tasks.writing import COT, RETRIEVAL, Rows, ask, blank_rows, say
 from lit_retrieval.vocabulary import ASK, FIRST_WORD, START, Ids, Vocabulary
 
 
@@ -57,9 +45,7 @@ class StringCopying(Task):
         self.chance = 1 / vocab_size
         self._pieces = encode_pieces(self.vocabulary, pieces)
 
-    def write(
-        self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
-    ) -> Transcripts:
+    def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         longest = int(sizes.max())
         rows = blank_rows(len(indices), 2 + longest + self.longest_reply(longest, regime), num_answers=longest)

@@ -11,11 +11,13 @@ import numpy.typing as npt
 from lit_retrieval.conversation import Author, Span, spans
 from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_between
+from lit_retrieval.tasks.random import Counts
 from lit_retrieval.vocabulary import PAD, Ids, Vocabulary
 
 Regime = Literal["vanilla", "cot", "retrieval"]
 REGIMES: tuple[Regime, ...] = get_args(Regime)
 QueryForm = Literal["short", "full"]
+Distribution = Literal["random", "random_access_code"]
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,12 @@ class Transcripts:
 
     tokens: Ids
     author: npt.NDArray[np.int8]
-    length: npt.NDArray[np.int64]
-    prompt_length: npt.NDArray[np.int64]
+    length: Counts
+    prompt_length: Counts
     answers: Ids
-    sizes: npt.NDArray[np.int64]
-    distances: npt.NDArray[np.int64]
-    kinds: npt.NDArray[np.int64]
+    sizes: Counts
+    distances: Counts
+    kinds: Counts
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -82,9 +84,7 @@ class Task(ABC):
         """`chance` for each of the `kinds`; one number where there is one kind of problem."""
         return (self.chance,)
 
-    def sample(
-        self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
-    ) -> Transcripts:
+    def sample(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; sample i depends on `(seed, i, size)` and the task's own arguments alone.
 
         Raises `UserError` for a regime or a size that the task does not have.
@@ -98,7 +98,7 @@ class Task(ABC):
         self.check_request(sizes, regime)
         return self.write(seed, indices, sizes, regime)
 
-    def check_request(self, sizes: npt.NDArray[np.int64], regime: Regime) -> None:
+    def check_request(self, sizes: Counts, regime: Regime) -> None:
         """Raise `UserError` unless the task has the regime, and problems of all of the sizes, `(sizes,)`."""
         if regime not in self.regimes:
             raise UserError(
@@ -108,9 +108,7 @@ class Task(ABC):
             self.check_size(int(size))
 
     @abstractmethod
-    def write(
-        self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
-    ) -> Transcripts:
+    def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts of a regime and sizes that were checked; see `sample`."""
 
     @abstractmethod
@@ -135,12 +133,6 @@ class Task(ABC):
         None if its problems are not such a random access code; the ceiling of Theorem 4.6 does not apply then.
         """
         return None
-
-
-def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise `UserError` unless `value` is one of the choices for `argument`."""
-    if value not in choices:
-        raise UserError(f"{argument} must be {' or '.join(choices)}, got {value!r}")
 
 
 def check_range(size: int, smallest: int, max_size: int) -> None:

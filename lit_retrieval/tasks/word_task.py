@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from lit_retrieval.conversation import Author, Conversation
 from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_at_least, check_between
 from lit_retrieval.retrieval import EitherFormRetriever
+from lit_retrieval.tasks.random import Counts
 from lit_retrieval.tasks.task import Regime, Task, Transcripts
 from lit_retrieval.tasks.writing import blank_rows
 from lit_retrieval.vocabulary import Vocabulary
@@ -60,9 +60,7 @@ class WordTask(Task):
     def write_turns(self, problem: Any, regime: Regime) -> list[Turn]:
         """The prompts of the problem and the replies in a regime."""
 
-    def write(
-        self, seed: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], regime: Regime
-    ) -> Transcripts:
+    def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         written = [
             self._write_sample(_generator(seed, int(index)), int(size), regime)

@@ -1,6 +1,5 @@
 """Writes transcripts token by token, in compiled generators."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,18 +7,13 @@ import numpy.typing as npt
 from numba import njit
 
 from lit_retrieval.conversation import Author
-from lit_retrieval.retrieval import short_form
+from lit_retrieval.tasks.random import Counts
 from lit_retrieval.tasks.task import REGIMES, Transcripts
-from lit_retrieval.vocabulary import EDGE, END_SEARCH, PARENT, START_SEARCH, Ids, Vocabulary
+from lit_retrieval.vocabulary import Ids
 
 Authors = npt.NDArray[np.int8]
-Counts = npt.NDArray[np.int64]
 _PROMPT, _MODEL, _RETRIEVER = int(Author.PROMPT), int(Author.MODEL), int(Author.RETRIEVER)
-_NOTHING = -1
 VANILLA, COT, RETRIEVAL = range(len(REGIMES))  # a regime's number, in compiled code
-
-# The word at a position, counted from 0 for `<s>`, in both forms of a query.
-POSITION_PIECES = {"short": ("@", ""), "full": (r"^(?:\S+\s+){", r"}(\S+)")}
 
 
 class Rows(NamedTuple):
@@ -51,11 +45,6 @@ def blank_rows(batch: int, width: int, num_answers: int) -> Rows:
     )  # fmt: skip
 
 
-def encode_pieces(vocabulary: Vocabulary, pieces: Sequence[str]) -> Ids:
-    """The token ids of a query's fixed pieces, for `search_with`, which skips empty pieces."""
-    return np.array([vocabulary.encode([piece])[0] if piece else _NOTHING for piece in pieces], np.int32)
-
-
 @njit(cache=True)
 def ask(tokens: Ids, author: Authors, at: int, word: int) -> int:
     """Write a token of the prompt at position `at` of a row `(time,)`; returns the next position, as all of these."""
@@ -75,61 +64,3 @@ def put(tokens: Ids, author: Authors, at: int, word: int) -> int:
     """Write a retrieved token."""
     tokens[at], author[at] = word, _RETRIEVER
     return at + 1
-
-
-@njit(cache=True)
-def search_parent(tokens: Ids, author: Authors, at: int, child: int, parents: Ids) -> int:
-    """Write the search `- child` and what it finds among the `parents (vocab_size,)` recorded so far."""
-    at = say(tokens, author, at, START_SEARCH)
-    at = say(tokens, author, at, PARENT)
-    at = say(tokens, author, at, child)
-    at = say(tokens, author, at, END_SEARCH)
-    return put(tokens, author, at, parents[child])
-
-
-@njit(cache=True)
-def search_first_edge(tokens: Ids, author: Authors, at: int, word: int, edges: tuple[Ids, Ids, Ids]) -> int:
-    """Write the search `word ~` and what it finds among the edges of `short_form.index_edges`."""
-    at = say(tokens, author, at, START_SEARCH)
-    at = say(tokens, author, at, word)
-    at = say(tokens, author, at, EDGE)
-    at = say(tokens, author, at, END_SEARCH)
-    return put(tokens, author, at, short_form.first_neighbour(edges, word))
-
-
-@njit(cache=True)
-def search_edge_after(
-    tokens: Ids, author: Authors, at: int, word: int, neighbour: int, edges: tuple[Ids, Ids, Ids]
-) -> int:
-    """Write the search `word ~ neighbour` and what it finds among the edges of `short_form.index_edges`."""
-    at = say(tokens, author, at, START_SEARCH)
-    at = say(tokens, author, at, word)
-    at = say(tokens, author, at, EDGE)
-    at = say(tokens, author, at, neighbour)
-    at = say(tokens, author, at, END_SEARCH)
-    return put(tokens, author, at, short_form.neighbour_after(edges, word, neighbour))
-
-
-@njit(cache=True)
-def search_with(tokens: Ids, author: Authors, at: int, pieces: Ids, names: Ids, found: int) -> int:
-    """Write a search and what it finds.
-
-    Args:
-        tokens, author, at: Row and position to write at.
-        pieces: Token ids before, between and after the names (`encode_pieces`), `(names + 1,)`.
-        names: Token ids that the query is about, `(names,)`.
-        found: The token that it finds.
-    """
-    at = say(tokens, author, at, START_SEARCH)
-    for position in range(len(pieces)):
-        if pieces[position] != _NOTHING:
-            at = say(tokens, author, at, pieces[position])
-        if position < len(names):
-            at = say(tokens, author, at, names[position])
-    at = say(tokens, author, at, END_SEARCH)
-    return put(tokens, author, at, found)
-
-
-def search_length(pieces: Ids) -> int:
-    """The number of tokens that `search_with` writes."""
-    return 2 + int((pieces != _NOTHING).sum()) + len(pieces)
