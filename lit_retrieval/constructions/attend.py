@@ -90,17 +90,11 @@ def match_first(
     """Copies from the first token that matches; from `<s>` if none does (Lemma C.15).
 
     Besides `position` and the squares of `offered` it reads those of `wanted`; `offered` is 0 at `<s>`. The proof of
-    the lemma says that the largest k' wins, where its score, -n k'^2, and the definition have the smallest.
-
-    Args:
-        wanted, offered: Registers with integers, as for `match`.
-        copies: As for `Head`.
-        longest: A number above every position.
-        never: As for `match`; 0 at `<s>`.
+    the lemma says that the largest k' wins, where its score, -n k'^2, and the definition have the smallest. `longest`
+    is above every position; the other arguments are those of `match`, and `never` is 0 at `<s>`.
     """
-    return _prefer(
-        [({"one": -1.0}, {"position": SHARPNESS})], 2.0 * longest, wanted, match(wanted, offered, copies, never)
-    )
+    earlier = [({"one": -1.0}, {"position": SHARPNESS})]
+    return _prefer(earlier, 2.0 * longest, wanted, match(wanted, offered, copies, never))
 
 
 def match_closest(
@@ -111,9 +105,8 @@ def match_closest(
     The score is linear in the position. As printed, -n (k - k')^2 against n^(4c+1) for a mismatch, it is not exact in
     float64 from n = 64 on: a context of 5 n words needs c = 2, and 64^9 is 2^54.
     """
-    return _prefer(
-        [({"one": 1.0}, {"position": SHARPNESS})], 2.0 * longest, wanted, match(wanted, offered, copies, never)
-    )
+    later = [({"one": 1.0}, {"position": SHARPNESS})]
+    return _prefer(later, 2.0 * longest, wanted, match(wanted, offered, copies, never))
 
 
 def all_but(name: str) -> Form:

@@ -108,43 +108,37 @@ class _Machine(_Theorem):
 class Theorem46(_SimpleProblems):
     """Transformers of constant size, which answer at once (arXiv:2402.18510, Theorem 4.6)."""
 
-    number = "4.6"
-    _module = theorem_4_6
+    number, _module = "4.6", theorem_4_6
 
 
 class Theorem47(_IsTree):
     """A Transformer of constant size that decides IsTree by an Euler tour (arXiv:2402.18510, Theorem 4.7)."""
 
-    number = "4.7"
-    _module = theorem_4_7
+    number, _module = "4.7", theorem_4_7
 
 
 class Theorem52(_SimpleProblems):
     """Linear RNNs of constant size, which answer with one search in their context (arXiv:2402.18510, Theorem 5.2)."""
 
-    number = "5.2"
-    _module = theorem_5_2
+    number, _module = "5.2", theorem_5_2
 
 
 class Theorem53(_IsTree):
     """A linear RNN of constant size that decides IsTree by searches (arXiv:2402.18510, Theorem 5.3 and Algorithm 2)."""
 
-    number = "5.3"
-    _module = theorem_5_3
+    number, _module = "5.3", theorem_5_3
 
 
 class Theorem54(_Machine):
     """Any Turing machine as a linear RNN that searches its own trace (arXiv:2402.18510, Theorem 5.4)."""
 
-    number = "5.4"
-    _module = theorem_5_4
+    number, _module = "5.4", theorem_5_4
 
 
 class Theorem56(_SimpleProblems):
     """Linear RNNs with one Transformer layer on top, which answer at once (arXiv:2402.18510, Theorem 5.6)."""
 
-    number = "5.6"
-    _module = theorem_5_6
+    number, _module = "5.6", theorem_5_6
 
 
 class Theorem57(_IsTree):
@@ -154,15 +148,13 @@ class Theorem57(_IsTree):
     in closed loop only, since teacher forcing makes it answer at once.
     """
 
-    number = "5.7"
-    _module = theorem_5_7
+    number, _module = "5.7", theorem_5_7
 
 
 class Theorem58(_Machine):
     """Any Turing machine as a linear RNN with one Transformer layer on top (arXiv:2402.18510, Theorem 5.8)."""
 
-    number = "5.8"
-    _module = theorem_5_8
+    number, _module = "5.8", theorem_5_8
 
 
 class Theorem41(_Theorem):

@@ -36,6 +36,11 @@ def square(source: Form, target: str) -> list[Unit]:
     return [Unit(source, source, {target: 1.0})]
 
 
+def squares(*names: str) -> list[Unit]:
+    """The squares of registers that are at least 0, each in `square of NAME`."""
+    return [unit for name in names for unit in square({name: 1.0}, f"square of {name}")]
+
+
 def add(source: Form, target: str) -> list[Unit]:
     """A linear form (Lemma C.2)."""
     return [Unit({"one": 1.0}, source, {target: 1.0})]

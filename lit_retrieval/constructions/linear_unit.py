@@ -19,17 +19,11 @@ def remembered(sources: Sequence[str], lags: int) -> list[str]:
 
 
 def remember(registers: Registers, sources: Sequence[str], lags: int, sums: Sequence[str] = ()) -> LinearRNN:
-    """A linear unit that keeps registers of the last tokens, and sums of others over all tokens.
+    """A linear unit that keeps `sources`, registers of the last `lags` tokens, and `sums` of others over all tokens.
 
     Lemma C.20: each kept value moves to the next channel at every token, h_t[j] = h_{t-1}[j - 1]. Lemma C.21: a sum
     adds its register, h_t = h_{t-1} + x_t. The kept values appear in `ago(source, 1)` to `ago(source, lags)`, a sum in
-    `sum of SOURCE`.
-
-    Args:
-        registers: Names of the channels, those of `remembered` and the sums among them.
-        sources: The registers that are kept.
-        lags: The number of tokens that they are kept for.
-        sums: The registers that are summed.
+    `sum of SOURCE`; the registers must have these names and those of `remembered`.
     """
     unit = LinearRNN(registers.width, 0).to(torch.float64)
     with torch.no_grad():
@@ -51,15 +45,10 @@ def turn(source: str, place: int) -> str:
 
 
 def take_turns(registers: Registers, sources: Sequence[str], period: int) -> LinearRNN:
-    """A cyclic linear unit: after a token where `source` is 1, it says how many tokens ago that was, modulo `period`.
+    """A cyclic linear unit: after a token where a source is 1, it says how many tokens ago that was, modulo `period`.
 
     Lemma C.20 with the last channel connected to the first: h_t[0] = h_{t-1}[period - 1] + x_t, and h_t[j] =
-    h_{t-1}[j - 1].
-
-    Args:
-        registers: Names of the channels, `turn(source, 0)` to `turn(source, period - 1)` among them.
-        sources: The registers that start a count.
-        period: In tokens.
+    h_{t-1}[j - 1]. The registers must have `turn(source, 0)` to `turn(source, period - 1)` for each source.
     """
     unit = LinearRNN(registers.width, 0).to(torch.float64)
     with torch.no_grad():

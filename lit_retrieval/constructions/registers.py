@@ -57,10 +57,7 @@ def read_word(word: str) -> tuple[str, int]:
 
 
 def write_embedding(registers: Registers, vocabulary: Vocabulary) -> Tensor:
-    """The registers of each word, `(vocab_size, width)`: a number i is i times one vector.
-
-    arXiv:2402.18510, appendix A.3.
-    """
+    """The registers of each word, `(vocab_size, width)`: a number i is i times one vector (arXiv:2402.18510, A.3)."""
     embedding = torch.zeros(len(vocabulary), registers.width, dtype=torch.float64)
     for token, word in enumerate(vocabulary.words):
         kind, number = read_word(word)

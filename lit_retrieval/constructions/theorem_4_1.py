@@ -31,22 +31,20 @@ def turing_machine(vocabulary: Vocabulary, machine: TuringMachine, space: int) -
     return ConstructedModel(vocabulary, registers, mixers)
 
 
-def _at(space: int, offset: int) -> int:
-    """How many tokens ago the word at `offset` from the next one was written, in the tape before."""
-    return space - offset
-
-
 def _heads(space: int) -> dict[int, str]:
-    """The registers that say where the head was in the tape before, by its offset from the next word."""
-    return {offset: ago("is q", _at(space, offset)) for offset in (-1, 0, 1)}
+    """The registers that say where the head was in the tape before, by its offset from the next word.
+
+    The word at an offset from the next one was written `space - offset` tokens ago.
+    """
+    return {offset: ago("is q", space - offset) for offset in (-1, 0, 1)}
 
 
 def _select(space: int) -> list[Unit]:
     """The state and the symbol after it, if the head was at most one position away."""
     units = []
     for offset, head in _heads(space).items():
-        units += where([head], {ago("number", _at(space, offset)): 1.0}, "state")
-        units += where([head], {ago("number", _at(space, offset + 1)): 1.0}, "symbol")
+        units += where([head], {ago("number", space - offset): 1.0}, "state")
+        units += where([head], {ago("number", space - offset - 1): 1.0}, "symbol")
     return units
 
 
@@ -56,7 +54,7 @@ def _rewrite(space: int) -> list[Unit]:
     `q a` becomes `a' q'` where the head goes right, and `b q a` becomes `q' b a'` where it goes left.
     """
     behind, here, before = (_heads(space)[offset] for offset in (-1, 0, 1))
-    old, left = ago("number", _at(space, 0)), ago("number", _at(space, -1))
+    old, left = ago("number", space), ago("number", space + 1)
     same_kind = [f"not {head}" for head in (behind, here, before)]
     return [
         *say(same_kind, "t", {old: 1.0}),

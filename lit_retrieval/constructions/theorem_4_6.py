@@ -4,7 +4,7 @@ Each model is a feed-forward layer and one or two Transformer blocks; it knows t
 """
 
 from lit_retrieval.constructions.attend import average, count, look_back, match, write_attention
-from lit_retrieval.constructions.feed_forward import add, compare_share, square, where, write_feed_forward
+from lit_retrieval.constructions.feed_forward import add, compare_share, squares, where, write_feed_forward
 from lit_retrieval.constructions.linear_unit import ago
 from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.constructions.registers import Registers
@@ -17,14 +17,12 @@ def index(vocabulary: Vocabulary) -> ConstructedModel:
     """Index: attention finds the word at the position asked for (Lemma C.15)."""
     registers = Registers([*_POSITION, "is w", "no word", "say w", "say number"])
     mixers = [
-        write_feed_forward(registers, [
-            *square({"position": 1.0}, "square of position"), *where(["not is w"], {"one": 1.0}, "no word"),
-        ]),
+        write_feed_forward(registers, [*squares("position"), *where(["not is w"], {"one": 1.0}, "no word")]),
         write_attention(
             registers, [match(["number"], ["position"], [({"number": 1.0}, "say number")], {"no word": 1.0})]
         ),
         write_feed_forward(registers, add({"one": 1.0}, "say w")),
-    ]  # fmt: skip
+    ]
     return ConstructedModel(vocabulary, registers, mixers)
 
 
@@ -35,11 +33,10 @@ def associative_recall(vocabulary: Vocabulary) -> ConstructedModel:
         [*_POSITION, "is k", "is v", key, after_key, "no pair", f"square of {key}", "say v", "say number"]
     )  # fmt: skip
     mixers = [
-        write_feed_forward(registers, square({"position": 1.0}, "square of position")),
+        write_feed_forward(registers, squares("position")),
         write_attention(registers, [look_back(1, [({"number": 1.0}, key), ({"is k": 1.0}, after_key)])]),
         write_feed_forward(registers, [
-            *square({key: 1.0}, f"square of {key}"), *add({"one": 1.0}, "no pair"),
-            *where(["is v", after_key], {"one": -1.0}, "no pair"),
+            *squares(key), *add({"one": 1.0}, "no pair"), *where(["is v", after_key], {"one": -1.0}, "no pair"),
         ]),
         write_attention(registers, [match(["number"], [key], [({"number": 1.0}, "say number")], {"no pair": 1.0})]),
         write_feed_forward(registers, add({"one": 1.0}, "say v")),
@@ -53,13 +50,12 @@ def ngram_retrieval(vocabulary: Vocabulary, ngram_size: int = 3) -> ConstructedM
     before, here = ([ago("number", lag + first) for lag in range(lags)] for first in (1, 0))
     squared = [f"square of {name}" for name in before]
     registers = Registers([*_POSITION, "is w", "no word", *before, *squared, "say w", "say number"], 2 * lags)
-    squares = [unit for name in before for unit in square({name: 1.0}, f"square of {name}")]
     mixers = [
-        write_feed_forward(registers, square({"position": 1.0}, "square of position")),
+        write_feed_forward(registers, squares("position")),
         write_attention(
             registers, [look_back(lag, [({"number": 1.0}, ago("number", lag))]) for lag in range(1, lags + 1)]
         ),
-        write_feed_forward(registers, [*squares, *where(["not is w"], {"one": 1.0}, "no word")]),
+        write_feed_forward(registers, [*squares(*before), *where(["not is w"], {"one": 1.0}, "no word")]),
         write_attention(registers, [match(here, before, [({"number": 1.0}, "say number")], {"no word": 1.0})]),
         write_feed_forward(registers, add({"one": 1.0}, "say w")),
     ]
@@ -75,12 +71,10 @@ def counting(vocabulary: Vocabulary) -> ConstructedModel:
     )  # fmt: skip
     behind = {"share of ?": float(len(vocabulary))}  # at least 1: the vocabulary has more numerals than the list
     mixers = [
-        write_feed_forward(registers, [
-            *square({"position": 1.0}, "square of position"), *square({"number": 1.0}, "square of number"),
-        ]),
+        write_feed_forward(registers, squares("position", "number")),
         write_attention(registers, [look_back(1, [({"number": 1.0}, word)]), average([({"is ?": 1.0}, "share of ?")])]),
-        write_feed_forward(registers, square({word: 1.0}, f"square of {word}")),
+        write_feed_forward(registers, squares(word)),
         write_attention(registers, [count(word, f"square of {word}", "number", "share", behind)]),
         write_feed_forward(registers, compare_share("share", len(vocabulary))),
-    ]  # fmt: skip
+    ]
     return ConstructedModel(vocabulary, registers, mixers)

@@ -53,7 +53,9 @@ def is_tree(vocabulary: Vocabulary) -> ConstructedModel:
         ]),
         write_feed_forward(registers, _skip_parent()),
         write_feed_forward(registers, [
-            *_square("ahead"), *indicate({"ahead": 1.0}, 0, {"nothing is ahead": 1.0}), *_count_vertices(),
+            *_square("ahead"), *indicate({"ahead": 1.0}, 0, {"nothing is ahead": 1.0}),
+            # A tour of all vertices, 2 n - 1 words, ends at the position 5 n - 3, and the `?` is at 3 n - 2.
+            *indicate({"position": 3.0, "place of ?": -5.0}, 1, {"tour has all vertices": 1.0}),
         ]),
         write_attention(registers, [
             match_closest(["ahead"], ["number"], [({"is on tour": 1.0}, "has been ahead")], longest,
@@ -113,11 +115,6 @@ def _skip_parent() -> list[Unit]:
     """
     is_parent: Form = {"next": 1.0, "parent": -1.0, "is root": 1.0}
     return [*add({"next": 1.0}, "ahead"), *choose(is_parent, 0, {"next behind parent": 1.0, "next": -1.0}, "ahead")]
-
-
-def _count_vertices() -> list[Unit]:
-    """Whether the tour has 2 n - 1 words: it is then at the position 5 n - 3, and the `?` at 3 n - 2."""
-    return indicate({"position": 3.0, "place of ?": -5.0}, 1, {"tour has all vertices": 1.0})
 
 
 def _move() -> list[Unit]:

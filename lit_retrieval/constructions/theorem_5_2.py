@@ -38,8 +38,7 @@ class Answer(NamedTuple):
 
 def index(vocabulary: Vocabulary) -> ConstructedModel:
     r"""Index: `^(?:\S+\s+){ k }(\S+)`, and the word that it finds."""
-    query: list[str | Copied] = [r"^(?:\S+\s+){", Copied("numeral", 0), r"}(\S+)"]
-    return _search_once(vocabulary, 1, query, [Answer("w")])
+    return _search_once(vocabulary, 1, [r"^(?:\S+\s+){", Copied("numeral", 0), r"}(\S+)"], [Answer("w")])
 
 
 def associative_recall(vocabulary: Vocabulary) -> ConstructedModel:

@@ -9,6 +9,8 @@ third search is there only if x is p, the fourth only if an edge was found, to o
 vertex o only if that was new; where no edge was found, the next vertex is p, or the verdict follows.
 """
 
+import re
+
 from lit_retrieval.constructions.feed_forward import Unit, indicate, say, where, write_feed_forward
 from lit_retrieval.constructions.linear_unit import ago, remember, remembered
 from lit_retrieval.constructions.model import ConstructedModel
@@ -42,15 +44,8 @@ def is_tree(vocabulary: Vocabulary) -> ConstructedModel:
 def _is(words: str) -> list[str]:
     """Conditions on the last words: `E@1 not -@4` says that the last but one is <EndSearch>, the fifth last no `-`."""
     names = {"S": "<StartSearch>", "E": "<EndSearch>", "N": "numeral"}
-    conditions, turned = [], ""
-    for part in words.split():
-        if part == "not":
-            turned = "not "
-            continue
-        word, lag = part.split("@")
-        conditions.append(turned + ago(f"is {names.get(word, word)}", int(lag)))
-        turned = ""
-    return conditions
+    parts = re.findall(r"(not )?(\S+)@(\d+)", words)
+    return [turned + ago(f"is {names.get(word, word)}", int(lag)) for turned, word, lag in parts]
 
 
 def _number(lag: int) -> Form:

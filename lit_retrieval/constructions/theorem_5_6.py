@@ -4,7 +4,7 @@ Each model is one RNN block, a linear unit and a feed-forward layer, and one Tra
 """
 
 from lit_retrieval.constructions.attend import count, match, write_attention
-from lit_retrieval.constructions.feed_forward import add, compare_share, square, where, write_feed_forward
+from lit_retrieval.constructions.feed_forward import add, compare_share, square, squares, where, write_feed_forward
 from lit_retrieval.constructions.linear_unit import ago, remember, remembered
 from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.constructions.registers import Registers
@@ -35,8 +35,7 @@ def associative_recall(vocabulary: Vocabulary) -> ConstructedModel:
     mixers = [
         remember(registers, ["is k", "number"], 1),
         write_feed_forward(registers, [
-            *square({key: 1.0}, f"square of {key}"), *add({"one": 1.0}, "no pair"),
-            *where(is_pair, {"one": -1.0}, "no pair"),
+            *squares(key), *add({"one": 1.0}, "no pair"), *where(is_pair, {"one": -1.0}, "no pair"),
         ]),
         write_attention(registers, [match(["number"], [key], [({"number": 1.0}, "say number")], {"no pair": 1.0})]),
         write_feed_forward(registers, add({"one": 1.0}, "say v")),
@@ -50,10 +49,9 @@ def ngram_retrieval(vocabulary: Vocabulary, ngram_size: int = 3) -> ConstructedM
     before, here = ([ago("number", lag + first) for lag in range(lags)] for first in (1, 0))
     squared = [f"square of {name}" for name in before]
     registers = Registers(["is w", "no word", *squared, "say w", "say number", *remembered(["number"], lags)])
-    squares = [unit for name in before for unit in square({name: 1.0}, f"square of {name}")]
     mixers = [
         remember(registers, ["number"], lags),
-        write_feed_forward(registers, [*squares, *where(["not is w"], {"one": 1.0}, "no word")]),
+        write_feed_forward(registers, [*squares(*before), *where(["not is w"], {"one": 1.0}, "no word")]),
         write_attention(registers, [match(here, before, [({"number": 1.0}, "say number")], {"no word": 1.0})]),
         write_feed_forward(registers, add({"one": 1.0}, "say w")),
     ]
@@ -69,10 +67,8 @@ def counting(vocabulary: Vocabulary) -> ConstructedModel:
     ])  # fmt: skip
     mixers = [
         remember(registers, ["number"], 1, sums=["is ?"]),
-        write_feed_forward(registers, [
-            *square({"number": 1.0}, "square of number"), *square({word: 1.0}, f"square of {word}"),
-        ]),
+        write_feed_forward(registers, squares("number", word)),
         write_attention(registers, [count(word, f"square of {word}", "number", "share", {"sum of is ?": 1.0})]),
         write_feed_forward(registers, compare_share("share", len(vocabulary))),
-    ]  # fmt: skip
+    ]
     return ConstructedModel(vocabulary, registers, mixers)
