@@ -1,5 +1,6 @@
 """A batch of transcripts as tensors."""
 
+from dataclasses import fields
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,8 @@ from torch import Tensor
 
 from lit_retrieval.tasks import Author, Transcripts
 from lit_retrieval.vocabulary import PAD
+
+_IDS = ("tokens", "answers")
 
 
 class Batch(NamedTuple):
@@ -43,24 +46,13 @@ class Batch(NamedTuple):
 
     def transcripts(self) -> Transcripts:
         """The same batch as arrays."""
-        tokens, answers = (ids.cpu().numpy().astype(np.int32) for ids in (self.tokens, self.answers))
-        author, length, prompt_length, sizes, distances, kinds = (
-            field.cpu().numpy()
-            for field in (self.author, self.length, self.prompt_length, self.sizes, self.distances, self.kinds)
-        )
-        return Transcripts(tokens, author, length, prompt_length, answers, sizes, distances, kinds)
+        arrays = {field.name: getattr(self, field.name).cpu().numpy() for field in fields(Transcripts)}
+        return Transcripts(**arrays | {name: arrays[name].astype(np.int32) for name in _IDS})
 
 
 def collate(transcripts: Transcripts) -> Batch:
     """The same batch as tensors."""
-    return Batch(
-        torch.from_numpy(transcripts.tokens.astype(np.int64)),
-        torch.from_numpy(np.ascontiguousarray(transcripts.author)),
-        torch.from_numpy(transcripts.length),
-        torch.from_numpy(transcripts.prompt_length),
-        torch.from_numpy(transcripts.answers.astype(np.int64)),
-        torch.from_numpy(transcripts.sizes),
-        torch.from_numpy(transcripts.distances),
-        torch.from_numpy(transcripts.kinds),
-        torch.from_numpy(np.flatnonzero(transcripts.author[:, 1:] == Author.MODEL)),
-    )
+    arrays = {field.name: getattr(transcripts, field.name) for field in fields(Transcripts)}
+    arrays |= {name: arrays[name].astype(np.int64) for name in _IDS}
+    arrays["positions"] = np.flatnonzero(transcripts.author[:, 1:] == Author.MODEL)
+    return Batch(**{name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()})

@@ -51,7 +51,6 @@ def _flatten(value: Any, key: str) -> Iterator[tuple[str, Any]]:
         yield key, value
     elif not value:
         yield key, str(value)
-    for name, child in (
-        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    ):
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, child in children:
         yield from _flatten(child, f"{key}.{name}" if key else str(name))

@@ -5,7 +5,7 @@ from numba import njit
 
 from lit_retrieval.tasks.random import Counts, Stream, draw_below, draw_coin, shuffle
 
-Ends = Counts
+Ends = Counts  # the ends of each edge, vertices 0 to `size - 1`, `(size - 1, 2)`
 
 
 @njit(cache=True)
@@ -14,9 +14,6 @@ def draw_binary_graph(stream: Stream, size: int) -> Ends:
 
     Every other vertex is joined to one of the hubs by a fair coin, and the last edge joins two of them, adjacent in a
     random order: the graph is a tree exactly when that edge joins the two sides.
-
-    Returns:
-        The ends of each edge, vertices 0 to `size - 1`, `(size - 1, 2)`.
     """
     names = np.arange(size)
     shuffle(stream, names, size)
@@ -30,11 +27,7 @@ def draw_binary_graph(stream: Stream, size: int) -> Ends:
 
 @njit(cache=True)
 def draw_random_graph(stream: Stream, size: int) -> Ends:
-    """A random recursive tree; with probability 1/2 one of its edges is moved so that it closes a cycle.
-
-    Returns:
-        The ends of each edge, vertices 0 to `size - 1`, `(size - 1, 2)`.
-    """
+    """A random recursive tree; with probability 1/2 one of its edges is moved so that it closes a cycle."""
     names, parents = np.arange(size), np.zeros(size, np.int64)
     shuffle(stream, names, size)
     for vertex in range(1, size):

@@ -51,12 +51,9 @@ class Index(Task):
         pieces = POSITION_PIECES[query_form]
         self.vocabulary = Vocabulary([*words, *positions, *(piece for piece in pieces if query_form == "full")])
         self.answer_words = np.arange(FIRST_WORD, FIRST_WORD + num_words, dtype=np.int32)
+        self._num_drawn = 2 if distribution == "random_access_code" else num_words
         self.chance = 1 / self._num_drawn
         self._pieces = encode_pieces(self.vocabulary, pieces)
-
-    @property
-    def _num_drawn(self) -> int:
-        return 2 if self.distribution == "random_access_code" else self.num_words
 
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""

@@ -98,7 +98,11 @@ def save_samples(
         if not parts:
             raise UserError("the number of samples must be 1 or more, got 0; write at least one")
         flat = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        _write_flat(file, path.suffix, flat, vocabulary, form)
+        if path.suffix == ".npz":
+            np.savez(file, **flat)  # type: ignore[arg-type]
+        else:
+            file.writelines(_lines(flat, vocabulary, form))
+        file.flush()
         whole = {
             **manifest, "form": form, "samples": len(flat["length"]), "version": __version__,
             "sha256": sample_hash.hexdigest(), "file_sha256": sha256(Path(file.name).read_bytes()).hexdigest(),
@@ -174,14 +178,6 @@ def _open_both(path: Path) -> Iterator[tuple[IO[bytes], IO[str]]]:
         except OSError as error:
             raise UserError(f"{path} can't be written: {error.strerror}; write to another folder or name") from None
         yield file, manifest_file
-
-
-def _write_flat(file: IO[bytes], suffix: str, flat: Flat, vocabulary: Vocabulary, form: Form) -> None:
-    if suffix == ".npz":
-        np.savez(file, **flat)  # type: ignore[arg-type]
-    else:
-        file.writelines(_lines(flat, vocabulary, form))
-    file.flush()
 
 
 def _lines(flat: Flat, vocabulary: Vocabulary, form: Form) -> Iterator[bytes]:

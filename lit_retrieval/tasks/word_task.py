@@ -63,8 +63,7 @@ class WordTask(Task):
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         written = [
-            self._write_sample(_generator(seed, int(index)), int(size), regime)
-            for index, size in zip(indices, sizes, strict=True)
+            self._write_sample(seed, int(index), int(size), regime) for index, size in zip(indices, sizes, strict=True)
         ]
         longest, most = max(len(sample.tokens) for sample in written), max(len(sample.answers) for sample in written)
         rows = blank_rows(len(written), longest, most)
@@ -90,7 +89,8 @@ class WordTask(Task):
         """Raise `UserError` below size 1; override it if `draw` takes other sizes."""
         check_at_least("size", size, 1, "data.sizes")
 
-    def _write_sample(self, rng: np.random.Generator, size: int, regime: Regime) -> Conversation:
+    def _write_sample(self, seed: int, index: int, size: int, regime: Regime) -> Conversation:
+        rng = np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))  # all 64 bits of each
         turns = self.write_turns(self.draw(rng, size), regime)
         prompts = [self.vocabulary.encode(turn.prompt.split()) for turn in turns]
         conversation = Conversation(prompts, frozenset(self.answer_words.tolist()), self._retriever, self.vocabulary)
@@ -116,7 +116,3 @@ class WordTask(Task):
                 f"a search of {type(self).__name__} took too long in {turn.reply!r}; write a faster query, since "
                 "samples must not depend on the load of the machine"
             )
-
-
-def _generator(seed: int, index: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))  # all 64 bits of each are used
