@@ -48,16 +48,25 @@ def test_a_wheel_has_every_configuration_and_nothing_beside_the_package(wheel):
     assert "lit_retrieval/py.typed" in names
 
 
-def test_the_quickstart_runs_without_a_checkout(wheel, tmp_path):
-    environment, here = tmp_path / "environment", tmp_path / "here"
-    here.mkdir()
-    venv.create(environment, symlinks=True)
-    python = environment / "bin/python"
-    run([sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps", str(wheel)], here)
-    scheme = {"base": str(environment), "platbase": str(environment)}
-    site = Path(sysconfig.get_path("purelib", "venv", scheme))
+@pytest.fixture(scope="module")
+def environment(wheel, tmp_path_factory):
+    """A fresh environment with the wheel, whose dependencies are those of this one."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, symlinks=True)
+    run([sys.executable, "-m", "pip", "--python", folder / "bin/python", "install", "-q", "--no-deps", wheel], folder)
+    site = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    said = run([environment / "bin/lit-retrieval", "fit", "--config", "quickstart", *FEW_STEPS], here)
-    assert "validation after 2 steps" in said and list(here.glob("runs/quickstart-*/checkpoints/best.ckpt"))
-    told = run([python, "-c", "import lit_retrieval; print(lit_retrieval.__file__, lit_retrieval.__version__)"], here)
-    assert told.startswith(str(site))
+    return folder
+
+
+def test_the_quickstart_is_read_without_a_checkout(environment, tmp_path):
+    said = run([environment / "bin/lit-retrieval", "fit", "--config", "quickstart", "--print_config"], tmp_path)
+    assert "class_path: lit_retrieval.tasks.IsTree" in said
+    asked = "import lit_retrieval; print(lit_retrieval.__file__, lit_retrieval.__version__)"
+    assert run([environment / "bin/python", "-c", asked], tmp_path).startswith(str(environment))
+
+
+@pytest.mark.slow  # a package that was just installed compiles its kernels
+def test_the_quickstart_runs_without_a_checkout(environment, tmp_path):
+    said = run([environment / "bin/lit-retrieval", "fit", "--config", "quickstart", *FEW_STEPS], tmp_path)
+    assert "validation after 2 steps" in said and list(tmp_path.glob("runs/quickstart-*/checkpoints/best.ckpt"))

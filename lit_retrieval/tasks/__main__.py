@@ -24,6 +24,7 @@ from lit_retrieval.tasks.task import Regime, Task, Transcripts
 from lit_retrieval.vocabulary import Vocabulary
 
 _CHUNK = 1024  # samples written between two steps of the progress bar
+_asked: list[int] = []  # the signals that ask the command to stop
 
 
 def write(
@@ -54,13 +55,18 @@ def write(
     stream = SampleStream(task, regime, sizes, seed, split)
     task.check_request(stream.sizes.values, regime)
     starts = range(0, samples, _CHUNK)
-    batches = (stream.take(np.arange(start, min(start + _CHUNK, samples))) for start in starts)
     drawn = {"regime": regime, "sizes": sizes, "seed": seed, "split": split}
-    manifest = save_samples(
-        output, task.vocabulary, track(batches, "Writing", len(starts)), {"task": describe(task), **drawn}, form,
-        overwrite,
-    )  # fmt: skip
+    batches = track(_take(stream, samples, starts), "Writing", len(starts))
+    manifest = save_samples(output, task.vocabulary, batches, {"task": describe(task), **drawn}, form, overwrite)
     Console().print(f"{output}: {samples:,} samples, sha256 {manifest['sha256']}", soft_wrap=True)
+
+
+def _take(stream: SampleStream, samples: int, starts: range) -> Iterator[Transcripts]:
+    """The samples in batches; a signal's exception that was lost in a callback is raised here."""
+    for start in starts:
+        if _asked:
+            raise KeyboardInterrupt(_asked[0])
+        yield stream.take(np.arange(start, min(start + _CHUNK, samples)))
 
 
 def show(
@@ -120,12 +126,21 @@ def _signals_interrupt() -> Iterator[None]:
     """Raise KeyboardInterrupt, with the signal's number, on SIGTERM and Ctrl-C, so that partial files are deleted."""
 
     def interrupt(number: int, frame: object) -> None:
+        _asked.append(number)
         raise KeyboardInterrupt(number)
+
+    def drop(lost: Any) -> None:
+        if not isinstance(lost.exc_value, KeyboardInterrupt):
+            sys.__unraisablehook__(lost)
+
+    _asked.clear()
+    hook, sys.unraisablehook = sys.unraisablehook, drop  # LLVM calls back into Python, where no exception gets out
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 

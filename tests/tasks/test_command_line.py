@@ -1,6 +1,8 @@
 """python -m lit_retrieval.tasks, from its arguments to its files."""
 
+import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -110,6 +112,25 @@ def test_what_is_stopped_leaves_nothing_and_says_so_in_one_line(asked, tmp_path)
     assert process.returncode == 128 + asked
     assert said.splitlines() == [f"error: stopped by {asked.name}; run it again"]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT], ids=lambda asked: asked.name)
+def test_a_signal_whose_exception_is_lost_stops_too(asked, tmp_path, monkeypatch, capsys):
+    """A signal may come while LLVM calls Python back, which prints the exception and goes on."""
+    take, taken = SampleStream.take, []
+
+    def take_and_lose(stream, indices):
+        taken.append(len(indices))
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), asked)
+            time.sleep(10)
+        return take(stream, indices)
+
+    monkeypatch.setattr(SampleStream, "take", take_and_lose)
+    with pytest.raises(SystemExit) as stopped:
+        main(["write", *INDEX, "--samples", "5000", "--output", str(tmp_path / "samples.npz")])
+    assert stopped.value.code == 128 + asked and len(taken) == 1 and not list(tmp_path.iterdir())
+    assert f"error: stopped by {asked.name}; run it again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["write", "show", "check"])

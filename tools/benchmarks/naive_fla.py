@@ -16,20 +16,28 @@ def naive_recurrences() -> Iterator[None]:
     """Make fla's layers run fla's `naive` recurrences, and Mamba-2, which has none, a PyTorch loop."""
     with (
         patch.object(recurrences, "_run", _run),
-        patch.object(recurrences, "_run_delta", _run_delta),
         patch.object(layers, "linear_recurrence", linear_recurrence_naive),
     ):
         yield
 
 
 def _run(
-    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor | None, read: Tensor | None, write: Tensor | None, *_: Any
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_decay: Tensor | None = None,
+    read: Tensor | None = None,
+    write: Tensor | None = None,
+    rate: Tensor | None = None,
+    **_: Any,
 ) -> Any:  # what fla returns: outputs and the last state
     from fla.ops.generalized_delta_rule.dplr.naive import dplr_recurrence
     from fla.ops.gla.naive import naive_recurrent_gla
     from fla.ops.linear_attn.naive import naive_recurrent_linear_attn
     from fla.ops.simple_gla.naive import naive_recurrent_simple_gla
 
+    if rate is not None:
+        return _run_delta(q, k, v, log_decay, rate.squeeze(-1))
     if read is not None:
         assert write is not None and log_decay is not None
         heads_first = (tensor.transpose(1, 2) for tensor in (q, k, v, read, write, log_decay))
@@ -43,7 +51,7 @@ def _run(
 
 
 def _run_delta(
-    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor | None, beta: Tensor, *_: Any
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor | None, beta: Tensor
 ) -> Any:  # what fla returns: outputs and the last state
     from fla.ops.delta_rule.naive import delta_rule_recurrence
     from fla.ops.gated_delta_rule.naive import naive_recurrent_gated_delta_rule
