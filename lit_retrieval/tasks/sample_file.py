@@ -239,18 +239,12 @@ def _read_samples(path: Path, content: bytes, manifest: dict[str, Any]) -> Flat:
         flat = (_read_npz if path.suffix == ".npz" else _read_jsonl)(content, manifest)
         sample_hash = SampleHash(_vocabulary(manifest))
         sample_hash.update(flat)
+        if sample_hash.hexdigest() != manifest["sha256"]:
+            raise ValueError(f"the sha256 is {sample_hash.hexdigest()}, not {manifest['sha256']}")
+        if len(flat["length"]) != manifest["samples"]:
+            raise ValueError(f"{len(flat['length'])} samples, not {manifest['samples']}")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path} and its manifest don't match: {error}; copy or write both again") from None
-    if sample_hash.hexdigest() != manifest["sha256"]:
-        raise UserError(
-            f"{path} and its manifest don't match: the sha256 is {sample_hash.hexdigest()}, not {manifest['sha256']}; "
-            "copy or write both again"
-        )
-    if len(flat["length"]) != manifest["samples"]:
-        raise UserError(
-            f"{path} and its manifest don't match: {len(flat['length'])} samples, not {manifest['samples']}; copy or "
-            "write both again"
-        )
     return flat
 
 
