@@ -74,13 +74,10 @@ class Conversation:
         self.answers: list[int] = []
         self._turns = deque(turns)
         self._num_answers = len(self._turns) if num_answers is None else num_answers
-        self._answer_tokens = answer_tokens
-        self._retriever = retriever
-        self._vocabulary = vocabulary
+        self._answer_tokens, self._retriever, self._vocabulary = answer_tokens, retriever, vocabulary
         self._forced: deque[tuple[int, Author]] = deque()
         self._context = Context()
-        self._num_searches = 0
-        self._num_timeouts = 0
+        self._num_searches = self._num_timeouts = 0
         self._limit = math.inf if max_new_tokens is None else len(self._turns[0]) + max_new_tokens
         self._begin_turn()
 

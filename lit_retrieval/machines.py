@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import yaml
@@ -66,12 +67,8 @@ class TuringMachine:
             for symbol, written in row.items()
         }
         self.num_symbols = 1 + max((symbol for _, symbol in self.actions), default=-1)
-        if missing := [
-            (names[state], symbol)
-            for state in range(self.num_states)
-            for symbol in range(self.num_symbols)
-            if (state, symbol) not in self.actions
-        ]:
+        pairs = product(range(self.num_states), range(self.num_symbols))
+        if missing := [(names[state], symbol) for state, symbol in pairs if (state, symbol) not in self.actions]:
             raise UserError(f"the machine has no action for {missing[0]} (state, symbol); write one, as in 1RHALT")
         if not names or max(action.symbol for action in self.actions.values()) >= self.num_symbols:
             raise UserError("the machine has no states, or no action for a symbol that it writes; complete the table")

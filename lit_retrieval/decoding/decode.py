@@ -44,14 +44,9 @@ def begin(
     max_new_tokens: int,
     num_answers: Sequence[int] | None = None,
 ) -> list[Conversation]:
-    """New conversations for `generate`.
+    """New conversations for `generate`, each with its user's turns: the prompt, then what follows each answer.
 
-    Args:
-        turns: The user's turns in each conversation: the prompt, then what follows each answer.
-        task: The task that they are about.
-        retriever: Runs the model's queries.
-        max_new_tokens: Tokens that may follow a prompt, retrieved ones included.
-        num_answers: The number of answers of each; one in each turn if absent.
+    `num_answers` has the number of answers of each, one in each turn if absent; the other arguments are `decode`'s.
     """
     answer_tokens = frozenset(task.answer_words.tolist())
     counts: Sequence[int | None] = num_answers or [None] * len(turns)

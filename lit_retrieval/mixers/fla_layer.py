@@ -20,6 +20,7 @@ _DECAYING = {
     "GatedDeltaNet", "GatedLinearAttention", "HGRN2Attention", "KimiDeltaAttention", "Mamba2", "MultiScaleRetention",
     "RWKV7Attention", "SimpleGatedLinearAttention",
 }  # fmt: skip
+_PARTS = ("recurrent_state", "attn_state", "conv_state", "ffn_state")  # of fla's cache, as `FlaState` has them
 
 Nested: TypeAlias = Any
 """A tensor with the batch first, None, or a tuple of these."""
@@ -118,8 +119,7 @@ class _LayerCache:
         self._layer = FLALayer()
         self._layer.is_initialized = state is not None
         if state is not None:
-            names = ("recurrent_state", "attn_state", "conv_state", "ffn_state")
-            self._layer.state = dict(zip(names, state[:-1], strict=True))
+            self._layer.state = dict(zip(_PARTS, state[:-1], strict=True))
             self._layer._seen_tokens = state.length
 
     def __len__(self) -> int:
@@ -136,11 +136,7 @@ class _LayerCache:
         return length
 
     def state(self) -> FlaState:
-        parts = {name: _as_tuples(part) for name, part in self._layer.state.items()}
-        return FlaState(
-            parts["recurrent_state"], parts["attn_state"], parts["conv_state"], parts["ffn_state"],
-            self.get_seq_length(),
-        )  # fmt: skip
+        return FlaState._make([*(_as_tuples(self._layer.state[name]) for name in _PARTS), self.get_seq_length()])
 
 
 def _as_tuples(part: Any) -> Nested:

@@ -47,7 +47,6 @@ class MixerStack(nn.Module):
         return {kind: size for kind, size in sizes.items() if size}
 
     @torch.no_grad()
-    @torch.no_grad()
     def state_bits(self, length: int) -> int:
         """The bits of those elements, in the dtypes that the states have after a token, under autocast too."""
         is_training = self.training

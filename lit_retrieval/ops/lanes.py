@@ -8,6 +8,7 @@ since Numba compiles a kernel once for each length of a tuple: there are `WIDTH 
 """
 
 from collections.abc import Callable
+from functools import partial, reduce
 from typing import Any
 
 from llvmlite import ir
@@ -207,14 +208,8 @@ def fold(typing_context: Any, vector: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         (value,) = arguments
-        parts = [
-            _shuffle(builder, value, value, list(range(start, start + WIDTH)))
-            for start in range(0, vector.width, WIDTH)
-        ]
-        folded = parts[0]
-        for part in parts[1:]:
-            folded = _add(builder, folded, part)
-        return folded
+        parts = [list(range(start, start + WIDTH)) for start in range(0, vector.width, WIDTH)]
+        return reduce(partial(_add, builder), [_shuffle(builder, value, value, part) for part in parts])
 
     return folded(vector), generate
 
@@ -227,9 +222,8 @@ def row_sums(typing_context: Any, pointer: Any, offset: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         address = _address(context, builder, arguments[0], arguments[1], signature.args[1])
         first = builder.bitcast(address, sums.vector.as_pointer())
-        vectors = [
-            builder.load(builder.gep(first, [ir.Constant(ir.IntType(64), row)]), align=4) for row in range(WIDTH)
-        ]
+        rows = [builder.gep(first, [ir.Constant(ir.IntType(64), row)]) for row in range(WIDTH)]
+        vectors = [builder.load(row, align=4) for row in rows]
         for distance in (1, 2, 4):  # adds neighbours, and puts two rows' sums into one vector
             low = [lane & ~distance | (WIDTH if lane & distance else 0) for lane in range(WIDTH)]
             high = [lane + distance for lane in low]

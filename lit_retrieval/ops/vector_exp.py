@@ -16,9 +16,7 @@ FAST_MATH = {"contract", "nsz", "reassoc", "arcp"}  # no "fast": NaN and infinit
 _ZERO_BELOW, _LARGEST = -87.0, 88.0  # beyond them 2^k is not a normal float32
 _PER_LN2 = 1.44269504088896341
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4  # k * high is exact: high has 9 bits
-_POLYNOMIAL = (
-    1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1,
-)  # fmt: skip
+_POLYNOMIAL = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 _intrinsic: Any = intrinsic  # untyped: its annotations ask callers for the typing context, which Numba passes
 
 
@@ -50,8 +48,7 @@ def _generate(builder: Any, x: Any, numbers: Any) -> Any:
     name = f"llvm.rint.v{numbers.count}f32" if is_vector else "llvm.rint.f32"
     rint = get_or_insert_function(builder.module, ir.FunctionType(numbers, [numbers]), name)  # type: ignore[no-untyped-call]
     k = builder.call(rint, [builder.fmul(x, constant(_PER_LN2))])
-    r = multiply_add(k, constant(-_LN2_HIGH), x)
-    r = multiply_add(k, constant(-_LN2_LOW), r)
+    r = multiply_add(k, constant(-_LN2_LOW), multiply_add(k, constant(-_LN2_HIGH), x))
     p = constant(_POLYNOMIAL[0])
     for coefficient in _POLYNOMIAL[1:]:
         p = multiply_add(p, r, constant(coefficient))

@@ -20,6 +20,7 @@ import regex
 from lit_retrieval.vocabulary import ASK, AT, EDGE, END_SEARCH, MORE, PARENT, SPECIAL_WORDS, is_numeral
 
 _EDGE, _PARENT, _AT, _MORE = (SPECIAL_WORDS[sign] for sign in (EDGE, PARENT, AT, MORE))
+_GROUP = r"(?<!\S)(\S+)"  # a whole word, captured
 _SIGNS = {_EDGE, _PARENT, _AT, _MORE, SPECIAL_WORDS[END_SEARCH]}
 
 
@@ -38,13 +39,13 @@ def to_regular_expression(query: Sequence[str]) -> str | None:
     names = [_whole(word) for word in query if word not in _SIGNS]
     signs = [word for word in query if word in _SIGNS]
     if names and not signs:
-        return f"{' '.join(names)} {_whole_group()}"
+        return f"{' '.join(names)} {_GROUP}"
     if len(signs) != 1 or len(query) not in (2, 3):
         return None
     if len(query) == 2 and query[0] == _AT and is_numeral(query[1]):
-        return rf"^(?:\S+ ){{{int(query[1])}}}{_whole_group()}"
+        return rf"^(?:\S+ ){{{int(query[1])}}}{_GROUP}"
     if len(query) == 2 and query[0] == _PARENT:
-        return f"{_whole_group()} {_PARENT} {names[0]}"
+        return f"{_GROUP} {_PARENT} {names[0]}"
     if query[1] == _EDGE:
         return _next_edge(*names)
     if len(query) == 3 and query[1] == _MORE and is_numeral(query[2]):
@@ -53,7 +54,7 @@ def to_regular_expression(query: Sequence[str]) -> str | None:
 
 
 def _next_edge(vertex: str, neighbour: str | None = None) -> str:
-    edge = f"(?:{_whole_group()} {_EDGE} {vertex}|{vertex} {_EDGE} {_whole_group()})"
+    edge = f"(?:{_GROUP} {_EDGE} {vertex}|{vertex} {_EDGE} {_GROUP})"
     if neighbour is None:
         return edge
     return f"(?:{vertex} {_EDGE} {neighbour}|{neighbour} {_EDGE} {vertex}) .*?{edge}"
@@ -61,7 +62,3 @@ def _next_edge(vertex: str, neighbour: str | None = None) -> str:
 
 def _whole(word: str) -> str:
     return rf"(?<!\S){regex.escape(word)}(?!\S)"
-
-
-def _whole_group() -> str:
-    return r"(?<!\S)(\S+)"

@@ -1,5 +1,6 @@
 """Retrievers: they answer the queries of a transcript."""
 
+import math
 from typing import Protocol
 
 import numpy as np
@@ -55,9 +56,7 @@ class RegularExpressionRetriever:
     def __init__(self, timeout: float = 0.1, max_length: int = 1000, max_expanded: int = 250_000) -> None:
         check_above("timeout", timeout, 0, "data.retriever...timeout")
         check_numbers("data.retriever..", max_length=(max_length, 1), max_expanded=(max_expanded, 1))
-        self.timeout = timeout
-        self.max_length = max_length
-        self.max_expanded = max_expanded
+        self.timeout, self.max_length, self.max_expanded = timeout, max_length, max_expanded
 
     def __call__(self, context: Ids, query: Ids, vocabulary: Vocabulary) -> Ids:
         """Answer a query; see `Retriever`."""
@@ -95,7 +94,5 @@ class EitherFormRetriever:
 
 
 def _repetitions(pattern: str) -> int:
-    product = 1
-    for counts in regex.findall(r"\{\s*(\d*)\s*,?\s*(\d*)", pattern):
-        product *= max(1, *(int(count) for count in counts if count), 1)
-    return product
+    counts = regex.findall(r"\{\s*(\d*)\s*,?\s*(\d*)", pattern)
+    return math.prod(max(1, int(least or 1), int(most or 1)) for least, most in counts)

@@ -29,6 +29,5 @@ def causal_conv(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor | None = 
     check_shape("weight", weight, (dim, kernel))
     check_shape("bias", bias, (dim,))
     check_shape("state", state, (batch, kernel - 1, dim))
-    if runs_on_numba(x, weight, bias, state):
-        return causal_conv_cpu(x, weight, bias, state)
-    return causal_conv_naive(x, weight, bias, state)
+    run = causal_conv_cpu if runs_on_numba(x, weight, bias, state) else causal_conv_naive
+    return run(x, weight, bias, state)

@@ -9,15 +9,9 @@ from torch import Tensor
 def gradients_of(
     function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor | None], output_grads: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
-    """Run `function` again and return the gradients of its inputs.
+    """Run `function` again and return the gradients of its inputs, None for an input that is None.
 
-    Args:
-        function: Takes the inputs and gives a sequence of outputs.
-        inputs: Tensors, or None for an input that is absent.
-        output_grads: One for each output, None for an output without one.
-
-    Returns:
-        One gradient for each input, None for an absent input.
+    `output_grads` has one gradient for each output, None for an output without one.
     """
     leaves = [None if tensor is None else tensor.detach().requires_grad_() for tensor in inputs]
     with torch.enable_grad():

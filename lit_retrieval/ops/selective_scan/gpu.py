@@ -58,15 +58,13 @@ class _SelectiveScan(torch.autograd.Function):
         state_dim, blocks = len(A_t), triton.cdiv(dim, _BLOCK)
         y_grad, last_state_grad = output_grads
         y_grad = torch.zeros_like(x) if y_grad is None else y_grad.contiguous()
-        last_state_grad = (
-            torch.zeros_like(checkpoints[:, 0]) if last_state_grad is None else last_state_grad.contiguous()
-        )
+        h_grad = torch.zeros_like(checkpoints[:, 0]) if last_state_grad is None else last_state_grad.contiguous()
         x_grad, dt_grad, state_grad = torch.empty_like(x), torch.empty_like(dt), torch.empty_like(state)
         # PyTorch sums over samples and over blocks of channels: without atomics, the same bits every time.
         A_grad = torch.empty_like(checkpoints[:, 0])
         B_grad, C_grad = (x.new_empty(blocks, batch, time, state_dim, dtype=torch.float32) for _ in range(2))
         _backward_kernel[batch, blocks](
-            x, dt, A_t, B, C, checkpoints, y_grad, last_state_grad,
+            x, dt, A_t, B, C, checkpoints, y_grad, h_grad,
             x_grad, dt_grad, A_grad, B_grad, C_grad, state_grad, batch, time, dim,
             STATE_DIM=state_dim, ROWS=triton.next_power_of_2(state_dim), CHUNK=CHUNK, BLOCK=_BLOCK,
         )  # fmt: skip

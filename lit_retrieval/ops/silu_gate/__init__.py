@@ -13,12 +13,7 @@ __all__ = ["silu_gate", "silu_gate_cpu", "silu_gate_naive"]
 def silu_gate(x: Tensor, gate: Tensor) -> Tensor:
     """Compute x * silu(gate), element by element, as in SwiGLU (Shazeer 2020, arXiv:2002.05202) and Mamba.
 
-    Args:
-        x: Any shape.
-        gate: The same shape.
-
-    Returns:
-        Shaped like `x`.
+    `x`, `gate` and the result have the same shape, which may be any.
     """
     check_shape("gate", gate, tuple(x.shape))
     return silu_gate_cpu(x, gate) if runs_on_numba(x, gate) else silu_gate_naive(x, gate)
