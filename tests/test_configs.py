@@ -80,7 +80,13 @@ def test_every_part_fits_into_an_experiment(path, capsys):
     assert keys and all(f"  {key}:" in printed for key in keys)
 
 
-@pytest.mark.parametrize("path", SWEEPS, ids=name)
+# A configuration takes a second to read, and these two have the most points and values.
+LARGE = ("recurrences", "paper_figure2")
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, marks=[pytest.mark.slow] if path.stem in LARGE else []) for path in SWEEPS], ids=name
+)
 def test_every_point_and_every_value_of_a_sweep_has_a_configuration_of_its_own(path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["tools/sweep.py"])
     grid = read_grid(path)
