@@ -4,7 +4,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn
@@ -62,11 +62,12 @@ def write(
 
 
 def _take(stream: SampleStream, samples: int, starts: range) -> Iterator[Transcripts]:
-    """The samples in batches; a signal's exception that was lost in a callback is raised here."""
+    """The samples in batches; raises KeyboardInterrupt, with its number, once a signal has been noted."""
     for start in starts:
+        batch = stream.take(np.arange(start, min(start + _CHUNK, samples)))
         if _asked:
             raise KeyboardInterrupt(_asked[0])
-        yield stream.take(np.arange(start, min(start + _CHUNK, samples)))
+        yield batch
 
 
 def show(
@@ -122,25 +123,21 @@ class Parser(OneLineErrors):
 
 
 @contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """Raise KeyboardInterrupt, with the signal's number, on SIGTERM and Ctrl-C, so that partial files are deleted."""
+def _noting_signals() -> Iterator[None]:
+    """Note SIGTERM and Ctrl-C, so that `write` stops between two batches and partial files are deleted.
 
-    def interrupt(number: int, frame: object) -> None:
+    An exception in the middle of LLVM's work would be lost, or crash the process. A second Ctrl-C exits at once.
+    """
+
+    def note(number: int, frame: object) -> None:
         _asked.append(number)
-        raise KeyboardInterrupt(number)
-
-    def drop(lost: Any) -> None:
-        if not isinstance(lost.exc_value, KeyboardInterrupt):
-            sys.__unraisablehook__(lost)
+        signal.signal(number, before[signal.Signals(number)])
 
     _asked.clear()
-    hook, sys.unraisablehook = sys.unraisablehook, drop  # LLVM calls back into Python, where no exception gets out
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -161,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = parser.instantiate(config)
         chosen = config[config.subcommand].as_dict()
         chosen.pop("config", None)
-        with _signals_interrupt():
+        with _noting_signals() if config.subcommand == "write" else nullcontext():
             functions[config.subcommand](**chosen)
     except UserError as error:
         fail(str(error))

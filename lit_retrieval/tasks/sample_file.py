@@ -199,6 +199,8 @@ def _lines(flat: Flat, vocabulary: Vocabulary, form: Form) -> Iterator[bytes]:
 def _read_manifest(path: Path) -> dict[str, Any]:
     if path.suffix not in SUFFIXES:
         raise UserError(f"the suffix must be {' or '.join(SUFFIXES)}, got {path}; write the path of a file of samples")
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; write the path of a file of samples")
     source = manifest_path(path)
     try:
         manifest = json.loads(source.read_text())
