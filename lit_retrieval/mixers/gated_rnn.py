@@ -1,11 +1,17 @@
-"""The classical gated RNNs, LSTM and GRU, as PyTorch and cuDNN compute them."""
+"""The classical gated RNNs, LSTM and GRU, as PyTorch and cuDNN compute them.
 
-from typing import NamedTuple
+With half precision they run in float32: a cell that adds up in bfloat16 would stop at 256.
+"""
 
+from typing import Any, NamedTuple
+
+import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from lit_retrieval.mixers.mixer import check_sizes
+from lit_retrieval.ops.half_precision import widen
 
 
 class LSTMState(NamedTuple):
@@ -33,7 +39,7 @@ class LSTM(nn.Module):
     def forward(self, x: Tensor, state: LSTMState | None = None) -> tuple[Tensor, LSTMState]:
         """Mix tokens along time; arguments and results are those of `Mixer.forward`."""
         before = None if state is None else (state.output.unsqueeze(0), state.cell.unsqueeze(0))
-        y, (output, cell) = self.rnn(x, before)
+        y, (output, cell) = _run(self.rnn, x, before)
         return self.out_proj(y), LSTMState(output[0], cell[0])
 
     def inspect(self, x: Tensor) -> dict[str, Tensor]:
@@ -62,7 +68,7 @@ class GRU(nn.Module):
 
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mix tokens along time; see `Mixer.forward`. The state is `(batch, state_dim)`, at first zeros."""
-        y, last = self.rnn(x, None if state is None else state.unsqueeze(0))
+        y, last = _run(self.rnn, x, None if state is None else state.unsqueeze(0))
         return self.out_proj(y), last[0]
 
     def inspect(self, x: Tensor) -> dict[str, Tensor]:
@@ -74,9 +80,19 @@ class GRU(nn.Module):
         return self.rnn.hidden_size
 
 
+def _run(rnn: nn.LSTM | nn.GRU, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """The outputs in the dtype of the model, and the last state, float32 for half precision."""
+    is_autocast = torch.is_autocast_enabled(x.device.type)
+    dtype = torch.get_autocast_dtype(x.device.type) if is_autocast else x.dtype
+    weights: dict[str, Tensor] = {name: widen(weight) for name, weight in rnn.named_parameters()}
+    with torch.autocast(x.device.type, enabled=False):
+        y, last = functional_call(rnn, weights, (widen(x), state))
+    return y.to(dtype), last
+
+
 def _second_gate(rnn: nn.LSTM | nn.GRU, x: Tensor) -> Tensor:
     """The gate that keeps the state, which PyTorch has second in both, `(batch, state_dim, time)`."""
-    before = F.pad(rnn(x)[0][:, :-1], (0, 0, 1, 0))
+    before = F.pad(_run(rnn, x, None)[0][:, :-1], (0, 0, 1, 0))
     weights = rnn.all_weights[0]  # of the inputs and of the state, then their biases
     gates = F.linear(x, weights[0], weights[2]) + F.linear(before, weights[1], weights[3])
     return gates.chunk(4 if isinstance(rnn, nn.LSTM) else 3, -1)[1].sigmoid().transpose(1, 2)

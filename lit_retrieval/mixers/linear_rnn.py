@@ -5,7 +5,6 @@ from torch import Tensor, nn
 
 from lit_retrieval.mixers.mixer import check_sizes
 from lit_retrieval.ops import linear_rnn
-from lit_retrieval.ops.half_precision import widen
 
 
 class LinearRNN(nn.Module):
@@ -33,8 +32,7 @@ class LinearRNN(nn.Module):
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mix tokens along time; see `Mixer.forward`. The state is h, `(batch, hidden_size)`, at first zeros."""
         u = self.B(x)
-        with torch.autocast(x.device.type, enabled=False):  # in half precision the state would soon stop growing
-            h = linear_rnn(widen(u), widen(self.A), state)
+        h = linear_rnn(u, self.A, state)
         return h.to(u.dtype), h[:, -1]
 
     def inspect(self, x: Tensor) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mixer_cases import HIDDEN_SIZE, MIXERS, make_mixer
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lit_retrieval.mixers import ReGLU, select_rows, tensors_of
 
@@ -94,6 +95,24 @@ def test_every_parameter_gets_a_gradient(name):
     mixer(torch.randn(2, 5, HIDDEN_SIZE))[0].square().sum().backward()
     unused = {"window of one": "qkv_proj.weight"}.get(name)
     assert all(one.grad.abs().sum() > 0 for part, one in mixer.named_parameters() if part != unused)
+
+
+def test_second_derivatives_are_right_or_an_error(name):
+    def penalty(mixer: nn.Module, x: Tensor) -> Tensor:
+        x = x.clone().requires_grad_()
+        grad = torch.autograd.grad(mixer(x)[0].square().sum(), x, create_graph=True)[0]
+        grads = torch.autograd.grad(grad.square().sum(), list(mixer.parameters()), materialize_grads=True)
+        return torch.cat([one.flatten().double() for one in grads])
+
+    x = torch.randn(2, 9, HIDDEN_SIZE, generator=torch.Generator().manual_seed(1))
+    with sdpa_kernel(SDPBackend.MATH):  # PyTorch's other kernels have no second derivatives, and say so
+        expected = penalty(make_mixer(name).double(), x.double())
+    try:
+        actual = penalty(make_mixer(name), x)
+    except RuntimeError as error:
+        assert "second derivatives" in str(error) or "is not implemented" in str(error)
+    else:
+        assert (actual - expected).norm() <= 1e-4 * expected.norm()
 
 
 def test_a_window_sees_its_tokens_alone():

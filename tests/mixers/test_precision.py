@@ -10,7 +10,7 @@ from fla_layers import SMALL, make_layer
 from mixer_cases import HIDDEN_SIZE, MIXERS, make_mixer
 from torch import Tensor, nn
 
-from lit_retrieval.mixers import FlaLayer, FlaState, Mamba, tensors_of
+from lit_retrieval.mixers import FlaLayer, FlaState, tensors_of
 
 # The dtype of the weights, and that of autocast; Lightning takes 16-mixed on a GPU only.
 PRECISIONS = {
@@ -25,6 +25,7 @@ NAMES = [*MIXERS, *(SMALL if sys.platform == "linux" else ())]
 CASES = [(name, precision, "cpu") for name in NAMES for precision in PRECISIONS if precision != "16-mixed"] + [
     pytest.param(name, precision, "cuda", marks=ON_A_GPU) for name in MIXERS for precision in PRECISIONS
 ]
+RECURRENT = {"Mamba", "linear RNN", "diagonal linear RNN", "LSTM", "GRU"}
 UNSEEN = 5  # first positions, left out of the loss: where few keys are mixed, a norm's gradient may be all rounding
 LIMITS = {"outputs": 6, "steps": 6}  # in units of the format's rounding; at most 3 were measured
 GRADIENT_LIMIT = 16  # the same, of gradients; 10 were measured, of a decay's parameter
@@ -67,10 +68,11 @@ def test_a_mixer_is_its_own_in_float64_up_to_rounding(name, precision, device):
         if part != "state":
             limit = LIMITS.get(part, GRADIENT_LIMIT) * torch.finfo(half or dtype).eps
             assert (actual[part] - wanted).norm() <= limit * wanted.norm(), part
-    is_recurrent = isinstance(mixer, Mamba) or "linear RNN" in name or isinstance(actual["state"], FlaState)
+    is_recurrent = name in RECURRENT or isinstance(actual["state"], FlaState)
     state = actual["state"].recurrent if isinstance(actual["state"], FlaState) else actual["state"]
     if is_recurrent:  # what is added up in half precision would soon stop to grow
-        assert all(one.dtype in (torch.float32, torch.float64) for one in tensors_of(state))
+        kept = torch.float64 if dtype == torch.float64 else torch.float32
+        assert tensors_of(state) and all(one.dtype == kept for one in tensors_of(state))
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "bf16-mixed"])

@@ -1,6 +1,7 @@
 """Every op against its naive form in float64, from one table: results, states, gradients, and what callers rely on."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numba
@@ -222,6 +223,34 @@ def test_two_halves_equal_the_whole(name):
     # Sums of logs of decays reach some hundreds within a chunk, where float32 rounds to 1e-5.
     torch.testing.assert_close(torch.cat([first, second], 1), outputs, rtol=1e-4, atol=5e-5)
     torch.testing.assert_close(last_of_halves, last, rtol=1e-4, atol=5e-5)
+
+
+# From ones `(1, time, 8)` and rates of 0: the state grows by one a step.
+COUNTERS: dict[str, Callable[[Tensor, Tensor], Arguments]] = {
+    "linear_recurrence": lambda ones, rates: dict.fromkeys("qkv", ones[:, :, None]),
+    "linear_recurrence, with a correction": lambda ones, rates: {
+        **dict.fromkeys("qkv", ones[:, :, None]), "read": 0 * ones[:, :, None], "write": ones[:, :, None]
+    },
+    "linear_rnn": lambda ones, rates: {"u": ones, "A": torch.eye(8, dtype=ones.dtype)},
+    "linear_rnn, diagonal": lambda ones, rates: {"u": ones, "A": ones[0, 0]},
+    "selective_scan": lambda ones, rates: {**dict.fromkeys(["x", "dt", "B", "C"], ones), "A": rates},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("half", [None, torch.bfloat16], ids=["alone", "autocast"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("name", COUNTERS)
+def test_a_state_counts_to_thousands_in_every_dtype(name, dtype, half):
+    """bfloat16 has 8 bits: a sum of ones kept in it stops at 256, and one in float16 at 2048."""
+    op, state = getattr(ops, name.split(",")[0]), None
+    kept = torch.float64 if dtype == torch.float64 else torch.float32
+    for time in (2500, *100 * [5]):
+        ones = torch.ones(1, time, 8, dtype=dtype)
+        with nullcontext() if half is None else torch.autocast("cpu", half):
+            results = op(**COUNTERS[name](ones, torch.zeros(8, 8, dtype=dtype)), state=state)
+        state = results[1] if isinstance(results, tuple) else results[:, -1]
+        assert state.dtype == kept and (not isinstance(results, tuple) or results[0].dtype == dtype)
+    assert (state == 3000).all()
 
 
 @pytest.mark.parametrize("name", NUMBA)

@@ -24,6 +24,23 @@ def test_pieces_have_the_loss_the_gradients_and_the_count_of_the_whole(monkeypat
         torch.testing.assert_close(found, wanted)
 
 
+@pytest.mark.parametrize("most_logits", [1, 70, 2**23], ids="{} logits at a time".format)
+def test_pieces_have_the_second_derivatives_of_the_whole(monkeypatch, most_logits):
+    monkeypatch.setattr(loss, "_MOST_LOGITS", most_logits)
+    torch.manual_seed(0)
+    leaves = [torch.randn(33, 8, requires_grad=True), torch.randn(10, 8, requires_grad=True)]
+    targets, penalties = torch.randint(33, (10,)), []
+    head, hidden = leaves
+    for nats in (
+        sum_loss(lambda piece: F.linear(piece, head), hidden, targets, 33, counts_right=False)[0],
+        F.cross_entropy(hidden @ head.T, targets, reduction="sum"),
+    ):
+        grads = torch.autograd.grad(nats, leaves, create_graph=True)
+        penalties.append(torch.autograd.grad(sum(grad.square().sum() for grad in grads), leaves))
+    for found, wanted in zip(*penalties, strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
 def test_no_more_logits_are_kept_than_one_piece_has(monkeypatch):
     monkeypatch.setattr(loss, "_MOST_LOGITS", 4 * 50)
     head, hidden = torch.randn(50, 8, requires_grad=True), torch.randn(100, 8, requires_grad=True)

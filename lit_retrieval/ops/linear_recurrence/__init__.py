@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from torch import Tensor
 
 from lit_retrieval.ops.arrays import runs_on_numba
+from lit_retrieval.ops.half_precision import in_float32
 from lit_retrieval.ops.linear_recurrence.chunked import linear_recurrence_chunked
 from lit_retrieval.ops.linear_recurrence.cpu import linear_recurrence_cpu
 from lit_retrieval.ops.linear_recurrence.naive import linear_recurrence_naive
@@ -63,14 +64,21 @@ def linear_recurrence(
         skip: A factor of the values that are added to the outputs, `(heads, value_dim)`; zeros if absent.
 
     Returns:
-        The outputs, shaped like `v`, and the state after the last step. Both carry gradients to every argument.
+        The outputs, shaped like `v`, and the state after the last step, which is float32 for half precision. Both carry
+        gradients to every argument.
     """
     arguments = (q, k, v, log_decay, read, write, state, rate, skip)
     _check_shapes(*arguments)
     recorded = _recorded.get()
     if recorded is not None and log_decay is not None:
         recorded.append(log_decay.detach())
-    return linear_recurrence_cpu(*arguments) if runs_on_numba(*arguments) else linear_recurrence_chunked(*arguments)
+    return _run(*arguments)
+
+
+@in_float32
+def _run(*arguments: Tensor | None) -> tuple[Tensor, Tensor]:
+    run = linear_recurrence_cpu if runs_on_numba(*arguments) else linear_recurrence_chunked
+    return run(*arguments)  # type: ignore[arg-type]
 
 
 def _check_shapes(q: Tensor, k: Tensor, v: Tensor, *others: Tensor | None) -> None:

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from torch import Tensor
 
 from lit_retrieval.ops.arrays import runs_on_numba
+from lit_retrieval.ops.half_precision import in_float32
 from lit_retrieval.ops.selective_scan.cpu import selective_scan_cpu
 from lit_retrieval.ops.selective_scan.naive import selective_scan_naive
 from lit_retrieval.ops.shapes import check_shape
@@ -27,20 +28,24 @@ def selective_scan(
         dt: Step sizes, positive, `(batch, time, dim)`.
         A: Decay rates, negative, `(dim, state_dim)`.
         B, C: Input and output maps, `(batch, time, state_dim)`.
-        state: The state h before the first step, `(batch, state_dim, dim)`; zeros if absent. On a GPU it is always
-            float32.
+        state: The state h before the first step, `(batch, state_dim, dim)`; zeros if absent.
 
     Returns:
-        The outputs, shaped like `x`, and the state after the last step. Both carry gradients to every argument.
+        The outputs, shaped like `x`, and the state after the last step, which is float32 for half precision, and on a
+        GPU always. Both carry gradients to every argument.
     """
     _check_shapes(x, dt, A, B, C, state)
-    if runs_on_numba(x, dt, A, B, C, state):
-        return selective_scan_cpu(x, dt, A, B, C, state)
     if x.is_cuda and _HAS_TRITON:
         from lit_retrieval.ops.selective_scan.gpu import selective_scan_gpu
 
         return selective_scan_gpu(x, dt, A, B, C, state)
-    return selective_scan_naive(x, dt, A, B, C, state)
+    return _run(x, dt, A, B, C, state)
+
+
+@in_float32
+def _run(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+    run = selective_scan_cpu if runs_on_numba(x, dt, A, B, C, state) else selective_scan_naive
+    return run(x, dt, A, B, C, state)
 
 
 def _check_shapes(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor | None) -> None:
