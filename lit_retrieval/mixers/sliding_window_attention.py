@@ -35,7 +35,20 @@ class SlidingWindowAttention(Attention):
         if state is not None:
             k, v = torch.cat([state.keys, k], 2), torch.cat([state.values, v], 2)
         first = max(0, k.shape[2] - self.window + 1)
-        return k, v, WindowState(k[:, :, first:], v[:, :, first:], time)
+        return k, v, WindowState(_own_rows(k, first), _own_rows(v, first), time)
+
+    def _attend(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """The same as in `Attention`, in blocks of `window` queries and twice as many keys: linear in the length."""
+        time, window = q.shape[2], self.window
+        if time < 2 * window:
+            return super()._attend(q, keys, values)
+        first = window + time % window  # so that the other queries are whole blocks, each after `window` keys
+        after = keys.shape[2] - time + first
+        head = super()._attend(q[:, :, :first], keys[:, :, :after], values[:, :, :after])
+        blocks = [_in_blocks(q[:, :, first:], window, window)]
+        blocks += [_in_blocks(one[:, :, after - window :], 2 * window, window) for one in (keys, values)]
+        rest = super()._attend(*blocks)
+        return torch.cat([head, rest.view(len(q), -1, *rest.shape[1:]).transpose(1, 2).flatten(2, 3)], 2)
 
     def _mask(self, time: int, length: int, device: torch.device) -> Tensor:
         mask = torch.ones(time, length, dtype=torch.bool, device=device)
@@ -44,3 +57,14 @@ class SlidingWindowAttention(Attention):
     def state_size(self, length: int) -> int:
         """The number of elements of the kept keys and values, for one sample after `length` tokens."""
         return 2 * min(length, self.window - 1) * self.num_heads * self.head_dim
+
+
+def _in_blocks(x: Tensor, length: int, step: int) -> Tensor:
+    """Blocks of `length` tokens of `x (batch, heads, time, dim)`, one every `step`, `(batch * blocks, heads, ...)`."""
+    return x.unfold(2, length, step).permute(0, 2, 1, 4, 3).flatten(0, 1)
+
+
+def _own_rows(x: Tensor, first: int) -> Tensor:
+    """The tokens from `first` on of `x (batch, heads, time, dim)`, without keeping the memory of all others."""
+    rows = x[:, :, first:]
+    return rows.clone() if first > rows.shape[2] else rows

@@ -1,0 +1,70 @@
+"""Blocks of the window: the masked full attention, with memory that grows with the length and not with its square."""
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from lit_retrieval.mixers import Attention, SlidingWindowAttention
+
+HIDDEN_SIZE = 16
+
+
+class CountElements(TorchDispatchMode):
+    """Adds up the elements of all results, views included: an upper bound on the memory that is held at one time."""
+
+    def __init__(self):
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        results = func(*args, **(kwargs or {}))
+        self.total += sum(one.numel() for one in tree_leaves(results) if isinstance(one, torch.Tensor))
+        return results
+
+
+def make(window: int) -> SlidingWindowAttention:
+    torch.manual_seed(0)
+    mixer = SlidingWindowAttention(HIDDEN_SIZE, 0, window, num_heads=2).double()
+    for parameter in mixer.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return mixer
+
+
+# Lengths around two windows, from where there are blocks, and around whole numbers of blocks.
+@pytest.mark.parametrize("window", [1, 2, 3, 8])
+@pytest.mark.parametrize("before", [0, 1, 5, 20])
+def test_blocks_equal_the_masked_full_attention(window, before):
+    mixer = make(window)
+    for time in (1, 5, 15, 16, 17, 40):
+        x = torch.randn(2, before + time, HIDDEN_SIZE, dtype=torch.float64, requires_grad=True)
+        state = mixer(x[:, :before])[1] if before else None
+        y, _ = mixer(x[:, before:], state)
+        mixed = Attention._attend(mixer, *mixer._project(x, 0))
+        expected = mixer.out_proj(mixed.transpose(1, 2).flatten(2))[:, before:]
+        torch.testing.assert_close(y, expected)
+        grads = [torch.autograd.grad(one.sin().sum(), x, retain_graph=True)[0] for one in (y, expected)]
+        torch.testing.assert_close(*grads)
+
+
+@pytest.mark.parametrize("backend", [SDPBackend.MATH, SDPBackend.FLASH_ATTENTION])
+def test_memory_grows_with_the_length(backend):
+    totals = []
+    for time in (256, 512):
+        mixer, x = make(window=8).float(), torch.randn(1, time, HIDDEN_SIZE)
+        mixer(x)  # the table of rotations is kept for the next call
+        with sdpa_kernel(backend), CountElements() as counted:
+            mixer(x)[0].sum().backward()
+        totals.append(counted.total)
+    assert totals[1] <= 2.1 * totals[0]
+
+
+@torch.inference_mode()
+def test_a_state_keeps_its_own_tokens_alone_in_memory():
+    mixer = make(window=8)
+    _, state = mixer(torch.randn(2, 500, HIDDEN_SIZE, dtype=torch.float64))
+    for _ in range(3):
+        kept = [one.untyped_storage().nbytes() // one.element_size() for one in (state.keys, state.values)]
+        assert sum(kept) <= 2 * 2 * mixer.state_size(500)
+        _, state = mixer(torch.randn(2, 1, HIDDEN_SIZE, dtype=torch.float64), state)
