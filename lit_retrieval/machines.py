@@ -97,7 +97,8 @@ def _parse(state: str, symbol: int, written: str, names: list[str]) -> Action:
     return Action(int(parts[1]), 1 if parts[2] == "R" else -1, -1 if verdict else names.index(parts[3]), verdict)
 
 
-def _read_table(given: Any) -> Table:
+def read_table(given: Any) -> Table:
+    """The table of a machine, given as such or as the path of its YAML file; raises `UserError` if it is neither."""
     table = _read_file(given) if isinstance(given, str) else given
     try:
         return Table({str(state): {int(symbol): str(row[symbol]) for symbol in row} for state, row in table.items()})
@@ -114,4 +115,4 @@ def _read_file(path: str) -> Any:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 
 
-register_type(Table, serializer=dict, deserializer=_read_table)
+register_type(Table, serializer=dict, deserializer=read_table)

@@ -3,9 +3,13 @@
 import difflib
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
+
+from lit_retrieval.errors import UserError
 
 USER_ERROR = 2
 
@@ -26,6 +30,19 @@ def fail(message: str) -> NoReturn:
     """Print one line on standard error, and exit with status 2."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(USER_ERROR)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the process with one line and status 2 on a `UserError`, or on a file that can't be read or written."""
+    try:
+        yield
+    except UserError as error:
+        fail(str(error))
+    except OSError as error:
+        if error.filename is None:  # not about a file
+            raise
+        fail(f"{error.filename}: {error.strerror}; name another path")
 
 
 def _nearest_key(message: str, parser: ArgumentParser) -> str:

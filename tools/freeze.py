@@ -2,35 +2,40 @@
 
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-from rich.console import Console
-
 from lit_retrieval import __version__
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.data.suite import hash_samples
+from lit_retrieval.files import write_atomically
+from lit_retrieval.parsing import OneLineErrors, one_line_errors
 
 _BEGINNING = "suite:\n"
 
 
 def main() -> None:
     """Freeze the files that the command line names."""
-    parser = ArgumentParser(description=(__doc__ or "").split(":")[0])
+    parser = OneLineErrors(description="Freeze test sets: write the hashes of their test samples.")
     parser.add_argument("files", type=Path, nargs="+", help="data configurations; frozen ones are not changed")
     parser.add_argument("--again", action="store_true", help="also freeze again those that are frozen")
     arguments = parser.parse_args()
-    for file in arguments.files:
-        text = file.read_text()
-        if _BEGINNING in text and not arguments.again:
-            Console().print(f"{file} is frozen already", soft_wrap=True)
-        else:
-            written = text.split(_BEGINNING)[0] + describe(file)
-            file.write_text(written)
-            Console().print(f"froze {file}", soft_wrap=True)
+    with one_line_errors():
+        for file in arguments.files:
+            print(f"froze {file}" if freeze(file, arguments.again) else f"{file} is frozen already")
+
+
+def freeze(file: Path, again: bool) -> bool:
+    """Write the hashes into a data configuration; returns whether it did, since it may be frozen already."""
+    text = file.read_text()
+    if _BEGINNING in text and not again:
+        return False
+    described = describe(file)
+    with write_atomically(file) as written:
+        written.write(text.split(_BEGINNING)[0] + described)
+    return True
 
 
 def describe(file: Path) -> str:
     """The `suite` of a data configuration, as YAML."""
-    parser = ArgumentParser()
+    parser = OneLineErrors()
     parser.add_class_arguments(TranscriptData, "data")
     data = parser.instantiate(parser.parse_args(["--data", str(file), "--data.suite", "null"])).data
     lines = [_BEGINNING.strip(), f"  name: {file.stem}", f"  version: {__version__}", "  sha256:"]

@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-
 from lit_retrieval.errors import UserError
-from lit_retrieval.parsing import fail
+from lit_retrieval.parsing import OneLineErrors, one_line_errors
 
 TABS = ("scalars", "images", "text", "hparams")
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -22,21 +20,21 @@ _START_WITHIN = 60.0  # seconds
 
 def main() -> None:
     """Take the screenshots that the command line asks for."""
-    parser = ArgumentParser(description="Take a screenshot of each tab of TensorBoard.")
+    parser = OneLineErrors(description="Take a screenshot of each tab of TensorBoard.")
     parser.add_argument("logs", type=Path, help="folder of one run or several")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the screenshots")
     parser.add_argument("--port", type=int, default=6016, help="port of TensorBoard")
     parser.add_argument("--seconds", type=int, default=20, help="seconds that a tab may take to load")
     arguments = parser.parse_args()
-    try:
+    with one_line_errors():
         for picture in take(arguments.logs, arguments.output, arguments.port, arguments.seconds):
             print(picture, flush=True)
-    except UserError as error:
-        fail(str(error))
 
 
 def take(logs: Path, output: Path, port: int, seconds: int) -> Iterator[Path]:
     """Write TAB.png for each tab."""
+    if not logs.is_dir():
+        raise UserError(f"logs must be the folder of a run or of several, got {logs}, which is no folder")
     browser = next((found for name in _BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         raise UserError("Chromium is not installed; install it, for example with `apt-get install chromium`")

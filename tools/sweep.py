@@ -12,14 +12,14 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
+from rich.console import Console
 from sweeps import files
 from sweeps.grid import Grid, Trial, read_grid, trials
-from sweeps.live import described, label, table, watching, wide_console
+from sweeps.live import described, label, table, watching
 from sweeps.runners import run_here, run_on_ray, run_on_slurm
 
 from lit_retrieval.errors import RunEndedError, UserError
-from lit_retrieval.parsing import fail
+from lit_retrieval.parsing import OneLineErrors, one_line_errors
 from lit_retrieval.ranges import check_at_least
 
 Runner = Callable[[Sequence[Trial], Grid, Path, str], None]
@@ -27,7 +27,7 @@ Runner = Callable[[Sequence[Trial], Grid, Path, str], None]
 
 def main() -> None:
     """Run the sweep that the command line names; exit with status 1 if a trial has failed."""
-    parser = ArgumentParser(description="Run a grid of trainings and tests; finished trials are skipped.")
+    parser = OneLineErrors(description="Run a grid of trainings and tests; finished trials are skipped.")
     parser.add_argument("grid", type=Path, help="grid file, such as those in configs/sweeps")
     parser.add_argument("-o", "--output", type=Path, help="folder of the sweep; if absent, sweeps/NAME of the grid")
     parser.add_argument(
@@ -47,14 +47,13 @@ def main() -> None:
         "ray": run_on_ray, "here": partial(run_here, slots=arguments.slots), "slurm": run_on_slurm,
     }  # fmt: skip
     runner = None if arguments.list else runners[arguments.on]
-    try:
+    with one_line_errors():
         check_at_least("slots", arguments.slots, 1, "--slots")
-        has_failed = sweep(arguments.grid, arguments.output, runner, arguments.any_commit, arguments.only)
-    except UserError as error:
-        fail(str(error))
-    except RunEndedError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.status)
+        try:
+            has_failed = sweep(arguments.grid, arguments.output, runner, arguments.any_commit, arguments.only)
+        except RunEndedError as error:
+            print(error, file=sys.stderr)
+            sys.exit(error.status)
     sys.exit(has_failed)
 
 
@@ -63,17 +62,17 @@ def sweep(path: Path, output: Path | None, runner: Runner | None, any_commit: bo
     grid, folder = read_grid(path), (output or Path("sweeps") / path.stem).absolute()
     chosen, commit = described(trials(grid, path.parent), only), files.commit()
     if runner is None:
-        wide_console().print(table(chosen, folder))
+        Console().print(table(chosen, folder))
         return False
     if not any_commit:
         _check_commits(chosen, folder, commit)
     with _alone(folder):
         waiting = [trial for trial in chosen if not (files.trial_folder(folder, trial.hash) / "result.json").exists()]
-        wide_console().print(f"{len(chosen)} trials, {len(chosen) - len(waiting)} of them finished; all in {folder}")
+        print(f"{len(chosen)} trials, {len(chosen) - len(waiting)} of them finished; all in {folder}")
         with watching(chosen, folder):
             if waiting:
                 runner(waiting, grid, folder, commit)
-    wide_console().print(table(chosen, folder))
+    Console().print(table(chosen, folder))
     return _report_failed(chosen, folder)
 
 

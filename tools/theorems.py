@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import yaml
 from jsonargparse import auto_cli
 from rich.progress import track
 
@@ -25,6 +24,9 @@ from lit_retrieval.constructions import (
 )
 from lit_retrieval.constructions.construction import Precision, Problem
 from lit_retrieval.decoding import decode
+from lit_retrieval.machines import read_table
+from lit_retrieval.parsing import OneLineErrors, one_line_errors
+from lit_retrieval.ranges import check_at_least
 from lit_retrieval.retrieval import EitherFormRetriever, RegularExpressionRetriever
 from lit_retrieval.tasks import (
     AssociativeRecall,
@@ -77,6 +79,9 @@ def theorems(largest: int = 1024, samples: int = 200, seed: int = 0) -> None:
         samples: Instances per size.
         seed: Random seed of the instances.
     """
+    check_at_least("largest", largest, 4, "--largest")
+    check_at_least("samples", samples, 1, "--samples")
+    check_at_least("seed", seed, 0, "--seed")
     sizes = tuple(size for size in (largest // 64, largest // 16, largest // 4, largest) if size >= 4)
     cases = [*_simple_cases(sizes), *_graph_cases(largest), *_machine_cases()]
     lines = [_line(case, samples, seed) for case in track(cases, "Running")]
@@ -125,7 +130,7 @@ def _graph_cases(largest: int) -> Iterator[Case]:
 def _machine_cases() -> Iterator[Case]:
     sizes = {"busy_beaver_2": (0,), "busy_beaver_3": (0,), "busy_beaver_4": (0,), "increment": (4, 16, 64),
              "palindrome": (4, 8, 16)}  # fmt: skip
-    tables = {name: yaml.safe_load((_MACHINES / f"{name}.yaml").read_text()) for name in sizes}
+    tables = {name: read_table(str(_MACHINES / f"{name}.yaml")) for name in sizes}
     for name, table in tables.items():
         run = partial(_run, MachineRun(table))
         models: list[tuple[type[Theorem54 | Theorem58], str, Regime]] = [
@@ -188,4 +193,5 @@ def _largest(right: dict[int, float]) -> str:
 
 
 if __name__ == "__main__":
-    auto_cli(theorems, as_positional=False)
+    with one_line_errors():
+        auto_cli(theorems, as_positional=False, parser_class=OneLineErrors)

@@ -3,14 +3,16 @@
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from jsonargparse import auto_cli
 from rich.console import Console
 from rich.text import Text
 
 from lit_retrieval.constructions import Theorem54, Theorem58
 from lit_retrieval.decoding import begin, generate
-from lit_retrieval.machines import VERDICTS
+from lit_retrieval.errors import UserError
+from lit_retrieval.machines import VERDICTS, read_table
+from lit_retrieval.parsing import OneLineErrors, one_line_errors
+from lit_retrieval.ranges import check_at_least
 from lit_retrieval.retrieval import EitherFormRetriever
 from lit_retrieval.tasks import MachineRun
 
@@ -32,8 +34,12 @@ def turing(
         theorem: 5.4, a linear RNN that searches its own trace, or 5.8, one with a Transformer layer on top.
         max_steps: Steps after which the run ends.
     """
-    table = yaml.safe_load(machine.read_text())
+    check_at_least("max_steps", max_steps, 1, "--max_steps")
+    table = read_table(str(machine))
     task = MachineRun(table, max_steps)
+    last = task.machine.num_symbols - 1
+    if unknown := [symbol for symbol in tape if not 0 <= symbol <= last]:
+        raise UserError(f"tape must have symbols of the machine, 0 to {last}, got {unknown[0]}; set --tape")
     told = " ".join(f"c{cell} t{symbol}" for cell, symbol in enumerate(tape))
     prompt = task.vocabulary.encode(f"<s> {told} ?".split())
     asked = begin([[prompt]], task, EitherFormRetriever(), max_steps * _TOKENS_OF_A_STEP)
@@ -59,4 +65,5 @@ def _print_run(cells: dict[int, int], trace: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    auto_cli(turing, as_positional=True)
+    with one_line_errors():
+        auto_cli(turing, as_positional=True, parser_class=OneLineErrors)

@@ -76,7 +76,7 @@ def test_every_figure_is_drawn_and_no_panel_is_empty(ledger):
     cells = find_cells(rows, read_paper())
     figures = [
         (bars.draw_bars(cells, "2"), 4), (bars.draw_bars(cells, "5"), 1), (lines.draw_state_bits(rows), 3),
-        (lines.draw_lengths(rows), 2), (lines.draw_distances(rows), 1), (lines.draw_curves(rows), 4),
+        (lines.draw_lengths(rows), 1), (lines.draw_distances(rows), 1), (lines.draw_curves(rows), 4),
     ]  # fmt: skip
     for figure, panels in figures:
         canvas = FigureCanvasAgg(figure)
@@ -96,12 +96,54 @@ def test_the_command_writes_every_file_and_the_table_has_the_values(ledger, tmp_
     for name, ending in product(
         ("figure2", "figure5", "state_bits", "lengths", "distances", "curves"), (".png", ".pdf")
     ):
-        assert (tmp_path / f"report/{name}{ending}").stat().st_size > 5000
+        content = (tmp_path / f"report/{name}{ending}").read_bytes()
+        assert len(content) > 5000 and b"/Type3" not in content  # fonts that publishers refuse
     lines = (tmp_path / "report/table.md").read_text().splitlines()
     assert len(lines) == 2 + 5 * 3 * 2
     (line,) = [line for line in lines if line.startswith("| mamba 0.5M | 16 | cot")]
     values = "0.838 | 0.800 | -0.038 | 0.722 to 0.776 | 0.100 | 0.750 | 0.750 | 0 1 | 25,600 | yes |"
     assert line == f"| mamba 0.5M | 16 | cot | {values}"
+
+
+def test_an_architecture_has_one_color_in_every_panel_and_a_bar_that_is_missing_says_so(ledger):
+    pytest.importorskip("matplotlib")
+    from reports import bars, lines
+
+    rows = [row for row in read_rows([ledger]) if (row.point, row.sizes) != ("transformer_0.5M", "32")]
+    colors = {}
+    for figure in (lines.draw_curves(rows[::-1]), lines.draw_lengths(rows), lines.draw_state_bits(rows)):
+        for axes in figure.axes:
+            for line, name in zip(*axes.get_legend_handles_labels(), strict=True):
+                if name not in ("guess", "ceiling"):
+                    colors.setdefault(name.split("_")[0].split()[0], set()).add(line.lines[0].get_color())
+    assert colors == {"transformer": {"C0"}, "mamba": {"C1"}, "hybrid": {"C2"}, "attention": {"C3"}}
+    said = [text.get_text() for axes in bars.draw_bars(find_cells(rows, read_paper()), "2").axes for text in axes.texts]
+    assert said.count("not run") == 0  # a size that no trial of the panel has is no gap
+    rows = [row for row in rows if (row.point, row.sizes, row.regime) != ("mamba_1M", "32", "cot")]
+    said = [text.get_text() for axes in bars.draw_bars(find_cells(rows, read_paper()), "2").axes for text in axes.texts]
+    assert said.count("not run") == 1
+
+
+def test_a_trial_that_is_given_twice_counts_once_unless_its_scores_differ(ledger, tmp_path):
+    once = read_rows([ledger])
+    assert read_rows([ledger, ledger]) == once
+    changed = ledger.read_text().replace("0.75", "0.25")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/results.csv").write_text(changed)
+    with pytest.raises(ValueError, match="has other scores of the trial"):
+        read_rows([ledger, tmp_path / "other/results.csv"])
+
+
+def test_a_figure_needs_models_that_it_is_about(ledger):
+    pytest.importorskip("matplotlib")
+    from reports import lines
+
+    trees = [row for row in read_rows([ledger]) if row.task == "IsTree"]
+    assert lines.draw_state_bits(trees) is None and lines.draw_lengths(trees) is None
+
+
+def test_a_guess_is_worth_what_an_undecided_answer_is(ledger):
+    assert {round(row.chance, 3) for row in read_rows([ledger])} == {0.5}
 
 
 def test_the_results_that_we_keep_make_every_figure(tmp_path):

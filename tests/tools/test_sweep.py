@@ -1,5 +1,6 @@
 """Sweeps: what a grid stands for, and what is left of one that is killed or whose trials crash."""
 
+import io
 import json
 import os
 import signal
@@ -11,13 +12,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 from sweep import main
 from sweeps import files, runners
 from sweeps.curve import still_rising
 from sweeps.grid import read_grid, trials
 from sweeps.intervals import wilson
 from sweeps.ledger import write_ledger
-from sweeps.live import described
+from sweeps.live import described, table
 from sweeps.trial import run_trial
 
 from lit_retrieval.errors import PREEMPTED, RunEndedError, UserError
@@ -223,6 +225,25 @@ def test_only_the_trials_of_some_words_in_their_order(place):
     ]  # fmt: skip
     with pytest.raises(UserError, match="got retrieval"):
         described(chosen, ["retrieval"])
+
+
+@pytest.mark.parametrize("columns", [80, 100, 160])
+def test_the_table_fits_the_terminal(place, columns):
+    (one,) = trials(read_grid(write_grid(place)), place)
+    found = [one._replace(hash=f"{seed:08x}", point="transformer_0.5M", seed=seed) for seed in range(32)]
+    notes = [
+        {"status": "running", "attempts": 12, "minutes": 1234.5},
+        {"status": "failed", "attempts": 1, "minutes": 2},
+    ]
+    for trial, of_trial in zip(found, notes, strict=False):
+        files.write(of_trial, files.trial_folder(place, trial.hash) / "trial.json")
+    console = Console(width=columns, record=True, file=io.StringIO())
+    console.print(table(found, place))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= columns
+    assert sum("transformer_0.5M retrieval" in line for line in lines) == 30
+    assert "running, start 12" in lines[1] and "1234.5" in lines[1]
+    assert "1 running, 1 failed, 30 waiting; 2 are not shown" in lines[-1]
 
 
 def test_the_commit_is_that_of_the_environment_or_of_git(monkeypatch):

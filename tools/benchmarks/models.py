@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import yaml
-from jsonargparse import ArgumentParser
 
 from lit_retrieval.models import SequenceModel
+from lit_retrieval.parsing import OneLineErrors
 
 MODEL_FILES = Path(__file__).parents[2] / "configs" / "model"
 _MODEL_KEYS = ("hidden_size", "stages", "embedding", "norm")  # the other keys of a model file configure training
@@ -13,7 +13,7 @@ _MODEL_KEYS = ("hidden_size", "stages", "embedding", "norm")  # the other keys o
 
 def build_model(file: Path, vocab_size: int) -> SequenceModel:
     """Build the model of a file in configs/model, with new weights."""
-    parser = ArgumentParser()
+    parser = OneLineErrors()
     parser.add_class_arguments(SequenceModel)
     config = yaml.safe_load(file.read_text())
     arguments = {key: config[key] for key in _MODEL_KEYS if key in config}

@@ -1,8 +1,9 @@
 """Accuracy against bits of state, problem size, query distance and training samples."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from statistics import mean
+from collections.abc import Callable, Iterable, Sequence
+from statistics import mean, median
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,31 +12,36 @@ from matplotlib.figure import Figure
 from reports.rows import Row
 
 _STYLES = {"vanilla": "-", "cot": "--", "retrieval": ":"}
+_MARKERS = "os^Dv<>Pp*"  # one for each model of an architecture
+_PAPER = ("transformer", "mamba", "hybrid")
 _CODE = "random_access_code"
 
 
 def draw_state_bits(rows: Sequence[Row]) -> Figure | None:
-    """Draw accuracy against bits of state, with the ceiling that they set; None without a row.
+    """Draw accuracy against bits of state, with the ceiling that they set; None without a random-access code.
 
     The ceiling is p <= H^-1(1 - M/n), for M bits of state, n random bits any one of which may be asked for, and H the
-    binary entropy (arXiv:2402.18510, Theorem 4.6). It holds for random-access codes where the model may not search;
-    other rows have no ceiling.
+    binary entropy (arXiv:2402.18510, Theorem 4.6). It holds for random-access codes where the model may not search.
     """
-    rows = [row for row in rows if row.distribution == _CODE and row.regime != "retrieval"] or list(rows)
-    panels = sorted({(row.task, row.distribution, size) for row in rows for size in row.by_size})
+    colors = _colors(rows)
+    rows = [row for row in rows if row.distribution == _CODE and row.regime != "retrieval"]
+    panels = sorted({(row.task, size) for row in rows for size in row.by_size})
+    if not panels:
+        return None
     figure, axes = _panels(len(panels))
-    for one, (task, distribution, size) in zip(axes, panels, strict=True):
-        inside = [row for row in rows if (row.task, row.distribution) == (task, distribution) and size in row.by_size]
+    for one, (task, size) in zip(axes, panels, strict=True):
+        inside = [row for row in rows if row.task == task and size in row.by_size]
         for architecture, regime in sorted({(row.architecture, row.regime) for row in inside}):
             found = [row for row in inside if (row.architecture, row.regime) == (architecture, regime)]
-            points = sorted((row.bits_of(size), row.by_size[size]["closed_loop_accuracy"]) for row in found)
-            one.plot(*zip(*points, strict=True), "o" + _STYLES[regime], label=f"{architecture} {regime}", markersize=4)
-        if distribution == _CODE:
-            bits, accuracy = ceiling(size // 2 if task == "AssociativeRecall" else size)
-            one.plot(bits, accuracy, color="black", linewidth=1, label="ceiling")
+            bits = [row.bits_of(size) for row in found]
+            points = [_accuracy([row.by_size[size]]) for row in found]
+            style = {"color": colors[architecture], "label": f"{architecture} {regime}"}
+            _plot(one, bits, points, marker=_MARKERS[list(_STYLES).index(regime)], linestyle="", **style)
+        bits_of_ceiling, ceiling_accuracy = ceiling(size // 2 if task == "AssociativeRecall" else size)
+        one.plot(bits_of_ceiling, ceiling_accuracy, color="black", linewidth=1, label="ceiling")
         one.set_xscale("log", base=2)
-        one.set(xlabel="bits of state", title=f"{' '.join([task, *distribution.split('_')])}, size {size}")
-        _finish(one)
+        one.set(xlabel="bits of state", title=f"{task}, random access code, size {size}")
+        _finish(one, inside)
     return figure
 
 
@@ -48,70 +54,90 @@ def ceiling(random_bits: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_lengths(rows: Sequence[Row]) -> Figure | None:
-    """Draw accuracy against problem size, with the training sizes in the legend; None without two sizes."""
-    return _by_task(_scored_on_several(rows), lambda row: row.by_size, "problem size")
+    """Draw accuracy against problem size, of models that were scored on several; None without such a model."""
+    return _by_task(rows, lambda row: row.by_size if len(row.by_size) > 1 else {}, "problem size")
 
 
 def draw_distances(rows: Sequence[Row]) -> Figure | None:
     """Draw accuracy against how many tokens back the answer is; None where no task has distances."""
-    return _by_task([row for row in rows if row.by_distance], lambda row: row.by_distance, "tokens back, at least")
+    return _by_task(rows, lambda row: row.by_distance, "tokens back, at least")
 
 
 def draw_curves(rows: Sequence[Row]) -> Figure | None:
     """Draw closed-loop validation accuracy against samples seen, a line for each trial; None without a curve."""
-    rows = [row for row in rows if row.curve]
+    colors, rows = _colors(rows), [row for row in rows if row.curve]
     panels = sorted({(row.task, row.regime) for row in rows})
     if not panels:
         return None
     figure, axes = _panels(len(panels))
     for one, (task, regime) in zip(axes, panels, strict=True):
         inside = [row for row in rows if (row.task, row.regime) == (task, regime)]
-        names = list(dict.fromkeys(f"{row.point}, {row.sizes}" for row in inside))
+        markers = _markers((row.architecture, f"{row.point}, {row.sizes}") for row in inside)
         for row in inside:
             name = f"{row.point}, {row.sizes}"
-            is_first = name not in one.get_legend_handles_labels()[1]
-            color = f"C{names.index(name) % 10}"
-            samples, accuracy = zip(*row.curve, strict=True)
-            thousands = [count / 1000 for count in samples]
-            one.plot(thousands, accuracy, ".-", color=color, label=name if is_first else None)
+            label = name if name not in one.get_legend_handles_labels()[1] else "_another seed"
+            thousands = [point.samples / 1000 for point in row.curve]
+            points = [(point.accuracy, point.low, point.high) for point in row.curve]
+            _plot(one, thousands, points, color=colors[row.architecture], marker=markers[name], label=label)
         one.set(xlabel="thousand samples seen", title=f"{task}, {regime}")
-        _finish(one)
+        _finish(one, inside)
     return figure
 
 
-def _scored_on_several(rows: Sequence[Row]) -> list[Row]:
-    """Rows of models that were scored on several sizes, in one trial or in several."""
-    kinds: dict[tuple[str, str, str], set[int]] = defaultdict(set)
-    for row in rows:
-        kinds[row.point, row.task, row.regime] |= set(row.by_size)
-    return [row for row in rows if len(kinds[row.point, row.task, row.regime]) > 1]
-
-
 def _by_task(rows: Sequence[Row], groups: Callable[[Row], dict[int, dict[str, float]]], label: str) -> Figure | None:
+    """A panel for each task: the means over seeds of each model, against the values by which `groups` has scores."""
+    colors, rows = _colors(rows), [row for row in rows if groups(row)]
     tasks = sorted({row.task for row in rows})
     if not tasks:
         return None
     figure, axes = _panels(len(tasks))
     for one, task in zip(axes, tasks, strict=True):
         inside = [row for row in rows if row.task == task]
-        for name in sorted({_kind(row) for row in inside}):
-            of_name = [row for row in inside if _kind(row) == name]
-            values = sorted({value for row in of_name for value in groups(row)})
-            means = [
-                mean(groups(row)[value]["closed_loop_accuracy"] for row in of_name if value in groups(row))
-                for value in values
-            ]
-            one.plot(values, means, "o" + _STYLES[of_name[0].regime], label=name, markersize=4)
-        values = sorted({value for row in inside for value in groups(row)})
+        markers = _markers((row.architecture, _kind(row)) for row in inside)
+        for name in sorted(markers):
+            seeds = [row for row in inside if _kind(row) == name]
+            values = sorted({value for row in seeds for value in groups(row)})
+            points = [_accuracy([groups(row)[value] for row in seeds if value in groups(row)]) for value in values]
+            style = {"color": colors[seeds[0].architecture], "linestyle": _STYLES[seeds[0].regime]}
+            _plot(one, values, points, marker=markers[name], label=name, **style)
+        ticks = sorted({value for row in inside for value in groups(row)})
         one.set_xscale("log", base=2)
-        one.set(xticks=values, xticklabels=values, xlabel=label, title=task)
-        _finish(one)
+        one.set(xticks=ticks, xticklabels=ticks, xlabel=label, title=task)
+        _finish(one, inside)
     return figure
 
 
 def _kind(row: Row) -> str:
-    trained = "" if row.sizes.isdecimal() else f", trained on {row.sizes}"
-    return f"{row.point} {row.regime}{trained}"
+    return f"{row.point} {row.regime}, trained on {row.sizes}"
+
+
+def _colors(rows: Sequence[Row]) -> dict[str, str]:
+    """A color for each architecture: the same in every panel, and for those of the paper in every report."""
+    names = [*_PAPER, *sorted({row.architecture for row in rows} - set(_PAPER))]
+    return {name: f"C{number % 10}" for number, name in enumerate(names)}
+
+
+def _markers(lines: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """A marker for each line, given as its architecture and its name; lines of one architecture have different ones."""
+    of_architecture: dict[str, dict[str, str]] = defaultdict(dict)
+    for architecture, name in lines:
+        given = of_architecture[architecture]
+        given.setdefault(name, _MARKERS[len(given) % len(_MARKERS)])
+    return {name: marker for given in of_architecture.values() for name, marker in given.items()}
+
+
+def _accuracy(scores: Sequence[dict[str, float]]) -> tuple[float, float, float]:
+    """The mean over seeds, and the lowest and highest end of any seed's interval."""
+    names = ("closed_loop_accuracy", "closed_loop_accuracy_low", "closed_loop_accuracy_high")
+    accuracy, low, high = ([one.get(name, one[names[0]]) for one in scores] for name in names)
+    return mean(accuracy), min(low), max(high)
+
+
+def _plot(axes: Axes, places: Sequence[float], points: Sequence[tuple[float, float, float]], **style: Any) -> None:
+    """Plot a line through points of accuracy, each with the ends of its interval as a bar."""
+    accuracy, low, high = np.array(points).T
+    ends = np.maximum(0, [accuracy - low, high - accuracy])  # an interval has fewer digits than its middle
+    axes.errorbar(places, accuracy, ends, markersize=4, elinewidth=0.8, capsize=2, **style)
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:
@@ -124,7 +150,10 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
     return figure, axes[:count]
 
 
-def _finish(axes: Axes) -> None:
+def _finish(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw what all panels have: the accuracy of a guess, the legend and the grid."""
+    if chances := [row.chance for row in rows if row.chance is not None]:
+        axes.axhline(median(chances), color="gray", linestyle=(0, (1, 3)), linewidth=1, label="guess")
     axes.set(ylim=(-0.02, 1.05), ylabel="closed-loop accuracy")
     axes.title.set_fontsize(9)
     axes.legend(fontsize=6)

@@ -3,7 +3,10 @@
 import csv
 from collections.abc import Iterable
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
+
+from sweeps.ledger import BASE
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.training.score_name import ScoreName
@@ -21,6 +24,15 @@ _OF_SIZE = (
 _OF_CURVE = ("hash", "point", "seed", "regime", "sizes", "samples", "closed_loop_accuracy")
 
 
+class CurvePoint(NamedTuple):
+    """Closed-loop accuracy of a validation after `samples` of training, with its interval; older files have none."""
+
+    samples: int
+    accuracy: float
+    low: float
+    high: float
+
+
 class Row(NamedTuple):
     """A finished trial.
 
@@ -35,7 +47,7 @@ class Row(NamedTuple):
         state_bits: Bits of state at the end of the longest row.
         is_rising: Whether the curve was still rising when training ended.
         scores: All scores, by column.
-        curve: Samples seen and closed-loop accuracy at each validation.
+        curve: A point for each validation.
     """
 
     point: str
@@ -48,7 +60,7 @@ class Row(NamedTuple):
     state_bits: int
     is_rising: bool
     scores: dict[str, float]
-    curve: list[tuple[int, float]]
+    curve: list[CurvePoint]
 
     @property
     def architecture(self) -> str:
@@ -59,6 +71,15 @@ class Row(NamedTuple):
     def model_size(self) -> str:
         """The last part of the point's name."""
         return self.point.rpartition("_")[2]
+
+    @property
+    def chance(self) -> float | None:
+        """The accuracy of a guess, which is what an undecided answer is worth; None if every answer was decided."""
+        scores = [self.scores, *self.by_size.values()]
+        worth = [
+            (one["paper_score"] - one["closed_loop_accuracy"]) / one["undecided"] for one in scores if one["undecided"]
+        ]
+        return median(worth) if worth else None
 
     @property
     def by_size(self) -> dict[int, dict[str, float]]:
@@ -87,19 +108,25 @@ class PaperValue(NamedTuple):
 
 
 def read_rows(paths: Iterable[Path]) -> list[Row]:
-    """Read the trials of results.csv files, and their curves from a curves.csv beside each, if there is one."""
-    rows: list[Row] = []
+    """Read the trials of results.csv files, and their curves from a curves.csv beside each, if there is one.
+
+    A trial that is in several files is read once; `UserError` is raised if it has other scores there.
+    """
+    rows: dict[str, Row] = {}
     for path in paths:
-        beside = path.with_name("curves.csv")
-        curves = _read(beside, _OF_CURVE) if beside.is_file() else []
         lines = _read(path, _OF_ROW, _OF_SIZE)
-        try:
-            rows += [_row(line, curves) for line in lines]
-        except (TypeError, ValueError) as error:
-            raise UserError(f"scores in {path} must be numbers: {error}") from None
+        beside = path.parent / "curves.csv"
+        curves = _read(beside, _OF_CURVE) if beside.is_file() else []
+        for line in lines:
+            try:
+                row = _row(line, curves)
+            except (TypeError, ValueError) as error:
+                raise UserError(f"scores in {path} must be numbers: {error}") from None
+            if rows.setdefault(line["hash"], row).scores != row.scores:
+                raise UserError(f"{path} has other scores of the trial {line['hash']} than a file before it; name one")
     if not rows:
         raise UserError("the files have no results; run `python tools/sweep.py` first")
-    return rows
+    return list(rows.values())
 
 
 def read_paper(path: Path = PAPER) -> list[PaperValue]:
@@ -131,12 +158,18 @@ def _read(path: Path, needed: tuple[str, ...], of_size: tuple[str, ...] = ()) ->
 
 
 def _row(line: dict[str, str], curves: list[dict[str, str]]) -> Row:
-    scores = {name: float(value) for name, value in line.items() if _is_number(value)}
-    curve = [(int(one["samples"]), float(one["closed_loop_accuracy"])) for one in curves if one["hash"] == line["hash"]]
+    scores = {name: float(value) for name, value in line.items() if name not in BASE and _is_number(value)}
+    curve = [_point(one) for one in curves if one["hash"] == line["hash"]]
     return Row(
         line["point"], line["seed"], line["task"], line["distribution"], line["regime"], line["sizes"],
         int(line["samples"]), int(line["state_bits"]), line["still_rising"] == "1", scores, curve,
     )  # fmt: skip
+
+
+def _point(line: dict[str, str]) -> CurvePoint:
+    accuracy = float(line["closed_loop_accuracy"])
+    low, high = (float(line.get(f"closed_loop_accuracy_{end}") or accuracy) for end in ("low", "high"))
+    return CurvePoint(int(line["samples"]), accuracy, low, high)
 
 
 def _is_number(text: str) -> bool:

@@ -13,6 +13,7 @@ import yaml
 from lit_retrieval import runs
 from lit_retrieval.cli import read_configuration
 from lit_retrieval.errors import UserError
+from lit_retrieval.ranges import check_at_least
 
 _FILES = ("data", "model", "trainer")  # keys whose value may be a file, relative to the grid's
 _SEEDS = ("seed_everything", "data.seed")
@@ -103,6 +104,9 @@ def read_grid(path: Path) -> Grid:
         raise UserError(f"grid.{wrong[0]} must be a list, got one value; write a list in {path}, or move it to fixed")
     if wrong := [name for name, keys in (grid.points | grid.regimes).items() if not isinstance(keys, dict)]:
         raise UserError(f"{wrong[0]} must have keys with values; write {{key: value}} in {path}, or {{}} for none")
+    for name, least in (("cpus", 1), ("gpus", 0), ("retries", 0), ("stop_on_plateau", 1)):
+        if (number := getattr(grid, name)) is not None:
+            check_at_least(name, number, least, f"it in {path}")
     if no_seeds := [seed for seed in grid.seeds if not isinstance(seed, int)]:
         raise UserError(f"seeds must be whole numbers, got {no_seeds[0]}; set them in {path}")
     return grid

@@ -16,7 +16,10 @@ BASE = (
     "checkpoint", "minutes", "samples_per_second", "parameters", "state_bits", "longest", "still_rising", "attempts",
     "finished", "command",
 )  # fmt: skip
-CURVES = ("hash", "point", "seed", "regime", "sizes", "samples", "closed_loop_accuracy", "exact_match", "loss")
+CURVES = (
+    "hash", "point", "seed", "regime", "sizes", "samples", "closed_loop_accuracy", "closed_loop_accuracy_low",
+    "closed_loop_accuracy_high", "exact_match", "loss",
+)  # fmt: skip
 
 
 def write_ledger(sweep: Path) -> int:
@@ -80,7 +83,7 @@ def curve(result: dict[str, Any]) -> list[dict[str, Any]]:
         {
             **of_trial,
             "samples": step * result["samples_per_step"],
-            "closed_loop_accuracy": f"{accuracy:.6g}",
+            **_share(None, "closed_loop_accuracy", accuracy, data["val_samples"]),
             "exact_match": f"{exact:.6g}",
             "loss": f"{loss:.6g}",
         }
@@ -93,11 +96,18 @@ def _scores(size: str | None, scores: dict[str, float], samples: int) -> dict[st
     for name in QUANTITIES:
         if (value := scores.get(_name(size, name))) is None:  # a quantity that later commits added
             continue
-        named[_name(size, name)] = f"{value:.6g}"
-        if name in SHARES:
-            low, high = wilson(value, samples)
-            named |= {_name(size, f"{name}_low"): f"{low:.4f}", _name(size, f"{name}_high"): f"{high:.4f}"}
+        named |= _share(size, name, value, samples) if name in SHARES else {_name(size, name): f"{value:.6g}"}
     return named
+
+
+def _share(size: str | None, name: str, value: float, samples: int) -> dict[str, str]:
+    """A share of samples with its interval, as columns."""
+    low, high = wilson(value, samples)
+    return {
+        _name(size, name): f"{value:.6g}",
+        _name(size, f"{name}_low"): f"{low:.4f}",
+        _name(size, f"{name}_high"): f"{high:.4f}",
+    }
 
 
 def _sizes(sizes: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.runs import RunFolder
@@ -26,7 +26,7 @@ def watching(trials: Sequence[Trial], sweep: Path) -> Iterator[None]:
 
     Their folders say how they are, wherever they run. If the output is not a terminal, each change is a line.
     """
-    console, over = wide_console(), threading.Event()
+    console, over = Console(), threading.Event()
     watcher = threading.Thread(target=_watch, args=(trials, sweep, console, over), daemon=True)
     watcher.start()
     try:
@@ -61,26 +61,24 @@ def _watch(trials: Sequence[Trial], sweep: Path, console: Console, over: threadi
 
 
 def table(trials: Sequence[Trial], sweep: Path) -> Table:
-    """The trials and their states, running ones first, waiting ones last."""
-    shown = Table("trial", "what", "status", "starts", "minutes", "steps", "accuracy")
+    """The trials and their states, running ones first, waiting ones last; at least 60 columns wide."""
+    shown = Table("trial", Column("what", ratio=1), "status", "minutes", "steps", "accuracy", box=None)
+    shown.padding, shown.expand = (0, 1, 0, 0), True  # a space between two columns
     order = ("running", "failed", "finished", "waiting")
     by_status = sorted(trials, key=lambda trial: order.index(_status(trial, sweep)))
     for trial in by_status[:_SHOWN]:
-        folder = files.trial_folder(sweep, trial.hash)
+        folder, status = files.trial_folder(sweep, trial.hash), _status(trial, sweep)
         notes, result = files.read(folder / "trial.json") or {}, files.read(folder / "result.json")
         accuracy = f"{result['scores']['closed_loop_accuracy']:.4f}" if result else ""
+        starts = notes.get("attempts", 1)
         shown.add_row(
-            trial.hash, label(trial), _status(trial, sweep), str(notes.get("attempts", "")),
+            trial.hash, label(trial), f"{status}, start {starts}" if starts > 1 else status,
             f"{notes['minutes']:.1f}" if notes else "", _steps(folder), accuracy,
         )  # fmt: skip
     counts = Counter(_status(trial, sweep) for trial in trials)
-    shown.caption = ", ".join(f"{counts[status]} {status}" for status in order if counts[status])
+    hidden = f"; {len(trials) - _SHOWN} are not shown" if len(trials) > _SHOWN else ""
+    shown.caption = ", ".join(f"{counts[status]} {status}" for status in order if counts[status]) + hidden
     return shown
-
-
-def wide_console() -> Console:
-    """A console with lines long enough for a table."""
-    return Console(width=max(110, Console().width))
 
 
 def label(trial: Trial) -> str:
