@@ -34,6 +34,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     steps: int = 2,
     mixer: Callable[..., nn.Module] = Mamba,
+    ckpt_path: Path | None = None,
     **options: Any,
 ) -> tuple[Any, Trainer]:
     """Train a tiny model on transcripts of very different lengths."""
@@ -48,5 +49,5 @@ def fit(
         enable_model_summary=False, default_root_dir=tmp_path, use_distributed_sampler=False,
         callbacks=list(callbacks), **options,
     )  # fmt: skip
-    trainer.fit(one, data)
+    trainer.fit(one, data, ckpt_path=ckpt_path, weights_only=False)
     return one, trainer

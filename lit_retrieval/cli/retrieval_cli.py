@@ -15,7 +15,14 @@ from lit_retrieval.cli.ranges import check_ranges
 from lit_retrieval.cli.start import Prefer, Start, begin_evaluation, begin_fit, check_model, is_first_rank
 from lit_retrieval.errors import UserError
 from lit_retrieval.files import write_atomically
-from lit_retrieval.training import AtomicCheckpointIO, BestCheckpoint, Inspection, LastCheckpoint, default_callbacks
+from lit_retrieval.training import (
+    AtomicCheckpointIO,
+    BestCheckpoint,
+    Gpu,
+    Inspection,
+    LastCheckpoint,
+    default_callbacks,
+)
 
 _ORDERS = ("fresh", "prefer")  # keys of one command, which are not part of the run
 
@@ -104,6 +111,7 @@ class RetrievalCLI(LightningCLI):
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
         parser.add_lightning_class_args(Inspection, "inspection")
+        parser.add_lightning_class_args(Gpu, "gpu")
         best = {
             "monitor": "val/closed_loop_accuracy",
             "mode": "max",
@@ -149,7 +157,7 @@ class RetrievalCLI(LightningCLI):
         built, folder = self.config_init[self.subcommand], self.start.folder
         given = {**built["trainer"], **kwargs}
         default = default_callbacks(
-            built["inspection"], built["checkpoint"], built["last_checkpoint"],
+            built["inspection"], built["checkpoint"], built["last_checkpoint"], built["gpu"],
             writes_scores=folder is not None, shows_progress=given["enable_progress_bar"] is not False,
         )  # fmt: skip
         given["callbacks"] = [*_listed(given["callbacks"]), *default]

@@ -5,6 +5,7 @@ from lit_retrieval.training.callbacks import default_callbacks
 from lit_retrieval.training.checkpoint_io import AtomicCheckpointIO
 from lit_retrieval.training.curriculum import Curriculum
 from lit_retrieval.training.finite_loss import FiniteLoss
+from lit_retrieval.training.gpu_setup import Gpu
 from lit_retrieval.training.hyperparameters import Hyperparameters
 from lit_retrieval.training.inspection import Inspection
 from lit_retrieval.training.last_checkpoint import LastCheckpoint
@@ -25,6 +26,7 @@ __all__ = [
     "BestCheckpoint",
     "Curriculum",
     "FiniteLoss",
+    "Gpu",
     "Hyperparameters",
     "Inspection",
     "LastCheckpoint",

@@ -4,6 +4,7 @@ from lightning.pytorch import Callback
 
 from lit_retrieval.training.best_checkpoint import BestCheckpoint
 from lit_retrieval.training.finite_loss import FiniteLoss
+from lit_retrieval.training.gpu_setup import Gpu
 from lit_retrieval.training.hyperparameters import Hyperparameters
 from lit_retrieval.training.inspection import Inspection
 from lit_retrieval.training.last_checkpoint import LastCheckpoint
@@ -21,17 +22,19 @@ def default_callbacks(
     inspection: Inspection,
     best: BestCheckpoint,
     last: LastCheckpoint,
+    gpu: Gpu | None = None,
     writes_scores: bool = True,
     shows_progress: bool = True,
 ) -> list[Callback]:
     """The callbacks of every run, in the order in which Lightning calls them, after those of `trainer.callbacks`.
 
     Args:
-        inspection, best, last: The three that have configuration keys.
+        inspection, best, last, gpu: Those that have configuration keys.
         writes_scores: Whether `test` writes `scores.json`; it needs a run folder.
         shows_progress: Whether there is a progress bar.
     """
     return [
+        gpu or Gpu(),  # before any kernel runs
         Preemption(),  # stops a run between two steps, before the others count anything of the next step
         StepSeed(),  # before any random number of a step is drawn
         FiniteLoss(),  # ends a run before the others count or show a step that was skipped

@@ -29,7 +29,8 @@ class GlobalStep:
     Attributes:
         totals: The sums of the last step over all ranks.
         norm: The norm of its gradient before clipping; with a loss scaler, that of the scaled gradient.
-        bad_step: The first step that was skipped because its loss or gradient was not finite, from 1; 0 if none was.
+        bad_step: The first step that was skipped because its loss or gradient was not finite, from 1, `()`; 0 if none
+            was.
     """
 
     def __init__(self, trainer: Trainer, most_tokens: int) -> None:
@@ -40,6 +41,7 @@ class GlobalStep:
         self.totals: dict[str, Tensor] = {}
         self.norm = torch.zeros(())
         self.bad_step = torch.zeros((), device=trainer.strategy.root_device)
+        self._step: Tensor | None = None  # counted on the device, so that a CUDA graph of a step can be launched again
         self._waits = trainer.strategy.root_device.type != "cpu"
 
     @property
@@ -64,7 +66,11 @@ class GlobalStep:
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
 
-    def loss(self, nats: Tensor, tokens: int) -> Tensor:
+    def forget(self) -> None:
+        """Start the step again."""
+        self._sums = {}
+
+    def loss(self, nats: Tensor, tokens: Tensor | int) -> Tensor:
         """The loss of a micro-batch for backpropagation, `()`; its `tokens` targets have a total loss of `nats`."""
         self.add(tokens=tokens, nats=nats.detach(), bad=_is_bad(nats))
         return nats / (tokens if self._num_parts == 1 else self._divisor)
@@ -74,9 +80,12 @@ class GlobalStep:
 
         Args:
             optimizer: A fused optimizer, which reads on the device whether to skip.
-            parameters: Those without a gradient are ignored.
+            parameters: Those without a gradient are ignored; if none has one, the step has been taken, see
+                `StepGraphs`.
         """
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if not gradients:
+            return
         self.norm = torch.nn.utils.get_total_norm(gradients)
         if not self.has_scaler:  # with one, infinite gradients are normal
             self.add(bad=_is_bad(self.norm), square=self.norm.square())
@@ -85,8 +94,11 @@ class GlobalStep:
             self.norm = self.totals["square"].sqrt()
         if self._num_parts > 1:
             self._scale(gradients, self._divisor * self._num_parts / self.totals["tokens"])
+        if self._step is None:
+            self._step = torch.full_like(self.bad_step, self._trainer.global_step)
+        self._step += 1
         is_first = (self.totals["bad"] > 0) & (self.bad_step == 0)
-        self.bad_step = torch.where(is_first, float(self._trainer.global_step + 1), self.bad_step)
+        self.bad_step.copy_(torch.where(is_first, self._step, self.bad_step))
         if not self.has_scaler:
             optimizer.found_inf = (self.bad_step > 0).float()  # type: ignore[attr-defined]
 

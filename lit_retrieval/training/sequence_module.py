@@ -19,6 +19,7 @@ from lit_retrieval.training.loss import sum_loss
 from lit_retrieval.training.schedule import warmup_cosine
 from lit_retrieval.training.score_name import QUANTITIES
 from lit_retrieval.training.scores import Scores, closed_loop, teacher_forced
+from lit_retrieval.training.step_graph import StepGraphs
 
 
 class SequenceModule(LightningModule):
@@ -67,6 +68,7 @@ class SequenceModule(LightningModule):
         numbers = {"learning_rate": (learning_rate, 0), "warmup_samples": (warmup_samples, 0)}
         check_numbers("model", **numbers, weight_decay=(weight_decay, 0))
         self.scores = nn.ModuleDict()
+        self.graphs: StepGraphs | None = None  # set by the callback `Gpu`
 
     @property
     def data(self) -> TranscriptData:
@@ -93,14 +95,30 @@ class SequenceModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a micro-batch on the tokens of the model, in nats; see `GlobalStep`."""
+        if self.graphs is not None:
+            return self.graphs.loss(batch)
+        return self.loss(batch.tokens[:, :-1], batch.positions, batch.targets, len(batch.positions))
+
+    def loss(self, tokens: Tensor, positions: Tensor, targets: Tensor, num_targets: Tensor | int) -> Tensor:
+        """The loss at some positions of a micro-batch, `()`.
+
+        Args:
+            tokens: `(batch, time)`.
+            positions: Flat indices into `tokens`, `(selected,)`.
+            targets: The next tokens there, `(selected,)`; -100 for none.
+            num_targets: Their number.
+        """
         assert isinstance(self.model, SequenceModel)
-        hidden, _ = self.model.read(batch.tokens[:, :-1])
-        hidden, targets = select_positions(hidden, batch.positions), batch.targets
-        nats, right = sum_loss(
-            self.model.predict, hidden, targets, len(self.model.embedding), self.whole_step.is_logged
-        )
+        hidden, _ = self.model.read(tokens)
+        hidden, counts_right = select_positions(hidden, positions), self.whole_step.is_logged or self.graphs is not None
+        nats, right = sum_loss(self.model.predict, hidden, targets, len(self.model.embedding), counts_right)
         self.whole_step.add(right=right)
-        return self.whole_step.loss(nats, len(targets))
+        return self.whole_step.loss(nats, num_targets)
+
+    def backward(self, loss: Tensor) -> None:
+        """Backpropagate, unless a graph has taken the whole step."""
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Finish the gradient of the global batch, and log the step if it is due."""

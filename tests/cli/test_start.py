@@ -57,14 +57,14 @@ HASHED = {
     "trainer.max_epochs", "trainer.min_epochs", "trainer.max_steps", "trainer.min_steps", "trainer.callbacks",
     "trainer.precision", "trainer.limit_train_batches", "trainer.overfit_batches", "trainer.accumulate_grad_batches",
     "trainer.gradient_clip_val", "trainer.gradient_clip_algorithm", "trainer.reload_dataloaders_every_n_epochs",
-    "ckpt_path",
+    "ckpt_path", "gpu.float32",
 }  # fmt: skip
 
 
 def test_every_key_is_known_to_make_another_run_or_not():
     configuration = read_configuration(["fit", "--config", str(QUICKSTART)])
     keys = {key for key, value in configuration.items() if key == "model" or not isinstance(value, dict)}
-    for section in ("data", "trainer", "checkpoint"):
+    for section in ("data", "trainer", "checkpoint", "gpu"):
         keys |= {f"{section}.{name}" for name in configuration[section]}
     assert keys - HASHED == _OF_THE_MACHINE & keys and not HASHED & _OF_THE_MACHINE
 

@@ -1,0 +1,52 @@
+"""What a GPU is told before a run: how to multiply, which block sizes to use, and to run steps as CUDA graphs."""
+
+import os
+from typing import Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lit_retrieval.ops.fla_blocks import fix_block_sizes
+from lit_retrieval.training.sequence_module import SequenceModule
+from lit_retrieval.training.step_graph import StepGraphs, can_record
+
+
+class Gpu(Callback):
+    """Sets up a run on a GPU; on a CPU it does nothing.
+
+    Args:
+        float32: tf32 for products of float32 numbers in TF32 everywhere, which is faster and has 11 bits; if absent,
+            IEEE float32 everywhere.
+        autotune: Let fla's kernels choose block sizes by timing them, for 2 to 15 minutes a kind of layer; a resumed
+            run then no longer repeats the bits.
+        graphs: Run training steps as CUDA graphs, one for each shape of a batch: much faster where the GPU waits for
+            the host.
+    """
+
+    def __init__(self, float32: Literal["tf32"] | None = None, autotune: bool = False, graphs: bool = True) -> None:
+        self.float32 = float32
+        self.autotune = autotune
+        self.graphs = graphs
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Set how to multiply, and fix block sizes, before any kernel runs."""
+        if trainer.strategy.root_device.type == "cuda":
+            set_float32("tf32" if self.float32 == "tf32" else "ieee")
+            if not self.autotune:
+                fix_block_sizes()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the module run its steps as graphs."""
+        if self.graphs and isinstance(pl_module, SequenceModule) and can_record(trainer):
+            pl_module.graphs = StepGraphs(trainer, pl_module)
+
+
+def set_float32(precision: Literal["ieee", "tf32"]) -> None:
+    """Let all products of float32 numbers on a GPU be IEEE's or TF32; call it before the first kernel of fla's.
+
+    PyTorch has IEEE for matrix products, but TF32 for cuDNN's recurrent layers and convolutions; Triton has TF32.
+    """
+    torch.set_float32_matmul_precision("highest" if precision == "ieee" else "high")
+    torch.backends.cudnn.rnn.fp32_precision = precision  # type: ignore[attr-defined]
+    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
+    os.environ["TRITON_F32_DEFAULT"] = precision  # Triton reads it when it compiles a kernel

@@ -1,0 +1,44 @@
+"""What a run tells the GPU: IEEE or TF32, and one set of block sizes."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lit_retrieval.training import Gpu, gpu_setup
+
+
+@pytest.fixture
+def settings(monkeypatch):
+    """The settings, put back after the test."""
+    monkeypatch.setenv("TRITON_F32_DEFAULT", "")
+    cudnn, matmul = torch.backends.cudnn, torch.get_float32_matmul_precision()
+    before = cudnn.rnn.fp32_precision, cudnn.conv.fp32_precision
+    yield lambda: {
+        torch.get_float32_matmul_precision(), cudnn.rnn.fp32_precision, cudnn.conv.fp32_precision,
+        os.environ["TRITON_F32_DEFAULT"],
+    }  # fmt: skip
+    cudnn.rnn.fp32_precision, cudnn.conv.fp32_precision = before
+    torch.set_float32_matmul_precision(matmul)
+
+
+def begin(callback, device):
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(device)))
+    callback.setup(trainer, None, "validate")
+
+
+@pytest.mark.parametrize(("float32", "expected"), [(None, {"highest", "ieee"}), ("tf32", {"high", "tf32"})])
+def test_products_of_float32_have_one_meaning_everywhere(settings, monkeypatch, float32, expected):
+    fixed = []
+    monkeypatch.setattr(gpu_setup, "fix_block_sizes", lambda: fixed.append(True))
+    begin(Gpu(float32=float32), "cuda")
+    assert settings() == expected and fixed
+
+
+def test_nothing_is_set_on_a_cpu_and_no_block_sizes_where_the_autotuner_is_asked_for(settings, monkeypatch):
+    monkeypatch.setattr(gpu_setup, "fix_block_sizes", lambda: pytest.fail("called"))
+    before = settings()
+    begin(Gpu(), "cpu")
+    assert settings() == before
+    begin(Gpu(autotune=True), "cuda")
