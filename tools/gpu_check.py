@@ -18,8 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMITS = {
-    "env": 45, "scan": 50, "models": 180, "fit": 60, "profile": 40, "train": 60, "decode": 45, "bits": 40, "bf16": 30,
-    "ieee": 120, "cells": 600,
+    "env": 45, "scan": 50, "graphs": 120, "models": 180, "fit": 60, "profile": 40, "train": 60, "decode": 45,
+    "bits": 40, "bf16": 30, "ieee": 120, "cells": 600,
 }  # fmt: skip
 TINY_LIMIT = 120  # seconds for any phase
 LEAST = 8.0  # seconds: with less left, a phase is skipped
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Run one phase, or one model of the phase `models`, in this process."""
     logging.disable(logging.WARNING)  # fla's advice about other packages
     warnings.simplefilter("ignore")
-    from gpu_checks import cells, fit, machine, models, own, reference
+    from gpu_checks import cells, fit, graphs, machine, models, own, reference
     from gpu_checks.check import Check
 
     if arguments.reference:
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
     if phase == "cells":
         cells.cells(check, arguments.cells.split(), arguments.slots)
     else:
-        {**machine.PHASES, **models.PHASES, **fit.PHASES, **own.PHASES}[phase](check)
+        {**machine.PHASES, **graphs.PHASES, **models.PHASES, **fit.PHASES, **own.PHASES}[phase](check)
 
 
 def run_all(arguments: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from gpu_checks import reference
-from gpu_checks.ready import REFERENCE, REFUSED, take_first_config
+from gpu_checks.ready import REFERENCE, REFUSED
 from jsonargparse import ArgumentParser
 from torch.nn import functional as F
 
@@ -48,14 +48,6 @@ def quiet():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-@pytest.fixture
-def first_config(monkeypatch):
-    from triton.runtime import autotuner
-
-    monkeypatch.setattr(autotuner.Autotuner, "__init__", autotuner.Autotuner.__init__)  # to be put back
-    take_first_config()
 
 
 def build(config: dict, vocab_size: int = 16) -> SequenceModel:
@@ -119,7 +111,7 @@ def test_the_reference_of_the_first_step_is_current(name):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_gpu_its_first_step_is_that_of_a_cpu_and_it_learns(name, first_config):
+def test_on_a_gpu_its_first_step_is_that_of_a_cpu_and_it_learns(name):
     full_name = f"{name}_0.5M"
     if full_name in REFUSED:
         pytest.skip("fla refuses this backward on Hopper with Triton 3.4 to 3.7.0")

@@ -7,11 +7,11 @@ import sys
 
 import gpu_check
 import pytest
-from gpu_checks import machine, models, own, reference
+from gpu_checks import graphs, machine, models, own, reference
 from gpu_checks.check import Check
 from gpu_checks.ready import REFERENCE
 
-PHASES = {**machine.PHASES, **own.PHASES}
+PHASES = {**machine.PHASES, **graphs.PHASES, **own.PHASES}
 
 
 def rows(folder):

@@ -1,7 +1,6 @@
 """The phases that check every ready model against a CPU."""
 
 import fcntl
-import os
 import subprocess
 import sys
 import tempfile
@@ -12,33 +11,33 @@ import torch
 
 from gpu_checks import reference
 from gpu_checks.check import Check
-from gpu_checks.ready import NAMES, REFERENCE, REFUSED, Problem, take_first_config
+from gpu_checks.ready import NAMES, REFERENCE, REFUSED, Problem
+from lit_retrieval.training.gpu_setup import set_float32
 
 PROGRAM = Path(__file__).parents[1] / "gpu_check.py"
-# Those that differed most with TF32, the worst first; RetNet and GRU have been checked without it (docs/gpu.md).
-IEEE = ("linear_attention_0.5M", "gla_0.5M", "hgrn2_0.5M", "kda_0.5M", "rwkv7_0.5M", "lstm_0.5M")
+# Those that differed most with TF32; RetNet and GRU have been checked without it (docs/gpu.md).
+IEEE = ("linear_attention_0.5M", "lstm_0.5M", "gla_0.5M", "kda_0.5M", "hgrn2_0.5M", "rwkv7_0.5M")
 STEPS, TIMED = 50, 30
 
 
 def models(check: Check) -> None:
     """Check all models, each in a process of its own, all at a time: compiling fla's kernels takes one core each."""
-    _in_processes(check, ("mamba_0.5M",) if check.is_tiny else NAMES, {})
+    _in_processes(check, ("mamba_0.5M",) if check.is_tiny else NAMES)
 
 
 def ieee(check: Check) -> None:
-    """Check models whose kernels use TF32 by default, with TF32 switched off."""
-    names = ("gru_0.5M",) if check.is_tiny else IEEE
-    _in_processes(check, names, {"TRITON_F32_DEFAULT": "ieee"})
+    """Check models whose kernels multiply in TF32 unless they are told otherwise, as a run tells them."""
+    _in_processes(check, ("gru_0.5M",) if check.is_tiny else IEEE)
 
 
-def _in_processes(check: Check, names: Sequence[str], environment: dict[str, str]) -> None:
+def _in_processes(check: Check, names: Sequence[str]) -> None:
     busy, processes = Path(tempfile.mkdtemp()) / "busy", []
     for name in names:
         with busy.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)  # the child holds it on, and waits for all others before it is timed
             command = [sys.executable, str(PROGRAM), "--run", check.phase, "--model", name, "--out", str(check.out)]
             command += ["--device", check.device, "--lock", str(lock.fileno()), *(["--tiny"] * check.is_tiny)]
-            processes.append(subprocess.Popen(command, pass_fds=[lock.fileno()], env={**os.environ, **environment}))
+            processes.append(subprocess.Popen(command, pass_fds=[lock.fileno()]))
     for process in processes:
         process.wait()
 
@@ -51,20 +50,18 @@ def check_one(check: Check, name: str, lock: int) -> None:
         name: The model.
         lock: A descriptor of a file that all models have a shared lock on.
     """
-    take_first_config()
-    is_ieee = check.phase == "ieee"
+    if check.device == "cuda":
+        set_float32("ieee")
     with check.attempt(name=name, is_expected=name in REFUSED):
-        if is_ieee:
-            torch.backends.cudnn.rnn.fp32_precision = "ieee"  # type: ignore[attr-defined]
         if (wanted := reference.read(REFERENCE, name)) is None:
             check.row(name=name, note="its loss is not finite on a CPU")
             return
         difference = reference.compare(reference.first_step(name, check.device), wanted)
         check.row(
             name=name, loss_off=difference.loss, gradient_off=difference.gradient, at=difference.parameter,
-            f32="ieee" if is_ieee else "default",
+            f32="ieee",
         )  # fmt: skip
-        if not is_ieee:
+        if check.phase == "models":
             _train(check, name, lock)
 
 

@@ -11,12 +11,11 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from gpu_checks.check import Check
-from gpu_checks.ready import OWN, Problem
+from gpu_checks.ready import OWN, Length, Problem
 from lit_retrieval.decoding import decode
 from lit_retrieval.retrieval import EitherFormRetriever
 from lit_retrieval.tasks import Regime
 
-Length = tuple[int, Regime]
 _LENGTHS: list[Length] = [(16, "vanilla"), (16, "retrieval"), (64, "retrieval"), (128, "retrieval")]
 _TINY: list[Length] = [(4, "vanilla")]
 

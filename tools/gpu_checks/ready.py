@@ -1,7 +1,6 @@
 """The ready models of configs/model, batches for them, and their loss."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,8 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_retrieval.data import Batch, BatchDataset
+from lit_retrieval.ops.fla_blocks import fix_block_sizes
 from lit_retrieval.tasks import IsTree, Regime, SampleStream
 
+Length = tuple[int, Regime]  # vertices, and how they are answered
 OWN = ("mamba_0.5M", "transformer_0.5M", "hybrid_0.5M")
 NAMES = sorted(path.stem for path in MODEL_FILES.glob("*_0.5M.yaml"))
 REFERENCE = Path(__file__).parents[2] / "tests" / "data" / "gpu_reference.json"
@@ -40,6 +41,8 @@ class Problem:
         self.batch: Batch = stream[np.arange(count)]
         torch.manual_seed(0)
         self.model = build_model(MODEL_FILES / f"{name}.yaml", len(self.task.vocabulary)).to(device)
+        if device == "cuda":
+            fix_block_sizes()
         self.inputs, self.positions, self.targets = (
             one.to(device) for one in (self.batch.tokens[:, :-1], self.batch.positions, self.batch.targets)
         )
@@ -70,20 +73,3 @@ class Problem:
         nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)
         self.optimizer.step()
         return loss.detach()
-
-
-def take_first_config() -> None:
-    """Let each of fla's kernels run with one config: the autotuner times up to 135 of them, for minutes a layer.
-
-    Which config is the fastest also differs from process to process, and with it the order of sums.
-    """
-    try:
-        from triton.runtime import autotuner
-    except ImportError:  # no Triton, no kernels of fla
-        return
-    init = autotuner.Autotuner.__init__
-
-    def init_with_one(self: Any, fn: Any, names: Any, configs: Any, *args: Any, **options: Any) -> None:
-        init(self, fn, names, sorted(configs, key=lambda config: config.num_warps)[:1], *args, **options)
-
-    autotuner.Autotuner.__init__ = init_with_one

@@ -1,0 +1,121 @@
+"""The phase that compares training steps as CUDA graphs with steps without, in Lightning's own loop."""
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+import yaml
+from benchmarks.models import MODEL_FILES
+from jsonargparse import ArgumentParser
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from gpu_checks.check import Check
+from gpu_checks.ready import OWN, Length
+from lit_retrieval.data import TranscriptData
+from lit_retrieval.tasks import IsTree
+from lit_retrieval.training import Gpu, SequenceModule
+from lit_retrieval.training.step_graph import CudaGraphs, StepGraphs
+
+# Lightning's steps, steps that are taken whole but not recorded, and graphs.
+Way = Literal["lightning", "whole", "graph"]
+_COMPARED, _TIMED = 20, 25  # steps: the weights after the first are compared, the second are timed after them
+_LENGTHS: list[Length] = [(16, "vanilla"), (16, "retrieval")]
+_OF_FLA = ("lstm_0.5M", "retnet_0.5M", "deltanet_0.5M", "gla_0.5M")
+
+
+class _Steps(Callback):
+    """Chooses how steps are taken, times the last ones, and keeps the weights before them."""
+
+    def __init__(self, check: Check, way: Way) -> None:
+        self.check, self.way = check, way
+        self.recorded = 0
+        self.weights = torch.zeros(0)
+        self.start = self.ms = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, SequenceModule)
+        if self.way != "lightning":
+            pl_module.graphs = StepGraphs(trainer, pl_module, self._recorder())
+
+    def _recorder(self) -> Callable[[Callable[[], None]], Callable[[], None]]:
+        record = CudaGraphs() if self.way == "graph" and self.check.device == "cuda" else lambda run: run
+
+        def counted(run: Callable[[], None]) -> Callable[[], None]:
+            replay = record(run)
+            self.recorded += 1
+            return replay
+
+        return counted
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *arguments: Any) -> None:
+        if trainer.global_step == _COMPARED:
+            self.weights = torch.cat([one.detach().flatten().clone() for one in pl_module.parameters()])
+            self.check.wait()
+            self.start = time.perf_counter()
+        elif trainer.global_step == trainer.max_steps:
+            self.check.wait()
+            self.ms = 1000 * (time.perf_counter() - self.start) / (trainer.max_steps - _COMPARED)
+
+
+def graphs(check: Check) -> None:
+    """Of a step as a graph and without: milliseconds, and whether the weights are the same after 20 steps.
+
+    `same` compares graphs with the same steps unrecorded, bit for bit; `off` with Lightning's, whose learning rate is
+    not rounded, relative to the weights' norm.
+    """
+    cases = [(name, length) for length in _LENGTHS for name in OWN] + [(name, _LENGTHS[0]) for name in _OF_FLA]
+    for name, (size, regime) in [("mamba_0.5M", (4, "vanilla"))] if check.is_tiny else cases:
+        with check.attempt(name=name, regime=regime):
+            _compare(check, name, (size, regime))  # type: ignore[arg-type]
+
+
+def _compare(check: Check, name: str, length: Length) -> None:
+    found = {way: _train(check, name, length, way) for way in ("graph", "lightning", "whole")}
+    graph, whole, plain = (found[way].weights for way in ("graph", "whole", "lightning"))
+    check.row(
+        name=name, size=length[0], regime=length[1], graph_ms=found["graph"].ms, lightning_ms=found["lightning"].ms,
+        graphs=found["graph"].recorded, same=torch.equal(graph, whole), off=_off(graph, plain),
+    )  # fmt: skip
+
+
+def _off(found: Tensor, wanted: Tensor) -> float:
+    return float((found - wanted).norm() / wanted.norm())
+
+
+def _train(check: Check, name: str, length: Length, way: Way) -> _Steps:
+    """Train a fresh model, with deterministic algorithms; what is written about graphs that fail is a row."""
+    (size, regime), steps = length, _Steps(check, way)
+    task = IsTree(max_size=size)
+    data = TranscriptData(task, regime, [size], batch_size=4 if check.is_tiny else 64, val_samples=4)
+    count = _COMPARED + (0 if way == "whole" else 2 if check.is_tiny else _TIMED)
+    trainer = Trainer(
+        max_steps=count, accelerator="gpu" if check.device == "cuda" else "cpu", devices=1, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
+        use_distributed_sampler=False, gradient_clip_val=1.0, deterministic=True,
+        callbacks=[Gpu(graphs=False), steps],
+    )  # fmt: skip
+    start = time.perf_counter()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        trainer.fit(_module(name, len(task.vocabulary)), data)
+    for one in said:
+        if "CUDA graph" in str(one.message):
+            check.row(name=name, way=way, note=str(one.message)[:300])
+    peak = torch.cuda.max_memory_reserved() / 2**30 if check.device == "cuda" else 0.0
+    check.row(is_printed=False, name=name, way=way, regime=regime, s=time.perf_counter() - start, peak_gib=peak)
+    return steps
+
+
+def _module(name: str, vocab_size: int) -> SequenceModule:
+    """A fresh module of a file in configs/model, with the same weights each time."""
+    torch.manual_seed(0)
+    parser = ArgumentParser()
+    parser.add_class_arguments(SequenceModule, sub_configs=True)
+    config = yaml.safe_load((MODEL_FILES / f"{name}.yaml").read_text())
+    return SequenceModule(**parser.instantiate(parser.parse_object({"vocab_size": vocab_size, **config})))
+
+
+PHASES = {"graphs": graphs}
