@@ -32,12 +32,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": BOTH_CHAINS | {"constructions", "decoding", "runs", "training", "parsing", "cli"},
     "torchrun": {*FOR_ALL},
 }
-MAY_IMPORT["machines"] = {*FOR_ALL}
-MAY_IMPORT["tasks"] |= {"parsing", "machines"}  # it has a command line of its own
+MAY_IMPORT["machines"] = MAY_IMPORT["conformance"] = {*FOR_ALL}
+MAY_IMPORT["tasks"].add("machines")
+for room in ("tasks", "mixers"):
+    MAY_IMPORT[room] |= {"parsing", "conformance"}  # they have command lines of their own
 MAY_IMPORT["constructions"].add("machines")
 for room in ("data", "training", "cli"):
     MAY_IMPORT[room] |= {"lightning_internals"}
-ROOMS_WITHOUT_TORCH = [*FOR_ALL, "machines", "parsing", "vocabulary", "retrieval", "conversation", "tasks"]
+ROOMS_WITHOUT_TORCH = [
+    *FOR_ALL,
+    "conformance",
+    "machines",
+    "parsing",
+    "vocabulary",
+    "retrieval",
+    "conversation",
+    "tasks",
+]
 
 
 class Import(NamedTuple):

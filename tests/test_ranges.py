@@ -17,7 +17,7 @@ from torch import nn
 from lit_retrieval import mixers, tasks
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers import FlaLayer, make_mixer
+from lit_retrieval.mixers import GRU, FlaLayer, make_mixer
 from lit_retrieval.models import SequenceModel, Stage
 from lit_retrieval.models.rms_norm import RMSNorm
 from lit_retrieval.ranges import check_above, check_at_least, check_between, check_numbers
@@ -124,17 +124,26 @@ def test_what_fla_refuses_is_one_line(name, num_heads):
     def factory(hidden_size: int, layer_idx: int) -> nn.Module:
         return make_layer(name, num_heads=num_heads)
 
-    with pytest.raises(UserError, match=r"^fla\.layers\.\w+ refuses its arguments: .+; set init_args") as refused:
+    with pytest.raises(UserError, match=r"refuses its arguments: \w+: .+; it gets hidden_size=32") as refused:
         make_mixer(factory, HIDDEN_SIZE, 0)
     assert "\n" not in str(refused.value)
 
 
-def test_an_error_of_ones_own_mixer_is_not_flas():
+def test_an_error_of_ones_own_mixer_is_one_line_that_says_where():
     def factory(hidden_size: int, layer_idx: int) -> nn.Module:
         raise ValueError("mine")
 
-    with pytest.raises(ValueError, match=r"^mine$"):
+    with pytest.raises(UserError, match=r"factory refuses its arguments: ValueError: mine \(test_ranges.py:\d+\)"):
         make_mixer(factory, 16, 0)
+
+
+def test_an_error_of_our_own_mixer_is_a_bug(monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("ours")
+
+    monkeypatch.setattr(GRU, "__init__", fail)
+    with pytest.raises(ValueError, match=r"^ours$"):
+        make_mixer(GRU, 16, 0)
 
 
 @pytest.mark.parametrize(

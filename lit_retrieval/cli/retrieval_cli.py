@@ -1,6 +1,7 @@
 """LightningCLI with run folders and resuming."""
 
 import contextlib
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -73,9 +74,19 @@ class RetrievalCLI(LightningCLI):
                 print(line, flush=True)
         if self.start.is_finished:
             sys.exit()
-        super().instantiate_classes()
+        self._build()
         with self._only_writer():
             getattr(self.trainer, str(self.subcommand))(**self._arguments())
+
+    def _build(self) -> None:
+        """Build the objects; raises as `UserError` what jsonargparse could not make, such as a layer of `math.sqrt`."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            if not (found := re.search(r"^ *- (.+)$", str(error), re.MULTILINE)) or "Given value" not in str(error):
+                raise
+            given = " ".join(str(error).split("Given value: ")[-1].split())
+            raise UserError(f"the configuration can't be built: {found[1]}; set another class in {given}") from error
 
     def configuration(self) -> dict[str, Any]:
         """All keys of the command with their values, defaults included, as in YAML."""

@@ -1,13 +1,14 @@
 """Any layer of fla as a mixer."""
 
 import inspect
-import traceback
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from lit_retrieval.conformance import describe_error, path_of
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers.mixer import MixerFactory, tensors_of
 from lit_retrieval.ops import fla_cpu
@@ -144,16 +145,28 @@ def _as_tuples(part: Any) -> Nested:
 
 
 def make_mixer(factory: MixerFactory, hidden_size: int, layer_idx: int) -> nn.Module:
-    """The mixer of a layer; raises what fla's own checks refuse as `UserError`."""
+    """The mixer of a layer; raises what a class of another package refuses, or can't do, as `UserError`."""
+    made = class_of(factory)
+    name = path_of(made)
     try:
-        return as_mixer(factory(hidden_size=hidden_size, layer_idx=layer_idx))
-    except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError) as error:
-        frames = traceback.walk_tb(error.__traceback__)
-        names = [frame.f_globals["__name__"] for frame, _ in frames]
-        if isinstance(error, UserError) or not (of_fla := [name for name in names if name.startswith("fla.")]):
+        module = factory(hidden_size=hidden_size, layer_idx=layer_idx)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, UserError) or name.startswith("lit_retrieval.") or "allocate memory" in str(error):
             raise
-        reason = " ".join(str(error).split()) or f"{type(error).__name__} in {of_fla[0]}"
-        raise UserError(f"{of_fla[0]} refuses its arguments: {reason}; set init_args in model.stages") from error
+        raise UserError(
+            f"{name} refuses its arguments: {describe_error(error)}; it gets hidden_size={hidden_size} and "
+            f"layer_idx={layer_idx}, set others under init_args in model.stages"
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise UserError(f"{name} must make an nn.Module, got a {type(module).__name__}; write a class derived from it")
+    return as_mixer(module)
+
+
+def class_of(factory: Any) -> Any:
+    """The class or function that a factory calls; `functools.partial` wraps it, and so does jsonargparse."""
+    if not isinstance(factory, partial):
+        return factory
+    return next((one for one in factory.args if inspect.isclass(one)), None) or class_of(factory.func)
 
 
 def as_mixer(module: nn.Module) -> nn.Module:

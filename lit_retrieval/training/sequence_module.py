@@ -14,6 +14,7 @@ from lit_retrieval.decoding import Reply, decode
 from lit_retrieval.errors import UserError
 from lit_retrieval.models import SequenceModel, Stage, select_positions
 from lit_retrieval.ranges import check_numbers
+from lit_retrieval.training.conformance import check_layers
 from lit_retrieval.training.global_step import GlobalStep
 from lit_retrieval.training.loss import sum_loss
 from lit_retrieval.training.schedule import warmup_cosine
@@ -86,6 +87,8 @@ class SequenceModule(LightningModule):
             if stage == "fit":
                 raise UserError("a construction can't be trained; run test, validate or predict")
             self.model = self.construction.write(data.task.vocabulary)
+        if stage == "fit":
+            check_layers(self.model, self.trainer.strategy.root_device)
         for split in ("val", "test"):
             self.scores[split] = Scores(QUANTITIES, data.eval_values, data.longest_distance, data.task.kinds)
 

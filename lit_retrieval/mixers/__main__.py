@@ -1,0 +1,52 @@
+"""python -m lit_retrieval.mixers: checks that a class keeps the rules of a mixer."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from lit_retrieval.conformance import path_of, print_report
+from lit_retrieval.errors import UserError
+from lit_retrieval.mixers.checks import report
+from lit_retrieval.mixers.fla_layer import class_of
+from lit_retrieval.mixers.mixer import MixerFactory
+from lit_retrieval.parsing import OneLineErrors, fail
+
+
+def check(mixer: MixerFactory, hidden_size: int = 64, layer_idx: int = 0) -> bool:
+    """Check a mixer against all rules, and print a line for each, with the number that shows it.
+
+    The exit status is 1 if a rule is broken. With `--mixer my.Layer`, or `my.Layer` alone, the class may lie in a file
+    of the current folder; `--mixer.NAME VALUE` sets an argument of the class.
+
+    Args:
+        mixer: The class: one of lit_retrieval.mixers, a layer of fla, or your own.
+        hidden_size: Elements of each token's vector.
+        layer_idx: Index of the layer in the model, from 0.
+    """
+    title = f"{path_of(class_of(mixer))}, hidden_size {hidden_size}"
+    return print_report(title, report(mixer, hidden_size, layer_idx))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; status 1 for a broken rule, and one line and status 2 for a mistake in the command."""
+    warnings.filterwarnings("ignore", message="Triton is not supported on current platform")  # our kernels run there
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if len(given) > 1 and not given[1].startswith("-"):
+        given.insert(1, "--mixer")
+    given = ["--mixer.init_args" if word == "--init_args" else word for word in given]
+    parser = OneLineErrors(prog="python -m lit_retrieval.mixers", description="The mixers without the trainer.")
+    about = (check.__doc__ or "").split("\n\n")[0]
+    subparser = OneLineErrors(description=about)
+    subparser.add_function_arguments(check)
+    parser.add_subcommands().add_subcommand("check", subparser, help=about)
+    try:
+        chosen: Any = parser.instantiate(parser.parse_args(given)).check
+        holds = check(**chosen.as_dict())
+    except UserError as error:
+        fail(str(error))
+    sys.exit(0 if holds else 1)
+
+
+if __name__ == "__main__":
+    main()

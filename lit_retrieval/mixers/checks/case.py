@@ -1,0 +1,77 @@
+"""A mixer under check, its inputs, and how far its results may differ."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lit_retrieval.conformance import BrokenRuleError
+from lit_retrieval.mixers.mixer import State
+
+# Largest difference of two ways to compute the same, relative to the largest output; recurrences add up many roundings.
+_ALLOWED = {torch.float64: 1e-9, torch.float32: 5e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
+
+
+class Case(NamedTuple):
+    """A mixer to check.
+
+    Args:
+        mixer: The mixer, in evaluation mode; rules do not change it.
+        hidden_size: Elements of each token's vector.
+        make: Makes the same mixer with other weights; None where a rule needs none.
+    """
+
+    mixer: nn.Module
+    hidden_size: int
+    make: Callable[[], nn.Module] | None = None
+
+    @property
+    def weight(self) -> Tensor:
+        """A tensor with the device and the dtype of the mixer's weights."""
+        floating = (one for one in self.mixer.parameters() if one.is_floating_point())
+        return next(floating, torch.zeros(0))
+
+    def draw(self, batch: int, time: int, seed: int = 0) -> Tensor:
+        """Random inputs, `(batch, time, hidden_size)`, that leave the global random state alone."""
+        drawn = torch.randn(batch, time, self.hidden_size, generator=torch.Generator().manual_seed(seed))
+        return drawn.to(self.weight)
+
+    def run(self, x: Tensor, lengths: Sequence[int] = ()) -> tuple[Tensor, State]:
+        """Outputs and last state of the mixer, with `x (batch, time, hidden_size)` cut into pieces."""
+        outputs, state = [], None
+        for piece in x.split(list(lengths), 1) if lengths else (x,):  # type: ignore[no-untyped-call]
+            y, state = self.mixer(piece, state)
+            outputs.append(y)
+        return torch.cat(outputs, 1), state
+
+    def as_dtype(self, dtype: torch.dtype) -> "Case":
+        """The same with a copy of the mixer in another dtype."""
+        return self._replace(mixer=deepcopy(self.mixer).to(dtype))
+
+    def compare(
+        self, actual: Tensor, expected: Tensor, what: str, dtype: torch.dtype | None = None, floor: float = 0.0
+    ) -> str:
+        """Raise `BrokenRuleError` unless two tensors are the same up to rounding; returns the difference and its limit.
+
+        Args:
+            actual, expected: Tensors of one shape.
+            what: What must hold, and the fix, for the message.
+            dtype: Whose rounding to allow; that of `actual` if absent.
+            floor: As `relative_difference` has it.
+        """
+        limit = _ALLOWED[dtype or actual.dtype]
+        difference = relative_difference(actual, expected, floor)
+        if not difference <= limit:  # true for nan, too
+            raise BrokenRuleError(f"{what}; they differ by {difference:.1e} of the largest, allowed is {limit:.0e}")
+        return f"differs by {difference:.1e} (allowed {limit:.0e})"
+
+
+def relative_difference(actual: Tensor, expected: Tensor, floor: float = 0.0) -> float:
+    """The largest difference, as a share of the largest element of `expected`, or of `floor` if that is larger."""
+    if not expected.numel():
+        return 0.0
+    actual, expected = actual.detach().double().cpu(), expected.detach().double().cpu()
+    largest = max(float(expected.abs().max()), floor)
+    return float((actual - expected).abs().max()) / (largest or 1.0)

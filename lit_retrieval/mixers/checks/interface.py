@@ -1,0 +1,93 @@
+"""Rules of the interface: what a mixer takes, returns and remembers."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from lit_retrieval.conformance import BrokenRuleError
+from lit_retrieval.mixers.checks.case import Case
+from lit_retrieval.mixers.mixer import State, tensors_of
+
+
+@torch.no_grad()
+def returns_output_and_state(case: Case) -> str:
+    """`forward(x)` returns two things, the first a tensor."""
+    result = case.mixer(case.draw(2, 5))
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Tensor):
+        kinds = [type(one).__name__ for one in result] if isinstance(result, tuple) else type(result).__name__
+        raise BrokenRuleError(f"forward must return a tuple (y, state), got {kinds}; write `return y, state`")
+    return f"a Tensor and a {type(result[1]).__name__}"
+
+
+@torch.no_grad()
+def keeps_the_shape(case: Case) -> str:
+    """The outputs have the shape and the dtype of the inputs, for one row and one token too."""
+    for batch, time in ((3, 7), (1, 7), (3, 1), (1, 1)):
+        x = case.draw(batch, time)
+        y = case.mixer(x)[0]
+        if y.shape != x.shape or y.dtype != x.dtype:
+            raise BrokenRuleError(
+                f"outputs must be like the input, {_say(x)}, got {_say(y)}; end forward with a projection to "
+                "hidden_size, and keep batch and time of 1"
+            )
+    return f"(3, 7, {case.hidden_size}) to the same; one row or token too"
+
+
+@torch.no_grad()
+def has_a_state_with_batch_first(case: Case) -> str:
+    """A state is made of tensors with the batch first, ints, None and tuples."""
+    count = 0
+    for batch in (2, 3):
+        parts = list(_parts(case.mixer(case.draw(batch, 5))[1]))
+        count = len(parts)
+        for part in parts:
+            if not isinstance(part, Tensor | int | None):
+                raise BrokenRuleError(
+                    f"a state must be made of tensors, ints, None and tuples of these, got a {type(part).__name__}; "
+                    "write a NamedTuple"
+                )
+            if isinstance(part, Tensor) and part.shape[:1] != (batch,):
+                raise BrokenRuleError(
+                    f"a state's tensors must have the batch first, got {tuple(part.shape)} for a batch of {batch}; "
+                    "transpose them before you return them"
+                )
+    return f"parts: {count}, batch first"
+
+
+@torch.no_grad()
+def counts_its_state(case: Case) -> str:
+    """`state_size(length)` is the number of elements that the state really has."""
+    size = getattr(case.mixer, "state_size", None)
+    if not callable(size):
+        raise BrokenRuleError(
+            "a mixer must have state_size(self, length), the number of state elements of one sample after `length` "
+            "tokens; add it"
+        )
+    counts = []
+    for length in (1, 5, 20):
+        held, said = count_elements(case.mixer(case.draw(1, length))[1]), size(length)
+        if held != said:
+            raise BrokenRuleError(
+                f"state_size({length}) must be {held}, the elements that the state has after {length} tokens, got "
+                f"{said}; correct state_size"
+            )
+        counts.append(held)
+    return "{:,}, {:,}, {:,} elements after 1, 5, 20 tokens".format(*counts)
+
+
+def count_elements(state: State) -> int:
+    """The number of elements of all tensors of a state."""
+    return sum(tensor.numel() for tensor in tensors_of(state))
+
+
+def _parts(state: State) -> Iterator[object]:
+    if isinstance(state, tuple):
+        for part in state:
+            yield from _parts(part)
+    else:
+        yield state
+
+
+def _say(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"

@@ -1,0 +1,241 @@
+"""Layers that each break one rule of a mixer, and a right one that they are made from."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Average(nn.Module):
+    """A right one: an exponential moving average of the tokens."""
+
+    def __init__(self, hidden_size: int, layer_idx: int) -> None:
+        super().__init__()
+        self.in_proj = nn.Linear(hidden_size, hidden_size)
+        self.decay = nn.Parameter(torch.full((hidden_size,), 2.0))
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        u, outputs = self.in_proj(x), []
+        h = torch.zeros_like(u[:, 0]) if state is None else state
+        for step in u.unbind(1):
+            h = self.decay.sigmoid() * h + step
+            outputs.append(h)
+        return torch.stack(outputs, 1), h
+
+    def state_size(self, length: int) -> int:
+        return len(self.decay)
+
+
+class NoIndex(Average):
+    """It does not take layer_idx."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__(hidden_size, 0)
+
+
+class Raising(Average):
+    """Its constructor fails."""
+
+    def __init__(self, hidden_size: int, layer_idx: int) -> None:
+        super().__init__(hidden_size, layer_idx)
+        raise KeyError("no such key")
+
+
+class NoModule:
+    """It is no nn.Module."""
+
+    def __init__(self, hidden_size: int, layer_idx: int) -> None:
+        self.hidden_size = hidden_size
+
+
+class NoState(Average):
+    """It returns the outputs alone."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        return super().forward(x, state)[0]
+
+
+class Failing(Average):
+    """Its forward fails."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        return super().forward(x @ x, state)
+
+
+class Wide(Average):
+    """Its outputs are wider than its inputs."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        y, h = super().forward(x, state)
+        return torch.cat([y, y], -1), h
+
+
+class Squeezed(Average):
+    """It loses the dimension of a batch of one."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        y, h = super().forward(x, state)
+        return y.squeeze(0), h
+
+
+class DictState(Average):
+    """Its state is a dict."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        y, h = super().forward(x, None if state is None else state["h"])
+        return y, {"h": h}
+
+
+class BatchSecond(Average):
+    """Its state has the batch second, as that of nn.GRU."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        y, h = super().forward(x, None if state is None else state[0])
+        return y, h[None]
+
+
+class NoSize(nn.Module):
+    """It has no state_size."""
+
+    def __init__(self, hidden_size: int, layer_idx: int) -> None:
+        super().__init__()
+        self.inner = Average(hidden_size, layer_idx)
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        return self.inner(x, state)
+
+
+class WrongSize(Average):
+    """Its state_size counts one element too many."""
+
+    def state_size(self, length: int) -> int:
+        return super().state_size(length) + 1
+
+
+class Noisy(Average):
+    """It draws random numbers in evaluation mode."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        y, h = super().forward(x, state)
+        return y + 0.1 * torch.randn_like(y), h
+
+
+class Foreseeing(Average):
+    """Each token sees those after it, since it is normed over time."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        y, h = super().forward(x, state)
+        return y - y.mean(1, keepdim=True), h
+
+
+class Forgetful(Average):
+    """It ignores the state that it is given."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        return super().forward(x, None)
+
+
+class Late(Average):
+    """The state that it returns is that before the last token."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        y, h = super().forward(x, state)
+        return (y, h) if x.shape[1] == 1 else (y, y[:, -2])
+
+
+class Restarting(Average):
+    """It forgets all at each eighth token of a call."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        outputs = []
+        for piece in x.split(8, 1):  # type: ignore[no-untyped-call]
+            y, state = super().forward(piece, state if not outputs else None)
+            outputs.append(y)
+        return torch.cat(outputs, 1), state
+
+
+class OneStep(Average):
+    """Its branch for single tokens is another formula."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        y, h = super().forward(x, state)
+        return (y, h) if x.shape[1] > 1 or state is None else (1.1 * y, h)
+
+
+class Crowded(Average):
+    """Rows change each other, as in a batch norm."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        y, h = super().forward(x, state)
+        return y - y.mean(0, keepdim=True), h
+
+
+class Detached(Average):
+    """No gradient flows through its state."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        y, h = super().forward(x, state)
+        return y, h.detach()
+
+
+class Unused(Average):
+    """One of its parameters has no effect."""
+
+    def __init__(self, hidden_size: int, layer_idx: int) -> None:
+        super().__init__(hidden_size, layer_idx)
+        self.gate = nn.Parameter(torch.randn(hidden_size))
+
+
+class Float32(Average):
+    """Its outputs are float32 whatever its inputs are."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        y, h = super().forward(x, state)
+        return (y.float() if x.dtype == torch.bfloat16 else y), h
+
+
+class Uncopied(Average):
+    """A copy of it is another layer."""
+
+    def __deepcopy__(self, memo: Any) -> nn.Module:
+        return Average(len(self.decay), 0)
+
+
+class Unsaved(Average):
+    """A random tensor that it uses is not in its state_dict."""
+
+    def __init__(self, hidden_size: int, layer_idx: int) -> None:
+        super().__init__(hidden_size, layer_idx)
+        self.features = torch.randn(hidden_size)
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        y, h = super().forward(x, state)
+        return y * self.features.to(x), h
+
+
+# The rule that each breaks, and a part of its line.
+BROKEN: dict[Any, tuple[str, str]] = {
+    NoIndex: ("built", "unexpected keyword argument 'layer_idx'"),
+    Raising: ("built", "KeyError: 'no such key' (broken_layers.py:"),
+    NoModule: ("built", "must make an nn.Module, got a NoModule"),
+    NoState: ("result", "forward must return a tuple (y, state), got Tensor; write `return y, state`"),
+    Failing: ("result", "it raised RuntimeError: "),
+    Wide: ("shape", "got (3, 7, 32) float32"),
+    Squeezed: ("shape", "got (7, 16) float32"),
+    DictState: ("state", "got a dict; write a NamedTuple"),
+    BatchSecond: ("state", "must have the batch first, got (1, 2, 16) for a batch of 2"),
+    NoSize: ("state_size", "a mixer must have state_size(self, length)"),
+    WrongSize: ("state_size", "state_size(1) must be 16"),
+    Noisy: ("deterministic", "draw nothing in forward then"),
+    Foreseeing: ("causal", "outputs before token 1 must not depend on it"),
+    Forgetful: ("reads its state", "start from `state` where it is given"),
+    Late: ("in pieces", "3 + 4 tokens must give what 7 in one call do"),
+    Restarting: ("in random pieces", "in one call do"),
+    OneStep: ("token by token", "7 tokens one by one must give what 7 in one call do"),
+    Crowded: ("rows", "a row must not depend on the other rows"),
+    Detached: ("gradient: state", "don't detach it"),
+    Unused: ("gradient: weights", "gate must have a finite gradient that is not zero, got norm 0.0e+00"),
+    Float32: ("bfloat16", "end forward with .to(x.dtype)"),
+    Uncopied: ("deepcopy", "keep all that forward uses in the module"),
+    Unsaved: ("state_dict", "register what forward uses as a parameter or a buffer"),
+}

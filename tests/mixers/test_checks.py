@@ -1,0 +1,167 @@
+"""`mixers check`: right layers pass, and each broken layer fails on the rule that it breaks and on no other."""
+
+import sys
+from functools import partial
+
+import pytest
+import torch
+from broken_layers import BROKEN, Average
+from fla_layers import HIDDEN_SIZE, SMALL
+from mixer_cases import MIXERS
+from torch import nn
+
+from lit_retrieval.conformance import path_of
+from lit_retrieval.errors import UserError
+from lit_retrieval.mixers import FlaLayer, Mamba, as_mixer
+from lit_retrieval.mixers.__main__ import main
+from lit_retrieval.mixers.checks import RULES, check_mixer, report
+
+CHEAP = {rule.name for rule in RULES if rule.is_cheap}
+SLOW_RULE = "torch.compile"  # takes seconds
+
+
+@pytest.fixture
+def without_compiling(monkeypatch):
+    monkeypatch.setattr("lit_retrieval.mixers.checks.check.RULES", [one for one in RULES if one.name != SLOW_RULE])
+
+
+def make_fla(name, hidden_size, layer_idx):
+    import fla.layers
+    from fla.layers.simple_gla import SimpleGatedLinearAttention
+
+    return getattr(fla.layers, name, SimpleGatedLinearAttention)(
+        hidden_size=hidden_size, layer_idx=layer_idx, **SMALL[name]
+    )
+
+
+def results(factory, hidden_size=16):
+    return {verdict.rule: verdict for verdict in report(factory, hidden_size, 0)}
+
+
+@pytest.mark.parametrize("name", [*MIXERS, *(SMALL if sys.platform == "linux" else ())])
+def test_every_mixer_keeps_all_rules(name, without_compiling):
+    factory = MIXERS[name] if name in MIXERS else partial(make_fla, name)
+    found = results(factory, HIDDEN_SIZE)
+    assert not [verdict for verdict in found.values() if verdict.result not in ("pass", "n/a")]
+    does_not_apply = {name for name, verdict in found.items() if verdict.result == "n/a"}
+    assert does_not_apply <= {"CUDA", "causal with NaN", "gradient: state"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*MIXERS, *(SMALL if sys.platform == "linux" else ())])
+def test_every_mixer_can_be_compiled(name, monkeypatch):
+    kept = [rule._replace(needs=()) for rule in RULES if rule.name == SLOW_RULE]
+    monkeypatch.setattr("lit_retrieval.mixers.checks.check.RULES", kept)
+    assert results(MIXERS.get(name) or partial(make_fla, name), HIDDEN_SIZE)[SLOW_RULE].result == "pass"
+
+
+@pytest.mark.parametrize("layer", BROKEN, ids=lambda layer: layer.__name__)
+def test_a_broken_layer_fails_on_the_rule_that_it_breaks(layer, without_compiling):
+    rule, said = BROKEN[layer]
+    (failed,) = [verdict for verdict in results(layer).values() if verdict.result == "FAIL"]
+    assert failed.rule == rule and said in failed.shown and "\n" not in failed.shown
+
+
+@pytest.mark.parametrize("layer", [one for one, (rule, _) in BROKEN.items() if rule in CHEAP], ids=path_of)
+def test_what_is_cheap_to_see_is_refused_in_one_line(layer):
+    rule, said = BROKEN[layer]
+    with pytest.raises(UserError) as refused:
+        check_mixer(layer(16, 0), 16, torch.device("cpu"))
+    line = str(refused.value)
+    assert line.startswith(f"broken_layers.{layer.__name__} breaks the rule `{rule}`: ") and said in line
+    assert f"python -m lit_retrieval.mixers check broken_layers.{layer.__name__}" in line and "\n" not in line
+
+
+def test_a_layer_with_forty_tokens_of_noise_in_training_mode_is_no_mistake():
+    class Dropped(Average):
+        def __init__(self, hidden_size, layer_idx):
+            super().__init__(hidden_size, layer_idx)
+            self.dropout = nn.Dropout(0.5)
+
+        def forward(self, x, state=None):
+            y, h = super().forward(x, state)
+            return self.dropout(y), h
+
+    mixer = Dropped(16, 0)
+    check_mixer(mixer, 16, torch.device("cpu"))
+    assert mixer.training and mixer.dropout.training
+
+
+def test_a_check_changes_neither_weights_nor_attributes():
+    mixer = Mamba(16, 0)
+    before = {name: one.clone() for name, one in mixer.state_dict().items()}
+    check_mixer(mixer, 16, torch.device("cpu"))
+    assert all(torch.equal(one, before[name]) for name, one in mixer.state_dict().items())
+    assert all(one.grad is None for one in mixer.parameters()) and mixer.training
+
+
+def test_a_dtype_that_is_refused_is_said(without_compiling):
+    class Single(Average):
+        def forward(self, x, state=None):
+            if x.dtype != torch.float32:
+                raise TypeError("float32 only")
+            return super().forward(x, state)
+
+    verdict = results(Single)["bfloat16"]
+    assert verdict.result == "n/a" and verdict.shown.startswith("it refuses bfloat16: TypeError: float32 only (test_ch")
+
+
+def test_a_layer_that_is_another_when_compiled_is_told(monkeypatch):
+    class Branching(Average):
+        def forward(self, x, state=None):
+            y, h = super().forward(x, state)
+            return (2 * y if torch.compiler.is_compiling() else y), h
+
+    kept = [rule._replace(needs=()) for rule in RULES if rule.name == SLOW_RULE]
+    monkeypatch.setattr("lit_retrieval.mixers.checks.check.RULES", kept)
+    verdict = results(Branching)[SLOW_RULE]
+    assert verdict.result == "FAIL" and "torch.compile with aot_eager must give what plain" in verdict.shown
+
+
+def test_the_report_fits_80_columns_and_the_status_says_how_it_went(without_compiling, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for word, status, last in (
+        ("broken_layers.Average", 0, "all "),
+        ("broken_layers.Unused", 1, "broken: gradient: w"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["check", word, "--hidden_size", "16"])
+        assert ended.value.code == status
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == f"{word}, hidden_size 16" and lines[-1].startswith(last)
+        assert max(len(line.rstrip()) for line in lines) <= 80
+
+
+@pytest.mark.parametrize("given", [["--init_args", "{state_dim: 3}"], ["--mixer.state_dim", "3"]], ids=str)
+def test_arguments_of_the_class_are_taken(given, without_compiling, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "lit_retrieval.mixers.GRU", *given, "--hidden_size", "16"])
+    assert ended.value.code == 0 and "3, 3, 3 elements after 1, 5, 20 tokens" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["check", "nowhere.Layer"], "nowhere"),
+        (["check", "math.sqrt"], "math.sqrt"),
+        (["check", "lit_retrieval.mixers.Mamba", "--mixer.state_dmi", "3"], "state_dmi"),
+        (["check", "lit_retrieval.mixers.Mamba", "--hiden_size", "3"], "did you mean hidden_size?"),
+        (["check"], "mixer"),
+    ],
+)
+def test_a_mistake_in_the_command_is_one_line(arguments, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2 and line.startswith("error: ") and said in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU it runs")
+@pytest.mark.skipif(sys.platform != "linux", reason="fla needs Linux")
+def test_a_layer_that_runs_on_a_gpu_only_says_so():
+    from fla.layers import GatedSlotAttention
+
+    layer = as_mixer(GatedSlotAttention(hidden_size=HIDDEN_SIZE, num_heads=2, layer_idx=0))
+    assert isinstance(layer, FlaLayer)
+    with pytest.raises(UserError, match="fla's GatedSlotAttention runs on a GPU only"):
+        check_mixer(layer, HIDDEN_SIZE, torch.device("cpu"))

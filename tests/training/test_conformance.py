@@ -1,0 +1,82 @@
+"""The classes of a run are checked before its first step, and the run does not notice."""
+
+import math
+
+import pytest
+import torch
+from broken_layers import BROKEN, Average
+from tiny_fit import fit
+from torch import nn
+
+from lit_retrieval.cli import main
+from lit_retrieval.errors import UserError
+from lit_retrieval.mixers import Mamba
+from lit_retrieval.mixers.checks import RULES
+from lit_retrieval.training import conformance
+
+CHEAP = {rule.name for rule in RULES if rule.is_cheap} | {"built"}
+REFUSED = {one: said for one, (rule, said) in BROKEN.items() if rule in CHEAP}
+
+
+@pytest.mark.parametrize("layer", REFUSED, ids=lambda layer: layer.__name__)
+def test_a_broken_layer_ends_a_fit_in_one_line(layer, tmp_path):
+    with pytest.raises(UserError) as refused:
+        fit(tmp_path, mixer=layer)
+    line = str(refused.value)
+    assert line.startswith(f"broken_layers.{layer.__name__} ") and "\n" not in line
+    said = REFUSED[layer].removesuffix(" float32").replace("16", "8").replace("32", "16")  # the model is half as wide
+    assert said in line
+
+
+@pytest.mark.parametrize("word", ["broken_layers.DictState", "broken_layers.NoIndex", "math.sqrt"])
+def test_the_command_line_ends_with_that_line_and_status_2(word, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["lit_retrieval"])
+    stages = f"[{{mixers: [{{class_path: {word}}}]}}]"
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--config", "quickstart", "--model.stages", stages, "--trainer.accelerator", "cpu",
+              "--trainer.enable_progress_bar", "false", "--trainer.max_steps", "2"])  # fmt: skip
+    err = capfd.readouterr().err
+    (line,) = [line for line in err.splitlines() if line.startswith("error:")]
+    assert ended.value.code == 2 and "Traceback" not in err and word in line
+
+
+def test_a_function_that_makes_no_module_is_refused(tmp_path):
+    def make(hidden_size, layer_idx):
+        return math.sqrt(hidden_size)
+
+    with pytest.raises(UserError, match=r"make must make an nn.Module, got a float; write a class derived from it"):
+        fit(tmp_path, mixer=make)
+
+
+class Drawing(Average):
+    """It draws random numbers while it trains, and when it is copied."""
+
+    def forward(self, x, state=None):
+        torch.rand(3)
+        return super().forward(x, state)
+
+
+@pytest.mark.parametrize("mixer", [Mamba, Drawing])
+def test_a_training_is_bit_identical_with_and_without_the_check(mixer, tmp_path, monkeypatch):
+    trained, _ = fit(tmp_path, mixer=mixer)
+    called = []
+    monkeypatch.setattr("lit_retrieval.training.sequence_module.check_layers", lambda *_: called.append(1))
+    unchecked, _ = fit(tmp_path, mixer=mixer)
+    assert called and all(torch.equal(one, unchecked.state_dict()[name]) for name, one in trained.state_dict().items())
+
+
+def test_layers_that_differ_in_their_index_alone_are_checked_once(monkeypatch):
+    checked = []
+    monkeypatch.setattr(conformance, "check_mixer", lambda mixer, *_: checked.append(mixer))
+
+    class Numbered(nn.Linear):
+        def __init__(self, layer_idx, scale):
+            super().__init__(4, 4)
+            self.layer_idx, self.scale = layer_idx, scale
+
+    model = conformance.MixerStack()
+    model.mixers = nn.ModuleList([Numbered(0, 1.0), Numbered(1, 1.0), Numbered(2, 2.0)])
+    model.embedding = torch.zeros(3, 4)
+    conformance.check_layers(model, torch.device("cpu"))
+    assert [one.scale for one in checked] == [1.0, 2.0]
