@@ -30,7 +30,10 @@ class Private(NamedTuple):
 CLI, RETRIEVAL_CLI = "lightning.pytorch.cli:LightningCLI", {"lit_retrieval/cli/retrieval_cli.py"}
 LISTED = {
     "_actions": Private(
-        "jsonargparse", "argparse:ArgumentParser", {"lit_retrieval/parsing.py"}, "all options, to find the nearest one"
+        "jsonargparse",
+        "argparse:ArgumentParser",
+        {"lit_retrieval/parsing/parser.py"},
+        "all options, to find the nearest one",
     ),
     "_batches_that_stepped": Private(
         "lightning",

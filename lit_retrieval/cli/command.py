@@ -12,6 +12,7 @@ from lit_retrieval.cli.ready_configs import find_configs
 from lit_retrieval.cli.retrieval_cli import RetrievalCLI
 from lit_retrieval.cli.start import is_first_rank
 from lit_retrieval.data import TranscriptData
+from lit_retrieval.parsing import replace_whole
 from lit_retrieval.training import SequenceModule
 
 _DESCRIPTION = "Train sequence models on in-context retrieval, and score them with their searches run."
@@ -54,6 +55,7 @@ def _parse(arguments: Sequence[str]) -> RetrievalCLI:
     limit_imports()
     arguments = find_configs(arguments)
     check_files(arguments)
+    arguments = replace_whole(arguments, groups=("model",))
     return RetrievalCLI(
         SequenceModule,
         TranscriptData,

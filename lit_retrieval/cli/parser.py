@@ -8,11 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
-import yaml
 from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser
 
-from lit_retrieval.parsing import OneLineErrors, fail
+from lit_retrieval.parsing import OneLineErrors, fail, one_line_errors, read_yaml
 
 ALLOW = "LIT_RETRIEVAL_ALLOW"
 
@@ -49,12 +48,8 @@ def check_files(arguments: Sequence[str]) -> None:
     """Exit with one line if a file of `--config` is not a configuration; the parser would not name the file."""
     words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
     for path in (Path(value) for option, value in pairwise(words) if option in ("--config", "-c")):
-        try:
-            content = yaml.safe_load(path.read_text())
-        except UnicodeDecodeError:
-            fail(f"{path} must be a YAML file, got bytes that are not text; set --config")
-        except yaml.YAMLError as error:
-            fail(f"{path} must be a YAML file: {' '.join(str(error).split())}")
+        with one_line_errors():
+            content = read_yaml(path)
         if not isinstance(content, dict):
             fail(f"{path} must have keys such as `trainer: ...`, got {type(content).__name__}; set --config")
 

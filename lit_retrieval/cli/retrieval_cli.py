@@ -3,6 +3,7 @@
 import contextlib
 import re
 import sys
+from argparse import SUPPRESS
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lit_retrieval.cli.ranges import check_ranges
 from lit_retrieval.cli.start import Prefer, Start, begin_evaluation, begin_fit, check_model, is_first_rank
 from lit_retrieval.errors import UserError
 from lit_retrieval.files import write_atomically
+from lit_retrieval.parsing import Replace
 from lit_retrieval.training import (
     AtomicCheckpointIO,
     BestCheckpoint,
@@ -114,6 +116,7 @@ class RetrievalCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Link the vocabulary size, and add the run's options and the callbacks that have keys."""
         parser.link_arguments("data.vocab_size", "model.vocab_size", apply_on="instantiate")
+        parser.add_argument("--replace", action=Replace, help=SUPPRESS, default=SUPPRESS)
         parser.add_argument(
             "--run_dir", type=str | None, help="Run folder; runs/NAME-HASH of the configuration if absent."
         )
@@ -158,6 +161,7 @@ class RetrievalCLI(LightningCLI):
             if ckpt_path is None and configuration["model"].get("construction") is None:
                 rank_zero_warn(f"{self.subcommand} without --ckpt_path uses an untrained model")
         if prefer == "checkpoint" and start.model is not None:
+            given.pop("model")  # its lists would be merged with those of the checkpoint, item by item
             self.config = self.parser.parse_object({self.subcommand: {"model": start.model}}, self.config)
         elif prefer is None:
             check_model(start, configuration["model"])

@@ -3,6 +3,7 @@
 import re
 import signal
 import sys
+from argparse import SUPPRESS
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import groupby
@@ -15,7 +16,7 @@ from rich.progress import track
 
 from lit_retrieval.conversation import Author
 from lit_retrieval.errors import UserError
-from lit_retrieval.parsing import OneLineErrors, fail
+from lit_retrieval.parsing import OneLineErrors, Replace, fail, replace_whole
 from lit_retrieval.ranges import check_at_least
 from lit_retrieval.tasks.sample_file import Form, describe, load_samples, save_samples
 from lit_retrieval.tasks.sample_stream import SampleStream, Split
@@ -151,10 +152,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         about = (function.__doc__ or "").split("\n\n")[0]
         subparser = Parser(description=about)
         subparser.add_argument("--config", action="config", help="a YAML file with any of the arguments below")
+        subparser.add_argument("--replace", action=Replace, help=SUPPRESS, default=SUPPRESS)
         subparser.add_function_arguments(function, as_positional=function is check)
         subcommands.add_subcommand(name, subparser, help=about)
     try:
-        config: Any = parser.parse_args(None if arguments is None else list(arguments))
+        config: Any = parser.parse_args(replace_whole(sys.argv[1:] if arguments is None else arguments))
         config = parser.instantiate(config)
         chosen = config[config.subcommand].as_dict()
         chosen.pop("config", None)

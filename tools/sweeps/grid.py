@@ -8,11 +8,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import yaml
-
 from lit_retrieval import runs
 from lit_retrieval.cli import read_configuration
 from lit_retrieval.errors import UserError
+from lit_retrieval.parsing import read_yaml
 from lit_retrieval.ranges import check_at_least
 
 _FILES = ("data", "model", "trainer")  # keys whose value may be a file, relative to the grid's
@@ -84,11 +83,13 @@ class Trial(NamedTuple):
 def read_grid(path: Path) -> Grid:
     """Read a grid; raises `UserError` if the file is not a valid one."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = read_yaml(path)
     except OSError:
         raise UserError(f"there is no grid {path}; name a file such as those in configs/sweeps") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} must be a YAML file: {' '.join(str(error).split())}") from None
+    if isinstance(content, dict) and "experiment" not in content and {"data", "model", "trainer"} & set(content):
+        raise UserError(
+            f"{path} is an experiment, not a grid; run it with `python -m lit_retrieval fit --config {path}`"
+        )
     if not isinstance(content, dict) or "experiment" not in content:
         raise UserError(f"{path} must name an experiment; write `experiment: ../experiments/NAME.yaml`")
     known = [one.name for one in fields(Grid)]

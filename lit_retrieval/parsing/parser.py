@@ -1,4 +1,4 @@
-"""Command-line parsers with one-line errors."""
+"""A command-line parser with one-line errors."""
 
 import difflib
 import re

@@ -1,0 +1,124 @@
+"""The layers of a configuration: files and options, each of which changes what the earlier ones have set.
+
+jsonargparse merges lists item by item, and hands the arguments of a class to the class that takes its place. Here a
+list or a class replaces what was set before, whole.
+"""
+
+from argparse import Action, ArgumentParser
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.parsing.parser import one_line_errors
+from lit_retrieval.parsing.yaml_file import parse_yaml, read_yaml
+
+_REPLACE = "--replace"
+_SUFFIXES = {".yaml", ".yml"}
+
+
+class Replace(Action):
+    """An option that forgets the value of a key, or sets a group of keys to their defaults: see `replace_whole`."""
+
+    def __call__(self, parser: ArgumentParser, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        """Forget the key `values`."""
+        value = namespace.get(values)
+        if isinstance(value, Namespace) and "class_path" not in value:
+            namespace[values] = parser.get_defaults()[values]  # type: ignore[attr-defined]
+        else:
+            _forget(namespace, values)
+
+
+def replace_whole(arguments: Sequence[str], groups: Sequence[str] = ()) -> list[str]:
+    """A command line on which each list and each class replaces the earlier one: `--replace KEY` stands before it.
+
+    A key that a file or an option lists twice ends the process with one line and status 2.
+
+    Args:
+        arguments: The words after the command.
+        groups: Groups of keys that a file replaces whole: what it does not set has its default.
+    """
+    words: list[str] = []
+    for word, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+        option, equals, value = word.partition("=")
+        if option.startswith("-") and not option.endswith("+") and (equals or not following.startswith("--")):
+            words += [f"{_REPLACE}={key}" for key in _replaced(option, value if equals else following, groups)]
+        words.append(word)
+    return words
+
+
+def _replaced(option: str, value: str, groups: Sequence[str]) -> list[str]:
+    """The keys that an option replaces."""
+    with one_line_errors():
+        if option in ("--config", "-c"):
+            if not Path(value).is_file():  # the parser says so
+                return []
+            content, key, folder = read_yaml(Path(value)), "", Path(value).parent
+        else:
+            content, key, folder = _parse(option, value), option.removeprefix("--"), Path()
+        _check_files(content, folder)
+        return list(_keys(content, key, folder, groups, in_part=bool(key)))
+
+
+def _parse(option: str, value: str) -> Any:
+    try:
+        return parse_yaml(value)
+    except UserError as error:
+        raise UserError(f"{option}, {error}") from None
+    except yaml.YAMLError:
+        return value  # text
+
+
+def _keys(value: Any, key: str, folder: Path, groups: Sequence[str], in_part: bool) -> Iterator[str]:
+    """The keys of lists, classes and single values in a part of a configuration; `in_part`: in an option's or a file's.
+
+    Raises `UserError` for a key with a plus in a part: jsonargparse does not know the list that it would append to.
+    """
+    if key.endswith("+"):  # appends to the list
+        if in_part:
+            raise UserError(f"{key} must be an option, --{key}, or stand in the file of --config itself")
+        return
+    file = _file(value, folder)
+    content = value if file is None else read_yaml(file)
+    if not _is_group(content) or (file is not None and key in groups):
+        yield key
+        return
+    for name, child in content.items():
+        place = folder if file is None else file.parent
+        yield from _keys(child, f"{key}.{name}" if key else name, place, groups, in_part or file is not None)
+
+
+def _is_group(content: Any) -> bool:
+    """Whether it sets some keys of a group, or some arguments of a class that is named elsewhere."""
+    return isinstance(content, dict) and "class_path" not in content and all(isinstance(name, str) for name in content)
+
+
+def _check_files(value: Any, folder: Path) -> None:
+    """Read all files that a part of a configuration names; raises `UserError` if one lists a key twice."""
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_files(child, folder)
+    if file := _file(value, folder):
+        _check_files(read_yaml(file), file.parent)
+
+
+def _file(value: Any, folder: Path) -> Path | None:
+    """The YAML file whose path the value is; None for other values."""
+    is_path = isinstance(value, str) and Path(value).suffix in _SUFFIXES
+    return folder / value if is_path and (folder / value).is_file() else None
+
+
+def _forget(values: Any, key: str) -> None:
+    """Remove a key; in a list it is that of the last item, and init_args may be left out, as on the command line."""
+    first, _, rest = key.partition(".")
+    if isinstance(values, list):
+        values = values[-1] if values else None
+    if isinstance(values, Namespace) and first not in values and "init_args" in values:
+        values = values["init_args"]
+    if isinstance(values, Namespace) and first in values:
+        if rest:
+            _forget(values[first], rest)
+        else:
+            values.pop(first)
