@@ -266,6 +266,10 @@ def test_the_commit_is_that_of_the_environment_or_of_git(monkeypatch):
         ({"fixed": {"model": "nowhere.yaml"}}, "there is no file nowhere.yaml"),
         ({"experiment": "nowhere.yaml"}, "there is no file nowhere.yaml"),
         ({"seeds": ["many"]}, "seeds must be whole numbers, got many"),
+        ({"gpus": -1}, "gpus must be 0 or more, got -1"),
+        ({"cpus": 0}, "cpus must be 1 or more, got 0"),
+        ({"retries": -1}, "retries must be 0 or more, got -1"),
+        ({"stop_on_plateau": 0}, "stop_on_plateau must be 1 or more, got 0"),
     ],
 )
 def test_a_mistake_in_a_grid_is_one_line(place, capsys, parts, said):
