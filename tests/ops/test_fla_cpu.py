@@ -89,11 +89,18 @@ def interpret(batch: int, time: int, names: Iterable[str]) -> dict[str, dict[str
     return distances
 
 
-# Ours have no chunks, so 17 steps show whether both mean the same; 66 are two beyond a chunk of fla's kernels.
-@pytest.mark.parametrize(("batch", "time"), [(1, 17), pytest.param(2, 66, marks=pytest.mark.slow)])
-def test_layers_agree_with_flas_own_kernels(batch, time):
-    distances = interpret(batch, time, SMALL)
-    assert distances.keys() == SMALL.keys()
+# Ours have no chunks, so 17 steps show whether both mean the same; 66 are two beyond a chunk of fla's kernels. These
+# three are of different families: a decay for each key, a delta rule, and a decay for each head.
+FAMILIES = ("GatedLinearAttention", "DeltaNet", "MultiScaleRetention")
+
+
+@pytest.mark.parametrize(
+    ("batch", "time", "names"),
+    [(1, 17, FAMILIES), *(pytest.param(*size, tuple(SMALL), marks=pytest.mark.slow) for size in ((1, 17), (2, 66)))],
+)
+def test_layers_agree_with_flas_own_kernels(batch, time, names):
+    distances = interpret(batch, time, names)
+    assert distances.keys() == set(names)
     for name, parts in distances.items():
         assert {"outputs", "last state: recurrent 0", "inputs"} < set(parts)
         for part, distance in parts.items():

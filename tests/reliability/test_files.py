@@ -198,6 +198,7 @@ def test_out_of_memory_is_one_line(command):
     assert "lower data.batch_size" in command("fit", *huge, "--run_dir", "run", status=4)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_what_is_there_and_the_run_goes_on_when_there_is_room(place, tiny):
     """In a tmpfs of 200 kB, inside a mount namespace of its own."""
     (place.path / "run").mkdir()

@@ -26,7 +26,7 @@ def kill_after(place, tiny, steps, step, delay):
     return False
 
 
-@pytest.mark.parametrize(("kills", "steps"), [(2, 100), pytest.param(20, 1200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "steps"), [(1, 60), pytest.param(20, 1200, marks=pytest.mark.slow)])
 def test_a_run_that_is_killed_at_random_is_the_uninterrupted_run(place, twin, tiny, assert_same_run, kills, steps):
     chance, run = random.Random(kills), [*LONG, "--trainer.max_steps", str(steps)]
     twin.fit(*run)

@@ -112,6 +112,7 @@ def test_ctrl_c_to_torchrun_saves_too(place, tiny):
     assert process.returncode == 130 and "stopped by SIGINT" in said, said[-3000:]
 
 
+@slow
 def test_torchrun_ends_with_the_status_of_its_workers(place, tiny):
     alone = (*TORCHRUN[:-1], "1")
     process = place.start(
@@ -161,6 +162,7 @@ def test_a_signal_in_a_validation_ends_it_and_it_is_done_again(place, twin, tiny
     assert_same_run(twin, place, 4)
 
 
+@slow
 def test_ctrl_c_saves_too(place, tiny):
     process = place.start("fit", *tiny, *LONG, "--run_dir", "run")
     said = stop(place, process, 20, lambda process: [process.pid], signal.SIGINT)
