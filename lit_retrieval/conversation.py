@@ -134,8 +134,9 @@ class Conversation:
         """Raise `UserError` unless a retriever returned at least one token of the vocabulary."""
         is_array = isinstance(found, np.ndarray) and found.ndim == 1 and np.issubdtype(found.dtype, np.integer)
         if not is_array or not len(found) or not 0 <= found.min() <= found.max() < len(self._vocabulary):
+            name = getattr(self._retriever, "__name__", type(self._retriever).__name__)  # a function has its own
             raise UserError(
-                f"{type(self._retriever).__name__} must return an array of one or more token ids from 0 to "
+                f"{name} must return an array of one or more token ids from 0 to "
                 f"{len(self._vocabulary) - 1}, got {found!r}; return [FAILED] where nothing matches"
             )
 

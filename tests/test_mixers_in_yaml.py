@@ -1,5 +1,6 @@
 """What a user may write for a mixer: a class in the working directory, attention on top, an fla that is not there."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from lit_retrieval.cli import main
 
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 QUICKSTART = ROOT / "configs/experiments/quickstart.yaml"
 WITHOUT_FLA = """
 import sys
@@ -22,58 +24,37 @@ sys.meta_path.insert(0, Blocker())
 from lit_retrieval.cli import main
 main(sys.argv[1:])
 """
-OWN_FILE = """
-import torch
-from torch import Tensor, nn
 
 
-class RunningMean(nn.Module):
-    def __init__(self, hidden_size: int, layer_idx: int, keep: float = 0.9) -> None:
-        super().__init__()
-        self.keep = keep
-        self.proj = nn.Linear(hidden_size, hidden_size)
-
-    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        state = torch.zeros_like(x[:, 0]) if state is None else state
-        outputs = []
-        for step in self.proj(x).unbind(1):
-            state = self.keep * state + step
-            outputs.append(state)
-        return torch.stack(outputs, 1), state
-
-    def state_size(self, length: int) -> int:
-        return self.proj.out_features
-"""
-OWN_YAML = """
-model:
-  hidden_size: 16
-  stages:
-    - repeat: 2
-      mixers:
-        - class_path: running_mean.RunningMean
-          init_args:
-            keep: 0.5
-"""
+def readme_block(name):
+    """The block of the README that begins with the name of its file, and the commands after it."""
+    (block,) = re.findall(rf"```\w+\n(# {re.escape(name)}\n.*?)```", README, re.DOTALL)
+    return block
 
 
-def test_a_mixer_in_the_working_directory_trains(tmp_path, warm):
-    (tmp_path / "running_mean.py").write_text(OWN_FILE)
-    (tmp_path / "own.yaml").write_text(OWN_YAML)
-    command = [
-        "fit", "--config", str(QUICKSTART), "--config", "own.yaml",
+def test_the_recurrence_of_the_readme_is_right_and_trains(tmp_path, warm):
+    """The two files of its section in the current folder, and its two commands, the second with a few steps."""
+    for name in ("ema.py", "ema.yaml"):
+        (tmp_path / name).write_text(readme_block(name))
+    commands = re.findall(r"^python -m (lit_retrieval.*) (ema\..*|.* ema\..*)$", README, re.MULTILINE)
+    (check, fit) = [f"{module} {rest}".split() for module, rest in commands]
+    few = [
         "--trainer.max_steps", "3", "--trainer.val_check_interval", "3", "--trainer.accelerator", "cpu",
         "--data.batch_size", "4", "--data.val_samples", "4", "--trainer.enable_progress_bar", "false",
     ]  # fmt: skip
-    ran = warm.start("lit_retrieval", command, tmp_path)
-    out, err = ran.communicate(timeout=300)
-    assert ran.returncode == 0, err[-2000:]
+    checking, fitting = warm.start(check[0], check[1:], tmp_path), warm.start(fit[0], [*fit[1:], *few], tmp_path)
+    out, err = checking.communicate(timeout=300)
+    assert checking.returncode == 0, out + err[-2000:]
+    assert out.startswith("ema.EMA, hidden_size 64\n") and "64, 64, 64 elements after 1, 5, 20 tokens" in out
+    out, err = fitting.communicate(timeout=300)
+    assert fitting.returncode == 0, err[-2000:]
     assert "validation after 3 steps" in out
-    saved = next(tmp_path.rglob("runs/own-*/config.yaml")).read_text()
-    assert "running_mean.RunningMean" in saved and "keep: 0.5" in saved
+    saved = next(tmp_path.rglob("runs/*/config.yaml")).read_text()
+    assert "ema.EMA" in saved and "state_dim: 64" in saved
 
 
 def test_one_line_puts_attention_on_top(capsys):
-    (readme_line,) = [line for line in (ROOT / "README.md").read_text().splitlines() if "--model.stages+" in line]
+    (readme_line,) = [line for line in README.splitlines() if "--model.stages+" in line]
     top = readme_line.split("'")[1]
     with pytest.raises(SystemExit) as stopped:
         main(["fit", "--config", str(QUICKSTART), "--model.stages+", top, "--print_config"])

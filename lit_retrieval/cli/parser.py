@@ -27,7 +27,7 @@ class Parser(OneLineErrors, LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with one line, which names a missing file or a missing package of fla's layers."""
-        super().error(_missing_file(message) or message + _missing_package(message), ex)
+        super().error(_missing_file(message) or _wrong_call(message) or message + _missing_package(message), ex)
 
 
 def _missing_file(message: str) -> str:
@@ -36,6 +36,15 @@ def _missing_file(message: str) -> str:
     if found is None or Path(found[2]).is_file():
         return ""
     return f"there is no file {found[2]}; write the path of a YAML in {found[1]}"
+
+
+def _wrong_call(message: str) -> str:
+    """The message for a class whose objects can't be called as those of a protocol; empty for other errors."""
+    found = re.search(r"does not implement protocol (\w+)", message)
+    key, given = (re.search(pattern, message) for pattern in (r'Parser key "([\w.]+)"', r"Given value: (\S+)"))
+    if not (found and key and given):
+        return ""
+    return f"{given[1]} must be called as a {found[1]} is; set another class in {key[1]}"
 
 
 def _missing_package(message: str) -> str:

@@ -1,7 +1,7 @@
 """Retrievers: they answer the queries of a transcript."""
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import regex
@@ -15,19 +15,21 @@ _FAILED_WORD = SPECIAL_WORDS[FAILED]
 
 
 class Retriever(Protocol):
-    """The interface of a retriever; name your own by class_path."""
+    """The interface of a retriever; name your own by class_path, a class or a function."""
 
-    def __call__(self, context: Ids, query: Ids, vocabulary: Vocabulary) -> Ids:
+    # jsonargparse compares these types with those of a class that is named: `Any` fits each of them, and none.
+    def __call__(self, context: Any, query: Any, vocabulary: Any, /) -> Any:
         """Answer a query.
 
         Args:
-            context: Token ids that the query may see, `(time,)` (`Context.visible`).
-            query: Token ids between `<StartSearch>` and `<EndSearch>`, `(tokens,)`.
-            vocabulary: The words of the token ids.
+            context: Token ids that the query may see, an int32 array `(time,)` (`Context.visible`).
+            query: Token ids between `<StartSearch>` and `<EndSearch>`, an int32 array `(tokens,)`.
+            vocabulary: The words of the token ids, a `Vocabulary`.
 
         Returns:
-            The token ids to insert into the transcript, `(tokens,)`, one or more: FAILED if nothing matches. Raises
-            `TimeoutError` if the search takes too long; FAILED is then inserted, and the time-out is counted.
+            The token ids to insert into the transcript, an array of integers `(tokens,)`, one or more: FAILED if
+            nothing matches. Raises `TimeoutError` if the search takes too long; FAILED is then inserted, and the
+            time-out is counted.
         """
         ...
 

@@ -172,10 +172,15 @@ def test_a_retriever_that_returns_no_tokens_of_the_vocabulary_is_refused_in_one_
         def __call__(self, context, query, vocabulary):
             return np.array(found) if isinstance(found, list) else found
 
+    def search(context, query, vocabulary):
+        return found
+
     task, transcripts = sample("is_tree_binary", "retrieval", 2)
     with pytest.raises(UserError, match="Broken must return an array of one or more token ids from 0 to") as error:
         play(Oracle(transcripts, len(task.vocabulary)), task, transcripts, Broken())
     assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="search must return an array"):
+        play(Oracle(transcripts, len(task.vocabulary)), task, transcripts, search)
 
 
 @pytest.mark.parametrize("architecture", ["transformer", "mamba", "hybrid"])

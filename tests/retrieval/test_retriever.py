@@ -1,10 +1,14 @@
 import re
+from pathlib import Path
 
 import numpy as np
+import own_retrievers
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lit_retrieval.cli import read_configuration
+from lit_retrieval.conversation import Conversation
 from lit_retrieval.errors import UserError
 from lit_retrieval.retrieval import (
     EitherFormRetriever,
@@ -146,3 +150,40 @@ def test_a_timeout_of_nothing_is_refused():
 def test_results_are_ids():
     found = ShortFormRetriever()(VOCABULARY.encode(["1", "11"]), VOCABULARY.encode(["1"]), VOCABULARY)
     assert found.dtype == np.int32 and found.shape == (1,)
+
+
+@pytest.mark.parametrize("name", ["Bare", "Arrays", "Exact", "Derived", "Renamed", "Inherited", "function"])
+def test_a_retriever_may_be_annotated_or_not(name, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["lit_retrieval"])
+    path = f"own_retrievers.{name}"
+    given = read_configuration(["fit", "--config", "quickstart", "--data.retriever", path])["data"]["retriever"]
+    assert (given if name == "function" else given["class_path"]) == path
+    made = getattr(own_retrievers, name) if name == "function" else getattr(own_retrievers, name)()
+    conversation = Conversation([VOCABULARY.encode(["1", "k1"])], set(), made, VOCABULARY)
+    for word in ("<pad>", "<pad>", "<StartSearch>", "1", "<EndSearch>", "<pad>"):
+        conversation.step(int(VOCABULARY.encode([word])[0]))
+    assert VOCABULARY.decode(conversation.tokens)[-1] == ("k1" if name == "Inherited" else "1")
+
+
+@pytest.mark.parametrize("name", ["TwoArguments", "NotCallable"])
+def test_what_can_not_be_called_as_a_retriever_is_refused_in_one_line(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        read_configuration(["fit", "--config", "quickstart", "--data.retriever", f"own_retrievers.{name}"])
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("error:")]
+    assert ended.value.code == 2
+    assert line == f"error: own_retrievers.{name} must be called as a Retriever is; set another class in data.retriever"
+
+
+def test_arguments_of_an_own_retriever_are_taken():
+    words = ["--data.retriever", "own_retrievers.Arrays", "--data.retriever.count", "3"]
+    given = read_configuration(["fit", "--config", "quickstart", *words])["data"]["retriever"]
+    assert given == {"class_path": "own_retrievers.Arrays", "init_args": {"count": 3}}
+
+
+def test_the_retriever_of_the_readme_finds_the_latest_occurrence():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (block,) = re.findall(r"```python\n# latest.py\n(.*?)```", readme, re.DOTALL)
+    names = {}
+    exec(block, names)
+    assert ask(names["Latest"](), "<s> 1 11 1 k1 ? 1", "1") == ["k1"]
+    assert ask(names["Latest"](), "<s> 1 11", "2") == ask(names["Latest"](), "<s> 1 11", "") == ["FAILED"]
