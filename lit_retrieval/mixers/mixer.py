@@ -1,8 +1,8 @@
 """The interface of a mixer: a module that mixes along time (or channels) and returns its state."""
 
+from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-import torch
 from torch import Tensor, nn
 
 from lit_retrieval.ranges import check_at_least
@@ -76,6 +76,22 @@ def tensors_of(state: State) -> list[Tensor]:
     return [state] if isinstance(state, Tensor) else []
 
 
+def map_tensors(function: Callable[..., Tensor], *states: State) -> State:
+    """A state of the results of `function` on the tensors at the same places of one or more states.
+
+    Ints and None are those of the first state; raises `TypeError` for anything else.
+    """
+    first = states[0]
+    if isinstance(first, Tensor):
+        return function(*states)
+    if isinstance(first, tuple):
+        parts = [map_tensors(function, *part) for part in zip(*states, strict=True)]
+        return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
+    if first is None or isinstance(first, int):
+        return first
+    raise TypeError(f"a state holds a {type(first).__name__}; write tensors, ints, None and tuples of them")
+
+
 def select_rows(state: State, rows: Tensor) -> State:
     """Keep some samples of a batch: the given rows of every tensor in a state.
 
@@ -86,11 +102,4 @@ def select_rows(state: State, rows: Tensor) -> State:
     Returns:
         The same nesting around tensors `(kept, ...)`; ints and None are unchanged.
     """
-    if isinstance(state, torch.Tensor):
-        return state[rows]
-    if isinstance(state, tuple):
-        parts = [select_rows(part, rows) for part in state]
-        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
-    if state is None or isinstance(state, int):
-        return state
-    raise TypeError(f"a state holds a {type(state).__name__}; write tensors, ints, None and tuples of them")
+    return map_tensors(lambda tensor: tensor[rows], state)

@@ -37,7 +37,9 @@ class Gpu(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the module run its steps as graphs."""
-        if self.graphs and isinstance(pl_module, SequenceModule) and can_record(trainer):
+        if not (self.graphs and isinstance(pl_module, SequenceModule) and can_record(trainer)):
+            return
+        if pl_module.first_state is None:  # a graph begins with zeros
             pl_module.graphs = StepGraphs(trainer, pl_module)
 
 

@@ -12,9 +12,11 @@ from lit_retrieval.constructions import ConstructedModel, Construction
 from lit_retrieval.data import Batch, TranscriptData
 from lit_retrieval.decoding import Reply, decode
 from lit_retrieval.errors import UserError
+from lit_retrieval.lightning_internals import whole_parameters
 from lit_retrieval.models import SequenceModel, Stage, select_positions
 from lit_retrieval.ranges import check_numbers
 from lit_retrieval.training.conformance import check_layers
+from lit_retrieval.training.first_state import FirstState, StatePassing, check_passing, read_to_ends
 from lit_retrieval.training.global_step import GlobalStep
 from lit_retrieval.training.loss import sum_loss
 from lit_retrieval.training.schedule import warmup_cosine
@@ -39,6 +41,8 @@ class SequenceModule(LightningModule):
         warmup_samples: Samples over which the learning rate warms up.
         weight_decay: AdamW weight decay, applied to matrices only.
         norm: rms (before each mixer and the head) or none, as in the paper's theory.
+        first_state: How a training sequence begins: in the last state of the same row of the last batch (same,
+            truncated backpropagation through time), of another row (random), or in zeros if absent.
         construction: A model with given weights, by class_path, such as lit_retrieval.constructions.Theorem52; it
             replaces the keys above and can't be trained.
     """
@@ -54,6 +58,7 @@ class SequenceModule(LightningModule):
         weight_decay: float = 0.0,
         norm: Literal["rms", "none"] = "rms",
         construction: Construction | None = None,
+        first_state: FirstState | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -63,6 +68,8 @@ class SequenceModule(LightningModule):
             if hidden_size is None or stages is None:
                 raise UserError("the model is not set; write model.hidden_size and model.stages, or model.construction")
             self.model = SequenceModel(vocab_size, hidden_size, stages, embedding, norm)
+        self.first_state = first_state
+        self.passing: StatePassing | None = None
         self.learning_rate = learning_rate
         self.warmup_samples = warmup_samples
         self.weight_decay = weight_decay
@@ -89,8 +96,16 @@ class SequenceModule(LightningModule):
             self.model = self.construction.write(data.task.vocabulary)
         if stage == "fit":
             check_layers(self.model, self.trainer.strategy.root_device)
+            if self.first_state is not None:
+                self.passing = StatePassing(self.first_state, self.trainer.accumulate_grad_batches)
         for split in ("val", "test"):
             self.scores[split] = Scores(QUANTITIES, data.eval_values, data.longest_distance, data.task.kinds)
+
+    def on_fit_start(self) -> None:
+        """Raise `UserError` if sequences can't begin in each other's last states, and the model is to do it."""
+        if self.passing is not None:
+            with whole_parameters(self.trainer), self.trainer.precision_plugin.forward_context():
+                check_passing(self.model)
 
     def forward(self, tokens: Tensor, state: Any = None, positions: Tensor | None = None) -> tuple[Tensor, Any]:
         """The logits of the next token, and the state; see `SequenceModel.forward`."""
@@ -100,7 +115,10 @@ class SequenceModule(LightningModule):
         """The loss of a micro-batch on the tokens of the model, in nats; see `GlobalStep`."""
         if self.graphs is not None:
             return self.graphs.loss(batch)
-        return self.loss(batch.tokens[:, :-1], batch.positions, batch.targets, len(batch.positions))
+        positions, targets = batch.positions, batch.targets
+        if self.passing is None:
+            return self.loss(batch.tokens[:, :-1], positions, targets, len(positions))
+        return self._loss_of(self._read_on(self.passing, batch), positions, targets, len(positions))
 
     def loss(self, tokens: Tensor, positions: Tensor, targets: Tensor, num_targets: Tensor | int) -> Tensor:
         """The loss at some positions of a micro-batch, `()`.
@@ -112,11 +130,22 @@ class SequenceModule(LightningModule):
             num_targets: Their number.
         """
         assert isinstance(self.model, SequenceModel)
-        hidden, _ = self.model.read(tokens)
+        return self._loss_of(self.model.read(tokens)[0], positions, targets, num_targets)
+
+    def _loss_of(self, hidden: Tensor, positions: Tensor, targets: Tensor, num_targets: Tensor | int) -> Tensor:
+        """The same from the residual stream, `(batch, time, hidden_size)`."""
+        assert isinstance(self.model, SequenceModel)
         hidden, counts_right = select_positions(hidden, positions), self.whole_step.is_logged or self.graphs is not None
         nats, right = sum_loss(self.model.predict, hidden, targets, len(self.model.embedding), counts_right)
         self.whole_step.add(right=right)
         return self.whole_step.loss(nats, num_targets)
+
+    def _read_on(self, passing: StatePassing, batch: Batch) -> Tensor:
+        """The residual stream at all tokens but the last, `(batch, time - 1, hidden_size)`, from earlier states on."""
+        assert isinstance(self.model, SequenceModel)
+        hidden, last = read_to_ends(self.model, batch.tokens, batch.length, passing.take(self.model, len(batch.tokens)))
+        passing.keep(last)
+        return hidden[:, :-1]
 
     def backward(self, loss: Tensor) -> None:
         """Backpropagate, unless a graph has taken the whole step."""
@@ -203,8 +232,24 @@ class SequenceModule(LightningModule):
             )
         scores.reset()
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the states in which the next batch begins, those of all ranks in the order of the global batch."""
+        if self.passing is not None:
+            kept = self.passing.tensors()
+            checkpoint["first_states"] = [[self._of_all_ranks(one) for one in tensors] for tensors in kept]
+
+    def _of_all_ranks(self, rows: Tensor) -> Tensor:
+        """Rows `(batch, ...)` of this rank and all others, as they were in the global batch."""
+        if self.trainer.world_size == 1:
+            return rows
+        gathered = cast(Tensor, self.all_gather(rows))  # (ranks, batch, ...)
+        return gathered.transpose(0, 1).flatten(0, 1)
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raise `UserError` if the checkpoint has other shapes; FSDP has loaded the weights itself and removed them."""
+        if self.passing is not None and "first_states" in checkpoint:
+            rank, ranks = self.trainer.global_rank, self.trainer.world_size
+            self.passing.restore([[one[rank::ranks] for one in tensors] for tensors in checkpoint["first_states"]])
         if "state_dict" not in checkpoint:
             return
         own, other = self.state_dict(), checkpoint["state_dict"]

@@ -136,6 +136,17 @@ def test_two_ranks_may_go_on_as_one(place, alone):
 
 
 @slow
+def test_two_ranks_hand_their_states_on_to_one(place, twin):
+    same = [*QUIET, "--model.first_state", "same"]
+    fit(twin, *same)
+    fit(place, *same, *TWO)
+    for path in place.folder().glob("step_12.ckpt*"):
+        path.unlink()
+    assert "resuming run after 6 steps" in fit(place, *same)
+    assert_same_losses(twin, place)
+
+
+@slow
 def test_accumulation_and_the_interval_of_validations_leave_the_samples_alone(place, alone):
     fit(place, *QUIET, "--trainer.accumulate_grad_batches", "3", "--trainer.max_steps", "4")
     assert batches(place) == batches(alone)
