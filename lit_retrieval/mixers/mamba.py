@@ -59,6 +59,7 @@ class Mamba(nn.Module):
         log_dt = torch.empty(self.dim).uniform_(math.log(_SMALLEST_DT), math.log(_LARGEST_DT))
         dt = log_dt.exp().clamp(min=1e-4)
         self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # the inverse of softplus
+        self.dt_proj.bias._no_reinit = True  # type: ignore[attr-defined]  # mamba-ssm's mark for `initializer_range`
 
     def forward(self, x: Tensor, state: MambaState | None = None) -> tuple[Tensor, MambaState]:
         """Mix tokens along time; arguments and results are those of `Mixer.forward`."""

@@ -10,9 +10,10 @@ from torch.nn import functional as F
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import MixerFactory, State, make_mixer
 from lit_retrieval.models.embedding import sinusoidal_embedding
+from lit_retrieval.models.initialization import draw_weights
 from lit_retrieval.models.mixer_stack import MixerStack, select_positions
 from lit_retrieval.models.rms_norm import RMSNorm
-from lit_retrieval.ranges import check_at_least, check_numbers
+from lit_retrieval.ranges import check_above, check_at_least, check_numbers
 
 
 @dataclass
@@ -39,6 +40,8 @@ class SequenceModel(MixerStack):
         stages: The mixers, from the embedding to the head.
         embedding: `sinusoidal` for the paper's frozen embedding, or `learned`.
         norm: `rms`, or `none` for no norms, as in the paper's theory (arXiv:2402.18510, Definitions 3.1 and 3.4).
+        initializer_range: Standard deviation of the first weights of all layers and a learned embedding, see
+            `draw_weights`; each mixer's own first weights if absent.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class SequenceModel(MixerStack):
         stages: list[Stage],
         embedding: Literal["sinusoidal", "learned"] = "sinusoidal",
         norm: Literal["rms", "none"] = "rms",
+        initializer_range: float | None = None,
     ) -> None:
         super().__init__()
         check_numbers("model", vocab_size=(vocab_size, 1), hidden_size=(hidden_size, 1))
@@ -64,6 +68,11 @@ class SequenceModel(MixerStack):
         self.mixers = nn.ModuleList(
             make_mixer(factory, hidden_size, layer_idx) for layer_idx, factory in enumerate(factories)
         )
+        if initializer_range is not None:
+            check_above("initializer_range", initializer_range, 0, "model.initializer_range")
+            draw_weights(self.mixers, initializer_range)
+            if isinstance(self.embedding, nn.Parameter):
+                nn.init.normal_(self.embedding, std=initializer_range)
         make_norm = (lambda: RMSNorm(hidden_size)) if norm == "rms" else nn.Identity
         self.final_norm = make_norm()  # before the others: an optimizer's state in a checkpoint follows this order
         self.norms = nn.ModuleList(make_norm() for _ in factories)

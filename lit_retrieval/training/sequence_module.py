@@ -43,6 +43,8 @@ class SequenceModule(LightningModule):
         norm: rms (before each mixer and the head) or none, as in the paper's theory.
         first_state: How a training sequence begins: in the last state of the same row of the last batch (same,
             truncated backpropagation through time), of another row (random), or in zeros if absent.
+        initializer_range: Standard deviation of the first weights of all linear layers, convolutions and a learned
+            embedding, such as 0.02 in GPT-2; each layer's own if absent.
         construction: A model with given weights, by class_path, such as lit_retrieval.constructions.Theorem52; it
             replaces the keys above and can't be trained.
     """
@@ -59,6 +61,7 @@ class SequenceModule(LightningModule):
         norm: Literal["rms", "none"] = "rms",
         construction: Construction | None = None,
         first_state: FirstState | None = None,
+        initializer_range: float | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -67,7 +70,7 @@ class SequenceModule(LightningModule):
         if construction is None:
             if hidden_size is None or stages is None:
                 raise UserError("the model is not set; write model.hidden_size and model.stages, or model.construction")
-            self.model = SequenceModel(vocab_size, hidden_size, stages, embedding, norm)
+            self.model = SequenceModel(vocab_size, hidden_size, stages, embedding, norm, initializer_range)
         self.first_state = first_state
         self.passing: StatePassing | None = None
         self.learning_rate = learning_rate

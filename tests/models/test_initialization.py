@@ -1,0 +1,60 @@
+"""The first weights by `initializer_range`: which are drawn, which keep their meaning, and that others stay."""
+
+import sys
+
+import pytest
+import torch
+from fla_layers import SMALL, make_layer
+from mixer_cases import HIDDEN_SIZE, MIXERS, make_mixer
+from torch import nn
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.mixers import Mamba, SwiGLU
+from lit_retrieval.models import SequenceModel, Stage
+from lit_retrieval.models.initialization import draw_weights
+
+NAMES = [*MIXERS, *(SMALL if sys.platform == "linux" else ())]
+KEPT = {"Mamba": {"dt_proj"}, "RWKV7Attention": {"all"}}
+STD = 0.5  # far from what any layer begins with
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_matrices_are_normal_biases_zero_and_the_rest_stays(name):
+    mixer = make_mixer(name) if name in MIXERS else make_layer(name)
+    before = {part: one.clone() for part, one in mixer.named_parameters()}
+    torch.manual_seed(1)
+    draw_weights(mixer, STD)
+    drawn, kept = [], KEPT.get(name, set())
+    for part, module in mixer.named_modules():
+        is_layer = isinstance(module, nn.Linear | nn.Conv1d | nn.RNNBase) and not kept & {"all", part}
+        for own, one in module.named_parameters(prefix=part, recurse=False):
+            if is_layer and one.ndim > 1:
+                drawn.append(one.flatten())
+                assert not torch.equal(one, before[own])
+            else:
+                assert torch.equal(one, torch.zeros_like(one) if is_layer else before[own]), own
+    if "all" not in kept:
+        values = torch.cat(drawn)
+        assert abs(values.std() / STD - 1) < 0.1 and abs(values.mean()) < 0.1 * STD and values.abs().max() > 2 * STD
+
+
+def test_the_model_draws_its_mixers_and_a_learned_embedding():
+    model = SequenceModel(300, HIDDEN_SIZE, [Stage([Mamba, SwiGLU])], "learned", initializer_range=0.006)
+    matrices = [model.embedding, model.mixers[0].in_proj.weight, model.mixers[1].down_proj.weight]
+    assert all(abs(one.std() / 0.006 - 1) < 0.1 for one in matrices)
+    assert (model.norms[0].weight == 1).all() and model.mixers[0].dt_proj.bias.abs().min() > 1
+
+
+def test_without_the_key_no_weight_and_no_random_number_changes():
+    torch.manual_seed(0)
+    model = SequenceModel(5, HIDDEN_SIZE, [Stage([SwiGLU])], "learned")
+    torch.manual_seed(0)
+    embedding, mixer = HIDDEN_SIZE**-0.5 * torch.randn(5, HIDDEN_SIZE), SwiGLU(HIDDEN_SIZE, 0)
+    assert torch.equal(model.embedding, embedding)
+    assert torch.equal(model.mixers[0].down_proj.weight, mixer.down_proj.weight)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.02, float("nan")])
+def test_a_range_that_is_none_is_refused(value):
+    with pytest.raises(UserError, match=r"initializer_range must be above 0 .* set model\.initializer_range"):
+        SequenceModel(5, HIDDEN_SIZE, [Stage([SwiGLU])], initializer_range=value)
