@@ -38,9 +38,10 @@ def leave_out_signals(trainer: Trainer) -> None:
 def repair_progress(checkpoint: dict[str, Any], is_validating: bool) -> None:
     """Make a resumed run fetch batches again that were only prefetched, and repeat an interrupted validation."""
     loops = checkpoint["loops"]["fit_loop"]
+    batches = loops["epoch_loop.batch_progress"]
+    batches["is_last_batch"] &= batches["total"]["ready"] == batches["total"]["processed"]
     for count in ("total", "current"):
-        batches = loops["epoch_loop.batch_progress"][count]
-        batches["ready"] = batches["completed"]
+        batches[count] = dict.fromkeys(batches[count], batches[count]["processed"])
         loops["epoch_loop.val_loop.batch_progress"][count] = dict(_BEGUN if is_validating else _UNTOUCHED)
 
 

@@ -1,6 +1,6 @@
 """Datasets of batches, and the samplers that choose the samples of each batch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +24,16 @@ class BatchIndices(Sampler[Indices]):
         batch_size: Samples in a global batch, over all ranks.
         rank, world_size: This rank, and the number of ranks.
         num_samples: Samples in total; endless if None.
-        first_batch: The first global batch.
+        first_batch: The first global batch, asked for at the start of each epoch; 0 (which `int()` is) if absent.
     """
 
     def __init__(
-        self, batch_size: int, rank: int = 0, world_size: int = 1, num_samples: int | None = None, first_batch: int = 0
+        self,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        num_samples: int | None = None,
+        first_batch: Callable[[], int] = int,
     ) -> None:
         if num_samples is None and batch_size % world_size:
             raise UserError(
@@ -42,7 +47,7 @@ class BatchIndices(Sampler[Indices]):
         self.first_batch = first_batch
 
     def __iter__(self) -> Iterator[Indices]:
-        batch = self.first_batch
+        batch = self.first_batch()
         while self.num_samples is None or batch * self.batch_size < self.num_samples:
             stop = (batch + 1) * self.batch_size
             stop = stop if self.num_samples is None else min(stop, self.num_samples)

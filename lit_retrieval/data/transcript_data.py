@@ -5,7 +5,6 @@ import signal
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -22,6 +21,8 @@ from lit_retrieval.ranges import check_numbers
 from lit_retrieval.retrieval import EitherFormRetriever, Retriever
 from lit_retrieval.tasks import Regime, SampleFile, SampleStream, Sizes, SizeSpec, Task, load_samples
 from lit_retrieval.tasks.random import derive_seed
+
+_KEYS = {"validate": "val", "test": "test", "predict": "predict"}  # of a split, before `_samples` and `_file`
 
 
 class TranscriptData(LightningDataModule):
@@ -93,7 +94,6 @@ class TranscriptData(LightningDataModule):
         # The first sample that may draw each size: set by a curriculum, in memory shared with the workers.
         self.first_samples: Tensor = torch.zeros(len(Sizes.parse(sizes).values), dtype=torch.int64)
         self.first_samples.share_memory_()  # type: ignore[no-untyped-call]
-        self._first_batch = 0
         self._check_counts()
         for size in {*self.train_values, *Sizes.parse(self.eval_sizes).values.tolist()}:
             self.task.check_size(size)
@@ -141,8 +141,8 @@ class TranscriptData(LightningDataModule):
         return max(1, longest * self.batch_size // self._rank()[1])
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """An endless loader."""
-        sampler = BatchIndices(self.batch_size, *self._rank(), first_batch=self._first_batch)
+        """An endless loader; each epoch and each resumed run begins with the batch after the last one trained on."""
+        sampler = BatchIndices(self.batch_size, *self._rank(), first_batch=lambda: self.batches_trained)
         if file := self._files.get("fit"):
             return self._loader(FileDataset(file, derive_seed(self.seed, "orders")), sampler)
         return self._loader(BatchDataset(self.stream("fit"), self.first_samples), sampler)
@@ -166,23 +166,21 @@ class TranscriptData(LightningDataModule):
         sizes = self.sizes if split == "fit" else self.eval_sizes
         return SampleStream(self.task, self.regime, sizes, self.seed, split)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The number of global batches trained on; a resumed run takes the next one."""
-        return {"first_batch": self.batches_trained}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resume with the batch after the last one trained on."""
-        self._first_batch = state_dict["first_batch"]
-
     @property
     def batches_trained(self) -> int:
-        """The number of global batches trained on, those before a resume included."""
-        assert self.trainer is not None
-        return batches_trained(self.trainer)
+        """The number of global batches trained on, those before a resume included; 0 without a Trainer."""
+        return batches_trained(self.trainer) if self.trainer else 0
 
     def _eval_loader(self, split: str) -> DataLoader[Batch]:
         file = self._files.get(split)
         num_samples = len(file) if file else self.num_samples[split]
+        key = f"{_KEYS[split]}_{'file' if file else 'samples'}"
+        for name, samples in ((key, num_samples), ("eval_batch_size", self.eval_batch_size)):
+            if samples < self._rank()[1]:
+                raise UserError(
+                    f"data.{name} must have {self._rank()[1]} samples or more, one for each rank, got {samples}; set "
+                    "it, or lower trainer.devices"
+                )
         sampler = FiniteBatchIndices(self.eval_batch_size, num_samples, *self._rank())
         return self._loader(FileDataset(file) if file else BatchDataset(self.stream(split)), sampler)
 

@@ -89,13 +89,11 @@ def test_a_resumed_run_goes_on_with_the_samples_it_has_not_seen(monkeypatch):
         BatchDataset, "__getitem__", lambda stream, indices: (taken.append(list(indices)), take(stream, indices))[1]
     )
     fit("--trainer.max_steps", "3")
-    checkpoint = torch.load("run/checkpoints/step_3.ckpt")
-    assert checkpoint["TranscriptData"] == {"first_batch": 3}
     taken.clear()
     fit("--run_dir", "other", "--ckpt_path", "run/checkpoints/step_3.ckpt")
     assert taken[0] == [12, 13, 14, 15], "three batches of four have been seen"
     resumed = torch.load("other/checkpoints/step_6.ckpt")
-    assert resumed["global_step"] == 6 and resumed["TranscriptData"] == {"first_batch": 6}
+    assert resumed["global_step"] == 6
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -17,11 +19,21 @@ def test_evaluation_is_the_same_every_time_and_training_goes_on():
     assert len({str(batch) for batch in batches}) == 3
 
 
-def test_a_resumed_run_takes_the_next_batch():
+def test_a_resumed_run_takes_the_next_batch(monkeypatch):
     data = TranscriptData(TASK, "cot", [8], batch_size=4)
     straight = [batch.tokens.tolist() for batch, _ in zip(data.train_dataloader(), range(3), strict=False)]
-    data.load_state_dict({"first_batch": 2})
+    data.trainer = SimpleNamespace(global_rank=0, world_size=1)
+    monkeypatch.setattr("lit_retrieval.data.transcript_data.batches_trained", lambda trainer: 2)
     assert next(iter(data.train_dataloader())).tokens.tolist() == straight[2]
+
+
+@pytest.mark.parametrize("options", [{"val_samples": 1}, {"eval_batch_size": 1}])
+def test_fewer_samples_than_ranks_are_refused(options):
+    data = TranscriptData(TASK, "cot", [8], **options)
+    data.trainer = SimpleNamespace(global_rank=1, world_size=2)
+    (key,) = options
+    with pytest.raises(UserError, match=rf"data\.{key} must have 2 samples or more, one for each rank, got 1; set it"):
+        data.val_dataloader()
 
 
 def test_the_token_limit_is_more_than_the_longest_reply_of_the_largest_size():
