@@ -6,8 +6,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from jsonargparse import add_instantiator
+
 from lit_retrieval.cli.endings import DISK_FULL, OUT_OF_MEMORY, ending
-from lit_retrieval.cli.parser import Parser, check_files, limit_imports
+from lit_retrieval.cli.parser import Parser, check_files, instantiate, limit_imports
 from lit_retrieval.cli.ready_configs import find_configs
 from lit_retrieval.cli.retrieval_cli import RetrievalCLI
 from lit_retrieval.cli.start import is_first_rank
@@ -53,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parse(arguments: Sequence[str]) -> RetrievalCLI:
     _quieten()
     limit_imports()
+    add_instantiator(instantiate, object)
     arguments = find_configs(arguments)
     check_files(arguments)
     arguments = replace_whole(arguments, groups=("model",))
@@ -73,7 +76,8 @@ def _quieten() -> None:
     """Silence warnings that do not help here, and messages that repeat ours."""
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*resuming from a checkpoint that ended before the epoch.*")  # exactly
     warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
     warnings.filterwarnings("ignore", message="Triton is not supported on current platform")  # our kernels run there
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_news)

@@ -30,7 +30,7 @@ def ending(error: BaseException) -> tuple[str, int] | None:
     for cause in _causes(error):
         if isinstance(cause, RunEndedError):
             return str(cause), cause.status
-        if isinstance(cause, UserError | MisconfigurationException):
+        if isinstance(cause, UserError | MisconfigurationException | ModuleNotFoundError):
             return f"error: {_one_line(cause)}", USER_ERROR
         if isinstance(cause, OSError) and cause.errno in _NO_SPACE:
             return f"error: the disk is full: {_one_line(cause)}; {_AS_BEFORE}", DISK_FULL

@@ -2,18 +2,27 @@
 
 import os
 import re
+import sys
 from argparse import HelpFormatter
 from collections.abc import Sequence
+from enum import Enum
 from itertools import pairwise
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
+import yaml
 from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser
 
+from lit_retrieval.errors import UserError
 from lit_retrieval.parsing import OneLineErrors, fail, one_line_errors, read_yaml
 
 ALLOW = "LIT_RETRIEVAL_ALLOW"
+
+Built = TypeVar("Built")
+
+# Enums are defaults of some arguments of Lightning's callbacks.
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, one: dumper.represent_data(one.value))
 
 
 class Parser(OneLineErrors, LightningArgumentParser):
@@ -51,6 +60,26 @@ def _missing_package(message: str) -> str:
     if re.search(r"No module named '(fla|triton)\b", message):
         return "; fla's layers need Linux and pip install flash-linear-attention triton"
     return ""
+
+
+def instantiate(class_type: type[Built], *args: Any, **kwargs: Any) -> Built:
+    """Build an object of a configuration; raises `UserError` if a class of another package refuses its arguments.
+
+    An error other than these in a class that is not installed, but lies in a folder, is a bug in it.
+    """
+    try:
+        return class_type(*args, **kwargs)
+    except (AssertionError, ImportError, ValueError, ArithmeticError, RuntimeError, TypeError) as error:
+        is_installed = "site-packages" in (getattr(sys.modules.get(class_type.__module__), "__file__", "") or "")
+        is_ours = class_type.__module__.split(".")[0] == "lit_retrieval"
+        is_deliberate = isinstance(error, AssertionError | ImportError | ValueError)
+        if isinstance(error, UserError) or is_ours or not (is_deliberate or is_installed):
+            raise
+        name = f"{class_type.__module__}.{class_type.__qualname__}"
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, ImportError):
+            raise UserError(f"{name} can't be used: {reason}") from error
+        raise UserError(f"{name} refuses its arguments: {reason}; set its init_args") from error
 
 
 def check_files(arguments: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from lit_retrieval.ranges import check_at_least, check_between
 
 # Minimum of each `trainer` number that Lightning does not check; tests/cli/test_ranges.py has the others.
-_LEAST = {
+LEAST = {
     "accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "fast_dev_run": 0, "gradient_clip_val": 0,
     "limit_train_batches": 1, "log_every_n_steps": 0, "max_epochs": 1, "max_steps": 1, "min_epochs": 0, "min_steps": 0,
     "num_nodes": 1, "num_sanity_val_steps": -1, "val_check_interval": 1,
@@ -17,7 +17,7 @@ _MAY_HAVE_NO_LIMIT = {"max_epochs", "max_steps"}
 def check_ranges(configuration: dict[str, Any]) -> None:
     """Raise `UserError` if a number of the configuration is out of its range."""
     check_between("seed_everything", configuration["seed_everything"], 0, 2**32 - 1, "seed_everything")  # as in NumPy
-    for name, least in _LEAST.items():
+    for name, least in LEAST.items():
         value = configuration["trainer"].get(name)
         is_no_limit = value == _NO_LIMIT and name in _MAY_HAVE_NO_LIMIT
         if isinstance(value, int | float) and not is_no_limit:

@@ -10,11 +10,12 @@ from typing import Any
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_retrieval.cli.ranges import check_ranges
 from lit_retrieval.cli.start import Prefer, Start, begin_evaluation, begin_fit, check_model, is_first_rank
+from lit_retrieval.cli.switches import check_callbacks, check_folders, check_monitors, check_switches
 from lit_retrieval.errors import UserError
 from lit_retrieval.files import write_atomically
 from lit_retrieval.parsing import Replace
@@ -25,6 +26,7 @@ from lit_retrieval.training import (
     Inspection,
     LastCheckpoint,
     default_callbacks,
+    logged_names,
 )
 
 _ORDERS = ("fresh", "prefer")  # keys of one command, which are not part of the run
@@ -68,7 +70,9 @@ class RetrievalCLI(LightningCLI):
 
     def run(self) -> None:
         """Find the run and its checkpoint, build the objects, and run the command."""
-        check_ranges(self.configuration())
+        configuration = self.configuration()
+        check_ranges(configuration)
+        check_switches(configuration["trainer"])
         super()._set_seed()
         self.start = self._find_start()
         if is_first_rank():
@@ -176,6 +180,12 @@ class RetrievalCLI(LightningCLI):
             writes_scores=folder is not None, shows_progress=given["enable_progress_bar"] is not False,
         )  # fmt: skip
         given["callbacks"] = [*_listed(given["callbacks"]), *default]
+        check_callbacks(given["callbacks"])
+        if self.subcommand == "fit":
+            check_monitors(given["callbacks"], logged_names(self.datamodule))
+        writers = [
+            one for one in (*given["callbacks"], *_listed(given["logger"])) if isinstance(one, Callback | Logger)
+        ]
         if folder is not None:
             given["default_root_dir"] = str(folder.path)
             given["callbacks"].append(SaveConfiguration(self.configuration()))
@@ -185,9 +195,11 @@ class RetrievalCLI(LightningCLI):
         given["plugins"] = [*_listed(given["plugins"]), AtomicCheckpointIO(self.start.checkpoint, self.start.content)]
         self.start = self.start._replace(content=None)
         try:
-            return Trainer(**given)
+            trainer = Trainer(**given)
         except (ValueError, TypeError) as error:  # the Trainer checks its own arguments
             raise UserError(f"trainer: {' '.join(str(error).split())}") from None
+        check_folders(writers)
+        return trainer
 
     def _logger(self) -> TensorBoardLogger | bool:
         if self.start.folder is None or self.subcommand == "predict":

@@ -6,6 +6,7 @@ list or a class replaces what was set before, whole.
 
 from argparse import Action, ArgumentParser
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def replace_whole(arguments: Sequence[str], groups: Sequence[str] = ()) -> list[
         groups: Groups of keys that a file replaces whole: what it does not set has its default.
     """
     words: list[str] = []
-    for word, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+    for word, following in pairwise([*arguments, "--"]):
         option, equals, value = word.partition("=")
         if option.startswith("-") and not option.endswith("+") and (equals or not following.startswith("--")):
             words += [f"{_REPLACE}={key}" for key in _replaced(option, value if equals else following, groups)]

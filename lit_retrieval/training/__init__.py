@@ -15,7 +15,7 @@ from lit_retrieval.training.preemption import Preemption
 from lit_retrieval.training.progress_bar import ProgressBar
 from lit_retrieval.training.score_file import ScoreFile
 from lit_retrieval.training.score_table import ScoreTable
-from lit_retrieval.training.sequence_module import SequenceModule
+from lit_retrieval.training.sequence_module import SequenceModule, logged_names
 from lit_retrieval.training.solved import SolvedStopping
 from lit_retrieval.training.step_seed import StepSeed
 from lit_retrieval.training.throughput import Throughput
@@ -42,4 +42,5 @@ __all__ = [
     "Throughput",
     "TranscriptPrinter",
     "default_callbacks",
+    "logged_names",
 ]

@@ -6,6 +6,11 @@ QUANTITIES = (
     "closed_loop_accuracy", "all_right", "undecided", "paper_score", "searches", "timeouts",
     "exact_match", "token_accuracy", "loss",
 )  # fmt: skip
+# Logged in training.
+TRAIN_NAMES = (
+    "train/loss", "train/token_accuracy", "train/gradient_norm", "train/samples_per_second", "train/tokens_per_second",
+    "train/memory_gb", "train/largest_size",
+)  # fmt: skip
 _KINDS = ("task", "size", "distance")  # in the order of table rows
 
 

@@ -120,6 +120,11 @@ class Scores(Metric):
         self.add_state("totals", torch.zeros(shape), dist_reduce_fx="sum")
         self.add_state("weights", torch.zeros(shape), dist_reduce_fx="sum")
 
+    @property
+    def names(self) -> list[ScoreName]:
+        """The names of all scores, without a split; `compute` leaves out those of empty groups."""
+        return [ScoreName(quantity, group) for group in self.groups for quantity in self.quantities]
+
     def update(self, measured: dict[str, Measured], batch: Batch) -> None:
         """Add a batch."""
         is_asked = batch.answers != PAD

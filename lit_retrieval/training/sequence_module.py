@@ -20,9 +20,19 @@ from lit_retrieval.training.first_state import FirstState, StatePassing, check_p
 from lit_retrieval.training.global_step import GlobalStep
 from lit_retrieval.training.loss import sum_loss
 from lit_retrieval.training.schedule import warmup_cosine
-from lit_retrieval.training.score_name import QUANTITIES
+from lit_retrieval.training.score_name import QUANTITIES, TRAIN_NAMES
 from lit_retrieval.training.scores import Scores, closed_loop, teacher_forced
 from lit_retrieval.training.step_graph import StepGraphs
+
+
+def make_scores(data: TranscriptData) -> Scores:
+    """The scores of an evaluation on this data."""
+    return Scores(QUANTITIES, data.eval_values, data.longest_distance, data.task.kinds)
+
+
+def logged_names(data: TranscriptData) -> list[str]:
+    """The names of all that is logged while a model is trained on this data, such as `val/loss`."""
+    return [*(str(name._replace(split="val")) for name in make_scores(data).names), *TRAIN_NAMES, "step", "epoch"]
 
 
 class SequenceModule(LightningModule):
@@ -102,7 +112,7 @@ class SequenceModule(LightningModule):
             if self.first_state is not None:
                 self.passing = StatePassing(self.first_state, self.trainer.accumulate_grad_batches)
         for split in ("val", "test"):
-            self.scores[split] = Scores(QUANTITIES, data.eval_values, data.longest_distance, data.task.kinds)
+            self.scores[split] = make_scores(data)
 
     def on_fit_start(self) -> None:
         """Raise `UserError` if sequences can't begin in each other's last states, and the model is to do it."""

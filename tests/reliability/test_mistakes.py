@@ -1,5 +1,6 @@
 """Fifty mistakes: each ends in one line that names the key or the file, and the fix if there is one."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,23 @@ import pytest
 from lit_retrieval.cli import main
 
 MISSPELT = "{class_path: lit_retrieval.mixers.Mamba, init_args: {state_dmi: 2}}"
+CALLBACKS = "lightning.pytorch.callbacks."
+
+
+def early_stopping(monitor, *arguments):
+    return with_arguments(
+        f"--trainer.callbacks+={CALLBACKS}EarlyStopping", "callbacks", f"monitor={monitor}", *arguments
+    )
+
+
+def logger(name, *arguments):
+    return with_arguments(f"--trainer.logger=lightning.pytorch.loggers.{name}", "logger", *arguments)
+
+
+def with_arguments(option, key, *arguments):
+    return [option, *(f"--trainer.{key}.{argument}" for argument in arguments)]
+
+
 MISTAKES = [
     # A wrong command, or none.
     ([], "subcommand"),
@@ -85,15 +103,74 @@ MISTAKES = [
     (["fit", "TINY", "--trainer.strategy", "fsdp"], "fsdp"),
     (["fit", "TINY", "--trainer.devices", "0"], "devices"),
     (["fit", "TINY", "--trainer.devices", "-2"], "should be an int > 0"),
+    # Switches and callbacks of Lightning that can't work.
+    (["fit", "TINY", "--trainer.overfit_batches", "2"], "name their file in data.train_file"),
+    (["fit", "TINY", "--trainer.val_check_interval", "00:00:00:01"], "write a number of batches"),
+    (["fit", "TINY", "--trainer.val_check_interval", "1.0"], "trainer.val_check_interval=1.0 can't be used"),
+    (["fit", "TINY", "--trainer.val_check_interval", "0.5"], "must be 1 or more, got 0.5"),
+    (["fit", "TINY", "--trainer.limit_train_batches", "0.5"], "must be 1 or more, got 0.5"),
+    (["fit", "TINY", "--trainer.limit_val_batches", "0.1"], "limit_val_batches"),
+    (["fit", "TINY", "--trainer.enable_checkpointing", "false"], "--trainer.fast_dev_run 10"),
+    (["fit", "TINY", "--trainer.barebones", "true"], "trainer.barebones=True can't be used"),
+    (["fit", "TINY", "--trainer.strategy", "ddp_spawn"], "write ddp"),
+    (["fit", "TINY", "--trainer.strategy", "ddp_notebook"], "write ddp"),
+    (["fit", "TINY", "--trainer.strategy", "xla"], "write ddp"),
+    (["fit", "TINY", "--trainer.strategy", "deepspeed"], "pip install"),
+    (["fit", "TINY", "--trainer.strategy", "quick"], "invalid strategy name"),
+    (["fit", "TINY", "--trainer.profiler", "xla"], "write simple, advanced or pytorch"),
+    (["fit", "TINY", "--trainer.profiler", "quick"], "profiler"),
+    (["fit", "TINY", "--trainer.max_time", "00:00:00:00"], "it leaves no time for a step"),
+    (["fit", "TINY", "--trainer.max_time", "soon"], "not a valid duration"),
+    (["fit", "TINY", "--trainer.model_registry", "mine"], "copy best.ckpt yourself"),
+    (["fit", "TINY", "--trainer.use_distributed_sampler", "true"], "each rank has its own samples already"),
+    (["fit", "TINY", "--trainer.gradient_clip_algorithm", "cut"], "gradient_clip_algorithm"),
+    (["fit", "TINY", f"--trainer.callbacks+={CALLBACKS}LearningRateFinder"], "tools/sweep.py"),
+    (["fit", "TINY", f"--trainer.callbacks+={CALLBACKS}BatchSizeFinder"], "set data.batch_size"),
+    (
+        [
+            "fit",
+            "TINY",
+            f"--trainer.callbacks+={CALLBACKS}GradientAccumulationScheduler",
+            "--trainer.callbacks.scheduling={0: 2}",
+        ],
+        "set trainer.accumulate_grad_batches",
+    ),
+    (
+        ["fit", "TINY", f"--trainer.callbacks+={CALLBACKS}StochasticWeightAveraging", "--trainer.callbacks.swa_lrs=1"],
+        "EMAWeightAveraging",
+    ),
+    (["fit", "TINY", f"--trainer.callbacks+={CALLBACKS}BackboneFinetuning"], "the model has no backbone"),
+    (["fit", "TINY", f"--trainer.callbacks+={CALLBACKS}SpikeDetection"], "can't be resumed"),
+    (["fit", "TINY", f"--trainer.callbacks+={CALLBACKS}ThroughputMonitor"], "batch_size_fn"),
+    (["fit", "TINY", f"--trainer.callbacks+={CALLBACKS}TQDMProgressBar"], "TQDMProgressBar"),
+    (["fit", "TINY", f"--trainer.callbacks+={CALLBACKS}Timr"], "Timr"),
+    (["fit", "TINY", *early_stopping("val/los")], "set its monitor, such as val/loss"),
+    (["fit", "TINY", *early_stopping("val/loss", "mode=up")], "mode"),
+    (["fit", "TINY", "--checkpoint.monitor", "val/accuracy"], "such as val/token_accuracy"),
+    (["fit", "TINY", "--checkpoint.mode", "up"], "mode"),
+    (["fit", "TINY", "--checkpoint.dirpath", "/proc/none"], "set another in dirpath of BestCheckpoint"),
+    (["fit", "TINY", "--checkpoint.dirpath", "list.yaml"], "set another in dirpath of BestCheckpoint"),
+    (["fit", "TINY", *logger("CSVLogger", "save_dir=/proc/none")], "set another in save_dir of CSVLogger"),
+    pytest.param(
+        ["fit", "TINY", *logger("WandbLogger")],
+        "WandbLogger can't be used: Requirement 'wandb",
+        marks=pytest.mark.skipif(find_spec("wandb") is not None, reason="wandb is installed"),
+    ),
+    pytest.param(
+        ["fit", "TINY", f"--trainer.callbacks+={CALLBACKS}DeviceStatsMonitor"],
+        "psutil",
+        marks=pytest.mark.skipif(find_spec("psutil") is not None, reason="psutil is installed"),
+    ),
     # Checkpoints.
     (["test", "TINY", "--ckpt_path", "none.ckpt"], "none.ckpt"),
     (["test", "TINY", "--ckpt_path", "best"], "train with `fit` first"),
-    (["test", "TINY", "--ckpt_path", "binary.yaml"], "binary.yaml can't be read as a checkpoint"),
+    (["test", "TINY", "--ckpt_path", "binary.ckpt"], "binary.ckpt can't be read as a checkpoint"),
     (["test", "TINY", "--ckpt_path", "http://example.org/x.ckpt"], "must be a local file, got http"),
 ]
 FILES = {
     "tabs.yaml": b"model:\n\thidden_size: 4\n",
     "binary.yaml": bytes(range(256)),
+    "binary.ckpt": bytes(range(256)),
     "empty.yaml": b"",
     "list.yaml": b"- 1\n- 2\n",
     "wrong_key.yaml": b"model:\n  hidden_sise: 4\n",

@@ -1,0 +1,130 @@
+"""Switches and callbacks of Lightning that can't be used here, each with the reason and what to write instead."""
+
+import difflib
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning.pytorch import Callback, callbacks
+from lightning.pytorch.loggers import Logger
+
+from lit_retrieval.errors import UserError
+
+
+class Refusal(NamedTuple):
+    """Values of a switch that can't be used.
+
+    Args:
+        is_refused: Whether a value is one of them, from the value and all keys of the trainer.
+        why: The reason.
+        instead: What to write instead.
+    """
+
+    is_refused: Callable[[Any, dict[str, Any]], bool]
+    why: str
+    instead: str
+
+
+_ENDLESS = "the stream of samples has no end"
+_NOTHING_WRITTEN = "write --trainer.fast_dev_run 10 for ten steps that write nothing"
+_PROCESSES = ("ddp_spawn", "ddp_fork", "ddp_notebook", "xla")
+
+SWITCHES = {
+    "barebones": Refusal(lambda value, _: bool(value), "a run writes checkpoints and scores", _NOTHING_WRITTEN),
+    "enable_checkpointing": Refusal(
+        lambda value, _: value is False, "a run writes checkpoints, from which it resumes", _NOTHING_WRITTEN
+    ),
+    "max_time": Refusal(
+        lambda value, _: isinstance(value, str) and not any(part.strip("0") for part in value.split(":")),
+        "it leaves no time for a step", "write days:hours:minutes:seconds, or leave it out",
+    ),
+    "model_registry": Refusal(
+        lambda value, _: value is not None, "no checkpoint is uploaded", "leave it out, and copy best.ckpt yourself"
+    ),
+    "overfit_batches": Refusal(
+        lambda value, _: bool(value), _ENDLESS,
+        "write a few samples with `python -m lit_retrieval.tasks write`, and name their file in data.train_file",
+    ),
+    "profiler": Refusal(lambda value, _: value == "xla", "nothing runs on XLA", "write simple, advanced or pytorch"),
+    "strategy": Refusal(
+        lambda value, _: str(value).startswith(_PROCESSES), "only processes that run the whole command can share a run",
+        "write ddp",
+    ),
+    "use_distributed_sampler": Refusal(
+        lambda value, _: bool(value), "each rank has its own samples already", "leave it out"
+    ),
+    "val_check_interval": Refusal(
+        lambda value, trainer: isinstance(value, str | dict)
+        or (isinstance(value, float) and trainer.get("limit_train_batches") is None),
+        f"{_ENDLESS}, and the step of a validation must not depend on the speed of the machine",
+        "write a number of batches",
+    ),
+}  # fmt: skip
+
+CALLBACKS: dict[type[Callback], tuple[str, str]] = {
+    callbacks.LearningRateFinder: (
+        "it changes model.learning_rate, so the same command would not resume the run",
+        "try several values of model.learning_rate with tools/sweep.py",
+    ),
+    callbacks.BatchSizeFinder: (
+        "it changes data.batch_size, so the same command would not resume the run",
+        "set data.batch_size; if memory runs out, raise trainer.accumulate_grad_batches",
+    ),
+    callbacks.GradientAccumulationScheduler: (
+        "all optimizer steps must have data.batch_size samples", "set trainer.accumulate_grad_batches"
+    ),
+    callbacks.StochasticWeightAveraging: (
+        "it replaces the schedule of the learning rate", "write lightning.pytorch.callbacks.EMAWeightAveraging"
+    ),
+    callbacks.BackboneFinetuning: ("the model has no backbone", "leave it out"),
+    callbacks.SpikeDetection: ("it can't be resumed", "set trainer.gradient_clip_val; a NaN ends the run anyway"),
+}  # fmt: skip
+
+
+def check_switches(trainer: dict[str, Any]) -> None:
+    """Raise `UserError` if a key of the trainer has a value that can't be used here."""
+    for key, refusal in SWITCHES.items():
+        value = trainer.get(key)
+        if value is not None and refusal.is_refused(value, trainer):
+            raise UserError(f"trainer.{key}={value} can't be used: {refusal.why}; {refusal.instead}")
+
+
+def check_callbacks(given: Iterable[Callback]) -> None:
+    """Raise `UserError` for a callback that can't be used here."""
+    for callback in given:
+        for kind, (why, instead) in CALLBACKS.items():
+            if isinstance(callback, kind):
+                raise UserError(f"the callback {kind.__name__} can't be used: {why}; {instead}")
+
+
+def check_monitors(given: Collection[Callback], names: Collection[str]) -> None:
+    """Raise `UserError` if a callback monitors a score that is not among the names of all that are logged.
+
+    A callback that is neither ours nor Lightning's may log more, so nothing is checked if there is one.
+    """
+    if any(type(callback).__module__.split(".")[0] not in ("lit_retrieval", "lightning") for callback in given):
+        return
+    for callback in given:
+        monitor = getattr(callback, "monitor", None)
+        if monitor is not None and monitor not in names:
+            nearest = difflib.get_close_matches(monitor, names, 1) or ["val/loss"]
+            raise UserError(
+                f"{type(callback).__name__} must monitor a score that is logged, got {monitor}; set its monitor, such "
+                f"as {nearest[0]}"
+            )
+
+
+def check_folders(writers: Iterable[Callback | Logger]) -> None:
+    """Create the folders in which callbacks and loggers write; raises `UserError` if one can't be created."""
+    for writer in writers:
+        for argument in ("dirpath", "save_dir"):
+            folder = getattr(writer, argument, None)
+            if folder is None or "://" in str(folder):
+                continue
+            try:
+                Path(folder).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(
+                    f"the folder {folder} can't be created: {error.strerror}; set another in {argument} of "
+                    f"{type(writer).__name__}"
+                ) from None
