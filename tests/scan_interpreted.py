@@ -1,7 +1,7 @@
 """Prints, as JSON, how far the Triton scan is from the naive one in float64, for each check by name.
 
-Run with TRITON_INTERPRET=1 as `python scan_interpreted.py TIME ...`: Triton's interpreter then runs the kernels on a
-CPU. Each number is the largest difference, divided by the largest number of the tensor where that is above 1.
+Run with TRITON_INTERPRET=1 as `python scan_interpreted.py WAY TIME ...`: Triton's interpreter then runs the kernels on
+a CPU. Each number is the largest difference, divided by the largest number of the tensor where that is above 1.
 """
 
 import json
@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 
 from lit_retrieval.ops.selective_scan import gpu, selective_scan_naive
-from lit_retrieval.ops.selective_scan.gpu import selective_scan_gpu
+from lit_retrieval.ops.selective_scan.steps import gpu as steps
 
 BATCH, DIM, STATE_DIM = 2, 6, 3
-gpu._BLOCK = 4  # the interpreter goes through channels one by one; DIM is one block and a part of another
+# The interpreter is slow: few steps are several chunks, and DIM is one block and a part of another.
+gpu._BLOCK, gpu.CHUNK, steps.CHUNK = 4, 16, 16
+steps.FORWARD = steps.BACKWARD = steps.Blocks(4, 1, 4)
+selective_scan_gpu = {"chunks": gpu.selective_scan_gpu, "steps": steps.selective_scan_gpu}[sys.argv[1]]
 
 
 def draw(time: int, with_state: bool, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -52,10 +55,10 @@ def compare(tensors: list[Tensor]) -> float:
 
 
 def halves() -> float:
-    x, dt, A, B, C, state = draw(70, with_state=True)
+    x, dt, A, B, C, state = draw(30, with_state=True)
     y, last = selective_scan_gpu(x, dt, A, B, C, state)
-    y_1, middle = selective_scan_gpu(x[:, :37], dt[:, :37], A, B[:, :37], C[:, :37], state)
-    y_2, last_of_halves = selective_scan_gpu(x[:, 37:], dt[:, 37:], A, B[:, 37:], C[:, 37:], middle)
+    y_1, middle = selective_scan_gpu(x[:, :17], dt[:, :17], A, B[:, :17], C[:, :17], state)
+    y_2, last_of_halves = selective_scan_gpu(x[:, 17:], dt[:, 17:], A, B[:, 17:], C[:, 17:], middle)
     return distance({"y": torch.cat([y_1, y_2], 1), "state": last_of_halves}, {"y": y, "state": last})
 
 
@@ -71,7 +74,7 @@ def second_derivative() -> float:
 
 def main() -> None:
     found = {}
-    for time in map(int, sys.argv[1:]):
+    for time in map(int, sys.argv[2:]):
         for with_state in (False, True):
             found[f"{time} steps, {'with' if with_state else 'without'} a state"] = compare(draw(time, with_state))
     found["two halves"] = halves()

@@ -11,7 +11,7 @@ from gpu_checks import graphs, machine, models, own, reference
 from gpu_checks.check import Check
 from gpu_checks.ready import REFERENCE
 
-PHASES = {**machine.PHASES, **graphs.PHASES, **own.PHASES}
+PHASES = {**machine.PHASES, **own.PHASES}
 
 
 def rows(folder):
@@ -67,6 +67,12 @@ def test_a_phase_that_hangs_is_ended_and_the_next_ones_run_while_there_is_time(t
     assert gpu_check.run_all(arguments) == 1
     said = [line.split(" after")[0] for line in capfd.readouterr().out.split("\n") if line]
     assert said == ["hangs: stopped at its time limit", "fails: failed with status 3", "runs: done", "late: skipped"]
+
+
+def test_steps_taken_whole_have_the_same_weights(tmp_path):
+    graphs.graphs(Check("graphs", tmp_path, "cpu", is_tiny=True))
+    compared = rows(tmp_path)[-1]
+    assert compared["same"] and compared["graphs"] == 1 and compared["off"] < 1e-5
 
 
 @pytest.mark.slow
