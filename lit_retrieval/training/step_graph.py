@@ -177,12 +177,13 @@ class CudaGraphs:
 
 
 def can_record(trainer: Trainer) -> bool:
-    """Whether a step is one batch on one GPU, and only Lightning's own code looks at the gradients."""
+    """Whether a step is one batch on one GPU, and no callback but ours, which do not, looks at the gradients."""
     plugin = trainer.precision_plugin
     has_scaler = isinstance(plugin, MixedPrecision) and plugin.scaler is not None
     watches = ("on_after_backward", "on_before_backward", "on_before_optimizer_step", "on_before_zero_grad")
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    is_watched = any(getattr(type(one), name) is not getattr(Callback, name) for one in callbacks for name in watches)
+    others = [type(one) for one in callbacks if not type(one).__module__.startswith("lit_retrieval.")]
+    is_watched = any(getattr(one, name) is not getattr(Callback, name) for one in others for name in watches)
     return (
         isinstance(trainer.strategy, SingleDeviceStrategy)
         and trainer.strategy.root_device.type == "cuda"

@@ -9,7 +9,15 @@ from lit_retrieval.data import BatchDataset
 from lit_retrieval.errors import RunEndedError
 from lit_retrieval.mixers import Attention
 from lit_retrieval.tasks import IsTree, SampleStream
-from lit_retrieval.training import FiniteLoss, Gpu, SequenceModule
+from lit_retrieval.training import (
+    BestCheckpoint,
+    FiniteLoss,
+    Gpu,
+    Inspection,
+    LastCheckpoint,
+    SequenceModule,
+    default_callbacks,
+)
 from lit_retrieval.training.step_graph import StepGraphs, can_record, pad
 
 TASK = IsTree(max_size=4)
@@ -149,7 +157,8 @@ def test_positions_are_padded_to_few_numbers_with_targets_that_do_not_count():
 
 @pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 2}, {"gradient_clip_algorithm": "value"}])
 def test_graphs_are_for_one_gpu_and_one_batch_a_step(options):
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **options)
+    callbacks = default_callbacks(Inspection(), BestCheckpoint(), LastCheckpoint())
+    trainer = Trainer(accelerator="cpu", logger=False, callbacks=callbacks, **options)
     assert not can_record(trainer)
     trainer.strategy._root_device = torch.device("cuda", 0)
     assert can_record(trainer) == (not options)
