@@ -18,7 +18,7 @@ from lit_retrieval.parsing import replace_whole
 from lit_retrieval.training import SequenceModule
 
 _DESCRIPTION = "Train sequence models on in-context retrieval, and score them with their searches run."
-_SAID_BETTER = ("Restoring states", "Restored all states", "Loaded model weights")
+_SAID_BETTER = ("Restoring states", "Restored all states", "Loaded model weights", "Time limit reached")
 
 # Trainer defaults for an endless stream of samples.
 _TRAINER_DEFAULTS: dict[str, Any] = {

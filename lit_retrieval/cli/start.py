@@ -7,7 +7,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lit_retrieval import runs
 from lit_retrieval.errors import UserError
-from lit_retrieval.runs import RunFolder
+from lit_retrieval.runs import RunFolder, after_steps
 
 Prefer = Literal["command_line", "checkpoint"]
 RUNS = Path("runs")
@@ -67,10 +67,10 @@ def begin_fit(
         _check_same_run(folder, configuration)
     start = _from_content(folder, found.path, found.content)
     if is_finished := bool(found.content.get("is_finished")) and prefer is None:
-        finished = f"{folder.path} is finished after {start.step:,} steps"
+        finished = f"{folder.path} is finished {after_steps(start.step)}"
         news = f"{finished}; test it with `test --ckpt_path best`, or add --fresh"
     else:
-        news = f"resuming {folder.path} after {start.step:,} steps, from {found.path.name}"
+        news = f"resuming {folder.path} {after_steps(start.step)}, from {found.path.name}"
     replaced = (f"{line}; using {found.path.name} instead" for line in found.damaged)
     return start._replace(is_finished=is_finished, news=(*replaced, news))
 

@@ -133,3 +133,8 @@ class RunFolder:
     def _step(path: Path) -> int:
         digits = path.stem.removeprefix("step_")
         return int(digits) if digits.isdigit() else -1
+
+
+def after_steps(step: int) -> str:
+    """`after 1 step`, `after 1,000 steps`."""
+    return f"after {step:,} step" + ("" if step == 1 else "s")

@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lit_retrieval.training.last_checkpoint import LastCheckpoint
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -11,7 +14,26 @@ class BestCheckpoint(ModelCheckpoint):
 
     `ModelCheckpoint` forgets the best score when its folder has a new name, and overwrites a better checkpoint with a
     worse one.
+
+    Attributes:
+        best_step: The optimizer steps of the best checkpoint; None if it is not known.
     """
+
+    best_step: int | None = None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the model if its score is the best; one at a time limit counts only if there is none yet."""
+        is_extra = any(isinstance(one, LastCheckpoint) and one.is_extra for one in trainer.checkpoint_callbacks)
+        if is_extra and self.best_model_path:
+            return
+        before = self.best_model_score
+        super().on_validation_end(trainer, pl_module)
+        if self.best_model_score is not before:
+            self.best_step = trainer.global_step
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best scores, their files and steps."""
+        return {**super().state_dict(), "best_step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best scores, with the paths of their files as they are now."""
@@ -20,6 +42,7 @@ class BestCheckpoint(ModelCheckpoint):
         }
         best = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **files, "dirpath": self.dirpath, "best_k_models": best})
+        self.best_step = state_dict.get("best_step")
 
     def _here(self, path: str) -> str:
         assert self.dirpath is not None

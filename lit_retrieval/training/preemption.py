@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from lit_retrieval.errors import PREEMPTED, RunEndedError
 from lit_retrieval.lightning_internals import is_between_steps, leave_out_signals
+from lit_retrieval.runs import after_steps
 from lit_retrieval.training.last_checkpoint import LastCheckpoint
 from lit_retrieval.training.sequence_module import SequenceModule
 
@@ -108,7 +109,7 @@ def _stop(trainer: Trainer, asked: signal.Signals | None) -> None:
     (last,) = [one for one in trainer.checkpoint_callbacks if isinstance(one, LastCheckpoint)]
     path = last.save(trainer)
     raise RunEndedError(
-        f"stopped by {asked.name} after {trainer.global_step:,} steps and saved in {path}; the same command resumes it",
+        f"stopped by {asked.name} {after_steps(trainer.global_step)} and saved in {path}; the same command resumes it",
         0 if is_launched(trainer) else _INTERRUPTED if asked == signal.SIGINT else PREEMPTED,
     )
 

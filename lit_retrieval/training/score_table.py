@@ -4,18 +4,28 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.table import Column, Table
 
+from lit_retrieval.runs import after_steps
 from lit_retrieval.training.score_name import QUANTITIES, Group, ScoreName
 
 
 class ScoreTable(Callback):
     """Prints the last scores at the end of `fit`, `validate` and `test`: a row for each group, and one for all."""
 
+    def __init__(self) -> None:
+        self._measured_step = 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say if there will be no scores."""
+        if trainer.limit_val_batches == 0 and trainer.is_global_zero:
+            print("no validation: trainer.limit_val_batches is 0, so there will be no scores and no best.ckpt")
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the last validation."""
-        self._print(trainer, "val", f"validation after {trainer.global_step:,} steps")
+        self._print(trainer, "val", f"validation {after_steps(self._measured_step)}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the validation, unless it is one of many within a fit."""
+        self._measured_step = trainer.global_step
         if trainer.state.fn == "validate":
             self._print(trainer, "val", "validation")
 

@@ -1,0 +1,152 @@
+"""How training may end, what has been scored and saved by then, and what the same command does next."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lit_retrieval.errors import RunEndedError
+from lit_retrieval.training import SequenceModule
+
+SOLVED = "[{class_path: lit_retrieval.training.SolvedStopping, init_args: {validations: 1, accuracy: 0}}]"
+PLATEAU = "[{class_path: lit_retrieval.training.PlateauStopping, init_args: {patience: 1, min_delta: 2.0}}]"
+TIMER = "[{class_path: limit.Limit}]"
+LIMIT = """
+from lightning.pytorch.callbacks import Timer
+
+class Limit(Timer):
+    def __init__(self) -> None:
+        super().__init__({"seconds": 3})
+"""
+FIVE = ["--trainer.max_steps", "5", "--trainer.val_check_interval", "2", "--trainer.log_every_n_steps", "1"]
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """A training batch takes one second of the clock that time limits use."""
+    now, step = [0.0], SequenceModule.training_step
+
+    def take(module, batch, batch_idx):
+        now[0] += 1
+        return step(module, batch, batch_idx)
+
+    monkeypatch.setattr(SequenceModule, "training_step", take)
+    monkeypatch.setattr("lightning.pytorch.callbacks.timer.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+
+@pytest.fixture
+def validated(monkeypatch):
+    """The steps of the validations."""
+    steps, score = [], SequenceModule.on_validation_epoch_end
+
+    def take(module):
+        steps.append(module.trainer.global_step)
+        score(module)
+
+    monkeypatch.setattr(SequenceModule, "on_validation_epoch_end", take)
+    return steps
+
+
+@pytest.fixture
+def fit(command, capfd):
+    """Train in a folder, and return what was printed."""
+
+    def run(*arguments, folder="run"):
+        try:
+            command("fit", *FIVE, *arguments, "--run_dir", folder)
+        except SystemExit as stopped:
+            assert not stopped.code
+        return "".join(capfd.readouterr())
+
+    return run
+
+
+def checkpoint(name, folder="run"):
+    return torch.load(Path(folder) / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+def saved(folder="run"):
+    return sorted(path.stem for path in Path(folder).glob("checkpoints/*.ckpt"))
+
+
+def assert_same(one, other):
+    assert one["global_step"] == other["global_step"]
+    for name, tensor in one["state_dict"].items():
+        assert torch.equal(tensor, other["state_dict"][name]), name
+
+
+# The options of a command, the steps that its first run validates, and where the run stops.
+FINISHED = {
+    "off the interval": ([], [2, 4, 5]),
+    "on the interval": (["--trainer.val_check_interval", "1"], [1, 2, 3, 4, 5]),
+    "before the interval": (["--trainer.val_check_interval", "350"], [5]),
+    "micro-batches": (["--trainer.accumulate_grad_batches", "3", "--trainer.val_check_interval", "6"], [2, 4, 5]),
+    "solved": (["--trainer.callbacks", SOLVED], [2]),
+    "plateau": (["--trainer.callbacks", PLATEAU], [2, 4]),
+    "solved at the time limit": (["--trainer.callbacks", SOLVED, "--trainer.max_time", "00:00:00:02"], [2]),
+}
+# The options of a time limit, the steps that the first run validates, and those that it takes.
+OUT_OF_TIME = {
+    "off the interval": (["--trainer.max_time", "00:00:00:03"], [2, 3], 3),
+    "on the interval": (["--trainer.max_time", "00:00:00:04"], [2, 4], 4),
+    "before the interval": (["--trainer.val_check_interval", "350", "--trainer.max_time", "00:00:00:03"], [3], 3),
+    "timer": (["--trainer.callbacks", TIMER], [2, 3], 3),
+    "inside a step": (["--trainer.accumulate_grad_batches", "2", "--trainer.max_time", "00:00:00:05"], [1, 2, 3], 3),
+    "no validation": (["--trainer.limit_val_batches", "0", "--trainer.max_time", "00:00:00:03"], [], 3),
+}
+
+
+@pytest.mark.parametrize("case", FINISHED)
+def test_a_run_ends_with_a_validation_and_is_finished(fit, validated, case):
+    options, steps = FINISHED[case]
+    shown = fit(*options)
+    assert validated == steps and re.search(rf"validation after {steps[-1]} steps?\b", shown)
+    assert {"best", f"step_{steps[-1]}"} <= set(saved())
+    assert f"run is finished after {steps[-1]} step" in fit(*options)
+    assert validated == steps
+
+
+@pytest.mark.parametrize("case", OUT_OF_TIME)
+def test_a_run_whose_time_is_over_is_scored_and_goes_on_as_if_it_had_not_stopped(fit, validated, monkeypatch, case):
+    Path("limit.py").write_text(LIMIT)
+    monkeypatch.syspath_prepend(".")
+    options, steps, last = OUT_OF_TIME[case]
+    shown = fit(*options)
+    assert validated == steps and f"stopped by the time limit after {last} step" in shown
+    assert f"step_{last}" in saved() and ("best" in saved()) == bool(steps)
+    assert f"resuming run after {last} steps" in fit(*options)
+    assert "run is finished after 5 steps" in fit(*options)
+    without = [one for one in options if one not in ("--trainer.max_time", "--trainer.callbacks", TIMER)]
+    fit(*(one for one in without if not one.startswith("00:")), folder="whole")
+    for name in ("step_5", *(["best"] if steps else [])):
+        assert_same(checkpoint(name), checkpoint(name, "whole"))
+
+
+def test_a_run_without_validations_says_so(fit, validated):
+    assert "no validation" in fit("--trainer.limit_val_batches", "0")
+    assert validated == [] and saved() == ["step_5"]
+
+
+@pytest.mark.parametrize(("interval", "kept"), [("2", 1), ("5", 4), ("350", 4)])
+def test_what_fails_in_the_first_validation_finds_a_checkpoint_and_is_repeated(
+    fit, validated, monkeypatch, interval, kept
+):
+    options = ["--trainer.val_check_interval", interval]
+    fit(*options, folder="whole")
+    steps = list(validated)
+
+    def fail(*arguments):
+        raise RunEndedError("a bug", 1)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(SequenceModule, "validation_step", fail)
+        with pytest.raises(AssertionError):
+            fit(*options)
+    assert saved() == [f"step_{kept}"]
+    validated.clear()
+    assert f"resuming run after {kept} step" in fit(*options)
+    assert validated == steps
+    for name in ("step_5", "best"):
+        assert_same(checkpoint(name), checkpoint(name, "whole"))
