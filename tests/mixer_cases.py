@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from lit_retrieval.mixers import GRU, LSTM, Attention, LinearRNN, Mamba, ReGLU, SlidingWindowAttention, SwiGLU
+from lit_retrieval.mixers import GRU, LSTM, Attention, Canon, LinearRNN, Mamba, ReGLU, SlidingWindowAttention, SwiGLU
 
 HIDDEN_SIZE = 16
 MIXERS: dict[str, Callable[..., nn.Module]] = {
@@ -16,6 +16,7 @@ MIXERS: dict[str, Callable[..., nn.Module]] = {
     "Mamba": partial(Mamba, state_dim=4),
     "linear RNN": LinearRNN,
     "diagonal linear RNN": partial(LinearRNN, diagonal=True),
+    "Canon": Canon,
     "LSTM": partial(LSTM, state_dim=12),
     "GRU": partial(GRU, state_dim=12),
     "SwiGLU": SwiGLU,

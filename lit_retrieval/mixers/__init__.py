@@ -1,6 +1,7 @@
 """Layers that map (batch, time, hidden_size) to the same, with a state: attention, recurrences, feed-forward layers."""
 
 from lit_retrieval.mixers.attention import Attention, AttentionState
+from lit_retrieval.mixers.canon import Canon
 from lit_retrieval.mixers.fla_layer import FlaLayer, FlaState, as_mixer, make_mixer
 from lit_retrieval.mixers.gated_rnn import GRU, LSTM, LSTMState
 from lit_retrieval.mixers.linear_rnn import LinearRNN
@@ -11,7 +12,7 @@ from lit_retrieval.mixers.sliding_window_attention import SlidingWindowAttention
 from lit_retrieval.mixers.swiglu import SwiGLU
 
 __all__ = [
-    "GRU", "LSTM", "Attention", "AttentionState", "FlaLayer", "FlaState", "Inspectable", "LSTMState", "LinearRNN",
-    "Mamba", "MambaState", "Mixer", "MixerFactory", "ReGLU", "SlidingWindowAttention", "State", "SwiGLU",
+    "GRU", "LSTM", "Attention", "AttentionState", "Canon", "FlaLayer", "FlaState", "Inspectable", "LSTMState",
+    "LinearRNN", "Mamba", "MambaState", "Mixer", "MixerFactory", "ReGLU", "SlidingWindowAttention", "State", "SwiGLU",
     "WindowState", "as_mixer", "make_mixer", "map_tensors", "select_rows", "tensors_of",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from lit_retrieval.mixers.mixer import check_sizes
-from lit_retrieval.ops.half_precision import widen
+from lit_retrieval.ops.half_precision import product_dtype, widen
 
 
 class LSTMState(NamedTuple):
@@ -82,12 +82,10 @@ class GRU(nn.Module):
 
 def _run(rnn: nn.LSTM | nn.GRU, x: Tensor, state: Any) -> tuple[Tensor, Any]:
     """The outputs in the dtype of the model, and the last state, float32 for half precision."""
-    is_autocast = torch.is_autocast_enabled(x.device.type)
-    dtype = torch.get_autocast_dtype(x.device.type) if is_autocast else x.dtype
     weights: dict[str, Tensor] = {name: widen(weight) for name, weight in rnn.named_parameters()}
     with torch.autocast(x.device.type, enabled=False):
         y, last = functional_call(rnn, weights, (widen(x), state))
-    return y.to(dtype), last
+    return y.to(product_dtype(x)), last
 
 
 def _second_gate(rnn: nn.LSTM | nn.GRU, x: Tensor) -> Tensor:

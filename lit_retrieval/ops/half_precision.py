@@ -17,6 +17,12 @@ def widen(value: _Value) -> _Value:
     return value.float() if is_half else value  # type: ignore[attr-defined]
 
 
+def product_dtype(x: Tensor) -> torch.dtype:
+    """The dtype of a matrix product with `x`: autocast's where it is on."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
 def in_float32(function: _Function) -> _Function:
     """The function on widened tensors, without autocast; the first of its results gets the dtype of its first tensor.
 

@@ -19,8 +19,9 @@ def draw(time: int, kernel: int = KERNEL) -> list[Tensor]:
 def test_naive_is_conv1d_padded_on_the_left():
     x, weight, bias, _ = draw(9)
     padded = F.pad(x.transpose(1, 2), (KERNEL - 1, 0))
-    expected = F.silu(F.conv1d(padded, weight.unsqueeze(1), bias, groups=DIM)).transpose(1, 2)
-    torch.testing.assert_close(causal_conv_naive(x, weight, bias)[0], expected)
+    sums = F.conv1d(padded, weight.unsqueeze(1), bias, groups=DIM).transpose(1, 2)
+    for silu, wanted in ((True, F.silu(sums)), (False, sums)):
+        torch.testing.assert_close(causal_conv_naive(x, weight, bias, silu=silu)[0], wanted)
 
 
 def test_kernel_of_one_remembers_nothing():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import NamedTuple
 
 import numba
@@ -104,6 +105,9 @@ NUMBA = {
     "silu_gate": Op(ops.silu_gate, silu_gate_naive, draw_gate, "x gate"),
     "rms_norm": Op(ops.rms_norm, lambda x, weight: rms_norm_naive(x, weight, 1e-5), draw_norm, "x"),
     "causal_conv": Op(ops.causal_conv, causal_conv_naive, draw_convolution, "x"),
+    "causal_conv, no SiLU": Op(
+        partial(ops.causal_conv, silu=False), partial(causal_conv_naive, silu=False), draw_convolution, "x"
+    ),
     "selective_scan": Op(ops.selective_scan, selective_scan_naive, draw_scan, "x dt B C"),
     **{
         f"linear_recurrence, {kind}": Op(

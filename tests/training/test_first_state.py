@@ -22,7 +22,7 @@ from lit_retrieval.training import AtomicCheckpointIO, SequenceModule, StepSeed
 from lit_retrieval.training.first_state import StatePassing, check_passing, read_to_ends
 
 KINDS = ["same", "random"]
-RECURRENT = ["Mamba", "linear RNN", "diagonal linear RNN", "LSTM", "GRU"]
+RECURRENT = ["Mamba", "linear RNN", "diagonal linear RNN", "Canon", "LSTM", "GRU"]
 STATELESS = ["SwiGLU", "ReGLU", "window of one"]
 OF_FLA = list(SMALL) if sys.platform == "linux" else []
 COUNTING = "MultiScaleRetention"  # rotates its keys by their positions

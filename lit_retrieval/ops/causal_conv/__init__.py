@@ -1,4 +1,4 @@
-"""A short causal depthwise convolution with SiLU, and the choice of its implementation."""
+"""A short causal depthwise convolution, with SiLU or without, and the choice of its implementation."""
 
 from torch import Tensor
 
@@ -10,7 +10,9 @@ from lit_retrieval.ops.shapes import check_shape
 __all__ = ["causal_conv", "causal_conv_cpu", "causal_conv_naive"]
 
 
-def causal_conv(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def causal_conv(
+    x: Tensor, weight: Tensor, bias: Tensor, state: Tensor | None = None, silu: bool = True
+) -> tuple[Tensor, Tensor]:
     """A causal depthwise convolution, then SiLU.
 
     y_t = silu(bias + sum_k weight_k x_{t - kernel + 1 + k}), k from 0 to kernel - 1  (as in Mamba,
@@ -21,6 +23,7 @@ def causal_conv(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor | None = 
         weight: One filter for each channel, oldest input first, `(dim, kernel)`.
         bias: `(dim,)`.
         state: The `kernel - 1` inputs before the first step, `(batch, kernel - 1, dim)`; zeros if absent.
+        silu: Whether SiLU follows.
 
     Returns:
         The outputs, shaped like `x`, and the last `kernel - 1` inputs. Both carry gradients to every argument.
@@ -30,4 +33,4 @@ def causal_conv(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor | None = 
     check_shape("bias", bias, (dim,))
     check_shape("state", state, (batch, kernel - 1, dim))
     run = causal_conv_cpu if runs_on_numba(x, weight, bias, state) else causal_conv_naive
-    return run(x, weight, bias, state)
+    return run(x, weight, bias, state, silu)

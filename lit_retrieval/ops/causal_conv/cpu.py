@@ -1,4 +1,4 @@
-"""A causal depthwise convolution and SiLU in Numba, forward and backward, for float32 on a CPU.
+"""A causal depthwise convolution, with SiLU or without, in Numba, forward and backward, for float32 on a CPU.
 
 PyTorch's convolution takes `(batch, dim, time)`, so a mixer would transpose before and after it. Here `dim` stays last,
 and 8, 16 or 32 channels are one SIMD vector, see `ops/lanes.py`. The backward computes the convolution again instead of
@@ -31,17 +31,19 @@ from lit_retrieval.ops.vector_exp import FAST_MATH, vector_exp
 _ONE = np.float32(1.0)
 
 
-def causal_conv_cpu(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """A causal depthwise convolution and SiLU in Numba; arguments and results as in `causal_conv`."""
+def causal_conv_cpu(
+    x: Tensor, weight: Tensor, bias: Tensor, state: Tensor | None = None, silu: bool = True
+) -> tuple[Tensor, Tensor]:
+    """A causal depthwise convolution in Numba; arguments and results as in `causal_conv`."""
     dim, kernel = weight.shape
     if state is None:
         state = x.new_zeros(x.shape[0], kernel - 1, dim)
     if missing := -dim % WIDTH:
         x, weight_t, bias, state = (F.pad(tensor, (0, missing)) for tensor in (x, weight.t(), bias, state))
-        y, last_state = causal_conv_cpu(x, weight_t.t(), bias, state)
+        y, last_state = causal_conv_cpu(x, weight_t.t(), bias, state, silu)
         return y[..., :dim], last_state[..., :dim]
     y, last_state = _CausalConv.apply(  # type: ignore[no-untyped-call]
-        x.contiguous(), weight.t().contiguous(), bias.contiguous(), state.contiguous()
+        x.contiguous(), weight.t().contiguous(), bias.contiguous(), state.contiguous(), silu
     )
     return y, last_state
 
@@ -50,21 +52,27 @@ class _CausalConv(torch.autograd.Function):
     """The convolution with gradients of all inputs; `weight_t` is `(kernel, dim)`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight_t: Tensor, bias: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, x: Tensor, weight_t: Tensor, bias: Tensor, state: Tensor, silu: bool
+    ) -> tuple[Tensor, Tensor]:
         y, last_state = torch.empty_like(x), torch.empty_like(state)
-        run_kernel(_forward, widest(x.shape[2]), x, weight_t, bias, state, y, last_state)
+        run_kernel(_forward, widest(x.shape[2]), silu, x, weight_t, bias, state, y, last_state)
+        ctx.silu = silu
         ctx.save_for_backward(x, weight_t, bias, state)
         ctx.set_materialize_grads(False)
         return y, last_state
 
     @staticmethod
-    def backward(ctx: Any, *output_grads: Tensor | None) -> tuple[Tensor, ...]:
-        return causal_conv_backward(*ctx.saved_tensors, *output_grads)
+    def backward(ctx: Any, *output_grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, weight_t, bias, state = ctx.saved_tensors
+        y_grad, last_state_grad = output_grads
+        return *causal_conv_backward(x, weight_t, bias, state, y_grad, last_state_grad, ctx.silu), None
 
 
 def causal_conv_backward(
-    x: Tensor, weight_t: Tensor, bias: Tensor, state: Tensor, y_grad: Tensor | None, last_state_grad: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    x: Tensor, weight_t: Tensor, bias: Tensor, state: Tensor, y_grad: Tensor | None, last_state_grad: Tensor | None,
+    silu: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """The gradients of `x`, `weight_t (kernel, dim)`, `bias` and `state`, all contiguous; `WIDTH` divides `dim`."""
     y_grad = torch.zeros_like(x) if y_grad is None else y_grad.contiguous()
     last_state_grad = torch.zeros_like(state) if last_state_grad is None else last_state_grad.contiguous()
@@ -72,19 +80,20 @@ def causal_conv_backward(
     # One for each sample: samples run in parallel.
     weight_grad, bias_grad = x.new_empty(len(x), *weight_t.shape), x.new_empty(len(x), *bias.shape)
     grads = (x_grad, weight_grad, bias_grad, state_grad)
-    run_kernel(_backward, widest(x.shape[2]), x, weight_t, bias, state, y_grad, last_state_grad, *grads)
+    run_kernel(_backward, widest(x.shape[2]), silu, x, weight_t, bias, state, y_grad, last_state_grad, *grads)
     return x_grad, weight_grad.sum(0), bias_grad.sum(0), state_grad
 
 
 @njit(parallel=True, fastmath=FAST_MATH, cache=True, error_model="numpy")
-def _forward(width: Any, x: Any, weight: Any, bias: Any, state: Any, y: Any, last_state: Any) -> None:
+def _forward(width: Any, silu: bool, x: Any, weight: Any, bias: Any, state: Any, y: Any, last_state: Any) -> None:
     batch, time, dim = x.shape
     kernel = len(weight)
     for b in prange(batch):
         padded = np.empty((kernel - 1 + time, dim), np.float32)
         _join(width, b, state, x, padded)
         _convolve(width, b, padded, weight, bias, y)
-        _silu(b, y)
+        if silu:
+            _silu(b, y)
         _copy(width, (kernel - 1) * dim, padded, time * dim, last_state, b * (kernel - 1) * dim)
 
 
@@ -126,7 +135,7 @@ def _silu(b: int, y: Any) -> None:
 
 @njit(parallel=True, fastmath=FAST_MATH, cache=True, error_model="numpy")
 def _backward(
-    width: Any, x: Any, weight: Any, bias: Any, state: Any, y_grad: Any, last_state_grad: Any,
+    width: Any, silu: bool, x: Any, weight: Any, bias: Any, state: Any, y_grad: Any, last_state_grad: Any,
     x_grad: Any, weight_grad: Any, bias_grad: Any, state_grad: Any,
 ) -> None:  # fmt: skip
     batch, time, dim = x.shape
@@ -135,8 +144,11 @@ def _backward(
         padded, sums = np.empty((before + time, dim), np.float32), np.empty((1, time, dim), np.float32)
         sums_grad = np.zeros((before + time + before, dim), np.float32)
         _join(width, b, state, x, padded)
-        _convolve(width, 0, padded, weight, bias, sums)
-        _silu_backward(sums, b, y_grad, sums_grad)
+        if silu:
+            _convolve(width, 0, padded, weight, bias, sums)
+            _silu_backward(sums, b, y_grad, sums_grad)
+        else:
+            _copy(width, time * dim, y_grad, b * time * dim, sums_grad, before * dim)
         _weights_backward(width, b, sums_grad, padded, weight_grad, bias_grad)
         padded_grad = padded  # the inputs are not needed any more
         _inputs_backward(width, sums_grad, weight, padded_grad)

@@ -105,10 +105,8 @@ def _last_inputs(x: Tensor, state: Tensor) -> Tensor:
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor, activation: str | None) -> Tensor:
     dtype, before = x.dtype, widen(state[:, :, 1:].transpose(1, 2))
     x, weight, bias = widen(x), widen(weight), widen(bias)
-    if activation in _SILU:
-        return causal_conv(x, weight, x.new_zeros(len(weight)) if bias is None else bias, before)[0].to(dtype)
-    padded = torch.cat([before, x], 1).transpose(1, 2)
-    return F.conv1d(padded, weight.unsqueeze(1), bias, groups=len(weight)).transpose(1, 2).to(dtype)
+    bias = x.new_zeros(len(weight)) if bias is None else bias
+    return causal_conv(x, weight, bias, before, activation in _SILU)[0].to(dtype)
 
 
 def _convolve_backward(
@@ -116,8 +114,8 @@ def _convolve_backward(
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
     """The gradients of `_convolve` for x, weight, bias and state."""
     x, weight, bias, state, dy = widen(x), widen(weight), widen(bias), widen(state), widen(dy)
-    if activation in _SILU and len(weight) % WIDTH == 0 and runs_on_numba(x, weight, bias, state):
-        return _convolve_backward_numba(x, weight, bias, state, dy)
+    if len(weight) % WIDTH == 0 and runs_on_numba(x, weight, bias, state):
+        return _convolve_backward_numba(x, weight, bias, state, dy, activation in _SILU)
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor) -> tuple[Tensor]:
         return (_convolve(x, weight, bias, state, activation),)
@@ -128,12 +126,12 @@ def _convolve_backward(
 
 
 def _convolve_backward_numba(
-    x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor, dy: Tensor
+    x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor, dy: Tensor, silu: bool
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-    """The same with SiLU, without running the forward again."""
+    """The same without running the forward again."""
     offset = x.new_zeros(len(weight)) if bias is None else bias
     before, weight_t = state[:, :, 1:].transpose(1, 2).contiguous(), weight.t().contiguous()
-    dx, dweight_t, doffset, dbefore = causal_conv_backward(x.contiguous(), weight_t, offset, before, dy, None)
+    dx, dweight_t, doffset, dbefore = causal_conv_backward(x.contiguous(), weight_t, offset, before, dy, None, silu)
     return dx, dweight_t.t(), None if bias is None else doffset, F.pad(dbefore.transpose(1, 2), (1, 0))
 
 
