@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_retrieval.cli.ranges import check_ranges
@@ -18,7 +18,8 @@ from lit_retrieval.cli.start import Prefer, Start, begin_evaluation, begin_fit, 
 from lit_retrieval.cli.switches import check_callbacks, check_folders, check_monitors, check_switches
 from lit_retrieval.errors import UserError
 from lit_retrieval.files import write_atomically
-from lit_retrieval.parsing import Replace
+from lit_retrieval.parsing import Replace, one_line_errors
+from lit_retrieval.tasks import read_manifest
 from lit_retrieval.training import (
     AtomicCheckpointIO,
     BestCheckpoint,
@@ -26,6 +27,7 @@ from lit_retrieval.training import (
     Inspection,
     LastCheckpoint,
     default_callbacks,
+    keep_rows,
     logged_names,
 )
 
@@ -95,9 +97,14 @@ class RetrievalCLI(LightningCLI):
             raise UserError(f"the configuration can't be built: {found[1]}; set another class in {given}") from error
 
     def configuration(self) -> dict[str, Any]:
-        """All keys of the command with their values, defaults included, as in YAML."""
+        """All keys of the command with their values, defaults included, as in YAML, and the hashes of its files."""
         text = self.parser.dump(self.config, skip_unset=False, format="yaml")
         configuration: dict[str, Any] = yaml.safe_load(text)[self.subcommand]
+        data = configuration["data"]
+        with one_line_errors():
+            files = {name: Path(data[name]) for name in ("train_file", "val_file") if data[name] is not None}
+            found = {name: read_manifest(path)["sha256"] for name, path in files.items()}
+        data["file_sha256"] = {**found, **(data["file_sha256"] or {})} or None
         return configuration
 
     def _set_seed(self) -> None:
@@ -199,6 +206,10 @@ class RetrievalCLI(LightningCLI):
         except (ValueError, TypeError) as error:  # the Trainer checks its own arguments
             raise UserError(f"trainer: {' '.join(str(error).split())}") from None
         check_folders(writers)
+        if self.subcommand == "fit" and self.start.step > 0 and is_first_rank():
+            for logger in trainer.loggers:
+                if isinstance(logger, CSVLogger):
+                    keep_rows(logger, self.start.step)
         return trainer
 
     def _logger(self) -> TensorBoardLogger | bool:

@@ -22,7 +22,8 @@ from lit_retrieval.retrieval import EitherFormRetriever, Retriever
 from lit_retrieval.tasks import Regime, SampleFile, SampleStream, Sizes, SizeSpec, Task, load_samples
 from lit_retrieval.tasks.random import derive_seed
 
-_KEYS = {"validate": "val", "test": "test", "predict": "predict"}  # of a split, before `_samples` and `_file`
+# What a split is called in the names of arguments, before `_samples` and `_file`.
+_KEYS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 
 
 class TranscriptData(LightningDataModule):
@@ -46,6 +47,8 @@ class TranscriptData(LightningDataModule):
             lit_retrieval.tasks write`.
         val_file: Validation samples, all of them used.
         test_file: Test samples, all of them used.
+        file_sha256: The sha256 of the samples in train_file and val_file, by these names, as in their manifests; files
+            with others are refused. `fit` writes it into config.yaml.
         suite: Name, version and hash of a frozen test set, as in data/evaluation; the test fails if its samples do not
             match this hash.
         retriever: Runs the model's queries while it decodes; EitherFormRetriever, which also writes the training
@@ -72,6 +75,7 @@ class TranscriptData(LightningDataModule):
         train_file: Path | None = None,
         val_file: Path | None = None,
         test_file: Path | None = None,
+        file_sha256: dict[str, str] | None = None,
         suite: Suite | None = None,
         retriever: Retriever | None = None,
         max_new_tokens: int | None = None,
@@ -101,6 +105,7 @@ class TranscriptData(LightningDataModule):
             raise UserError("a suite has its own test samples; leave out data.test_file or data.suite")
         files = {"fit": train_file, "validate": val_file, "test": test_file}
         self._files = {split: self._load(path) for split, path in files.items() if path is not None}
+        self._check_hashes(file_sha256 or {})
         if budget is not None:
             rank_zero_warn("data.budget is now called data.max_new_tokens; the old name goes in the next version")
             max_new_tokens = budget if max_new_tokens is None else max_new_tokens
@@ -203,6 +208,15 @@ class TranscriptData(LightningDataModule):
                 "another file"
             )
         return file
+
+    def _check_hashes(self, known: dict[str, str]) -> None:
+        for split, file in self._files.items():
+            found, name = file.manifest["sha256"], f"{_KEYS[split]}_file"
+            if known.get(name, found) != found:
+                raise UserError(
+                    f"data.{name} must have the samples in data.file_sha256, {known[name][:12]}..., got "
+                    f"{found[:12]}...; restore the file, or leave out data.file_sha256"
+                )
 
     def _longest_reply(self) -> int:
         return max(self.task.longest_reply(size, self.regime) for size in self.eval_values)

@@ -11,7 +11,7 @@ _OF_THE_MACHINE = {
     "config", "run_dir", "fresh", "prefer", "verbose", "weights_only", "return_predictions", "last_checkpoint",
     "inspection", "gpu.autotune", "gpu.graphs",
     "checkpoint.dirpath", "checkpoint.verbose",
-    "data.num_workers", "data.eval_batch_size",
+    "data.num_workers", "data.eval_batch_size", "data.train_file", "data.val_file",  # data.file_sha256 stands for them
     "data.test_samples", "data.test_file", "data.suite", "data.predict_samples",
     "trainer.accelerator", "trainer.strategy", "trainer.devices", "trainer.num_nodes", "trainer.logger",
     "trainer.fast_dev_run", "trainer.max_time", "trainer.limit_test_batches", "trainer.limit_predict_batches",

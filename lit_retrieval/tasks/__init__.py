@@ -10,7 +10,7 @@ from lit_retrieval.tasks.machine_run import MachineRun, SmallSpaceRun
 from lit_retrieval.tasks.mixture import Mixture
 from lit_retrieval.tasks.mqar import MQAR
 from lit_retrieval.tasks.ngram_retrieval import NGramRetrieval
-from lit_retrieval.tasks.sample_file import SampleFile, describe, load_samples, save_samples
+from lit_retrieval.tasks.sample_file import SampleFile, describe, load_samples, read_manifest, save_samples
 from lit_retrieval.tasks.sample_hash import SampleHash, flatten
 from lit_retrieval.tasks.sample_stream import SampleStream
 from lit_retrieval.tasks.sizes import Sizes, SizeSpec
@@ -22,7 +22,7 @@ __all__ = [
     "MQAR", "REGIMES", "AssociativeRecall", "Author", "Counting", "Index", "IsTree", "MachineRun", "Mixture",
     "NGramRetrieval", "QueryForm", "Regime", "SampleFile", "SampleHash", "SampleStream", "SizeSpec", "Sizes",
     "SmallSpaceRun", "StringCopying", "Task", "Transcripts", "Turn", "WordTask", "describe", "flatten",
-    "load_samples", "save_samples",
+    "load_samples", "read_manifest", "save_samples",
 ]  # fmt: skip
 
 __getattr__ = take_old_names(__name__, Fingerprint="SampleHash", load="load_samples", save="save_samples")

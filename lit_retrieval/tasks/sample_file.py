@@ -117,7 +117,7 @@ def load_samples(path: Path) -> SampleFile:
 
     The manifest's task and regime can't be checked against the file.
     """
-    manifest = _read_manifest(path)
+    manifest = read_manifest(path)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -196,7 +196,8 @@ def _lines(flat: Flat, vocabulary: Vocabulary, form: Form) -> Iterator[bytes]:
         start, first = stop, last
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a file of samples; raises `UserError` if it can't be read or is damaged."""
     if path.suffix not in SUFFIXES:
         raise UserError(f"the suffix must be {' or '.join(SUFFIXES)}, got {path}; write the path of a file of samples")
     if not path.is_file():

@@ -3,6 +3,7 @@
 from lit_retrieval.training.best_checkpoint import BestCheckpoint
 from lit_retrieval.training.callbacks import default_callbacks
 from lit_retrieval.training.checkpoint_io import AtomicCheckpointIO
+from lit_retrieval.training.csv_rows import keep_rows
 from lit_retrieval.training.curriculum import Curriculum
 from lit_retrieval.training.finite_loss import FiniteLoss
 from lit_retrieval.training.gpu_setup import Gpu
@@ -42,5 +43,6 @@ __all__ = [
     "Throughput",
     "TranscriptPrinter",
     "default_callbacks",
+    "keep_rows",
     "logged_names",
 ]

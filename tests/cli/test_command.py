@@ -191,6 +191,31 @@ def test_a_run_trains_and_is_tested_on_files(capsys):
     assert "train.npz is damaged: its sha256" in refuse(capsys, "fit", *TINY, "--data.train_file", "train.npz")
 
 
+def test_a_run_is_one_of_the_samples_in_its_files_whatever_their_names(capsys):
+    def write(name, seed):
+        stream = SampleStream(IsTree(max_size=4), "retrieval", [4], seed, "fit")
+        samples = [stream.take(np.arange(10))]
+        save_samples(Path(name), stream.task.vocabulary, samples, {"regime": "retrieval"}, overwrite=True)
+
+    def train(*arguments):
+        main(["fit", *TINY, "--trainer.max_steps", "1", "--data.val_samples", "1", *arguments])
+
+    write("a.npz", 1)
+    train("--data.train_file", "a.npz")
+    write("b.jsonl", 1)
+    with pytest.raises(SystemExit) as stopped:
+        train("--data.train_file", "b.jsonl")
+    assert stopped.value.code is None and "is finished" in capsys.readouterr().out, "the same samples"
+    (run,) = Path("runs").glob("quickstart-????????")
+    write("a.npz", 2)
+    again = ["fit", "--config", f"{run}/config.yaml", "--trainer.max_steps", "2", "--prefer", "command_line"]
+    assert "data.train_file must have the samples in data.file_sha256" in refuse(capsys, *again)
+    said = refuse(capsys, "fit", *TINY, "--data.train_file", "a.npz", "--run_dir", str(run))
+    assert "is the folder of another run: data.file_sha256.train_file is" in said
+    train("--data.train_file", "a.npz", "--data.val_file", "b.jsonl")
+    assert len(list(Path("runs").glob("quickstart-????????"))) == 2
+
+
 def test_two_tasks_are_reported_apart_at_sizes_beyond_those_of_training(capsys):
     counting = "{class_path: lit_retrieval.tasks.Counting, init_args: {max_size: 16}}"
     ngrams = "{class_path: lit_retrieval.tasks.NGramRetrieval, init_args: {max_size: 16}}"

@@ -3,6 +3,7 @@
 What is refused is in `lit_retrieval/cli/switches.py` and in test_mistakes.py.
 """
 
+import csv
 import inspect
 from pathlib import Path
 
@@ -142,6 +143,16 @@ def test_no_sample_comes_twice_and_a_resume_is_exact(run, row):
     whole = run(switches, f"whole {row}")
     assert len({str(batch) for batch in whole[0].values()}) == len(whole[0]) == count
     assert_same(run(switches, f"cut {row}", stop=3), whole)
+
+
+def test_a_csv_file_has_one_row_a_step_after_a_resume(run, capfd):
+    place = {"logger.save_dir": "logs", "logger.name": "", "logger.version": ""}
+    run({"logger": "lightning.pytorch.loggers.CSVLogger", **place}, "csv", stop=3)
+    with Path("logs/metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows if row["train/loss"]] == list("012345")
+    assert [row["step"] for row in rows if row["val/loss"]] == list("135")
+    assert "deleted" not in capfd.readouterr().err
 
 
 def test_a_few_steps_write_nothing(run, folder):
