@@ -1,7 +1,7 @@
 """LLaMA's causal self-attention, with a key-value cache that grows by doubling."""
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers.mixer import check_sizes
 from lit_retrieval.ranges import check_at_least
+
+Position: TypeAlias = Literal["rope", "alibi", "none"]
 
 
 class AttentionState(NamedTuple):
@@ -24,24 +26,34 @@ class Attention(nn.Module):
     """Causal self-attention as in LLaMA: rotary positions and no biases (arXiv:2302.13971).
 
     Args:
-        hidden_size: Elements of each token's vector; `num_heads` times an even number.
+        hidden_size: Elements of each token's vector; `num_heads` times a number, which rotary positions need even.
         layer_idx: Index of the layer in the model, from 0; attention does not use it.
         num_heads: Heads, each of `hidden_size / num_heads` elements.
         rope_base: The rotary embedding's base; the slowest pair of elements turns about once in 6 times as many tokens.
             None for no position embedding.
+        position: How a token knows where others are: `rope`, `alibi`, a penalty that grows with the distance
+            (arXiv:2108.12409), or `none`. If absent, `rope`, or `none` without a `rope_base`.
     """
 
-    def __init__(self, hidden_size: int, layer_idx: int, num_heads: int = 4, rope_base: float | None = 10000.0) -> None:
+    slopes: Tensor
+
+    def __init__(
+        self,
+        hidden_size: int,
+        layer_idx: int,
+        num_heads: int = 4,
+        rope_base: float | None = 10000.0,
+        position: Position | None = None,
+    ) -> None:
         super().__init__()
         check_sizes(hidden_size, layer_idx, num_heads=num_heads)
-        if rope_base is not None:
-            check_at_least("rope_base", rope_base, 1, "model.stages...rope_base")
-        if hidden_size % (2 * num_heads):
-            raise UserError(
-                f"hidden_size={hidden_size} is not num_heads={num_heads} times an even number, which rotary positions "
-                f"need; write a num_heads that divides {hidden_size // 2}"
-            )
+        self.position = position or ("none" if rope_base is None else "rope")
+        if self.position == "rope":
+            check_at_least("rope_base", rope_base or 0, 1, "model.stages...rope_base")
+        _check_heads(hidden_size, num_heads, self.position == "rope")
         self.num_heads, self.head_dim, self.rope_base = num_heads, hidden_size // num_heads, rope_base
+        if self.position == "alibi":
+            self.register_buffer("slopes", torch.tensor(_alibi_slopes(num_heads)), persistent=False)
         self.qkv_proj = nn.Linear(hidden_size, 3 * hidden_size, bias=False)
         self.out_proj = nn.Linear(hidden_size, hidden_size, bias=False)
         for projection in (self.qkv_proj, self.out_proj):
@@ -62,7 +74,7 @@ class Attention(nn.Module):
         # Two products, not one and a split: each result is contiguous, and their gradients need not be joined again.
         qk_weight, v_weight = self.qkv_proj.weight[: 2 * hidden_size], self.qkv_proj.weight[2 * hidden_size :]
         qk = F.linear(x, qk_weight).view(batch, time, 2 * self.num_heads, self.head_dim)
-        qk = qk if self.rope_base is None else rotate(qk, start, self.rope_base)
+        qk = rotate(qk, start, self.rope_base) if self.position == "rope" and self.rope_base else qk
         q, k = qk.transpose(1, 2).chunk(2, 1)
         return q, k, F.linear(x, v_weight).view(batch, time, self.num_heads, self.head_dim).transpose(1, 2)
 
@@ -75,6 +87,8 @@ class Attention(nn.Module):
         """The values, `(batch, heads, length, dim)`, mixed for each query, `(batch, heads, time, dim)`."""
         time, length = q.shape[2], keys.shape[2]
         mask = self._mask(time, length, q.device)
+        if self.position == "alibi":
+            mask = self._alibi(time, length, mask).to(q.dtype)
         return F.scaled_dot_product_attention(q, keys, values, mask, is_causal=mask is None and time == length)
 
     def _mask(self, time: int, length: int, device: torch.device) -> Tensor | None:
@@ -82,6 +96,16 @@ class Attention(nn.Module):
         if time in (1, length):
             return None
         return torch.ones(time, length, dtype=torch.bool, device=device).tril(length - time)
+
+    def _alibi(self, time: int, length: int, seen: Tensor | None) -> Tensor:
+        """What is added to the scores of `length` keys for the last `time` tokens, `(1, heads, time, length)`.
+
+        -slope times the distance, and -inf at keys after a token or not `seen`.
+        """
+        positions = torch.arange(length, device=self.slopes.device)
+        distances = positions[length - time :, None] - positions
+        visible = distances >= 0 if seen is None else seen
+        return (-self.slopes.view(1, -1, 1, 1) * distances).masked_fill(~visible, -torch.inf)
 
     def inspect(self, x: Tensor) -> dict[str, Tensor]:
         """`attention`: the weight of each position (column) in each output (row), `(heads, time, time)`."""
@@ -92,6 +116,28 @@ class Attention(nn.Module):
     def state_size(self, length: int) -> int:
         """The number of elements of the keys and values of `length` tokens, for one sample; spare capacity excluded."""
         return 2 * length * self.num_heads * self.head_dim
+
+
+def _check_heads(hidden_size: int, num_heads: int, is_rotary: bool) -> None:
+    if is_rotary and hidden_size % (2 * num_heads):
+        raise UserError(
+            f"hidden_size={hidden_size} is not num_heads={num_heads} times an even number, which rotary positions "
+            f"need; write a num_heads that divides {hidden_size // 2}"
+        )
+    if hidden_size % num_heads:
+        raise UserError(
+            f"num_heads must divide hidden_size={hidden_size}, got {num_heads}; set model.stages...num_heads"
+        )
+
+
+def _alibi_slopes(num_heads: int) -> list[float]:
+    """ALiBi's slope of each head, 2^(-8 i / num_heads) from i = 1 on  (Press et al. 2022, arXiv:2108.12409).
+
+    If `num_heads` is not a power of two, they are those of the power below, and every second one of the power above.
+    """
+    power = 1 << (num_heads.bit_length() - 1)
+    slopes = [2.0 ** (-8 * i / power) for i in range(1, power + 1)]
+    return slopes + [2.0 ** (-4 * i / power) for i in range(1, 2 * (num_heads - power), 2)]
 
 
 def rotate(x: Tensor, start: int, base: float) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lit_retrieval.mixers.attention import Attention, AttentionState
+from lit_retrieval.mixers.attention import Attention, AttentionState, Position
 from lit_retrieval.mixers.mixer import check_sizes
 
 
@@ -15,17 +15,23 @@ class SlidingWindowAttention(Attention):
     """Causal self-attention as in LLaMA, to the last `window` tokens only (as in arXiv:2004.05150).
 
     Args:
-        hidden_size: Elements of each token's vector; `num_heads` times an even number.
+        hidden_size: Elements of each token's vector; `num_heads` times a number, which rotary positions need even.
         layer_idx: Index of the layer in the model, from 0; attention does not use it.
         window: Tokens that each token sees, itself included.
         num_heads: Heads, each of `hidden_size / num_heads` elements.
-        rope_base: The rotary embedding's base.
+        rope_base, position: As in `Attention`.
     """
 
     def __init__(
-        self, hidden_size: int, layer_idx: int, window: int = 32, num_heads: int = 4, rope_base: float = 10000.0
+        self,
+        hidden_size: int,
+        layer_idx: int,
+        window: int = 32,
+        num_heads: int = 4,
+        rope_base: float | None = 10000.0,
+        position: Position | None = None,
     ) -> None:
-        super().__init__(hidden_size, layer_idx, num_heads, rope_base)
+        super().__init__(hidden_size, layer_idx, num_heads, rope_base, position)
         check_sizes(hidden_size, layer_idx, window=window)
         self.window = window
 

@@ -65,7 +65,7 @@ class LastCheckpoint(Checkpoint):
         set_logged_step(trainer, step)
         is_new = self.every_n_steps is not None and step % self.every_n_steps == 0
         is_new |= step > 0 and not self._has_validated and _ends_with_validation(trainer)
-        if is_between_steps(trainer) and (self._is_due or is_new and step != self._saved_step):
+        if is_between_steps(trainer) and (self._is_due or (is_new and step != self._saved_step)):
             self.save(trainer)
 
     def on_train_batch_end(
@@ -134,7 +134,7 @@ def _is_last_step(trainer: Trainer) -> bool:
 def _ends_with_validation(trainer: Trainer) -> bool:
     """Whether a validation follows the optimizer step that is about to begin, unless a time limit stops it."""
     batches, interval = trainer.fit_loop.total_batch_idx + trainer.accumulate_grad_batches, trainer.val_check_interval
-    is_due = isinstance(interval, int) and batches % interval == 0 or trainer.global_step == trainer.max_steps - 1
+    is_due = (isinstance(interval, int) and batches % interval == 0) or trainer.global_step == trainer.max_steps - 1
     return is_due and trainer.limit_val_batches != 0
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers import Attention, AttentionState
+from lit_retrieval.mixers import Attention, AttentionState, SlidingWindowAttention
 from lit_retrieval.mixers.attention import rotate
 
 
@@ -91,6 +91,47 @@ def test_state_size_counts_a_real_state(attention):
     _, state = attention(torch.randn(1, 7, 32))
     assert isinstance(state, AttentionState)
     assert attention.state_size(7) == state.keys.numel() + state.values.numel()
+
+
+SLOPES = {1: [1 / 256], 2: [1 / 16, 1 / 256], 3: [1 / 16, 1 / 256, 1 / 4], 4: [1 / 4, 1 / 16, 1 / 64, 1 / 256]}
+
+
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("position", ["rope", "alibi", "none"])
+@pytest.mark.parametrize("num_heads", SLOPES)
+def test_positions_are_those_of_a_loop_over_heads_and_tokens(num_heads, position, window):
+    torch.manual_seed(0)
+    options = {"num_heads": num_heads, "position": position}
+    mixer = Attention(24, 0, **options) if window is None else SlidingWindowAttention(24, 0, window, **options)
+    torch.nn.init.normal_(mixer.qkv_proj.weight, std=0.3)
+    x = torch.randn(1, 11, 24)
+    q, k, v = (part.view(11, num_heads, -1).double() for part in mixer.qkv_proj(x)[0].chunk(3, -1))
+    if position == "rope":
+        q, k = (rotate(part[None], 0, 1e4)[0] for part in (q, k))
+    mixed = torch.zeros_like(v)
+    for h in range(num_heads):
+        for i in range(11):
+            first = 0 if window is None else max(0, i - window + 1)
+            penalties = torch.tensor([SLOPES[num_heads][h] * (i - j) for j in range(first, i + 1)])
+            scores = k[first : i + 1, h] @ q[i, h] / k.shape[-1] ** 0.5 - penalties * (position == "alibi")
+            mixed[i, h] = scores.softmax(0) @ v[first : i + 1, h]
+    expected = mixer.out_proj(mixed.flatten(1).float())
+    torch.testing.assert_close(mixer(x)[0][0], expected, rtol=1e-4, atol=1e-6)
+    _, state = mixer(x[:, :7])
+    torch.testing.assert_close(mixer(x[:, 7:], state)[0][0], expected[7:], rtol=1e-4, atol=1e-6)
+
+
+def test_no_rope_base_is_no_position_and_rope_needs_one():
+    assert Attention(24, 0, rope_base=None).position == "none" and Attention(24, 0).position == "rope"
+    with pytest.raises(UserError, match="rope_base must be 1 or more"):
+        Attention(24, 0, rope_base=None, position="rope")
+
+
+@pytest.mark.parametrize("position", ["alibi", "none"])
+def test_heads_of_odd_width_need_no_pairs(position):
+    assert Attention(9, 0, num_heads=3, position=position)(torch.randn(1, 2, 9))[0].shape == (1, 2, 9)
+    with pytest.raises(UserError, match=r"num_heads must divide hidden_size=10, got 4; set model\.stages"):
+        Attention(10, 0, num_heads=4, position=position)
 
 
 @pytest.mark.parametrize(("hidden_size", "num_heads"), [(30, 4), (20, 4), (3, 1)])

@@ -13,6 +13,8 @@ from lit_retrieval.mixers import Attention, FlaLayer, Inspectable, LSTMState, Sl
 
 ATTENTION = {
     "full": Attention, "no positions": partial(Attention, rope_base=None),
+    "ALiBi": partial(Attention, position="alibi"),
+    "window and ALiBi": partial(SlidingWindowAttention, position="alibi"),
     **{f"window of {size}": partial(SlidingWindowAttention, window=size) for size in (1, 3, 9, 40)},
 }  # fmt: skip
 ROWS = {"Mamba": 32, "diagonal linear RNN": 16, "LSTM": 12, "GRU": 12}

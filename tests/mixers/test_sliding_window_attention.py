@@ -24,9 +24,9 @@ class CountElements(TorchDispatchMode):
         return results
 
 
-def make(window: int) -> SlidingWindowAttention:
+def make(window: int, position: str = "rope") -> SlidingWindowAttention:
     torch.manual_seed(0)
-    mixer = SlidingWindowAttention(HIDDEN_SIZE, 0, window, num_heads=2).double()
+    mixer = SlidingWindowAttention(HIDDEN_SIZE, 0, window, num_heads=2, position=position).double()
     for parameter in mixer.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return mixer
@@ -35,8 +35,9 @@ def make(window: int) -> SlidingWindowAttention:
 # Lengths around two windows, from where there are blocks, and around whole numbers of blocks.
 @pytest.mark.parametrize("window", [1, 2, 3, 8])
 @pytest.mark.parametrize("before", [0, 1, 5, 20])
-def test_blocks_equal_the_masked_full_attention(window, before):
-    mixer = make(window)
+@pytest.mark.parametrize("position", ["rope", "alibi"])
+def test_blocks_equal_the_masked_full_attention(window, before, position):
+    mixer = make(window, position)
     for time in (1, 5, 15, 16, 17, 40):
         x = torch.randn(2, before + time, HIDDEN_SIZE, dtype=torch.float64, requires_grad=True)
         state = mixer(x[:, :before])[1] if before else None
@@ -49,10 +50,11 @@ def test_blocks_equal_the_masked_full_attention(window, before):
 
 
 @pytest.mark.parametrize("backend", [SDPBackend.MATH, SDPBackend.FLASH_ATTENTION])
-def test_memory_grows_with_the_length(backend):
+@pytest.mark.parametrize("position", ["rope", "alibi"])
+def test_memory_grows_with_the_length(backend, position):
     totals = []
     for time in (256, 512):
-        mixer, x = make(window=8).float(), torch.randn(1, time, HIDDEN_SIZE)
+        mixer, x = make(8, position).float(), torch.randn(1, time, HIDDEN_SIZE)
         mixer(x)  # the table of rotations is kept for the next call
         with sdpa_kernel(backend), CountElements() as counted:
             mixer(x)[0].sum().backward()
