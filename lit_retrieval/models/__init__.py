@@ -1,7 +1,8 @@
 """Language models: an embedding, a list of mixers, and the embedding again as the head."""
 
+from lit_retrieval.models.cuda_graph import CudaGraphs, Record
 from lit_retrieval.models.embedding import sinusoidal_embedding
 from lit_retrieval.models.mixer_stack import MixerStack, select_positions
 from lit_retrieval.models.sequence_model import SequenceModel, Stage
 
-__all__ = ["MixerStack", "SequenceModel", "Stage", "select_positions", "sinusoidal_embedding"]
+__all__ = ["CudaGraphs", "MixerStack", "Record", "SequenceModel", "Stage", "select_positions", "sinusoidal_embedding"]

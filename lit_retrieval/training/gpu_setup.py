@@ -5,7 +5,9 @@ from typing import Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import SingleDeviceStrategy
 
+from lit_retrieval.decoding import ModelGraphs
 from lit_retrieval.ops.fla_blocks import fix_block_sizes
 from lit_retrieval.training.sequence_module import SequenceModule
 from lit_retrieval.training.step_graph import StepGraphs, can_record
@@ -19,8 +21,8 @@ class Gpu(Callback):
             IEEE float32 everywhere.
         autotune: Let fla's kernels choose block sizes by timing them, for 2 to 15 minutes a kind of layer; a resumed
             run then no longer repeats the bits.
-        graphs: Run training steps as CUDA graphs, one for each shape of a batch: much faster where the GPU waits for
-            the host.
+        graphs: Run training steps, and the steps of decoding where a model's state does not grow, as CUDA graphs: much
+            faster where the GPU waits for the host.
     """
 
     def __init__(self, float32: Literal["tf32"] | None = None, autotune: bool = False, graphs: bool = True) -> None:
@@ -29,11 +31,14 @@ class Gpu(Callback):
         self.graphs = graphs
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Set how to multiply, and fix block sizes, before any kernel runs."""
-        if trainer.strategy.root_device.type == "cuda":
-            set_float32("tf32" if self.float32 == "tf32" else "ieee")
-            if not self.autotune:
-                fix_block_sizes()
+        """Set how to multiply, and fix block sizes, before any kernel runs; let the module decode with graphs."""
+        if trainer.strategy.root_device.type != "cuda":
+            return
+        set_float32("tf32" if self.float32 == "tf32" else "ieee")
+        if not self.autotune:
+            fix_block_sizes()
+        if self.graphs and isinstance(pl_module, SequenceModule) and isinstance(trainer.strategy, SingleDeviceStrategy):
+            pl_module.decoder = ModelGraphs(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the module run its steps as graphs."""

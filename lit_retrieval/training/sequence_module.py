@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from lit_retrieval.constructions import ConstructedModel, Construction
 from lit_retrieval.data import Batch, TranscriptData
-from lit_retrieval.decoding import Reply, decode
+from lit_retrieval.decoding import ModelGraphs, Reply, decode
 from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import whole_parameters
 from lit_retrieval.models import SequenceModel, Stage, select_positions
@@ -89,7 +89,8 @@ class SequenceModule(LightningModule):
         numbers = {"learning_rate": (learning_rate, 0), "warmup_samples": (warmup_samples, 0)}
         check_numbers("model", **numbers, weight_decay=(weight_decay, 0))
         self.scores = nn.ModuleDict()
-        self.graphs: StepGraphs | None = None  # set by the callback `Gpu`
+        self.graphs: StepGraphs | None = None  # set by the callback `Gpu`, as is the next one
+        self.decoder: ModelGraphs | None = None
 
     @property
     def data(self) -> TranscriptData:
@@ -207,7 +208,9 @@ class SequenceModule(LightningModule):
     def decode(self, batch: Batch) -> list[Reply]:
         """The model's continuation of each row's prompt, with its searches run."""
         data = self.data
-        return decode(self, batch.transcripts(), data.task, data.retriever, data.max_new_tokens, self.device)
+        return decode(
+            self.decoder or self, batch.transcripts(), data.task, data.retriever, data.max_new_tokens, self.device
+        )
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW and its schedule."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lit_retrieval.data import Batch
+from lit_retrieval.models import CudaGraphs, Record
 
 if TYPE_CHECKING:
     from lit_retrieval.training.sequence_module import SequenceModule
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 _MOST_TOKENS = 100_000
 _MOST_GRAPHS = 32
 _NO_TARGET = -100  # what `cross_entropy` ignores
-
-Record = Callable[[Callable[[], None]], Callable[[], None]]
-"""Records what a function launches, without running it, and returns a function that launches it."""
 
 
 class StepInputs(NamedTuple):
@@ -156,24 +154,6 @@ class StepGraphs:
         finally:
             for group, (number, is_capturable) in zip(groups, numbers, strict=True):
                 group["lr"], group["capturable"] = number, is_capturable
-
-
-class CudaGraphs:
-    """Records CUDA graphs that share their memory: what one has computed is not kept when the next one runs."""
-
-    def __init__(self) -> None:
-        self._pool = torch.cuda.graph_pool_handle()
-
-    def __call__(self, run: Callable[[], None]) -> Callable[[], None]:
-        """The launch of a graph of what `run` launches."""
-        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
-        try:
-            # Other threads, which pin batches, may use the GPU in the meantime.
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                run()
-        finally:
-            torch.cuda.set_stream(stream)  # PyTorch leaves another one after an error
-        return graph.replay
 
 
 def can_record(trainer: Trainer) -> bool:

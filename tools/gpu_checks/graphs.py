@@ -15,9 +15,10 @@ from torch import Tensor
 from gpu_checks.check import Check
 from gpu_checks.ready import OWN, Length
 from lit_retrieval.data import TranscriptData
+from lit_retrieval.models import CudaGraphs
 from lit_retrieval.tasks import IsTree
 from lit_retrieval.training import Gpu, SequenceModule
-from lit_retrieval.training.step_graph import CudaGraphs, StepGraphs
+from lit_retrieval.training.step_graph import StepGraphs
 
 # Lightning's steps, steps that are taken whole but not recorded, and graphs.
 Way = Literal["lightning", "whole", "graph"]

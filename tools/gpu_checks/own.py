@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from gpu_checks.check import Check
 from gpu_checks.ready import OWN, Length, Problem
-from lit_retrieval.decoding import decode
+from lit_retrieval.decoding import DecodableModel, ModelGraphs, Reply, decode
 from lit_retrieval.retrieval import EitherFormRetriever
 from lit_retrieval.tasks import Regime
 
@@ -96,18 +96,32 @@ def _train(check: Check, name: str, size: int, regime: Regime) -> None:
 
 
 def decoding(check: Check) -> None:
-    """Milliseconds of a token when many rows are decoded together."""
+    """Milliseconds of a token when many rows are decoded together, and whether graphs of it write the same."""
     rows, most = (4, 5) if check.is_tiny else (256, 250)
     for name in OWN:
         with check.attempt(name=name):
             problem = Problem(name, check.device, 4 if check.is_tiny else 16, "retrieval", rows, "test")
-            given = problem.model.eval(), problem.batch.transcripts(), problem.task, EitherFormRetriever()
-            decode(*given, 2, torch.device(check.device))
-            start = time.perf_counter()
-            replies = decode(*given, most, torch.device(check.device))
-            ms = 1000 * (time.perf_counter() - start)
-            tokens = max(len(reply.tokens) for reply in replies) - int(problem.batch.prompt_length.min())
-            check.row(name=name, rows=rows, tokens=tokens, ms_a_token=ms / tokens)
+            model = problem.model.eval()
+            wanted, ms = _decode(check, model, problem, most)
+            check.row(name=name, way="plain", rows=rows, ms_a_token=ms)
+            graphs = ModelGraphs(model, None if check.device == "cuda" else lambda run: run)
+            _decode(check, graphs, problem, most)  # records them
+            found, ms = _decode(check, graphs, problem, most)
+            check.row(name=name, way="graphs", rows=rows, ms_a_token=ms, same=_share_of_same(found, wanted))
+
+
+def _decode(check: Check, model: DecodableModel, problem: Problem, most: int) -> tuple[list[Reply], float]:
+    """The replies, and the milliseconds of a token."""
+    given = model, problem.batch.transcripts(), problem.task, EitherFormRetriever()
+    decode(*given, 2, torch.device(check.device))
+    start = time.perf_counter()
+    replies = decode(*given, most, torch.device(check.device))
+    ms = 1000 * (time.perf_counter() - start)
+    return replies, ms / (max(len(reply.tokens) for reply in replies) - int(problem.batch.prompt_length.min()))
+
+
+def _share_of_same(found: list[Reply], wanted: list[Reply]) -> float:
+    return sum(one == other for one, other in zip(found, wanted, strict=True)) / len(wanted)
 
 
 def precisions(check: Check) -> None:
