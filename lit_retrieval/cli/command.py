@@ -58,7 +58,7 @@ def _parse(arguments: Sequence[str]) -> RetrievalCLI:
     add_instantiator(instantiate, object)
     arguments = find_configs(arguments)
     check_files(arguments)
-    arguments = replace_whole(arguments, groups=("model",))
+    arguments = replace_whole(arguments, parts=("data", "model", "trainer"), whole=("model",))
     return RetrievalCLI(
         SequenceModule,
         TranscriptData,

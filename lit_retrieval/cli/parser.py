@@ -42,7 +42,7 @@ class Parser(OneLineErrors, LightningArgumentParser):
 def _missing_file(message: str) -> str:
     """The message for a part of the configuration whose file does not exist; empty for other errors."""
     found = re.search(r"""Parser key "([\w.]+)".*Unable to load config ['"](.+?)['"]""", message, re.DOTALL)
-    if found is None or Path(found[2]).is_file():
+    if found is None or found[2].startswith("{") or Path(found[2]).is_file():
         return ""
     return f"there is no file {found[2]}; write the path of a YAML in {found[1]}"
 

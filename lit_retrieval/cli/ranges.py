@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_at_least, check_between
 
 # Minimum of each `trainer` number that Lightning does not check; tests/cli/test_ranges.py has the others.
@@ -16,7 +17,13 @@ _MAY_HAVE_NO_LIMIT = {"max_epochs", "max_steps"}
 
 def check_ranges(configuration: dict[str, Any]) -> None:
     """Raise `UserError` if a number of the configuration is out of its range."""
-    check_between("seed_everything", configuration["seed_everything"], 0, 2**32 - 1, "seed_everything")  # as in NumPy
+    seed = configuration["seed_everything"]
+    if seed is True:  # Lightning's word for a random seed, and it takes 0
+        raise UserError(
+            "seed_everything must be a number, got true: a run is found again by its configuration, so draw a random "
+            "seed yourself; set seed_everything"
+        )
+    check_between("seed_everything", seed, 0, 2**32 - 1, "seed_everything")  # as in NumPy
     for name, least in LEAST.items():
         value = configuration["trainer"].get(name)
         is_no_limit = value == _NO_LIMIT and name in _MAY_HAVE_NO_LIMIT

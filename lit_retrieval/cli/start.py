@@ -130,13 +130,14 @@ def _of_configuration(name: str, configuration: dict[str, Any]) -> RunFolder:
     folder = RunFolder(RUNS / f"{name}-{runs.run_hash(fitted)}").newest_beside()
     if folder.path.is_dir():
         return folder
-    others = sorted(RUNS.glob(f"{name}-*/config.yaml"), key=lambda path: path.stat().st_mtime)
+    others = [RunFolder(path.parent) for path in RUNS.glob(f"{name}-*/config.yaml")]
     if not others:
         raise UserError(f"there is no run {folder.path}; train with `fit` first, or set a folder in --run_dir")
-    other = RunFolder(others[-1].parent)
+    differences = {other.path: runs.differences(other.configuration() or {}, fitted) for other in others}
+    nearest = min(differences, key=lambda path: (len(differences[path]), -path.stat().st_mtime))  # then the latest
     raise UserError(
-        f"there is no run of this configuration, {folder.path}; the latest run of this name is {other.path}, where "
-        f"{_list(runs.differences(other.configuration() or {}, fitted))}. To use it, write --run_dir {other.path}"
+        f"there is no run of this configuration, {folder.path}; the nearest run of this name is {nearest}, where "
+        f"{_list(differences[nearest])}. To use it, write --run_dir {nearest}"
     )
 
 

@@ -1,10 +1,12 @@
 """The LightningDataModule."""
 
+import json
 import os
 import signal
 from functools import partial
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -17,7 +19,7 @@ from lit_retrieval.data.stream import BatchDataset, BatchIndices, FileDataset, F
 from lit_retrieval.data.suite import Suite, check_suite
 from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import batches_trained
-from lit_retrieval.ranges import check_numbers
+from lit_retrieval.ranges import check_between, check_numbers
 from lit_retrieval.retrieval import EitherFormRetriever, Retriever
 from lit_retrieval.tasks import Regime, SampleFile, SampleStream, Sizes, SizeSpec, Task, load_samples
 from lit_retrieval.tasks.random import derive_seed
@@ -201,7 +203,10 @@ class TranscriptData(LightningDataModule):
     def _load(self, path: Path) -> SampleFile:
         file = load_samples(path)
         if file.vocabulary.words != self.task.vocabulary.words:
-            raise UserError(f"{path} has another vocabulary than data.task; set data.task to the task that wrote it")
+            raise UserError(
+                f"{path} has another vocabulary than data.task; set data.task to the task that wrote it"
+                f"{_written(file.manifest.get('task'))}"
+            )
         if file.manifest.get("regime") != self.regime:
             raise UserError(
                 f"data.regime must be {file.manifest.get('regime')}, as in {path}, got {self.regime}; set it, or use "
@@ -225,8 +230,9 @@ class TranscriptData(LightningDataModule):
         check_numbers(
             "data", batch_size=(self.batch_size, 1), eval_batch_size=(self.eval_batch_size, 1),
             val_samples=(self.num_samples["validate"], 1), test_samples=(self.num_samples["test"], 1),
-            predict_samples=(self.num_samples["predict"], 1), num_workers=(self.num_workers, 0), seed=(self.seed, 0),
+            predict_samples=(self.num_samples["predict"], 1), num_workers=(self.num_workers, 0),
         )  # fmt: skip
+        check_between("seed", self.seed, 0, 2**64 - 1, "data.seed")
 
     def _check_max_new_tokens(self) -> None:
         shortest = self.task.shortest_reply(self.regime)
@@ -235,6 +241,11 @@ class TranscriptData(LightningDataModule):
                 f"max_new_tokens must be {shortest} or more, the length of the shortest right reply in the regime "
                 f"{self.regime}, got {self.max_new_tokens}; set data.max_new_tokens, or leave it out"
             )
+
+
+def _written(task: Any) -> str:
+    """The task in a file's manifest, as it is named in a configuration; empty if the manifest does not say."""
+    return f": {json.dumps(task)}" if task else ""
 
 
 def _leave_signals_to_training(training: int, worker: int) -> None:

@@ -18,6 +18,7 @@ from lit_retrieval.parsing.parser import one_line_errors
 from lit_retrieval.parsing.yaml_file import parse_yaml, read_yaml
 
 _REPLACE = "--replace"
+_CONFIG = ("--config", "-c")
 _SUFFIXES = {".yaml", ".yml"}
 
 
@@ -33,35 +34,37 @@ class Replace(Action):
             _forget(namespace, values)
 
 
-def replace_whole(arguments: Sequence[str], groups: Sequence[str] = ()) -> list[str]:
+def replace_whole(arguments: Sequence[str], parts: Sequence[str], whole: Sequence[str] = ()) -> list[str]:
     """A command line on which each list and each class replaces the earlier one: `--replace KEY` stands before it.
 
     A key that a file or an option lists twice ends the process with one line and status 2.
 
     Args:
         arguments: The words after the command.
-        groups: Groups of keys that a file replaces whole: what it does not set has its default.
+        parts: Options that may be a class, or a file of keys.
+        whole: Those that a file replaces whole: what it does not set has its default.
     """
     words: list[str] = []
     for word, following in pairwise([*arguments, "--"]):
         option, equals, value = word.partition("=")
-        if option.startswith("-") and not option.endswith("+") and (equals or not following.startswith("--")):
-            words += [f"{_REPLACE}={key}" for key in _replaced(option, value if equals else following, groups)]
+        is_layer = option in _CONFIG or (option.startswith("--") and ("." in option or option[2:] in parts))
+        if is_layer and not option.endswith("+") and (equals or not following.startswith("--")):
+            words += [f"{_REPLACE}={key}" for key in _replaced(option, value if equals else following, whole)]
         words.append(word)
     return words
 
 
-def _replaced(option: str, value: str, groups: Sequence[str]) -> list[str]:
+def _replaced(option: str, value: str, whole: Sequence[str]) -> list[str]:
     """The keys that an option replaces."""
     with one_line_errors():
-        if option in ("--config", "-c"):
+        if option in _CONFIG:
             if not Path(value).is_file():  # the parser says so
                 return []
             content, key, folder = read_yaml(Path(value)), "", Path(value).parent
         else:
             content, key, folder = _parse(option, value), option.removeprefix("--"), Path()
         _check_files(content, folder)
-        return list(_keys(content, key, folder, groups, in_part=bool(key)))
+        return list(_keys(content, key, folder, whole, in_part=bool(key)))
 
 
 def _parse(option: str, value: str) -> Any:
@@ -73,7 +76,7 @@ def _parse(option: str, value: str) -> Any:
         return value  # text
 
 
-def _keys(value: Any, key: str, folder: Path, groups: Sequence[str], in_part: bool) -> Iterator[str]:
+def _keys(value: Any, key: str, folder: Path, whole: Sequence[str], in_part: bool) -> Iterator[str]:
     """The keys of lists, classes and single values in a part of a configuration; `in_part`: in an option's or a file's.
 
     Raises `UserError` for a key with a plus in a part: jsonargparse does not know the list that it would append to.
@@ -84,12 +87,12 @@ def _keys(value: Any, key: str, folder: Path, groups: Sequence[str], in_part: bo
         return
     file = _file(value, folder)
     content = value if file is None else read_yaml(file)
-    if not _is_group(content) or (file is not None and key in groups):
+    if not _is_group(content) or (file is not None and key in whole):
         yield key
         return
     for name, child in content.items():
         place = folder if file is None else file.parent
-        yield from _keys(child, f"{key}.{name}" if key else name, place, groups, in_part or file is not None)
+        yield from _keys(child, f"{key}.{name}" if key else name, place, whole, in_part or file is not None)
 
 
 def _is_group(content: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.parsing.plain_errors import plain
 
 USER_ERROR = 2
 
@@ -23,7 +24,7 @@ class OneLineErrors(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error, with the nearest valid key if a key is unknown, and exit with status 2."""
         parser = getattr(ex, "subcommand_parser", None) or self
-        fail(" ".join(message.split()) + _nearest_key(message, parser))
+        fail(plain(message) + _nearest_key(message, parser))
 
 
 def fail(message: str) -> NoReturn:

@@ -123,6 +123,11 @@ class Parser(OneLineErrors):
         super().error(message, ex)
 
 
+def _as_options(message: str) -> str:
+    """A message with the keys of a configuration as the options that they are here: data.seed is --seed."""
+    return re.sub(r"\bdata\.(task|sizes|regime|seed)\b(?:\.init_args)?", r"--\1", message)
+
+
 @contextmanager
 def _noting_signals() -> Iterator[None]:
     """Note SIGTERM and Ctrl-C, so that `write` stops between two batches and partial files are deleted.
@@ -156,14 +161,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         subparser.add_function_arguments(function, as_positional=function is check)
         subcommands.add_subcommand(name, subparser, help=about)
     try:
-        config: Any = parser.parse_args(replace_whole(sys.argv[1:] if arguments is None else arguments))
+        config: Any = parser.parse_args(
+            replace_whole(sys.argv[1:] if arguments is None else arguments, parts=("task",))
+        )
         config = parser.instantiate(config)
         chosen = config[config.subcommand].as_dict()
         chosen.pop("config", None)
         with _noting_signals() if config.subcommand == "write" else nullcontext():
             functions[config.subcommand](**chosen)
     except UserError as error:
-        fail(str(error))
+        fail(_as_options(str(error)))
     except OSError as error:
         fail(f"{error.filename or 'the output'} can't be written: {error.strerror}")
     except KeyboardInterrupt as stop:

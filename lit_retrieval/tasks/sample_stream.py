@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from lit_retrieval.ranges import check_choice
+from lit_retrieval.ranges import check_between, check_choice
 from lit_retrieval.tasks.random import Counts, derive_seed, draw_weighted
 from lit_retrieval.tasks.sizes import Sizes, SizeSpec
 from lit_retrieval.tasks.task import Regime, Task, Transcripts
@@ -28,6 +28,7 @@ class SampleStream:
         self.task = task
         self.regime = regime
         self.sizes = Sizes.parse(sizes)
+        check_between("seed", seed, 0, 2**64 - 1, "data.seed")
         self.seed = derive_seed(seed, split)
         self._size_seed = np.uint64(derive_seed(self.seed, "sizes"))
 

@@ -27,10 +27,8 @@ class Sizes:
 
     @classmethod
     def parse(cls, written: SizeSpec) -> "Sizes":
-        """Parse sizes; raises `UserError` if there are none, or for a weight of 0, nan or inf."""
-        weights: dict[int, float] = {}
-        for size, weight in written.items() if isinstance(written, dict) else _weigh_equally(written):
-            weights[size] = weights.get(size, 0.0) + weight
+        """Parse sizes; raises `UserError` for none, for one that is listed twice, and for a weight of 0, nan or inf."""
+        weights = dict(written.items() if isinstance(written, dict) else _weigh_equally(written))
         if not weights or not 0 < min(weights.values()) <= sum(weights.values()) < math.inf:  # false for nan, too
             raise UserError(
                 f"sizes must be one size or more, with weights above 0 and a finite sum, got {written}; set "
@@ -41,6 +39,11 @@ class Sizes:
 
 
 def _weigh_equally(written: list[int] | str) -> list[tuple[int, float]]:
+    if isinstance(written, list) and len(set(written)) < len(written):
+        raise UserError(
+            f"sizes must be listed once each, got {written}; set data.sizes, with weights as in {{8: 2, 16: 1}} if "
+            "some are to be drawn more often"
+        )
     return [(size, 1.0) for size in (_range(written) if isinstance(written, str) else written)]
 
 

@@ -15,6 +15,12 @@ TINY = [
 
 
 @pytest.fixture
+def tiny():
+    """The arguments for the smallest model."""
+    return TINY
+
+
+@pytest.fixture
 def command(tmp_path, monkeypatch):
     """Runs a command on the smallest model, in an empty folder."""
     monkeypatch.chdir(tmp_path)

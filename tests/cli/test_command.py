@@ -12,6 +12,7 @@ from lit_retrieval.cli import main
 from lit_retrieval.data import BatchDataset
 from lit_retrieval.data.suite import hash_samples
 from lit_retrieval.tasks import IsTree, SampleStream, save_samples
+from lit_retrieval.tasks.sample_file import describe
 
 QUICKSTART = str(Path(__file__).parents[2] / "configs/experiments/quickstart.yaml")
 MIXER = "{class_path: lit_retrieval.mixers.Mamba, init_args: {state_dim: 4}}"
@@ -21,6 +22,7 @@ TINY = [
     "--data.val_samples", "6", "--data.test_samples", "6", "--data.predict_samples", "2",
     "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", "1",
 ]  # fmt: skip
+PLATEAU = "[{class_path: lit_retrieval.training.PlateauStopping, init_args: {monitor: val/accuracy}}]"
 SHORT = ["--trainer.max_steps", "6", "--trainer.val_check_interval", "3"]
 
 
@@ -107,7 +109,15 @@ def test_a_resumed_run_goes_on_with_the_samples_it_has_not_seen(monkeypatch):
         (["--data.max_new_tokens", "3"], "max_new_tokens must be 12 or more"),
         (["--data.batch_size", "0"], "batch_size must be 1 or more, got 0; set data.batch_size"),
         (["--data.eval_batch_size", "0"], "eval_batch_size must be 1 or more, got 0"),
-        (["--data.regime", "rag"], "Got value: rag"),
+        (["--data.regime", "rag"], "data.regime must be vanilla, cot or retrieval, got rag"),
+        (["--seed_everything", "true"], "seed_everything must be a number, got true"),
+        (["--data.seed", str(10**23)], f"got {10**23}; set data.seed"),
+        (["--data.sizes", "[4, 4]"], "sizes must be listed once each, got [4, 4]"),
+        (["--checkpoint.monitor", "val/closed_lop_accuracy"], "such as val/closed_loop_accuracy"),
+        (["--checkpoint.monitor", "val/size_5/loss"], "got val/size_5/loss; set its monitor"),
+        (["--trainer.callbacks", PLATEAU], "PlateauStopping must monitor a score that is logged, got val/accuracy"),
+        (["--data.train_file", "none.npz"], "there is no file none.npz"),
+        (["--data.val_file", "."], "write the path of a file of samples"),
         (["--ckpt_path", "none.ckpt"], "there is no checkpoint none.ckpt"),
         (["--trainer.max_steps=-1"], "trainer.max_steps must be set"),
         (["--config", "none.yaml"], "there is no file none.yaml"),
@@ -183,9 +193,14 @@ def test_a_suite_is_tested_on_its_own_samples_or_not_at_all(capsys, is_right):
 def test_a_run_trains_and_is_tested_on_files(capsys):
     stream = SampleStream(IsTree(max_size=4), "retrieval", [4], 7, "fit")
     for name in ("train", "test"):
-        save_samples(Path(f"{name}.npz"), stream.task.vocabulary, [stream.take(np.arange(10))], {"regime": "retrieval"})
+        manifest = {"regime": "retrieval", "task": describe(stream.task)}
+        save_samples(Path(f"{name}.npz"), stream.task.vocabulary, [stream.take(np.arange(10))], manifest)
     fit("--data.train_file", "train.npz", "--data.val_file", "test.npz")
     assert "validation after 6 steps" in capsys.readouterr().out
+    task = ["--data.task", "{class_path: lit_retrieval.tasks.IsTree, init_args: {max_size: 5}}", "--data.sizes", "[5]"]
+    said = refuse(capsys, "fit", *TINY, *task, "--data.train_file", "train.npz")
+    assert "train.npz has another vocabulary than data.task; set data.task to the task that wrote it" in said
+    assert '"class_path": "lit_retrieval.tasks.is_tree.IsTree", "init_args": {"max_size": 4' in said
     content = Path("train.npz").read_bytes()
     Path("train.npz").write_bytes(content[:-1])
     assert "train.npz is damaged: its sha256" in refuse(capsys, "fit", *TINY, "--data.train_file", "train.npz")

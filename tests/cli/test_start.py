@@ -2,11 +2,13 @@
 
 import gc
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from lit_retrieval.cli import read_configuration
 from lit_retrieval.data import BatchDataset
@@ -74,6 +76,20 @@ def test_what_only_a_test_uses_leaves_the_run_where_it_is(run):
         run("test", *ONE_STEP, *arguments, "--ckpt_path", "best")
         assert next(Path("runs").glob("quickstart-*/scores.json")).is_file()
     assert len(list(Path("runs").glob("quickstart-*"))) == 1
+
+
+def test_the_run_with_the_fewest_differences_is_named_and_of_several_the_latest(command, tiny, capsys):
+    near = read_configuration(["test", *tiny, "--data.val_samples", "3"])
+    far = read_configuration(["test", *tiny, "--data.val_samples", "3", "--model.hidden_size", "8"])
+    for age, (name, configuration) in enumerate([("latest", far), ("near", near), ("older", near), ("oldest", far)]):
+        path = Path(f"runs/quickstart-{name}/config.yaml")
+        path.parent.mkdir(parents=True)
+        path.write_text(yaml.safe_dump(configuration))
+        os.utime(path.parent, (1e9 - age, 1e9 - age))
+    with pytest.raises(SystemExit):
+        command("test", "--ckpt_path", "best")
+    said = capsys.readouterr().err
+    assert "the nearest run of this name is runs/quickstart-near, where data.val_samples is 3 there and 2 here" in said
 
 
 @pytest.mark.parametrize("arguments", [("test", "--ckpt_path", "best"), ("test", "--ckpt_path", "last")], ids=" ".join)

@@ -127,7 +127,7 @@ def test_a_run_goes_by_its_configuration_and_finds_its_folder_again(command):
         main(["fit", "--config", f"{first}/config.yaml"])
     main(["test", "--config", f"{first}/config.yaml", "--ckpt_path", "best"])
     said = command("test", *run, "--ckpt_path", "best", "--data.eval_sizes", "[4]", status=2)
-    assert f"the latest run of this name is {first}, where data.eval_sizes.0 is not set there and 4 here" in said
+    assert f"the nearest run of this name is {first}, where data.eval_sizes.0 is not set there and 4 here" in said
     command("test", *run, "--ckpt_path", "best", "--data.eval_sizes", "[4]", "--run_dir", str(first))
     command("fit", *run, "--model.learning_rate", "0.1")
     command("fit", *run, "--fresh")

@@ -81,7 +81,7 @@ MISTAKES = [
     (["fit", "TINY", "--model.learning_rate", "nan"], "model.learning_rate"),
     (["fit", "TINY", "--model.weight_decay", "-1"], "0 or more, got -1.0; set model.weight_decay"),
     (["fit", "TINY", "--model.warmup_samples", "-5"], "0 or more, got -5; set model.warmup_samples"),
-    (["fit", "TINY", "--data.seed", "-1"], "0 or more, got -1; set data.seed"),
+    (["fit", "TINY", "--data.seed", "-1"], "got -1; set data.seed"),
     (["fit", "TINY", "--data.val_samples", "-3"], "1 or more, got -3; set data.val_samples"),
     (["test", "TINY", "--data.test_samples", "-1"], "1 or more, got -1; set data.test_samples"),
     (["predict", "TINY", "--data.predict_samples", "-1"], "1 or more, got -1; set data.predict_samples"),

@@ -64,7 +64,10 @@ def test_a_file_of_arguments_is_read(tmp_path, capsys):
     [
         (["show", "--task", "lit_retrieval.tasks.Indx"], "Indx"),
         (["show", *INDEX, "--sizs", "4"], "did you mean sizes?"),
-        (["show", *INDEX, "--sizes", "[17]"], "size must be 1 to 16, got 17"),
+        (["show", *INDEX, "--sizes", "[17]"], "size must be 1 to 16, got 17; set --sizes or --task.max_size"),
+        (["show", *INDEX, "--sizes", "[8, 8]"], "sizes must be listed once each, got [8, 8]; set --sizes"),
+        (["show", *INDEX, "--seed", str(10**23)], f"got {10**23}; set --seed"),
+        (["check", "."], "write the path of a file of samples"),
         (["show", *INDEX, "--sizes", "4-6"], "sizes must be a range such as 4..8"),
         (["show", *INDEX, "--regime", "rag"], "rag"),
         (["show", *INDEX, "--split", "foo"], "foo"),

@@ -11,7 +11,6 @@ NAN, INF = float("nan"), float("inf")
     ("written", "values", "weights"),
     [
         ([16, 8], [8, 16], [1, 1]),
-        ([8, 8, 16], [8, 16], [2, 1]),
         ({16: 1, 8: 2.5}, [8, 16], [2.5, 1]),
         ("4..7", [4, 5, 6, 7], [1, 1, 1, 1]),
         ("8..30..8", [8, 16, 24], [1, 1, 1]),
@@ -32,6 +31,8 @@ def test_sizes_are_a_list_or_a_range_or_have_weights(written, values, weights):
             (weights, "with weights above 0 and a finite sum, got")
             for weights in [{8: 0.0}, {8: 1, 4: -1}, {8: NAN}, {8: 1, 4: NAN}, {4: INF, 8: 1}, {4: 1e308, 8: 1e308}]
         ),
+        ([8, 8], r"sizes must be listed once each, got \[8, 8\]; set data.sizes"),
+        ([8, 16, 8], "listed once each"),
         ("8..4", "one size or more"),
         ("4-8", "sizes must be a range such as 4..8, .* got '4-8'"),
         ("4..8..0", "must be a range"),

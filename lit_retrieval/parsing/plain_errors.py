@@ -1,0 +1,59 @@
+"""jsonargparse's errors about values, in plain words: what the value must be, and what it was."""
+
+import re
+from collections.abc import Sequence
+
+_UNION = "Does not validate against any of the Union subtypes"
+_KINDS = {
+    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "list": "a list",
+    "collections.abc.Iterable": "a list", "dict": "keys with values", "NoneType": "null",
+}  # fmt: skip
+_CLASS = ("Not a valid subclass", "Expected a dot import path", "Does not implement protocol")
+
+
+def plain(message: str) -> str:
+    """The message in one line: as `KEY must be a whole number or null, got wide` where it is about a value."""
+    found = re.fullmatch(r'Parser key "(?P<key>[\w.]+)"(?: element \d+)?:\s+(?P<fault>.+)', message, re.DOTALL)
+    if found and _UNION in found["fault"]:
+        return _of_union(found["key"], found["fault"])
+    if found and (one := re.fullmatch(r"(Expected an? .+?)\. Got value: (.*)", found["fault"].strip(), re.DOTALL)):
+        return _must_be(found["key"], [_kind(one[1])], one[2])
+    called = r"Type .+? expects a function or a callable class: (.+?)\. Got value: .*"
+    if found and (one := re.fullmatch(called, found["fault"].strip(), re.DOTALL)):
+        return f"{found['key']}: {_one_line(one[1])}"
+    return _one_line(message)
+
+
+def _of_union(key: str, fault: str) -> str:
+    _, _, rest = fault.partition("Errors:\n")
+    errors, _, value = rest.partition("Given value type:")
+    indent = " " * (len(errors) - len(errors.lstrip(" ")))
+    each = [_one_line(error) for error in re.split(rf"^{indent}- ", errors, flags=re.MULTILINE) if error.strip()]
+    given = value.partition("Given value: ")[2]
+    told = [error for error in each if not error.startswith(("Expected", *_CLASS))]
+    if told:  # what is wrong with the class that was named
+        return f"{key}: {told[0].replace('Import path does not', f'{_one_line(given)} does not')}"
+    return _must_be(key, [_kind(error) for error in each], given)
+
+
+def _kind(error: str) -> str:
+    """What a value must be, from an error such as `Expected a <class 'int'>`."""
+    if error.startswith(_CLASS):
+        return "a class by its class_path"
+    name = re.sub(r"^Expected an? ", "", error)
+    if name.startswith("typing.Literal["):
+        return _choice(re.findall(r"'([^']*)'", name))
+    return _KINDS.get(re.sub(r"^<class '(.+)'>$", r"\1", name), name)
+
+
+def _must_be(key: str, kinds: Sequence[str], given: str) -> str:
+    kinds = [kind for kind in dict.fromkeys(kinds) if not (kind == "a whole number" and "a number" in kinds)]
+    return f"{key} must be {_choice(kinds)}, got {_one_line(given)}"
+
+
+def _choice(words: Sequence[str]) -> str:
+    return " or ".join([", ".join(words[:-1])] * (len(words) > 1) + [*words[-1:]])
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
