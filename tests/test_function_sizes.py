@@ -19,6 +19,9 @@ MAY_TAKE_MORE = {
     "ops/selective_scan/gpu.py _forward_kernel": "a Triton kernel takes each pointer by itself",
     "ops/selective_scan/gpu.py _backward_kernel": "a Triton kernel takes each pointer by itself",
     "ops/selective_scan/gpu.py _chunk_backward": "and so does what it calls",
+    "ops/selective_scan/steps/gpu.py _forward_kernel": "a Triton kernel takes each pointer by itself",
+    "ops/selective_scan/steps/gpu.py _backward_kernel": "a Triton kernel takes each pointer by itself",
+    "ops/selective_scan/steps/gpu.py _part_backward": "and so does what it calls",
 }
 
 

@@ -86,6 +86,7 @@ class TranscriptData(LightningDataModule):
         budget: int | None = None,
     ) -> None:
         super().__init__()
+        task.check_attributes()
         self.task = task
         self.regime = regime
         self.sizes = sizes

@@ -10,7 +10,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.mixers.checks import report
 from lit_retrieval.mixers.fla_layer import class_of
 from lit_retrieval.mixers.mixer import MixerFactory
-from lit_retrieval.parsing import OneLineErrors, fail
+from lit_retrieval.parsing import OneLineErrors, fail, put_first
 
 
 def check(mixer: MixerFactory, hidden_size: int = 64, layer_idx: int = 0) -> bool:
@@ -31,10 +31,7 @@ def check(mixer: MixerFactory, hidden_size: int = 64, layer_idx: int = 0) -> boo
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; status 1 for a broken rule, and one line and status 2 for a mistake in the command."""
     warnings.filterwarnings("ignore", message="Triton is not supported on current platform")  # our kernels run there
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if len(given) > 1 and not given[1].startswith("-"):
-        given.insert(1, "--mixer")
-    given = ["--mixer.init_args" if word == "--init_args" else word for word in given]
+    given = put_first("--mixer", sys.argv[1:] if arguments is None else arguments)
     parser = OneLineErrors(prog="python -m lit_retrieval.mixers", description="The mixers without the trainer.")
     about = (check.__doc__ or "").split("\n\n")[0]
     subparser = OneLineErrors(description=about)

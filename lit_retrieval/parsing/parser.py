@@ -1,9 +1,10 @@
 """A command-line parser with one-line errors."""
 
 import difflib
+import pydoc
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -24,13 +25,19 @@ class OneLineErrors(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error, with the nearest valid key if a key is unknown, and exit with status 2."""
         parser = getattr(ex, "subcommand_parser", None) or self
-        fail(plain(message) + _nearest_key(message, parser))
+        fail(_abstract_methods(message) or plain(message) + _nearest_key(message, parser))
 
 
 def fail(message: str) -> NoReturn:
     """Print one line on standard error, and exit with status 2."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(USER_ERROR)
+
+
+def put_first(option: str, arguments: Sequence[str]) -> list[str]:
+    """The arguments of a command and its class, in which `option` may be left out: `check my.Layer --init_args ...`."""
+    words = [f"{option}.init_args" if word == "--init_args" else word for word in arguments]
+    return [*words[:1], option, *words[1:]] if len(words) > 1 and not words[1].startswith("-") else words
 
 
 @contextmanager
@@ -44,6 +51,13 @@ def one_line_errors() -> Iterator[None]:
         if error.filename is None:  # not about a file
             raise
         fail(f"{error.filename}: {error.strerror}; name another path")
+
+
+def _abstract_methods(message: str) -> str:
+    """The message for a class that lacks methods; empty for other errors."""
+    found = re.search(r"class, but ([\w.]+) is abstract", message)
+    missing = sorted(getattr(pydoc.locate(found[1]), "__abstractmethods__", ())) if found else []
+    return f"{found[1]} must define {' and '.join(missing)}; add this to the class" if found and missing else ""
 
 
 def _nearest_key(message: str, parser: ArgumentParser) -> str:

@@ -14,10 +14,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from lit_retrieval.conformance import path_of, print_report
 from lit_retrieval.conversation import Author
 from lit_retrieval.errors import UserError
-from lit_retrieval.parsing import OneLineErrors, Replace, fail, replace_whole
+from lit_retrieval.parsing import OneLineErrors, Replace, fail, put_first, replace_whole
 from lit_retrieval.ranges import check_at_least
+from lit_retrieval.tasks.checks import report
 from lit_retrieval.tasks.sample_file import Form, describe, load_samples, save_samples
 from lit_retrieval.tasks.sample_stream import SampleStream, Split
 from lit_retrieval.tasks.sizes import SizeSpec
@@ -106,6 +108,23 @@ def check(file: Path) -> None:
     Console().print_json(data={**about, "words": len(manifest["words"])})
 
 
+def check_class(
+    task: Task,
+    sizes: SizeSpec = [8],  # noqa: B006 (as above)
+) -> None:
+    """Check a task against all rules, and print a line for each, with the number that shows it.
+
+    The exit status is 1 if a rule is broken. With `--task my.Task`, or `my.Task` alone, the class may lie in a file of
+    the current folder; `--task.NAME VALUE` sets an argument of the class.
+
+    Args:
+        task: The task: a class of lit_retrieval.tasks, or your own.
+        sizes: Sizes of the problems: [8, 16], or 4..8, or 8..64..8 with a step.
+    """
+    if not print_report(f"{path_of(task)}, sizes {sizes}", report(task, sizes)):
+        sys.exit(1)
+
+
 def _lines(transcripts: Transcripts, row: int, vocabulary: Vocabulary) -> Iterator[str]:
     """A line for the user's part of each turn, and one for the reply."""
     words = vocabulary.decode(transcripts.tokens[row])
@@ -119,7 +138,7 @@ class Parser(OneLineErrors):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one line, with missing arguments as they are named on the command line."""
         if message.startswith("the following arguments are required"):
-            message = re.sub(r"\b(?:write|show)\.", "--", message).replace("check.", "")
+            message = re.sub(r"\b(?:write|show|check-class)\.", "--", message).replace("check.", "")
         super().error(message, ex)
 
 
@@ -150,7 +169,7 @@ def _noting_signals() -> Iterator[None]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the subcommand of the command line; a user's mistake ends it with one line and status 2."""
-    functions = {function.__name__: function for function in (write, show, check)}
+    functions = {function.__name__.replace("_", "-"): function for function in (write, show, check, check_class)}
     parser = Parser(prog="python -m lit_retrieval.tasks", description="The tasks without the trainer.")
     subcommands = parser.add_subcommands()
     for name, function in functions.items():
@@ -161,9 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         subparser.add_function_arguments(function, as_positional=function is check)
         subcommands.add_subcommand(name, subparser, help=about)
     try:
-        config: Any = parser.parse_args(
-            replace_whole(sys.argv[1:] if arguments is None else arguments, parts=("task",))
-        )
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        given = put_first("--task", given) if given[:1] == ["check-class"] else given
+        config: Any = parser.parse_args(replace_whole(given, parts=("task",)))
         config = parser.instantiate(config)
         chosen = config[config.subcommand].as_dict()
         chosen.pop("config", None)

@@ -32,6 +32,8 @@ class Mixture(Task):
                 "weights must be above 0 with a finite sum, one for each of 1 or more tasks, got "
                 f"{weights} for {len(tasks)} tasks; set data.task.init_args.weights"
             )
+        for task in tasks:
+            task.check_attributes()
         _check_answer_words(tasks)
         self.tasks = tasks
         self.weights = weights

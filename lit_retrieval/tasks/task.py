@@ -95,8 +95,16 @@ class Task(ABC):
             sizes: Size of each, `(batch,)`.
             regime: `vanilla` (the answer alone), `cot` (a written algorithm first) or `retrieval` (with searches).
         """
+        self.check_attributes()
         self.check_request(sizes, regime)
         return self.write(seed, indices, sizes, regime)
+
+    def check_attributes(self) -> None:
+        """Raise `UserError` unless the task has set its attributes; a forgotten `super().__init__()` sets none."""
+        name = type(self).__name__
+        if missing := [one for one in ("vocabulary", "answer_words", "chance") if not hasattr(self, one)]:
+            raise UserError(f"{name} must have {' and '.join(missing)}; call super().__init__(...) in its __init__")
+        check_between(f"chance of {name}", self.chance, 0, 1, "chance")
 
     def check_request(self, sizes: Counts, regime: Regime) -> None:
         """Raise `UserError` unless the task has the regime, and problems of all of the sizes, `(sizes,)`."""

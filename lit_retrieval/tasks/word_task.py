@@ -33,22 +33,29 @@ class Turn(NamedTuple):
 class WordTask(Task):
     """A task in words: `draw` makes a problem, and `write_turns` its prompts and replies.
 
-    The answer of a turn is the word of `answers` that ends its reply; the last turn may have several. Searches are run
-    while the transcript is written, by the same retriever as in decoding.
+    The answer of a turn is the word of `answers` that ends its reply; the last turn has `num_answers` of them. Searches
+    are run while the transcript is written, by the same retriever as in decoding.
 
     Args:
         words: The words of prompts and replies; `<s>`, `?` and the signs of queries are always included.
         answers: The answers among them: a turn ends when the model writes one outside a search.
         chance: Share of right answers among blind guesses; 1 / number of answers if absent.
+        num_answers: Answers that the last reply has; None if that varies. Each word of `answers` that a reply writes
+            outside a search is one, so a chain of thought needs words of its own.
     """
 
-    def __init__(self, words: Iterable[str], answers: Iterable[str], chance: float | None = None) -> None:
+    def __init__(
+        self, words: Iterable[str], answers: Iterable[str], chance: float | None = None, num_answers: int | None = 1
+    ) -> None:
         self.vocabulary = Vocabulary(words)
         self.answer_words = self.vocabulary.encode(list(answers))
         if not len(self.answer_words):
             raise UserError(f"{type(self).__name__} must have an answer or more; name the words that end a turn")
         self.chance = 1 / len(self.answer_words) if chance is None else chance
         check_between("chance", self.chance, 0, 1, "chance")
+        if num_answers is not None:
+            check_at_least("num_answers", num_answers, 1, "num_answers")
+        self.num_answers = num_answers
         self._longest: dict[tuple[int, Regime], int] = {}
         self._retriever = EitherFormRetriever()
 
@@ -91,7 +98,7 @@ class WordTask(Task):
 
     def _write_sample(self, seed: int, index: int, size: int, regime: Regime) -> Conversation:
         rng = np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))  # all 64 bits of each
-        turns = self.write_turns(self.draw(rng, size), regime)
+        turns = self._write_turns(self.draw(rng, size), regime)
         prompts = [self.vocabulary.encode(turn.prompt.split()) for turn in turns]
         conversation = Conversation(prompts, frozenset(self.answer_words.tolist()), self._retriever, self.vocabulary)
         for number, turn in enumerate(turns, start=1):
@@ -102,6 +109,16 @@ class WordTask(Task):
             self._check_turn(conversation, turn, number, number == len(turns))
         return conversation
 
+    def _write_turns(self, problem: Any, regime: Regime) -> list[Turn]:
+        turns = self.write_turns(problem, regime)
+        is_list = isinstance(turns, list | tuple) and bool(turns)
+        if not is_list or not all(isinstance(turn, tuple) and list(map(type, turn)) == [str, str] for turn in turns):
+            raise UserError(
+                f"write_turns of {type(self).__name__} must return a list of one or more Turn(prompt, reply), two "
+                f"strings each, got {turns!r:.80}"
+            )
+        return [Turn(*turn) for turn in turns]
+
     def _check_turn(self, conversation: Conversation, turn: Turn, number: int, is_last: bool) -> None:
         """Raise `UserError` unless the last reply ended its turn, and no search took too long."""
         answers = conversation.answers
@@ -110,6 +127,13 @@ class WordTask(Task):
             raise UserError(
                 f"{type(self).__name__} wrote {turn.reply!r} as reply {number}; a reply ends with its one answer, "
                 "and only the last may have several"
+            )
+        count = len(answers) - number + 1
+        if is_last and self.num_answers not in (None, count):
+            raise UserError(
+                f"{type(self).__name__} wrote {turn.reply!r} with {count} answers, and its num_answers is "
+                f"{self.num_answers}; take other words for the steps, or pass num_answers={count} to super().__init__ "
+                "(None if it varies)"
             )
         if conversation.reply().num_timeouts:
             raise UserError(

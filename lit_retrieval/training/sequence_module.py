@@ -15,7 +15,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import whole_parameters
 from lit_retrieval.models import SequenceModel, Stage, select_positions
 from lit_retrieval.ranges import check_numbers
-from lit_retrieval.training.conformance import check_layers
+from lit_retrieval.training.conformance import check_classes
 from lit_retrieval.training.first_state import FirstState, StatePassing, check_passing, read_to_ends
 from lit_retrieval.training.global_step import GlobalStep
 from lit_retrieval.training.loss import sum_loss
@@ -109,7 +109,7 @@ class SequenceModule(LightningModule):
                 raise UserError("a construction can't be trained; run test, validate or predict")
             self.model = self.construction.write(data.task.vocabulary)
         if stage == "fit":
-            check_layers(self.model, self.trainer.strategy.root_device)
+            check_classes(self.model, data, self.trainer.strategy.root_device)
             if self.first_state is not None:
                 self.passing = StatePassing(self.first_state, self.trainer.accumulate_grad_batches)
         for split in ("val", "test"):

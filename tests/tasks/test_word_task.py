@@ -44,9 +44,9 @@ def test_the_sample_in_the_examples_docstring_is_well_formed():
 class Told(WordTask):
     """Writes the turns it is given."""
 
-    def __init__(self, *turns, words=("a", "b", "yes", "no")):
+    def __init__(self, *turns, words=("a", "b", "yes", "no"), **options):
         self.turns = [Turn(*turn) for turn in turns]
-        super().__init__(words, answers=["yes", "no"])
+        super().__init__(words, answers=["yes", "no"], **options)
 
     def draw(self, rng, size):
         return None
@@ -55,8 +55,8 @@ class Told(WordTask):
         return self.turns
 
 
-def written(*turns):
-    task = Told(*turns)
+def written(*turns, **options):
+    task = Told(*turns, **options)
     transcripts = task.sample(0, np.arange(1), np.full(1, 1), "vanilla")
     return task, transcripts, text_of(transcripts, task, 0)
 
@@ -72,8 +72,9 @@ def test_an_answer_word_inside_a_query_is_no_answer():
     assert task.vocabulary.decode(transcripts.answers[0]) == ["no"]
 
 
-def test_the_last_turn_may_have_several_answers():
-    task, transcripts, _ = written(("<s> a ?", "yes"), ("b", "no a yes"))
+@pytest.mark.parametrize("num_answers", [2, None])
+def test_the_last_turn_may_have_several_answers_if_the_task_says_so(num_answers):
+    task, transcripts, _ = written(("<s> a ?", "yes"), ("b", "no a yes"), num_answers=num_answers)
     assert task.vocabulary.decode(transcripts.answers[0]) == ["yes", "no", "yes"]
     assert [len(turn) for turn in transcripts.turns(0)] == [3, 1]
 
@@ -90,6 +91,22 @@ def test_the_last_turn_may_have_several_answers():
 def test_a_reply_that_does_not_end_with_its_answer_is_refused(turns, reply):
     with pytest.raises(UserError, match=f"Told wrote {reply}; a reply ends with its one answer"):
         written(*turns)
+
+
+@pytest.mark.parametrize(("num_answers", "count", "reply"), [(1, 3, "no a no yes"), (3, 2, "no yes"), (2, 1, "a no")])
+def test_another_number_of_answers_than_the_task_says_is_refused(num_answers, count, reply):
+    """Words of a chain of thought that are answers too would make a task of several answers."""
+    said = f"Told wrote '{reply}' with {count} answers, and its num_answers is {num_answers}; take other words for the"
+    with pytest.raises(UserError, match=said):
+        written(("<s> a ?", reply), num_answers=num_answers)
+
+
+@pytest.mark.parametrize("turns", ["<s> a ? yes", [], ["ab"], [("<s> ?",)], [("<s> ?", 3)], None], ids=str)
+def test_what_are_no_turns_is_said(turns):
+    task = Told()
+    task.turns = turns
+    with pytest.raises(UserError, match=r"write_turns of Told must return a list of one or more Turn\(prompt, reply\)"):
+        task.sample(0, np.arange(1), np.full(1, 1), "vanilla")
 
 
 def test_an_unknown_word_is_named():

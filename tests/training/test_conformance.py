@@ -2,6 +2,7 @@
 
 import math
 
+import broken_tasks
 import pytest
 import torch
 from broken_layers import BROKEN, Average
@@ -12,7 +13,7 @@ from lit_retrieval.cli import main
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import Mamba
 from lit_retrieval.mixers.checks import RULES
-from lit_retrieval.training import conformance
+from lit_retrieval.training.conformance import distinct
 
 CHEAP = {rule.name for rule in RULES if rule.is_cheap} | {"built"}
 REFUSED = {one: said for one, (rule, said) in BROKEN.items() if rule in CHEAP}
@@ -26,6 +27,14 @@ def test_a_broken_layer_ends_a_fit_in_one_line(layer, tmp_path):
     assert line.startswith(f"broken_layers.{layer.__name__} ") and "\n" not in line
     said = REFUSED[layer].removesuffix(" float32").replace("16", "8").replace("32", "16")  # the model is half as wide
     assert said in line
+
+
+@pytest.mark.parametrize("task", [broken_tasks.FromRandom, broken_tasks.ByRow, broken_tasks.Chained, broken_tasks.Text])
+def test_a_broken_task_ends_a_fit_in_one_line(task, tmp_path):
+    with pytest.raises(UserError) as refused:
+        fit(tmp_path, task=task())
+    line = str(refused.value)
+    assert "\n" not in line and task.__name__ in line and broken_tasks.BROKEN[task][1].replace("9", "5") in line
 
 
 @pytest.mark.parametrize("word", ["broken_layers.DictState", "broken_layers.NoIndex", "math.sqrt"])
@@ -61,22 +70,16 @@ class Drawing(Average):
 def test_a_training_is_bit_identical_with_and_without_the_check(mixer, tmp_path, monkeypatch):
     trained, _ = fit(tmp_path, mixer=mixer)
     called = []
-    monkeypatch.setattr("lit_retrieval.training.sequence_module.check_layers", lambda *_: called.append(1))
+    monkeypatch.setattr("lit_retrieval.training.sequence_module.check_classes", lambda *_: called.append(1))
     unchecked, _ = fit(tmp_path, mixer=mixer)
     assert called and all(torch.equal(one, unchecked.state_dict()[name]) for name, one in trained.state_dict().items())
 
 
-def test_layers_that_differ_in_their_index_alone_are_checked_once(monkeypatch):
-    checked = []
-    monkeypatch.setattr(conformance, "check_mixer", lambda mixer, *_: checked.append(mixer))
-
+def test_layers_that_differ_in_their_index_alone_are_checked_once():
     class Numbered(nn.Linear):
         def __init__(self, layer_idx, scale):
             super().__init__(4, 4)
             self.layer_idx, self.scale = layer_idx, scale
 
-    model = conformance.MixerStack()
-    model.mixers = nn.ModuleList([Numbered(0, 1.0), Numbered(1, 1.0), Numbered(2, 2.0)])
-    model.embedding = torch.zeros(3, 4)
-    conformance.check_layers(model, torch.device("cpu"))
+    checked = distinct([Numbered(0, 1.0), Numbered(1, 1.0), Numbered(2, 2.0)])
     assert [one.scale for one in checked] == [1.0, 2.0]

@@ -1,0 +1,98 @@
+"""Rules of transcripts: their form, their answers, and that a perfect model can write them."""
+
+from collections import Counter
+
+from lit_retrieval.conformance import BrokenRuleError
+from lit_retrieval.conversation import Author, Conversation
+from lit_retrieval.retrieval import EitherFormRetriever, RegularExpressionRetriever
+from lit_retrieval.tasks.checks.case import Case, rows_of
+from lit_retrieval.tasks.task import Regime
+
+_PATIENT = 5.0  # seconds: here a busy machine must not turn an answer into FAILED
+
+
+def can_be_written(case: Case) -> str:
+    """Each regime can be written: a prompt of the user, then the model, then padding."""
+    lengths = []
+    for regime in case.regimes:
+        found = case.sample(regime)
+        for row, (tokens, author, _, prompt, _) in enumerate(rows_of(found)):
+            is_form_right = 0 < prompt < len(tokens) and set(author[:prompt]) == {Author.PROMPT}
+            padding = found.tokens[row, len(tokens) :].any() or found.author[row, len(tokens) :].any()
+            if not is_form_right or author[prompt] != Author.MODEL or padding:
+                raise BrokenRuleError(
+                    f"a transcript must be a prompt, then the model's token, then padding; sample {row} in regime "
+                    f"{regime} is not: set prompt_length and author"
+                )
+            if not 0 <= min(tokens) <= max(tokens) < len(case.task.vocabulary):
+                raise BrokenRuleError(f"tokens must be ids of the vocabulary, got {max(tokens)} in regime {regime}")
+        lengths.append(f"{regime} {found.length.max()}")
+    return f"longest: {', '.join(lengths)} tokens"
+
+
+def ends_with_its_answers(case: Case) -> str:
+    """The answers are answer words, and the model writes these, and no others outside a search."""
+    counts: set[int] = set()
+    for regime in case.regimes:
+        for row, (_, _, answers, _, _) in enumerate(case.rows(regime)):
+            if not answers or not set(answers) <= set(case.task.answer_words.tolist()):
+                raise BrokenRuleError(
+                    f"answers must be one or more of answer_words, got the ids {answers} in sample {row} of regime "
+                    f"{regime}"
+                )
+            counts.add(len(answers))
+    return f"answers a sample: {min(counts)} to {max(counts)}"
+
+
+def keeps_to_its_bounds(case: Case) -> str:
+    """Replies and distances are within what the task says of them."""
+    task, longest = case.task, ""
+    for regime in case.regimes:
+        found = case.sample(regime)
+        replies = found.length - found.prompt_length
+        for row, (reply, size) in enumerate(zip(replies.tolist(), found.sizes.tolist(), strict=True)):
+            least, most = task.shortest_reply(regime), task.longest_reply(size, regime)
+            farthest, distance = task.longest_distance(size, regime), int(found.distances[row].max(initial=0))
+            if not least <= reply <= most or distance > farthest:
+                raise BrokenRuleError(
+                    f"a reply of size {size} must have {least} to {most} tokens and a distance up to {farthest}, got "
+                    f"{reply} and {distance} in regime {regime}; correct shortest_reply, longest_reply or "
+                    "longest_distance"
+                )
+        longest = f"{regime} replies of {replies.min()} to {replies.max()} tokens"
+    return longest
+
+
+def is_solved_by_its_oracle(case: Case) -> str:
+    """A model that writes its part of the transcript again, with its searches run, gets the same tokens."""
+    retriever = EitherFormRetriever(RegularExpressionRetriever(_PATIENT))
+    answer_tokens, searches = frozenset(case.task.answer_words.tolist()), 0
+    for regime in case.regimes:
+        found = case.sample(regime)
+        for number, row in enumerate(rows_of(found)):
+            turns, count = found.turns(number), len(row.answers)
+            oracle = Conversation(turns, answer_tokens, retriever, case.task.vocabulary, num_answers=count)
+            while not oracle.is_finished and len(oracle.tokens) < len(row.tokens):
+                oracle.step(row.tokens[len(oracle.tokens)])
+            reply = oracle.reply()
+            if (reply.tokens, reply.author, reply.answers) != (row.tokens, row.author, row.answers):
+                raise BrokenRuleError(_differ(case, oracle.tokens, row.tokens, number, regime))
+            searches += reply.num_searches
+    return f"score 1.0, {searches / case.num_samples / len(case.regimes):.1f} searches a sample"
+
+
+def _differ(case: Case, decoded: list[int], written: list[int], number: int, regime: Regime) -> str:
+    words = case.task.vocabulary.words
+    pairs = [(words[one], words[other]) for one, other in zip(decoded, written, strict=False) if one != other]
+    where = "decoding writes {!r} where the transcript has {!r}".format(*pairs[0]) if pairs else "it ends elsewhere"
+    return (
+        f"a model that writes the transcript again must get its tokens, but in sample {number} of regime {regime} "
+        f"{where}; write what the retriever finds, and end each turn with its answer"
+    )
+
+
+def compares_chance(case: Case) -> str:
+    """How often the commonest answer is right, beside `chance`; it reports, and is never broken."""
+    first = Counter(row.answers[0] for row in case.rows(case.regimes[0]))
+    share = first.most_common(1)[0][1] / case.num_samples
+    return f"chance {case.task.chance:.2f}; the commonest answer is right in {share:.2f}"
