@@ -6,7 +6,18 @@ from functools import partial
 import torch
 from torch import nn
 
-from lit_retrieval.mixers import GRU, LSTM, Attention, Canon, LinearRNN, Mamba, ReGLU, SlidingWindowAttention, SwiGLU
+from lit_retrieval.mixers import (
+    GRU,
+    LSTM,
+    Attention,
+    Canon,
+    LinearRNN,
+    Mamba,
+    Parallel,
+    ReGLU,
+    SlidingWindowAttention,
+    SwiGLU,
+)
 
 HIDDEN_SIZE = 16
 MIXERS: dict[str, Callable[..., nn.Module]] = {
@@ -22,6 +33,10 @@ MIXERS: dict[str, Callable[..., nn.Module]] = {
     "Canon": Canon,
     "LSTM": partial(LSTM, state_dim=12),
     "GRU": partial(GRU, state_dim=12),
+    "attention beside Mamba": partial(Parallel, mixers=[partial(Attention, num_heads=2), partial(Mamba, state_dim=4)]),
+    "linear RNN beside a window": partial(
+        Parallel, mixers=[partial(LinearRNN, diagonal=True), partial(SlidingWindowAttention, num_heads=2, window=5)]
+    ),
     "SwiGLU": SwiGLU,
     "ReGLU": ReGLU,
 }

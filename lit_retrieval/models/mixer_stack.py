@@ -1,13 +1,14 @@
 """A stack of mixers: the residual stream through them, and the size of their states."""
 
 from collections import Counter
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from lit_retrieval.mixers import FlaLayer, Mixer, State, tensors_of
+from lit_retrieval.mixers import FlaLayer, Mixer, Parallel, State, tensors_of
 
 
 class MixerStack(nn.Module):
@@ -41,7 +42,7 @@ class MixerStack(nn.Module):
     def state_sizes(self, length: int) -> dict[str, int]:
         """The same by kind of mixer, for those that have a state."""
         sizes: Counter[str] = Counter()
-        for mixer in self.mixers:
+        for mixer, _ in _each(self.mixers, None):
             kind = type(mixer.layer if isinstance(mixer, FlaLayer) else mixer).__name__
             sizes[kind] += cast(Mixer, mixer).state_size(length)
         return {kind: size for kind, size in sizes.items() if size}
@@ -53,7 +54,7 @@ class MixerStack(nn.Module):
         self.eval()  # the token is no sample: dropout draws nothing for it
         _, states = self.mix(self.embedding.new_zeros(1, 1, self.embedding.shape[1]), None)
         self.train(is_training)
-        sized = zip(self.mixers, states, strict=True)
+        sized = _each(self.mixers, states)
         return int(sum(cast(Mixer, mixer).state_size(length) * _mean_bits(state) for mixer, state in sized))
 
     @property
@@ -65,6 +66,15 @@ class MixerStack(nn.Module):
 def select_positions(hidden: Tensor, positions: Tensor | None) -> Tensor:
     """Keep the vectors `(selected, hidden_size)` at `positions`, flat indices into `(batch * time)`; all if absent."""
     return hidden if positions is None else hidden.flatten(0, 1).index_select(0, positions)
+
+
+def _each(mixers: nn.ModuleList, states: tuple[State, ...] | None) -> Iterator[tuple[nn.Module, State]]:
+    """Each mixer with its state, those of a `Parallel` one by one: their states may grow differently."""
+    for mixer, state in zip(mixers, states or (None,) * len(mixers), strict=True):
+        if isinstance(mixer, Parallel):
+            yield from _each(mixer.mixers, state)
+        else:
+            yield mixer, state
 
 
 def _mean_bits(state: State) -> Fraction:

@@ -17,7 +17,10 @@ ATTENTION = {
     "window and ALiBi": partial(SlidingWindowAttention, position="alibi"),
     **{f"window of {size}": partial(SlidingWindowAttention, window=size) for size in (1, 3, 9, 40)},
 }  # fmt: skip
-ROWS = {"Mamba": 32, "diagonal linear RNN": 16, "LSTM": 12, "GRU": 12}
+ROWS = {
+    "Mamba": 32, "diagonal linear RNN": 16, "LSTM": 12, "GRU": 12, "attention beside Mamba": 32,
+    "linear RNN beside a window": 16,
+}  # fmt: skip
 DELTA_RULES = {"DeltaNet", "GatedDeltaNet", "KimiDeltaAttention", "RWKV7Attention"}
 VALUES = {name: int(name in ("DeltaNet", "LinearAttention", "MultiScaleRetention", "RWKV7Attention")) for name in SMALL}
 """The axis of the values in a head's state, which fla has first in some layers."""
