@@ -29,7 +29,7 @@ TABLE = {"A": {0: "1RHALT", 1: "0RYES"}}
 RENAMED = {"budget": "max_new_tokens"}
 NEEDED: dict[str, dict[str, Any]] = {  # arguments without a default
     "MachineRun": {"table": TABLE}, "SmallSpaceRun": {"table": TABLE, "space": 8},
-    "Mixture": {"tasks": [Counting(16), IsTree(16)]},
+    "Parallel": {"mixers": [mixers.GRU, mixers.Mamba]}, "Mixture": {"tasks": [Counting(16), IsTree(16)]},
 }  # fmt: skip
 
 
@@ -75,7 +75,10 @@ def classes_of(module: Any, kind: type) -> list[type]:
 small_data = partial(TranscriptData, IsTree(8), "vanilla", [4], batch_size=2, eval_batch_size=2)
 small_model = partial(SequenceModel, vocab_size=9, hidden_size=16, stages=[Stage([mixers.SwiGLU])])
 MAKERS: dict[str, tuple[Callable[..., Any], Callable[[Any], None]]] = {
-    **{one.__name__: (partial(one, hidden_size=16, layer_idx=0), run_mixer) for one in classes_of(mixers, nn.Module)},
+    **{
+        one.__name__: (partial(one, hidden_size=16, layer_idx=0, **NEEDED.get(one.__name__, {})), run_mixer)
+        for one in classes_of(mixers, nn.Module)
+    },
     **{one.__name__: (partial(one, **NEEDED.get(one.__name__, {})), run_task) for one in classes_of(tasks, Task)},
     "Hops": (Hops, run_task),
     "RegularExpressionRetriever": (RegularExpressionRetriever, run_retriever),
