@@ -1,6 +1,6 @@
 """Prints, as JSON, how far the Triton scan is from the naive one in float64, for each check by name.
 
-Run with TRITON_INTERPRET=1 as `python scan_interpreted.py WAY TIME ...`: Triton's interpreter then runs the kernels on
+Run with TRITON_INTERPRET=1 as `python scan_interpreted.py TIME ...`: Triton's interpreter then runs the kernels on
 a CPU. Each number is the largest difference, divided by the largest number of the tensor where that is above 1.
 """
 
@@ -12,13 +12,11 @@ import torch
 from torch import Tensor
 
 from lit_retrieval.ops.selective_scan import gpu, selective_scan_naive
-from lit_retrieval.ops.selective_scan.steps import gpu as steps
+from lit_retrieval.ops.selective_scan.gpu import selective_scan_gpu
 
 BATCH, DIM, STATE_DIM = 2, 6, 3
 # The interpreter is slow: few steps are several chunks, and DIM is one block and a part of another.
-gpu._BLOCK, gpu.CHUNK, steps.CHUNK = 4, 16, 16
-steps.FORWARD = steps.BACKWARD = steps.Blocks(4, 1, 4)
-selective_scan_gpu = {"chunks": gpu.selective_scan_gpu, "steps": steps.selective_scan_gpu}[sys.argv[1]]
+gpu.CHUNK, gpu.FORWARD, gpu.BACKWARD = 16, gpu.Blocks(4, 1, 8), gpu.Blocks(4, 1, 4)
 
 
 def draw(time: int, with_state: bool, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -74,7 +72,7 @@ def second_derivative() -> float:
 
 def main() -> None:
     found = {}
-    for time in map(int, sys.argv[2:]):
+    for time in map(int, sys.argv[1:]):
         for with_state in (False, True):
             found[f"{time} steps, {'with' if with_state else 'without'} a state"] = compare(draw(time, with_state))
     found["two halves"] = halves()

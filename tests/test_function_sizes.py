@@ -18,10 +18,7 @@ MAY_TAKE_MORE = {
     "ops/fla_cpu/norms.py layer_norm_gated_bwd": "fla calls it with these",
     "ops/selective_scan/gpu.py _forward_kernel": "a Triton kernel takes each pointer by itself",
     "ops/selective_scan/gpu.py _backward_kernel": "a Triton kernel takes each pointer by itself",
-    "ops/selective_scan/gpu.py _chunk_backward": "and so does what it calls",
-    "ops/selective_scan/steps/gpu.py _forward_kernel": "a Triton kernel takes each pointer by itself",
-    "ops/selective_scan/steps/gpu.py _backward_kernel": "a Triton kernel takes each pointer by itself",
-    "ops/selective_scan/steps/gpu.py _part_backward": "and so does what it calls",
+    "ops/selective_scan/gpu.py _part_backward": "and so does what it calls",
 }
 
 

@@ -1,6 +1,6 @@
 """Whole training steps as CUDA graphs: one launch in place of one or two thousand."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_retrieval.data import Batch
@@ -107,10 +107,7 @@ class StepGraphs:
         step = self._module.whole_step
         loss = self._module.loss(*inputs)
         with torch.autocast(loss.device.type, enabled=False):
-            gradients = torch.autograd.grad(loss, self._trained, allow_unused=True)
-            for parameter, gradient in zip(self._trained, gradients, strict=True):
-                # A copy of its own: two weights may have the same gradient, and it is scaled in place.
-                parameter.grad = None if gradient is None else torch.empty_like(parameter).copy_(gradient)
+            _set_gradients(self._trained, torch.autograd.grad(loss, self._trained, allow_unused=True))
             step.finish(self._optimizer, self._trained)
             self._module.configure_gradient_clipping(self._optimizer, *self._clip)
             self._optimizer.step()
@@ -154,6 +151,19 @@ class StepGraphs:
         finally:
             for group, (number, is_capturable) in zip(groups, numbers, strict=True):
                 group["lr"], group["capturable"] = number, is_capturable
+
+
+def _set_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
+    """Give each parameter its gradient, in memory of its own, since it is scaled in place, and in the same layout."""
+    seen = set()
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is not None:
+            memory = gradient.untyped_storage()
+            is_own = memory.data_ptr() not in seen and memory.nbytes() == gradient.nbytes
+            seen.add(memory.data_ptr())
+            if not is_own or gradient.stride() != parameter.stride():
+                gradient = torch.empty_like(parameter).copy_(gradient)
+        parameter.grad = gradient
 
 
 def can_record(trainer: Trainer) -> bool:

@@ -18,10 +18,10 @@ TOLERANCE = 1e-5  # float32 rounds to 6e-8; sums over some hundred steps lose ab
 BFLOAT16_TOLERANCE = 1e-2  # bfloat16 rounds to 4e-3, and outputs and gradients are rounded to it
 
 
-def interpret(way: str, times: Iterable[int]) -> dict[str, float]:
+def interpret(times: Iterable[int]) -> dict[str, float]:
     program = Path(__file__).parents[1] / "scan_interpreted.py"
     ran = subprocess.run(
-        [sys.executable, str(program), way, *map(str, times)], capture_output=True, text=True, timeout=300, check=False,
+        [sys.executable, str(program), *map(str, times)], capture_output=True, text=True, timeout=300, check=False,
         env={**os.environ, "TRITON_INTERPRET": "1"},
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-2000:]
@@ -29,11 +29,10 @@ def interpret(way: str, times: Iterable[int]) -> dict[str, float]:
     return distances
 
 
-@pytest.mark.parametrize("way", ["chunks", "steps"])
 # 17 steps are one beyond a chunk there: the smallest number that takes every path of both kernels.
 @pytest.mark.parametrize("times", [(1, 17), pytest.param((1, 2, 15, 16, 50, 63), marks=pytest.mark.slow)], ids=str)
-def test_the_interpreted_kernels_agree_with_float64_steps(way, times):
-    distances = interpret(way, times)
+def test_the_interpreted_kernels_agree_with_float64_steps(times):
+    distances = interpret(times)
     assert {f"{times[-1]} steps, with a state", "1 steps, without a state", "two halves"} <= distances.keys()
     for check, distance in distances.items():
         assert distance <= (BFLOAT16_TOLERANCE if check == "bfloat16" else TOLERANCE), check
@@ -46,17 +45,13 @@ def test_the_kernels_compile_for_a_gpu_of_compute_capability_9(dtype):
     from triton.compiler import ASTSource
 
     from lit_retrieval.ops.selective_scan import gpu
-    from lit_retrieval.ops.selective_scan.steps import gpu as steps
 
     sizes = {"STATE_DIM": 16, "ROWS": 16, "CHUNK": gpu.CHUNK}
-    chunked = sizes | {"BLOCK": 32}
-    forward = sizes | {"PART": steps.FORWARD.steps, "BLOCK": steps.FORWARD.channels, "KEEPS": True}
-    one_step = forward | {"PART": 1, "KEEPS": False}
-    backward = sizes | {"PART": steps.BACKWARD.steps, "BLOCK": steps.BACKWARD.channels}
+    forward = sizes | {"PART": gpu.FORWARD.steps, "BLOCK": gpu.FORWARD.channels, "KEEPS": True}
+    backward = sizes | {"PART": gpu.BACKWARD.steps, "BLOCK": gpu.BACKWARD.channels}
     kernels = [
-        (gpu._forward_kernel, chunked, 4), (gpu._backward_kernel, chunked, 4),
-        (steps._forward_kernel, forward, steps.FORWARD.warps), (steps._forward_kernel, one_step, steps.FORWARD.warps),
-        (steps._backward_kernel, backward, steps.BACKWARD.warps),
+        (gpu._forward_kernel, forward, gpu.FORWARD.warps), (gpu._backward_kernel, backward, gpu.BACKWARD.warps),
+        (gpu._forward_kernel, forward | {"PART": 1, "KEEPS": False}, gpu.FORWARD.warps),
     ]  # fmt: skip
     others = {"A", "state", "last_state", "checkpoints", "last_state_grad"}
     in_float32 = {*others, "parts", "A_grad", "B_grad", "C_grad", "state_grad"}

@@ -18,7 +18,7 @@ from lit_retrieval.training import (
     SequenceModule,
     default_callbacks,
 )
-from lit_retrieval.training.step_graph import StepGraphs, can_record, pad
+from lit_retrieval.training.step_graph import StepGraphs, _set_gradients, can_record, pad
 
 TASK = IsTree(max_size=4)
 
@@ -153,6 +153,15 @@ def test_positions_are_padded_to_few_numbers_with_targets_that_do_not_count():
     assert count <= len(inputs.positions) <= 1.25 * count and int(inputs.num_targets) == count
     assert inputs.positions[:count].equal(batch.positions) and inputs.targets[:count].equal(batch.targets)
     assert (inputs.targets[count:] == -100).all()
+
+
+def test_two_weights_with_the_same_gradient_are_scaled_once_each():
+    first, second, third = (torch.nn.Parameter(torch.ones(2, 3)) for _ in range(3))
+    weights = [first, second, third]
+    _set_gradients(weights, torch.autograd.grad(((first + second) ** 2).sum() + third.sum(), weights))
+    for weight in weights:
+        weight.grad.mul_(0.5)
+    assert [weight.grad.unique().tolist() for weight in weights] == [[2.0], [2.0], [0.5]]
 
 
 @pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 2}, {"gradient_clip_algorithm": "value"}])

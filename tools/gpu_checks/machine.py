@@ -40,54 +40,24 @@ def env(check: Check) -> None:
 
 def scan(check: Check) -> None:
     """The selective scan: its numbers against float64, and its time against that of copying its bytes."""
-    for way, run in _ways(check).items():
-        for steps in (1, 2, 63) if check.is_tiny else (1, 8, 63, 65, 130, 613):
-            with check.attempt(way=way, steps=steps):
-                _compare_scan(check, way, run, steps)
-        for rows, steps in ((2, 5),) if check.is_tiny else ((64, 47), (64, 613), (64, 5093), (256, 1)):
-            with check.attempt(way=way, rows=rows, steps=steps):
-                _time_scan(check, way, run, rows, steps)
-    if check.device == "cuda":
-        _time_blocks(check)
+    for steps in (1, 2, 63) if check.is_tiny else (1, 8, 63, 65, 130, 613):
+        with check.attempt(steps=steps):
+            _compare_scan(check, steps)
+    for rows, steps in ((2, 5),) if check.is_tiny else ((64, 47), (64, 613), (64, 5093), (256, 1)):
+        with check.attempt(rows=rows, steps=steps):
+            _time_scan(check, rows, steps)
 
 
-def _ways(check: Check) -> dict[str, Callable[..., tuple[Tensor, Tensor]]]:
-    """In chunks, and step by step."""
-    if check.device == "cpu":
-        return {"chunks": selective_scan}
-    from lit_retrieval.ops.selective_scan.steps.gpu import selective_scan_gpu
-
-    return {"steps": selective_scan_gpu, "chunks": selective_scan}
-
-
-def _time_blocks(check: Check) -> None:
-    """The scan step by step, with other blocks."""
-    from lit_retrieval.ops.selective_scan.steps import gpu
-
-    kept = gpu.FORWARD, gpu.BACKWARD
-    settings = [
-        ((16, 1, 8), (16, 1, 4)), ((32, 1, 8), (32, 2, 4)), ((32, 2, 8), (64, 8, 8)), ((16, 1, 16), (128, 8, 4)),
-        ((16, 1, 4), (64, 4, 8)), ((8, 1, 8), (32, 1, 4)),
-    ]  # fmt: skip
-    for forward, backward in settings:
-        way = f"steps {forward} {backward}"
-        with check.attempt(way=way):
-            gpu.FORWARD, gpu.BACKWARD = gpu.Blocks(*forward), gpu.Blocks(*backward)
-            _compare_scan(check, way, gpu.selective_scan_gpu, 130)
-            _time_scan(check, way, gpu.selective_scan_gpu, 64, 613)
-    gpu.FORWARD, gpu.BACKWARD = kept
-
-
-def _compare_scan(check: Check, way: str, run: Callable[..., tuple[Tensor, Tensor]], steps: int) -> None:
+def _compare_scan(check: Check, steps: int) -> None:
     generator = torch.Generator().manual_seed(steps)
     x, dt = (torch.randn(3, steps, 40, generator=generator) for _ in range(2))
     A, state = -16 * torch.rand(40, 16, generator=generator), torch.randn(3, 16, 40, generator=generator)
     B, C = (torch.randn(3, steps, 16, generator=generator) for _ in range(2))
     given = (x, 0.1 * dt.abs(), A, B, C, state)
-    found = _scanned(run, [one.to(check.device) for one in given])
+    found = _scanned(selective_scan, [one.to(check.device) for one in given])
     wanted = _scanned(selective_scan_naive, [one.double() for one in given])
     off = [float((one.cpu() - other).norm() / other.norm()) for one, other in zip(found, wanted, strict=True)]
-    check.row(way=way, steps=steps, worst=max(off), at=_SCANNED[off.index(max(off))])
+    check.row(steps=steps, worst=max(off), at=_SCANNED[off.index(max(off))])
 
 
 def _scanned(run: Callable[..., tuple[Tensor, Tensor]], given: list[Tensor]) -> list[Tensor]:
@@ -98,19 +68,19 @@ def _scanned(run: Callable[..., tuple[Tensor, Tensor]], given: list[Tensor]) -> 
     return [one.detach().double() for one in (y, last_state, *torch.autograd.grad(total, given))]
 
 
-def _time_scan(check: Check, way: str, run: Callable[..., tuple[Tensor, Tensor]], rows: int, steps: int) -> None:
+def _time_scan(check: Check, rows: int, steps: int) -> None:
     x, dt = (torch.rand(rows, steps, 128, device=check.device) for _ in range(2))
     B, C = (torch.randn(rows, steps, 16, device=check.device) for _ in range(2))
     given = [x, 0.1 * dt, -torch.rand(128, 16, device=check.device), B, C]
     given = [one.detach().requires_grad_() for one in given]
     with torch.no_grad():
-        forward, _ = check.milliseconds(lambda: run(*given), 0.3)
-    both, _ = check.milliseconds(lambda: torch.autograd.grad(run(*given)[0].sum(), given), 0.3)
+        forward, _ = check.milliseconds(lambda: selective_scan(*given), 0.3)
+    both, _ = check.milliseconds(lambda: torch.autograd.grad(selective_scan(*given)[0].sum(), given), 0.3)
     moved = rows * steps * 4 * (3 * 128 + 2 * 16)  # bytes: x, dt, y, B, C
     source = torch.empty(moved // 2, dtype=torch.uint8, device=check.device)  # a copy reads and writes
     target = torch.empty_like(source)
     copy, _ = check.milliseconds(lambda: target.copy_(source), 0.2)
-    check.row(way=way, rows=rows, steps=steps, forward_ms=forward, both_ms=both, copy_ms=copy)
+    check.row(rows=rows, steps=steps, forward_ms=forward, both_ms=both, copy_ms=copy)
 
 
 PHASES = {"env": env, "scan": scan}

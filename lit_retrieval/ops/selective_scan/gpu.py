@@ -1,12 +1,12 @@
 """Mamba-1's selective scan in Triton, forward and backward, for CUDA; imported when the first CUDA tensor comes.
 
-One program computes some channels of one sample. It goes through time in chunks; within a chunk, each of the
-`state_dim` rows of the state is a parallel scan over time of h_t = a_t h_{t-1} + b_t. The forward keeps the state
-before every chunk; the backward computes those of a chunk again, so `(batch, time, state_dim, dim)` is never stored.
-States and sums are always float32.
+One program computes some channels of one sample, one step after the other, with the state in registers. The forward
+keeps the state before every chunk of steps. The backward takes the chunks from last to first: it computes a chunk's
+states again and keeps one before each part of it; then it takes the parts from last to first, with all of a part's
+states in registers. So `(batch, time, state_dim, dim)` is never stored. States and sums are always float32.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -15,8 +15,22 @@ from torch import Tensor
 
 from lit_retrieval.ops.arrays import refuse_to_record
 
-CHUNK = 64  # steps between two kept states
-_BLOCK = 32  # channels of a program: the elements of a chunk, 64 * 32, are 16 for each of 128 threads
+CHUNK = 64  # steps between two states that the forward keeps
+LOG2_E = tl.constexpr(1.4426950408889634)
+LN_2 = tl.constexpr(0.6931471805599453)
+
+
+class Blocks(NamedTuple):
+    """Channels and warps of a program, and the steps of a part: their inputs are in registers at the same time."""
+
+    channels: int
+    warps: int
+    steps: int
+
+
+# The fastest of those measured on an H100 (docs/gpu.md). Registers for the states of 8 steps do not suffice in the
+# backward; its sums for B and C are over the channels of a program, so few channels mean more sums in memory.
+FORWARD, BACKWARD = Blocks(16, 1, 8), Blocks(32, 2, 4)
 
 
 def selective_scan_gpu(
@@ -25,10 +39,27 @@ def selective_scan_gpu(
     """Mamba-1's selective scan in Triton; arguments and results as in `selective_scan`, the state in float32."""
     if state is None:
         state = x.new_zeros(x.shape[0], A.shape[1], A.shape[0], dtype=torch.float32)
-    y, last_state = _SelectiveScan.apply(  # type: ignore[no-untyped-call]
-        x.contiguous(), dt.contiguous(), A.t().contiguous(), B.contiguous(), C.contiguous(), state.contiguous()
-    )
+    given = [one.contiguous() for one in (x, dt, A.t(), B, C, state)]
+    if not (torch.is_grad_enabled() and any(one.requires_grad for one in given)):
+        y, last_state, _ = _forward(False, *given)
+        return y, last_state
+    y, last_state = _SelectiveScan.apply(*given)  # type: ignore[no-untyped-call]
     return y, last_state
+
+
+def _forward(
+    keeps: bool, x: Tensor, dt: Tensor, A_t: Tensor, B: Tensor, C: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The outputs, the last state and, if it `keeps` them, the states before each chunk."""
+    (batch, time, dim), state_dim = x.shape, len(A_t)
+    y, last_state = torch.empty_like(x), torch.empty_like(state, dtype=torch.float32)
+    checkpoints = x.new_empty(batch, triton.cdiv(time, CHUNK) if keeps else 0, state_dim, dim, dtype=torch.float32)
+    _forward_kernel[batch, triton.cdiv(dim, FORWARD.channels)](
+        x, dt, A_t, B, C, state, y, last_state, checkpoints, time, dim,
+        STATE_DIM=state_dim, ROWS=triton.next_power_of_2(state_dim), CHUNK=CHUNK,
+        PART=1 if time == 1 else FORWARD.steps, BLOCK=FORWARD.channels, KEEPS=keeps, num_warps=FORWARD.warps,
+    )  # fmt: skip
+    return y, last_state, checkpoints
 
 
 class _SelectiveScan(torch.autograd.Function):
@@ -38,14 +69,7 @@ class _SelectiveScan(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, dt: Tensor, A_t: Tensor, B: Tensor, C: Tensor, state: Tensor
     ) -> tuple[Tensor, Tensor]:
-        batch, time, dim = x.shape
-        state_dim = len(A_t)
-        y, last_state = torch.empty_like(x), torch.empty_like(state, dtype=torch.float32)
-        checkpoints = x.new_empty(batch, triton.cdiv(time, CHUNK), state_dim, dim, dtype=torch.float32)
-        _forward_kernel[batch, triton.cdiv(dim, _BLOCK)](
-            x, dt, A_t, B, C, state, y, last_state, checkpoints, time, dim,
-            STATE_DIM=state_dim, ROWS=triton.next_power_of_2(state_dim), CHUNK=CHUNK, BLOCK=_BLOCK,
-        )  # fmt: skip
+        y, last_state, checkpoints = _forward(True, x, dt, A_t, B, C, state)
         ctx.save_for_backward(x, dt, A_t, B, C, state, checkpoints)
         ctx.set_materialize_grads(False)
         return y, last_state
@@ -55,7 +79,7 @@ class _SelectiveScan(torch.autograd.Function):
         refuse_to_record((*ctx.saved_tensors, *output_grads))
         x, dt, A_t, B, C, state, checkpoints = ctx.saved_tensors
         batch, time, dim = x.shape
-        state_dim, blocks = len(A_t), triton.cdiv(dim, _BLOCK)
+        state_dim, blocks, rows = len(A_t), triton.cdiv(dim, BACKWARD.channels), triton.next_power_of_2(len(A_t))
         y_grad, last_state_grad = output_grads
         y_grad = torch.zeros_like(x) if y_grad is None else y_grad.contiguous()
         h_grad = torch.zeros_like(checkpoints[:, 0]) if last_state_grad is None else last_state_grad.contiguous()
@@ -63,28 +87,17 @@ class _SelectiveScan(torch.autograd.Function):
         # PyTorch sums over samples and over blocks of channels: without atomics, the same bits every time.
         A_grad = torch.empty_like(checkpoints[:, 0])
         B_grad, C_grad = (x.new_empty(blocks, batch, time, state_dim, dtype=torch.float32) for _ in range(2))
+        parts = x.new_empty(batch, blocks, CHUNK // BACKWARD.steps, rows, BACKWARD.channels, dtype=torch.float32)
         _backward_kernel[batch, blocks](
-            x, dt, A_t, B, C, checkpoints, y_grad, h_grad,
+            x, dt, A_t, B, C, checkpoints, y_grad, h_grad, parts,
             x_grad, dt_grad, A_grad, B_grad, C_grad, state_grad, batch, time, dim,
-            STATE_DIM=state_dim, ROWS=triton.next_power_of_2(state_dim), CHUNK=CHUNK, BLOCK=_BLOCK,
+            STATE_DIM=state_dim, ROWS=rows, CHUNK=CHUNK, PART=BACKWARD.steps, BLOCK=BACKWARD.channels,
+            num_warps=BACKWARD.warps,
         )  # fmt: skip
         return (
             x_grad, dt_grad, A_grad.sum(0).to(A_t.dtype), B_grad.sum(0).to(B.dtype), C_grad.sum(0).to(C.dtype),
             state_grad,
         )  # fmt: skip
-
-
-@triton.jit
-def _then(a_1, b_1, a_2, b_2):  # type: ignore[no-untyped-def]
-    """The step h -> a_1 h + b_1 followed by h -> a_2 h + b_2, as one step."""
-    return a_1 * a_2, a_2 * b_1 + b_2
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _scan(decays, added, first, REVERSE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """All h_t = decays_t h_{t-1} + added_t of a chunk, from `first (channels,)` on or, reversed, back from it."""
-    decays, sums = tl.associative_scan((decays, added), 0, _then, reverse=REVERSE)
-    return decays * first[None, :] + sums
 
 
 @triton.jit
@@ -94,111 +107,119 @@ def _load(pointers, mask):  # type: ignore[no-untyped-def]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _get_row(h, n, ROWS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Row n of h, `(rows, channels)`."""
-    return tl.sum(tl.where(tl.arange(0, ROWS)[:, None] == n, h, 0.0), 0)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _set_row(h, n, row, ROWS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The rows h with `row (channels,)` in row n."""
-    return tl.where(tl.arange(0, ROWS)[:, None] == n, row[None, :], h)
+def _load_steps(pointers, first, time, width, is_inside, PART: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The vectors of a part's steps, `width` elements apart; zeros beyond the last step."""
+    loaded = ()
+    for i in tl.static_range(PART):
+        loaded += (_load(pointers + (first + i) * width, is_inside & (first + i < time)),)  # type: ignore[assignment]
+    return loaded
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _forward_kernel(  # type: ignore[no-untyped-def]
     x, dt, A, B, C, state, y, last_state, checkpoints, time, dim,
-    STATE_DIM: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
+    STATE_DIM: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr, PART: tl.constexpr, BLOCK: tl.constexpr,
+    KEEPS: tl.constexpr,
 ):  # fmt: skip
     b = tl.program_id(0).to(tl.int64)
-    channels = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    rows, steps = tl.arange(0, ROWS), tl.arange(0, CHUNK)
-    is_channel = channels < dim
-    of_state = rows[:, None] * dim + channels[None, :]
-    is_state = (rows < STATE_DIM)[:, None] & is_channel[None, :]
+    channels, rows = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK), tl.arange(0, ROWS)
+    is_channel, is_row = channels < dim, rows < STATE_DIM
+    of_state, is_state = rows[:, None] * dim + channels[None, :], is_row[:, None] & is_channel[None, :]
+    of_x, of_B = b * time * dim + channels, b * time * STATE_DIM + rows
+    A_2 = _load(A + of_state, is_state) * LOG2_E
     h = _load(state + b * STATE_DIM * dim + of_state, is_state)
-    chunks = tl.cdiv(time, CHUNK)
-    for chunk in range(chunks):
-        tl.store(checkpoints + (b * chunks + chunk) * STATE_DIM * dim + of_state, h, mask=is_state)
-        t = chunk * CHUNK + steps
-        is_step = t < time
-        is_element = is_step[:, None] & is_channel[None, :]
-        of_x = (b * time + t[:, None]) * dim + channels[None, :]
-        # Steps beyond the end have dt = 0: they neither decay nor add, and the state passes through them.
-        dt_t = _load(dt + of_x, is_element)
-        inflow = dt_t * _load(x + of_x, is_element)
-        total = tl.zeros((CHUNK, BLOCK), tl.float32)
-        for n in range(STATE_DIM):
-            of_B = (b * time + t) * STATE_DIM + n
-            B_n, C_n = _load(B + of_B, is_step), _load(C + of_B, is_step)
-            A_n = _load(A + n * dim + channels, is_channel)
-            before = _get_row(h, n, ROWS)
-            h_n = _scan(tl.exp(dt_t * A_n[None, :]), inflow * B_n[:, None], before, False)
-            total += C_n[:, None] * h_n
-            h = _set_row(h, n, _get_row(h_n, CHUNK - 1, CHUNK), ROWS)
-        tl.store(y + of_x, total.to(y.dtype.element_ty), mask=is_element)
+    for first in range(0, time, PART):
+        if KEEPS and first % CHUNK == 0:
+            kept = (b * tl.cdiv(time, CHUNK) + first // CHUNK) * STATE_DIM * dim
+            tl.store(checkpoints + kept + of_state, h, mask=is_state)
+        # All inputs of a part are on their way before the first is used.
+        dts = _load_steps(dt + of_x, first, time, dim, is_channel, PART)
+        xs = _load_steps(x + of_x, first, time, dim, is_channel, PART)
+        Bs = _load_steps(B + of_B, first, time, STATE_DIM, is_row, PART)
+        Cs = _load_steps(C + of_B, first, time, STATE_DIM, is_row, PART)
+        for i in tl.static_range(PART):
+            # Steps beyond the end have dt = 0: they neither decay nor add, and the state passes through them.
+            h = tl.exp2(dts[i][None, :] * A_2) * h + Bs[i][:, None] * (dts[i] * xs[i])[None, :]
+            out = tl.sum(Cs[i][:, None] * h, 0).to(y.dtype.element_ty)
+            tl.store(y + of_x + (first + i) * dim, out, mask=is_channel & (first + i < time))
     tl.store(last_state + b * STATE_DIM * dim + of_state, h, mask=is_state)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _backward_kernel(  # type: ignore[no-untyped-def]
-    x, dt, A, B, C, checkpoints, y_grad, last_state_grad,
+    x, dt, A, B, C, checkpoints, y_grad, last_state_grad, parts,
     x_grad, dt_grad, A_grad, B_grad, C_grad, state_grad, batch, time, dim,
-    STATE_DIM: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
+    STATE_DIM: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr, PART: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     b, block = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
-    channels = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    rows, steps = tl.arange(0, ROWS), tl.arange(0, CHUNK)
-    is_channel = channels < dim
-    of_state = b * STATE_DIM * dim + rows[:, None] * dim + channels[None, :]
-    is_state = (rows < STATE_DIM)[:, None] & is_channel[None, :]
-    h_grad = _load(last_state_grad + of_state, is_state)
+    channels, rows = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK), tl.arange(0, ROWS)
+    is_channel, is_row = channels < dim, rows < STATE_DIM
+    of_state, is_state = rows[:, None] * dim + channels[None, :], is_row[:, None] & is_channel[None, :]
+    of_part = rows[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :]
+    of_x, of_B = b * time * dim + channels, b * time * STATE_DIM + rows
+    parts += (b * tl.num_programs(1) + block) * (CHUNK // PART) * ROWS * BLOCK
+    B_grad += block * batch * time * STATE_DIM + of_B
+    C_grad += block * batch * time * STATE_DIM + of_B
+    A_2 = _load(A + of_state, is_state) * LOG2_E
+    h_grad = _load(last_state_grad + b * STATE_DIM * dim + of_state, is_state)
     A_sum = tl.zeros((ROWS, BLOCK), tl.float32)
     chunks = tl.cdiv(time, CHUNK)
     for back in range(chunks):
-        chunk = chunks - 1 - back
-        t = chunk * CHUNK + steps
-        of_x = (b * time + t[:, None]) * dim + channels[None, :]
-        is_element = (t < time)[:, None] & is_channel[None, :]
-        x_t, dt_t = _load(x + of_x, is_element), _load(dt + of_x, is_element)
-        out_grad = _load(y_grad + of_x, is_element)
-        # The gradient of h_t comes back through the next step's decay; after the last step there is none.
-        dt_next = _load(dt + of_x + dim, (t + 1 < time)[:, None] & is_channel[None, :])
-        inflow_grad, exponent_grad, A_sum, h_grad = _chunk_backward(
-            dt_t * x_t, dt_t, dt_next, out_grad, h_grad, A_sum, A + channels,
-            B + (b * time + t) * STATE_DIM, C + (b * time + t) * STATE_DIM,
-            checkpoints + (b * chunks + chunk) * STATE_DIM * dim + channels,
-            B_grad + (block * batch * time + b * time + t) * STATE_DIM,
-            C_grad + (block * batch * time + b * time + t) * STATE_DIM, t < time, is_channel, dim,
-            STATE_DIM, ROWS, CHUNK, BLOCK,
-        )  # fmt: skip
-        tl.store(x_grad + of_x, (inflow_grad * dt_t).to(x_grad.dtype.element_ty), mask=is_element)
-        tl.store(dt_grad + of_x, (inflow_grad * x_t + exponent_grad).to(dt_grad.dtype.element_ty), mask=is_element)
-    dt_0 = _load(dt + b * time * dim + channels, is_channel)
-    h_grad = h_grad * tl.exp(dt_0[None, :] * _load(A + rows[:, None] * dim + channels[None, :], is_state))
-    tl.store(state_grad + of_state, h_grad.to(state_grad.dtype.element_ty), mask=is_state)
-    tl.store(A_grad + of_state, A_sum, mask=is_state)
+        start = (chunks - 1 - back) * CHUNK
+        count = tl.cdiv(tl.minimum(CHUNK, time - start), PART)
+        h = _load(checkpoints + (b * chunks + chunks - 1 - back) * STATE_DIM * dim + of_state, is_state)
+        for part in range(count):
+            tl.store(parts + part * ROWS * BLOCK + of_part, h)
+            first = start + part * PART
+            dts = _load_steps(dt + of_x, first, time, dim, is_channel, PART)
+            xs = _load_steps(x + of_x, first, time, dim, is_channel, PART)
+            Bs = _load_steps(B + of_B, first, time, STATE_DIM, is_row, PART)
+            for i in tl.static_range(PART):
+                h = tl.exp2(dts[i][None, :] * A_2) * h + Bs[i][:, None] * (dts[i] * xs[i])[None, :]
+        tl.debug_barrier()  # other threads may have stored what a thread reads
+        for behind in range(count):
+            part = count - 1 - behind
+            h_grad, A_sum = _part_backward(
+                x + of_x, dt + of_x, A_2, B + of_B, C + of_B, tl.load(parts + part * ROWS * BLOCK + of_part),
+                y_grad + of_x, h_grad, A_sum, x_grad + of_x, dt_grad + of_x, B_grad, C_grad, start + part * PART,
+                time, dim, is_channel, is_row, STATE_DIM, PART,
+            )  # fmt: skip
+        tl.debug_barrier()
+    tl.store(state_grad + b * STATE_DIM * dim + of_state, h_grad.to(state_grad.dtype.element_ty), mask=is_state)
+    tl.store(A_grad + b * STATE_DIM * dim + of_state, A_sum, mask=is_state)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _chunk_backward(  # type: ignore[no-untyped-def]
-    inflow, dt, dt_next, out_grad, h_grad, A_sum, A, B, C, checkpoints, B_grad, C_grad, is_step, is_channel, dim,
-    STATE_DIM: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
+def _part_backward(  # type: ignore[no-untyped-def]
+    x, dt, A_2, B, C, h, y_grad, h_grad, A_sum, x_grad, dt_grad, B_grad, C_grad, first, time, dim, is_channel, is_row,
+    STATE_DIM: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
-    """The gradients of a chunk's inflows and of dt through exp(dt A), the new sum for A, and the new state gradient."""
-    inflow_grad, exponent_grad = tl.zeros((CHUNK, BLOCK), tl.float32), tl.zeros((CHUNK, BLOCK), tl.float32)
-    for n in range(STATE_DIM):
-        B_n, C_n, A_n = _load(B + n, is_step), _load(C + n, is_step), _load(A + n * dim, is_channel)
-        before = _load(checkpoints + n * dim, is_channel)
-        added = inflow * B_n[:, None]
-        h_n = _scan(tl.exp(dt * A_n[None, :]), added, before, False)
-        after = _get_row(h_grad, n, ROWS)
-        grad = _scan(tl.exp(dt_next * A_n[None, :]), out_grad * C_n[:, None], after, True)
-        tl.store(C_grad + n, tl.sum(out_grad * h_n, 1), mask=is_step)
-        tl.store(B_grad + n, tl.sum(grad * inflow, 1), mask=is_step)
-        inflow_grad += grad * B_n[:, None]
-        product = grad * (h_n - added)  # h_n - added is the decayed state of the step before
-        exponent_grad += product * A_n[None, :]
-        A_sum += _set_row(tl.zeros((ROWS, BLOCK), tl.float32), n, tl.sum(product * dt, 0), ROWS)
-        h_grad = _set_row(h_grad, n, _get_row(grad, 0, CHUNK), ROWS)
-    return inflow_grad, exponent_grad, A_sum, h_grad
+    """Store a part's gradients; returns that of the state before it, and the new sum for A.
+
+    `h` is the state before the part, and `h_grad` the gradient of the state after it.
+    """
+    dts = _load_steps(dt, first, time, dim, is_channel, PART)
+    xs = _load_steps(x, first, time, dim, is_channel, PART)
+    Bs = _load_steps(B, first, time, STATE_DIM, is_row, PART)
+    Cs = _load_steps(C, first, time, STATE_DIM, is_row, PART)
+    out_grads = _load_steps(y_grad, first, time, dim, is_channel, PART)
+    decays, states = (), (h,)
+    for i in tl.static_range(PART):
+        decays += (tl.exp2(dts[i][None, :] * A_2),)  # type: ignore[assignment]
+        h = decays[i] * h + Bs[i][:, None] * (dts[i] * xs[i])[None, :]
+        states += (h,)  # type: ignore[assignment]
+    for i in tl.static_range(PART - 1, -1, -1):
+        is_step = first + i < time
+        inside, of_row = is_channel & is_step, is_row & is_step
+        tl.store(C_grad + (first + i) * STATE_DIM, tl.sum(out_grads[i][None, :] * states[i + 1], 1), mask=of_row)
+        h_grad += Cs[i][:, None] * out_grads[i][None, :]
+        tl.store(B_grad + (first + i) * STATE_DIM, tl.sum(h_grad * (dts[i] * xs[i])[None, :], 1), mask=of_row)
+        inflow_grad = tl.sum(h_grad * Bs[i][:, None], 0)
+        h_grad *= decays[i]
+        product = h_grad * states[i]
+        A_sum += product * dts[i][None, :]
+        exponent_grad = tl.sum(product * A_2, 0) * LN_2
+        step_grad = (inflow_grad * xs[i] + exponent_grad).to(dt_grad.dtype.element_ty)
+        tl.store(x_grad + (first + i) * dim, (inflow_grad * dts[i]).to(x_grad.dtype.element_ty), mask=inside)
+        tl.store(dt_grad + (first + i) * dim, step_grad, mask=inside)
+    return h_grad, A_sum

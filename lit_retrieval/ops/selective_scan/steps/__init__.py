@@ -1,1 +1,0 @@
-"""The selective scan in Triton, one step after the other."""
