@@ -29,11 +29,17 @@ class Private(NamedTuple):
 
 CLI, RETRIEVAL_CLI = "lightning.pytorch.cli:LightningCLI", {"lit_retrieval/cli/retrieval_cli.py"}
 LISTED = {
+    "_action_groups": Private(
+        "jsonargparse",
+        "argparse:ArgumentParser",
+        {"lit_retrieval/cli/parser.py"},
+        "the order of the help: Lightning's Trainer last",
+    ),
     "_actions": Private(
         "jsonargparse",
         "argparse:ArgumentParser",
-        {"lit_retrieval/parsing/parser.py"},
-        "all options, to find the nearest one",
+        {"lit_retrieval/cli/parser.py", "lit_retrieval/parsing/parser.py"},
+        "all options: to find the nearest one, and to rewrite their help",
     ),
     "_batches_that_stepped": Private(
         "lightning",
@@ -70,12 +76,6 @@ LISTED = {
         "a state that is handed back in has seen so many tokens",
     ),
     "_set_seed": Private("lightning", CLI, RETRIEVAL_CLI, "the constructor parses; `run` seeds"),
-    "_subparsers": Private(
-        "jsonargparse",
-        "argparse:ArgumentParser",
-        {"lit_retrieval/cli/parser.py"},
-        "whether a command is named in usage",
-    ),
 }
 # Underscores that are documented, and our own mark on parameters.
 PUBLIC = {"_asdict", "_exit", "_fields", "_no_weight_decay", "_replace"}

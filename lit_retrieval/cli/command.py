@@ -9,6 +9,7 @@ from typing import Any
 from jsonargparse import add_instantiator
 
 from lit_retrieval.cli.endings import DISK_FULL, OUT_OF_MEMORY, ending
+from lit_retrieval.cli.help import COMMANDS
 from lit_retrieval.cli.parser import Parser, check_files, instantiate, limit_imports
 from lit_retrieval.cli.ready_configs import find_configs
 from lit_retrieval.cli.retrieval_cli import RetrievalCLI
@@ -67,7 +68,10 @@ def _parse(arguments: Sequence[str]) -> RetrievalCLI:
         auto_configure_optimizers=False,
         trainer_defaults=_TRAINER_DEFAULTS,
         parser_class=Parser,
-        parser_kwargs={"prog": "python -m lit_retrieval", "description": _DESCRIPTION},
+        parser_kwargs={
+            "description": _DESCRIPTION,
+            **{name: {"description": about} for name, about in COMMANDS.items()},
+        },
         args=arguments,
     )
 

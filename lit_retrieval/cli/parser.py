@@ -14,6 +14,7 @@ import yaml
 from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser
 
+from lit_retrieval.cli.help import COMMANDS, is_ours, rewrite, title_of_group
 from lit_retrieval.errors import UserError
 from lit_retrieval.parsing import OneLineErrors, fail, one_line_errors, read_yaml
 
@@ -28,11 +29,28 @@ yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, one: dumper.represent
 class Parser(OneLineErrors, LightningArgumentParser):
     """A parser whose errors are one line, and whose usage is short."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"prog": "python -m lit_retrieval", **kwargs})  # also for the help of a class
+
     def format_help(self, formatter: HelpFormatter | None = None) -> str:
-        """The help, with a usage of one line."""
-        command = "{fit,validate,test,predict} " if self._subparsers else ""
-        self.usage = f"{self.prog.replace(' [options]', '')} {command}--config FILE [--key value ...]"
+        """The help, with a usage of one line, our keys first and Lightning's Trainer last."""
+        program, command = self.prog.replace(" [options]", ""), self.prog.split()[-1]
+        is_command = command in COMMANDS
+        commands = "" if is_command else f" {{{','.join(COMMANDS)}}}"
+        self.usage = f"{program}{commands} --config FILE [--key value ...]"
+        for action in self._actions if is_command else ():
+            rewrite(action, command)
+        for group in self._action_groups:
+            group.title = title_of_group(group.title, command)
+        self._action_groups.sort(key=lambda group: not is_ours(group.title))
         return super().format_help(formatter)
+
+    def add_subcommands(self, *args: Any, **kwargs: Any) -> Any:
+        """Add the commands, with a whole sentence about each."""
+        commands: Any = super().add_subcommands(*args, **kwargs)
+        add = commands.add_subcommand
+        commands.add_subcommand = lambda name, parser, help: add(name, parser, help=COMMANDS[name])
+        return commands
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with one line, which names a missing file or a missing package of fla's layers."""

@@ -137,13 +137,6 @@ class RetrievalCLI(LightningCLI):
         parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
         parser.add_lightning_class_args(Inspection, "inspection")
         parser.add_lightning_class_args(Gpu, "gpu")
-        best = {
-            "monitor": "val/closed_loop_accuracy",
-            "mode": "max",
-            "filename": "best",
-            "enable_version_counter": False,
-        }
-        parser.set_defaults({f"checkpoint.{key}": value for key, value in best.items()})
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         """Replace Lightning's table of scores by that of `ScoreTable`, and add `--fresh` to `fit`."""

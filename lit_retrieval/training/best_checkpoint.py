@@ -15,11 +15,33 @@ class BestCheckpoint(ModelCheckpoint):
     `ModelCheckpoint` forgets the best score when its folder has a new name, and overwrites a better checkpoint with a
     worse one.
 
+    Args:
+        monitor: The score that is compared, one of those that a validation logs.
+        mode: max if a higher score is better, min if a lower one is.
+        save_top_k: Number of checkpoints to keep.
+        filename: Name of the file in the folder checkpoints, without .ckpt; it may have {step} in it.
+        enable_version_counter: Add -v1, -v2, ... to a name that exists, in place of replacing the file.
+        others: Other arguments of ModelCheckpoint.
+
     Attributes:
         best_step: The optimizer steps of the best checkpoint; None if it is not known.
     """
 
     best_step: int | None = None
+
+    def __init__(
+        self,
+        monitor: str = "val/closed_loop_accuracy",
+        mode: str = "max",
+        save_top_k: int = 1,
+        filename: str = "best",
+        enable_version_counter: bool = False,
+        **others: Any,
+    ) -> None:
+        super().__init__(
+            monitor=monitor, mode=mode, save_top_k=save_top_k, filename=filename,
+            enable_version_counter=enable_version_counter, **others,
+        )  # fmt: skip
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the model if its score is the best; one at a time limit counts only if there is none yet."""

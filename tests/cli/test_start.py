@@ -51,9 +51,9 @@ HASHED = {
     "checkpoint.save_on_exception", "checkpoint.save_weights_only", "checkpoint.auto_insert_metric_name",
     "checkpoint.every_n_train_steps", "checkpoint.train_time_interval", "checkpoint.every_n_epochs",
     "checkpoint.save_on_train_epoch_end", "checkpoint.enable_version_counter",
-    "data.task", "data.regime", "data.sizes", "data.batch_size", "data.train_file", "data.seed",
+    "data.task", "data.regime", "data.sizes", "data.batch_size", "data.file_sha256", "data.seed",
     # What a validation depends on decides which checkpoint is the best.
-    "data.eval_sizes", "data.val_samples", "data.val_file", "data.retriever", "data.max_new_tokens",
+    "data.eval_sizes", "data.val_samples", "data.retriever", "data.max_new_tokens",
     "data.budget",
     "trainer.limit_val_batches", "trainer.val_check_interval", "trainer.check_val_every_n_epoch",
     "trainer.max_epochs", "trainer.min_epochs", "trainer.max_steps", "trainer.min_steps", "trainer.callbacks",
