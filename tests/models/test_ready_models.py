@@ -1,7 +1,6 @@
 """The model files: their size, that they learn, and one attention layer on top of each."""
 
 import logging
-import math
 import sys
 import warnings
 from pathlib import Path
@@ -24,12 +23,9 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "model"
 NAMES = sorted(path.name.removesuffix("_0.5M.yaml") for path in CONFIGS.glob("*_0.5M.yaml"))
 PAPERS_SIZE = 525_376  # trainable parameters of the paper's 0.5M Transformer
 OF_FLA = {name for name in NAMES if "fla.layers" in (CONFIGS / f"{name}_0.5M.yaml").read_text()}
-# Gradients on an H100 (data/results/gpu) where fla's kernels or cuDNN's multiply in TF32, which has 10 bits.
-# linear_attention's were off by 0.83 and are not compared: on a CPU, weights rounded so change them by 3.5.
-TF32 = {
-    "rwkv7": 0.0026, "kda": 0.0090, "hgrn2": 0.014, "gla": 0.046, "retnet": 0.0066, "lstm": 0.0006, "gru": 0.0018,
-    "linear_attention": math.inf,
-}  # fmt: skip
+# Gradients on an H100 (data/results/gpu) that differ by more than sums in another order: linear_attention's are
+# ill-conditioned, and those of kda and rwkv7 have been compared in TF32 only.
+LESS_ALIKE = {"rwkv7": 0.0026, "kda": 0.0090, "linear_attention": 0.0011}
 TOP = yaml.safe_load(
     "{mixers: [{class_path: lit_retrieval.mixers.Attention}, {class_path: lit_retrieval.mixers.SwiGLU}]}"
 )
@@ -116,10 +112,8 @@ def test_on_a_gpu_its_first_step_is_that_of_a_cpu_and_it_learns(name):
     if full_name in REFUSED:
         pytest.skip("fla refuses this backward on Hopper with Triton 3.4 to 3.7.0")
     difference = reference.compare(reference.first_step(full_name, "cuda"), reference.read(REFERENCE, full_name))
-    if name in TF32:  # losses were off by up to 2.6e-4
-        assert difference.loss < 1e-3 and difference.gradient < 2 * TF32[name]
-    else:  # float32: up to 3.2e-7 and 1.7e-5, from sums in another order
-        assert difference.loss < 1e-5 and difference.gradient < 1e-4
+    # Float32: gradients differed by up to 6.6e-5, losses by up to 3.7e-7; those of kda by 3.6e-5, in TF32.
+    assert difference.loss < 1e-4 and difference.gradient < 2 * LESS_ALIKE.get(name, 1e-4)
     losses = train_on_64_samples(read(name), steps=200, device="cuda")
     assert losses[-1] < losses[0]
 
