@@ -40,9 +40,10 @@ class Parser(OneLineErrors, LightningArgumentParser):
         self.usage = f"{program}{commands} --config FILE [--key value ...]"
         for action in self._actions if is_command else ():
             rewrite(action, command)
-        for group in self._action_groups:
+        groups: Any = self._action_groups
+        for group in groups:
             group.title = title_of_group(group.title, command)
-        self._action_groups.sort(key=lambda group: not is_ours(group.title))
+        groups.sort(key=lambda group: not is_ours(group.title))
         return super().format_help(formatter)
 
     def add_subcommands(self, *args: Any, **kwargs: Any) -> Any:
