@@ -82,9 +82,10 @@ class GRU(nn.Module):
 
 def _run(rnn: nn.LSTM | nn.GRU, x: Tensor, state: Any) -> tuple[Tensor, Any]:
     """The outputs in the dtype of the model, and the last state, float32 for half precision."""
-    weights: dict[str, Tensor] = {name: widen(weight) for name, weight in rnn.named_parameters()}
+    # For half precision alone: as they are, the weights lie together in memory, as cuDNN needs them.
+    wide: dict[str, Tensor] = {name: widen(one) for name, one in rnn.named_parameters() if widen(one) is not one}
     with torch.autocast(x.device.type, enabled=False):
-        y, last = functional_call(rnn, weights, (widen(x), state))
+        y, last = functional_call(rnn, wide, (widen(x), state)) if wide else rnn(widen(x), state)
     return y.to(product_dtype(x)), last
 
 

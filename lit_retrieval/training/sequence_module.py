@@ -258,7 +258,7 @@ class SequenceModule(LightningModule):
         """Rows `(batch, ...)` of this rank and all others, as they were in the global batch."""
         if self.trainer.world_size == 1:
             return rows
-        gathered = cast(Tensor, self.all_gather(rows))  # (ranks, batch, ...)
+        gathered = cast(Tensor, self.all_gather(rows.to(self.device)))  # (ranks, batch, ...)
         return gathered.transpose(0, 1).flatten(0, 1)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
