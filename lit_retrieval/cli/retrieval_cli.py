@@ -196,7 +196,7 @@ class RetrievalCLI(LightningCLI):
         self.start = self.start._replace(content=None)
         try:
             trainer = Trainer(**given)
-        except (ValueError, TypeError) as error:  # the Trainer checks its own arguments
+        except (ValueError, TypeError, ImportError) as error:  # the Trainer checks its own arguments
             raise UserError(f"trainer: {' '.join(str(error).split())}") from None
         check_folders(writers)
         if self.subcommand == "fit" and self.start.step > 0 and is_first_rank():

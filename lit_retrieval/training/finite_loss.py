@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lit_retrieval.errors import RunEndedError
+from lit_retrieval.errors import RunEndedError, UserError
 from lit_retrieval.training.preemption import is_launched
 from lit_retrieval.training.sequence_module import SequenceModule
 
@@ -17,6 +18,16 @@ class FiniteLoss(Callback):
     `GlobalStep` skips this step and all later ones. The run checks for it every few steps, before each validation and
     before each checkpoint, so every checkpoint is from before the bad step.
     """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Raise `UserError` if Adam has weights in float16: its second moments underflow to zero."""
+        for optimizer in trainer.optimizers:
+            halves = (one for group in optimizer.param_groups for one in group["params"] if one.dtype == torch.float16)
+            if isinstance(optimizer, torch.optim.Adam) and next(halves, None) is not None:
+                raise UserError(
+                    "trainer.precision 16-true can't train with Adam, whose second moments underflow in float16; write "
+                    "bf16-true, or 16-mixed on a GPU"
+                )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

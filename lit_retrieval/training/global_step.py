@@ -40,7 +40,7 @@ class GlobalStep:
         self._sums: dict[str, Tensor | float] = {}
         self.totals: dict[str, Tensor] = {}
         self.norm = torch.zeros(())
-        self.bad_step = torch.zeros((), device=trainer.strategy.root_device)
+        self.bad_step = torch.zeros((), dtype=torch.float32, device=trainer.strategy.root_device)
         self._step: Tensor | None = None  # counted on the device, so that a CUDA graph of a step can be launched again
         self._waits = trainer.strategy.root_device.type != "cpu"
 

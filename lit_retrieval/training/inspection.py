@@ -61,7 +61,7 @@ class Inspection(Callback):
         data = pl_module.data
         # The first column is for all distances.
         shape = (len(data.eval_values), 1 + data.longest_distance.bit_length())
-        self._right, self._counts = (torch.zeros(shape, device=pl_module.device) for _ in range(2))
+        self._right, self._counts = (torch.zeros(shape, dtype=torch.float32, device=pl_module.device) for _ in range(2))
         self._texts, self._first_row = [], None
 
     def on_validation_batch_end(

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from lit_retrieval.ops.half_precision import widen
+
 _MOST_LOGITS = 2**23  # at a time; 32 MiB in float32
 
 
@@ -16,7 +18,7 @@ def sum_loss(
     """Sum the cross-entropy of the next tokens, and count those that are the most likely ones.
 
     Logits of more than 32 MiB are computed piece by piece, and again in the backward pass, so memory does not grow with
-    tokens times vocabulary size.
+    tokens times vocabulary size. Losses of half-precision logits are added up in float32.
 
     Args:
         predict: Computes logits `(tokens, vocab_size)` from `hidden`.
@@ -32,7 +34,7 @@ def sum_loss(
     def piece(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logits = predict(hidden)
         right = (logits.detach().argmax(-1) == targets).sum() if counts_right else torch.zeros((), device=logits.device)
-        return F.cross_entropy(logits, targets, reduction="sum"), right
+        return F.cross_entropy(widen(logits), targets, reduction="sum"), right
 
     size = max(1, _MOST_LOGITS // vocab_size)
     if len(hidden) <= size:

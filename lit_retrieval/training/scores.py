@@ -11,6 +11,7 @@ from torchmetrics import Metric
 
 from lit_retrieval.data import Batch
 from lit_retrieval.decoding import UNDECIDED, Reply
+from lit_retrieval.ops.half_precision import widen
 from lit_retrieval.training.score_name import Group, ScoreName
 from lit_retrieval.vocabulary import PAD
 
@@ -41,9 +42,10 @@ def teacher_forced(logits: Tensor, batch: Batch) -> dict[str, Measured]:
     targets, rows = batch.targets, batch.rows
 
     def sum_rows(values: Tensor) -> Tensor:
-        return torch.zeros(len(batch.tokens), device=values.device).index_add(0, rows, values.float())[:, None]
+        zeros = torch.zeros(len(batch.tokens), dtype=torch.float32, device=values.device)
+        return zeros.index_add(0, rows, values.float())[:, None]
 
-    nats = F.cross_entropy(logits, targets, reduction="none")
+    nats = F.cross_entropy(widen(logits), targets, reduction="none")
     tokens, right = sum_rows(torch.ones_like(rows)), sum_rows(logits.argmax(-1) == targets)
     return {
         "loss": Measured(sum_rows(nats) / tokens, tokens),
@@ -75,7 +77,7 @@ def closed_loop(replies: Sequence[Reply], batch: Batch, chances: Sequence[float]
     """
     answers = given_answers(replies, batch)
     is_right, is_undecided = answers == batch.answers, answers == UNDECIDED
-    chance = torch.tensor(chances, device=answers.device)[batch.kinds][:, None]
+    chance = torch.tensor(chances, dtype=torch.float32, device=answers.device)[batch.kinds][:, None]
     counts = torch.tensor([(one.num_searches, one.num_timeouts) for one in replies], device=answers.device).float()
     values = {
         "closed_loop_accuracy": is_right.float(),
@@ -85,7 +87,7 @@ def closed_loop(replies: Sequence[Reply], batch: Batch, chances: Sequence[float]
         "searches": counts[:, :1],
         "timeouts": counts[:, 1:],
     }
-    weights = torch.ones(len(replies), 1, device=answers.device)
+    weights = torch.ones(len(replies), 1, dtype=torch.float32, device=answers.device)
     return {name: Measured(value, weights) for name, value in values.items()}
 
 
@@ -117,8 +119,8 @@ class Scores(Metric):
         shape = (len(self.groups), len(self.quantities))
         self.totals: Tensor
         self.weights: Tensor
-        self.add_state("totals", torch.zeros(shape), dist_reduce_fx="sum")
-        self.add_state("weights", torch.zeros(shape), dist_reduce_fx="sum")
+        self.add_state("totals", torch.zeros(shape, dtype=torch.float32), dist_reduce_fx="sum")
+        self.add_state("weights", torch.zeros(shape, dtype=torch.float32), dist_reduce_fx="sum")
 
     @property
     def names(self) -> list[ScoreName]:
@@ -127,7 +129,7 @@ class Scores(Metric):
 
     def update(self, measured: dict[str, Measured], batch: Batch) -> None:
         """Add a batch."""
-        is_asked = batch.answers != PAD
+        is_asked = (batch.answers != PAD).float()  # a share of booleans would have the trainer's precision
         share = is_asked / is_asked.sum(1, keepdim=True)
         members = self._members(batch).float()
         for name, (values, weights) in measured.items():
