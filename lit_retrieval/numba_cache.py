@@ -1,9 +1,11 @@
-"""A folder for Numba's compiled kernels if the package's own is not writable."""
+"""A folder for Numba's compiled kernels if the package's own is not writable, and a line when they are compiled."""
 
 import os
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 _NAME = "NUMBA_CACHE_DIR"
 
@@ -19,6 +21,25 @@ def set_cache_folder(package: Path) -> None:
     os.environ[_NAME] = folder
     if "numba" in sys.modules:  # it has already read the environment
         sys.modules["numba"].config.CACHE_DIR = folder
+
+
+@cache
+def announce_compilation() -> None:
+    """Print a line when Numba first compiles in this process; what it loads from its cache takes no time."""
+    from numba.core import event
+
+    class Announcement(event.Listener):
+        is_due = True
+
+        def on_start(self, event: Any) -> None:
+            if self.is_due:
+                print("compiling kernels, once (about a minute)", file=sys.stderr, flush=True)
+            self.is_due = False
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    event.register("numba:compile", Announcement())  # type: ignore[no-untyped-call]
 
 
 def _folders() -> Iterator[Path]:

@@ -32,6 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": BOTH_CHAINS | {"constructions", "decoding", "runs", "training", "parsing", "cli"},
     "torchrun": {*FOR_ALL},
 }
+for room in ("cli", "tasks"):
+    MAY_IMPORT[room] |= {"numba_cache"}
 MAY_IMPORT["machines"] = MAY_IMPORT["conformance"] = {*FOR_ALL}
 MAY_IMPORT["tasks"].add("machines")
 for room in ("tasks", "mixers"):

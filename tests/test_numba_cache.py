@@ -80,3 +80,28 @@ def test_a_read_only_install_and_home_run(tmp_path):
     ran = subprocess.run([*WITHOUT_RIGHTS, sys.executable, "-c", kernel], cwd=tmp_path, env=environment,
                          capture_output=True, text=True)  # fmt: skip
     assert ran.stdout == "imported\n", ran.stderr[-1000:]
+
+
+KERNEL = """
+import numba
+from lit_retrieval.numba_cache import announce_compilation
+
+announce_compilation()
+
+@numba.njit(cache=True)
+def thrice(x):
+    return 3 * x
+
+assert thrice(1.0) + thrice(1) == 6
+"""
+
+
+def test_compilation_is_announced_once_and_loading_is_not(tmp_path):
+    (tmp_path / "kernel.py").write_text(KERNEL)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    runs = [
+        subprocess.run([sys.executable, "kernel.py"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        for _ in range(2)
+    ]
+    assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
+    assert [run.stderr.splitlines() for run in runs] == [["compiling kernels, once (about a minute)"], []]

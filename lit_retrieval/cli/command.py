@@ -15,11 +15,13 @@ from lit_retrieval.cli.ready_configs import find_configs
 from lit_retrieval.cli.retrieval_cli import RetrievalCLI
 from lit_retrieval.cli.start import is_first_rank
 from lit_retrieval.data import TranscriptData
+from lit_retrieval.numba_cache import announce_compilation
 from lit_retrieval.parsing import replace_whole
 from lit_retrieval.training import SequenceModule
 
 _DESCRIPTION = "Train sequence models on in-context retrieval, and score them with their searches run."
 _SAID_BETTER = ("Restoring states", "Restored all states", "Loaded model weights", "Time limit reached")
+_SAYS_NOTHING = ("TPU available: False", "`Trainer.fit` stopped: `max_steps")
 
 # Trainer defaults for an endless stream of samples.
 _TRAINER_DEFAULTS: dict[str, Any] = {
@@ -42,6 +44,8 @@ def read_configuration(arguments: Sequence[str]) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a known error ends it with one line and its exit status."""
+    if is_first_rank():
+        announce_compilation()
     try:
         _parse(sys.argv[1:] if arguments is None else arguments).run()
     except Exception as error:  # the one place where errors become exit statuses; unknown ones are raised again
@@ -95,4 +99,4 @@ def _is_said_once(record: logging.LogRecord) -> bool:
 
 def _is_news(record: logging.LogRecord) -> bool:
     said = record.getMessage()
-    return "Tip:" not in said and not said.startswith(_SAID_BETTER)
+    return "Tip:" not in said and not said.startswith((*_SAID_BETTER, *_SAYS_NOTHING))

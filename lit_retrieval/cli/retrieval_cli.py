@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_retrieval.cli.ranges import check_ranges
@@ -26,6 +27,7 @@ from lit_retrieval.training import (
     Gpu,
     Inspection,
     LastCheckpoint,
+    ScalarLogger,
     default_callbacks,
     keep_rows,
     logged_names,
@@ -180,6 +182,8 @@ class RetrievalCLI(LightningCLI):
             writes_scores=folder is not None, shows_progress=given["enable_progress_bar"] is not False,
         )  # fmt: skip
         given["callbacks"] = [*_listed(given["callbacks"]), *default]
+        if not any(isinstance(one, ProgressBar) for one in given["callbacks"]):
+            given["enable_progress_bar"] = False  # or Lightning would add its own
         check_callbacks(given["callbacks"])
         if self.subcommand == "fit":
             check_monitors(given["callbacks"], logged_names(self.datamodule))
@@ -205,12 +209,12 @@ class RetrievalCLI(LightningCLI):
                     keep_rows(logger, self.start.step)
         return trainer
 
-    def _logger(self) -> TensorBoardLogger | bool:
+    def _logger(self) -> ScalarLogger | bool:
         if self.start.folder is None or self.subcommand == "predict":
             return False
         is_fit = self.subcommand == "fit"
         # Steps after the checkpoint are logged again: purge_step makes TensorBoard drop the earlier values.
-        return TensorBoardLogger(
+        return ScalarLogger(
             self.start.folder.path, name="", version="" if is_fit else str(self.subcommand), default_hp_metric=False,
             purge_step=self.start.step if is_fit else 0,
         )  # fmt: skip

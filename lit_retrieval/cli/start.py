@@ -60,16 +60,18 @@ def begin_fit(
         raise UserError(
             f"fit resumes from its newest checkpoint by itself; leave out --ckpt_path {path}, or write a file"
         )
-    found = folder.newest()
+    steps, found = configuration["trainer"]["max_steps"], folder.newest()
     if found is None:
-        return _from_file(folder, path) if path else Start(folder)
+        return _from_other_run(folder, path, steps) if path else Start(folder, news=(f"new run in {folder.path}",))
     if prefer is None:
         _check_same_run(folder, configuration)
     start = _from_content(folder, found.path, found.content)
-    if is_finished := bool(found.content.get("is_finished")) and prefer is None:
+    is_finished = bool(found.content.get("is_finished")) and (prefer is None or start.step >= steps > 0)
+    if is_finished:
         finished = f"{folder.path} is finished {after_steps(start.step)}"
         news = f"{finished}; test it with `test --ckpt_path best`, or add --fresh"
     else:
+        _check_steps(start, steps)
         news = f"resuming {folder.path} {after_steps(start.step)}, from {found.path.name}"
     replaced = (f"{line}; using {found.path.name} instead" for line in found.damaged)
     return start._replace(is_finished=is_finished, news=(*replaced, news))
@@ -122,6 +124,23 @@ def _from_file(folder: RunFolder | None, path: str) -> Start:
     if "://" in path:
         raise UserError(f"ckpt_path must be a local file, got {path}; download it with its .sha256, and write its path")
     return _from_content(folder, Path(path), runs.load_checkpoint(Path(path)))
+
+
+def _from_other_run(folder: RunFolder, path: str, steps: int) -> Start:
+    """A new run that goes on from a checkpoint file."""
+    start = _from_file(folder, path)
+    _check_steps(start, steps)
+    taken = "its weights, optimizer state, steps and place in the samples"
+    return start._replace(news=(f"new run in {folder.path}, from {path} {after_steps(start.step)}: {taken}",))
+
+
+def _check_steps(start: Start, steps: int) -> None:
+    """Raise `UserError` if the checkpoint leaves no steps to train."""
+    if start.step >= steps > 0:
+        raise UserError(
+            f"trainer.max_steps must be above the {start.step:,} of {start.checkpoint}, which count, got {steps:,}; "
+            "set trainer.max_steps"
+        )
 
 
 def _of_configuration(name: str, configuration: dict[str, Any]) -> RunFolder:

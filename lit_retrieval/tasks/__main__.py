@@ -17,6 +17,7 @@ from rich.progress import track
 from lit_retrieval.conformance import path_of, print_report
 from lit_retrieval.conversation import Author
 from lit_retrieval.errors import UserError
+from lit_retrieval.numba_cache import announce_compilation
 from lit_retrieval.parsing import OneLineErrors, Replace, fail, put_first, replace_whole
 from lit_retrieval.ranges import check_at_least
 from lit_retrieval.tasks.checks import report
@@ -169,6 +170,7 @@ def _noting_signals() -> Iterator[None]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the subcommand of the command line; a user's mistake ends it with one line and status 2."""
+    announce_compilation()
     functions = {function.__name__.replace("_", "-"): function for function in (write, show, check, check_class)}
     parser = Parser(prog="python -m lit_retrieval.tasks", description="The tasks without the trainer.")
     subcommands = parser.add_subcommands()

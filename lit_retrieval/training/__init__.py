@@ -11,14 +11,16 @@ from lit_retrieval.training.hyperparameters import Hyperparameters
 from lit_retrieval.training.inspection import Inspection
 from lit_retrieval.training.last_checkpoint import LastCheckpoint
 from lit_retrieval.training.memory import Memory
+from lit_retrieval.training.next_command import NextCommand
 from lit_retrieval.training.plateau import PlateauStopping
 from lit_retrieval.training.preemption import Preemption
-from lit_retrieval.training.progress_bar import ProgressBar
+from lit_retrieval.training.progress_bar import ProgressBar, ProgressLines
 from lit_retrieval.training.score_file import ScoreFile
 from lit_retrieval.training.score_table import ScoreTable
 from lit_retrieval.training.sequence_module import SequenceModule, logged_names
 from lit_retrieval.training.solved import SolvedStopping
 from lit_retrieval.training.step_seed import StepSeed
+from lit_retrieval.training.tensorboard import ScalarLogger
 from lit_retrieval.training.throughput import Throughput
 from lit_retrieval.training.transcript_printer import TranscriptPrinter
 
@@ -32,9 +34,12 @@ __all__ = [
     "Inspection",
     "LastCheckpoint",
     "Memory",
+    "NextCommand",
     "PlateauStopping",
     "Preemption",
     "ProgressBar",
+    "ProgressLines",
+    "ScalarLogger",
     "ScoreFile",
     "ScoreTable",
     "SequenceModule",

@@ -1,6 +1,7 @@
 """The default callbacks of every run."""
 
 from lightning.pytorch import Callback
+from rich import get_console
 
 from lit_retrieval.training.best_checkpoint import BestCheckpoint
 from lit_retrieval.training.finite_loss import FiniteLoss
@@ -9,8 +10,9 @@ from lit_retrieval.training.hyperparameters import Hyperparameters
 from lit_retrieval.training.inspection import Inspection
 from lit_retrieval.training.last_checkpoint import LastCheckpoint
 from lit_retrieval.training.memory import Memory
+from lit_retrieval.training.next_command import NextCommand
 from lit_retrieval.training.preemption import Preemption
-from lit_retrieval.training.progress_bar import ProgressBar
+from lit_retrieval.training.progress_bar import ProgressBar, ProgressLines
 from lit_retrieval.training.score_file import ScoreFile
 from lit_retrieval.training.score_table import ScoreTable
 from lit_retrieval.training.step_seed import StepSeed
@@ -31,8 +33,9 @@ def default_callbacks(
     Args:
         inspection, best, last, gpu: Those that have configuration keys.
         writes_scores: Whether `test` writes `scores.json`; it needs a run folder.
-        shows_progress: Whether there is a progress bar.
+        shows_progress: Whether there is a progress bar, or lines where standard output is not a terminal.
     """
+    progress = ProgressBar() if get_console().is_terminal else ProgressLines()
     return [
         gpu or Gpu(),  # before any kernel runs
         Preemption(),  # stops a run between two steps, before the others count anything of the next step
@@ -45,7 +48,8 @@ def default_callbacks(
         Memory(),  # prints below the table of scores
         TranscriptPrinter(),
         *([ScoreFile()] if writes_scores else []),
-        *([ProgressBar()] if shows_progress else []),
+        *([progress] if shows_progress else []),
+        NextCommand(),
         best,  # a checkpoint holds the state of all callbacks: Lightning always calls checkpoint callbacks last
         last,  # after best, so that it holds the best score
     ]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -24,7 +25,7 @@ _NEVER = 0
 
 
 class Inspection(Callback):
-    """Writes transcripts and pictures for TensorBoard at some of the validations.
+    """Writes transcripts and pictures for TensorBoard at some of the validations, and at the last one.
 
     The transcripts are those decoded for the scores, wrong ones first, with the first wrong token marked. The pictures
     are a table of closed-loop accuracy by problem size and query distance, and maps of attention weights and decays on
@@ -43,6 +44,8 @@ class Inspection(Callback):
         self.log_images_every = log_images_every
         self.num_transcripts = num_transcripts
         self._validations = 0
+        self._is_last = False
+        self._warned: set[str] = set()
         self._texts: list[tuple[bool, str]] = []
         self._first_row: Tensor | None = None
         self._right = self._counts = torch.zeros(0, 0)
@@ -58,6 +61,7 @@ class Inspection(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start a new table."""
         assert isinstance(pl_module, SequenceModule)
+        self._is_last = trainer.should_stop  # nothing follows this validation
         data = pl_module.data
         # The first column is for all distances.
         shape = (len(data.eval_values), 1 + data.longest_distance.bit_length())
@@ -86,6 +90,7 @@ class Inspection(Callback):
             self._right, self._counts = (
                 trainer.strategy.reduce(one, reduce_op="sum") for one in (self._right, self._counts)
             )
+        self._is_last |= trainer.should_stop  # or this validation has ended the run
         for writer in writers(trainer):
             if self._is_due(self.log_text_every) and self._texts:
                 writer.add_text("val/transcripts", self._text(), trainer.global_step)
@@ -96,7 +101,7 @@ class Inspection(Callback):
         self._validations += 1
 
     def _is_due(self, every: int) -> bool:
-        return every != _NEVER and self._validations % every == 0
+        return every != _NEVER and (self._is_last or self._validations % every == 0)
 
     def _count(self, replies: list[Reply], batch: Batch, sizes: list[int]) -> None:
         given, is_asked = given_answers(replies, batch), batch.answers != PAD
@@ -128,9 +133,14 @@ class Inspection(Callback):
         title = "closed-loop accuracy by size and tokens back"
         drawn = {"accuracy": pictures.table(accuracy, sizes, ["all", *distances], title)}
         if self._first_row is not None:
-            drawn |= draw_mixers(module.model, self._first_row)
+            drawn |= draw_mixers(module.model, self._first_row, self._warn_once)
         for name, picture in drawn.items():
             writer.add_image(f"val/{name}", picture, step, dataformats="HWC")
+
+    def _warn_once(self, line: str) -> None:
+        if line not in self._warned:
+            self._warned.add(line)
+            rank_zero_warn(line)
 
 
 def writers(trainer: Trainer) -> list[SummaryWriter]:

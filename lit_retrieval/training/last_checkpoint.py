@@ -54,6 +54,10 @@ class LastCheckpoint(Checkpoint):
                 f"{interval}; write {max(1, interval // accumulated) * accumulated}"
             )
 
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Log what `validate` and `test` measure under the steps of the checkpoint."""
+        set_logged_step(trainer, checkpoint["global_step"])
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Store the step at which training starts."""
         self._saved_step = trainer.global_step

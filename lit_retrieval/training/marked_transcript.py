@@ -5,7 +5,7 @@ import re
 
 from lit_retrieval.conversation import Author, spans
 from lit_retrieval.decoding import Reply
-from lit_retrieval.training.transcript_printer import verdict
+from lit_retrieval.training.transcript_printer import collapse, verdict
 from lit_retrieval.vocabulary import PAD, Vocabulary
 
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|])")  # characters with a meaning in TensorBoard's Markdown
@@ -27,7 +27,7 @@ def markdown(reply: Reply, right: list[int], answers: list[int], vocabulary: Voc
         if wrong is not None and span.start <= wrong < span.stop:
             true = "nothing" if _at(right, wrong) == PAD else _escape(vocabulary.words[_at(right, wrong)])
             words[wrong - span.start] = f"**⟦{words[wrong - span.start]}⟧** (should be **{true}**)"
-        lines.append(span.mark(" ".join(words), "\\[", "\\]"))
+        lines.append(span.mark(" ".join(collapse(words)), "\\[", "\\]"))
         lines.append("\n\n" if span.author == Author.PROMPT else " ")
     return f"{''.join(lines).strip()}\n\n{_escape(verdict(reply.answers, answers, vocabulary).plain)}"
 

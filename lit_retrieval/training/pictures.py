@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 Picture = npt.NDArray[np.uint8]
 """`(height, width, 3)`, from 0 to 255."""
 
-_MARGIN, _LINE = 4, 14  # pixels
+_MARGIN, _LINE, _BAR = 4, 14, 64  # pixels
 _EMPTY = (225, 225, 225)
 # From dark at 0 to bright at 1: five colors of matplotlib's viridis, interpolated.
 _COLORS = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], dtype=np.float64)
@@ -52,16 +52,36 @@ def table(values: npt.NDArray[np.floating], rows: Sequence[str], columns: Sequen
     return np.asarray(image)
 
 
-def panels(maps: Sequence[tuple[str, npt.NDArray[np.floating]]], columns: int) -> Picture:
-    """Maps of values from 0 to 1 below their titles, `columns` maps in a row."""
+def panels(maps: Sequence[tuple[str, npt.NDArray[np.floating]]], columns: int, most: str = "1") -> Picture:
+    """Maps of values from 0 to 1 below their titles, `columns` maps in a row, above the scale of their colors.
+
+    Args:
+        maps: The titles and the values, `(rows, columns)` each.
+        columns: Maps in a row.
+        most: What the color of 1 stands for.
+    """
+    scale = _scale(most)
     pictures = [_panel(title, values) for title, values in maps]
     width, height = max(one.shape[1] for one in pictures), max(one.shape[0] for one in pictures)
     lines = -(-len(pictures) // columns)
-    whole = np.full((lines * height, min(columns, len(pictures)) * width, 3), 255, np.uint8)
+    across = max(min(columns, len(pictures)) * width, scale.shape[1])
+    whole = np.full((lines * height + scale.shape[0], across, 3), 255, np.uint8)
+    whole[lines * height :, : scale.shape[1]] = scale
     for index, picture in enumerate(pictures):
         top, left = index // columns * height, index % columns * width
         whole[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
     return whole
+
+
+def _scale(most: str) -> Picture:
+    """The colors from 0 to 1 as a bar, with a label at each end."""
+    font = ImageFont.load_default(size=11)
+    image = Image.new("RGB", (3 * _MARGIN + 10 + _BAR + 7 * len(most), _LINE + 4), "white")
+    draw = ImageDraw.Draw(image)
+    draw.text((_MARGIN, 1), "0", "black", font)
+    image.paste(Image.fromarray(color(np.tile(np.linspace(0, 1, _BAR), (_LINE - 4, 1)))), (_MARGIN + 10, 4))
+    draw.text((2 * _MARGIN + 10 + _BAR, 1), most, "black", font)
+    return np.asarray(image)
 
 
 def _panel(title: str, values: npt.NDArray[np.floating]) -> Picture:

@@ -29,7 +29,7 @@ class Group(NamedTuple):
     def label(self) -> str:
         """The name of the group in a table."""
         if self.kind == "distance":
-            return f"{self.value} to {2 * int(self.value) - 1} tokens back"
+            return f"{self.value}-{2 * int(self.value) - 1} back"
         return self.value if self.kind == "task" else f"{self.kind} {self.value}" if self.kind else "all"
 
     @property

@@ -1,18 +1,32 @@
 """The table of scores at the end of a command."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
+from rich import get_console
+from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from lit_retrieval.runs import after_steps
-from lit_retrieval.training.score_name import QUANTITIES, Group, ScoreName
+from lit_retrieval.training.inspection import writers
+from lit_retrieval.training.score_name import QUANTITIES, ScoreName
+
+_HEADERS = {"closed_loop_accuracy": "closed loop", "undecided": "un- decided"}
 
 
 class ScoreTable(Callback):
-    """Prints the last scores at the end of `fit`, `validate` and `test`: a row for each group, and one for all."""
+    """Prints the last scores at the end of `fit`, `validate` and `test`: a row for each group, and one for all.
+
+    Those of a test are also a text in TensorBoard, where curves of one point would stand before those of training.
+    """
 
     def __init__(self) -> None:
         self._measured_step = 0
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Store the step of the checkpoint that is scored."""
+        self._measured_step = checkpoint["global_step"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say if there will be no scores."""
@@ -25,31 +39,61 @@ class ScoreTable(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the validation, unless it is one of many within a fit."""
-        self._measured_step = trainer.global_step
-        if trainer.state.fn == "validate":
+        if trainer.state.fn == "fit":
+            self._measured_step = trainer.global_step
+        else:
             self._print(trainer, "val", "validation")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the test."""
+        """Print the test, and write it for TensorBoard."""
         self._print(trainer, "test", "test")
+        for writer in writers(trainer):
+            header, *rows = score_rows(trainer.callback_metrics, "test")
+            lines = [header, ["---"] * len(header), *rows]
+            text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+            writer.add_text("test/scores", text, self._measured_step)
 
     def _print(self, trainer: Trainer, split: str, title: str) -> None:
-        if trainer.is_global_zero and (table := score_table(trainer, split, title)) is not None:
-            Console(width=max(120, Console().width)).print(table)
+        if trainer.is_global_zero and (table := score_table(trainer.callback_metrics, split, title)) is not None:
+            get_console().print(table)
 
 
-def score_table(trainer: Trainer, split: str, title: str) -> Table | None:
-    """The logged scores of `split` as a table; None if there are none."""
-    named = ((ScoreName.parse(name), float(value)) for name, value in trainer.callback_metrics.items())
-    scores = {(name.group, name.quantity): value for name, value in named if _is_score(name, split)}
-    if not scores:
+def score_table(metrics: Mapping[str, Any], split: str, title: str) -> Table | None:
+    """The logged scores of `split` as a table of at most 80 columns; None if there are none."""
+    header, *rows = score_rows(metrics, split)
+    if not rows:
         return None
-    shown = [quantity for quantity in QUANTITIES if quantity != "timeouts" or scores[Group(), "timeouts"] > 0]
-    table = Table(Column("samples", no_wrap=True), *(quantity.replace("_", " ") for quantity in shown), title=title)
-    for group in sorted(dict.fromkeys(group for group, _ in scores), key=lambda group: group.order):
-        table.add_row(group.label, *(f"{scores[group, quantity]:.4f}" for quantity in shown))
+    samples, *quantities = header
+    columns = [Column(samples), *(Column(one.replace(" ", "\n"), justify="right") for one in quantities)]
+    table = Table(*columns, title=title, box=SIMPLE_HEAD, show_edge=False, padding=0)
+    for row in rows:
+        table.add_row(*row)
+    timeouts = float(metrics[str(ScoreName("timeouts", split=split))])
+    table.caption = f"{timeouts:.4f} searches a sample took too long" if timeouts else None
     return table
 
 
-def _is_score(name: ScoreName, split: str) -> bool:
-    return name.split == split and name.quantity in QUANTITIES
+def score_rows(metrics: Mapping[str, Any], split: str) -> list[list[str]]:
+    """The logged scores of `split` as text, below a header.
+
+    The number of timeouts has no column. `all_right` has none if it is the accuracy: where there is one answer.
+    """
+    named = ((ScoreName.parse(name), float(value)) for name, value in metrics.items())
+    scores = {
+        (name.group, name.quantity): value
+        for name, value in named
+        if name.split == split and name.quantity in QUANTITIES
+    }
+    groups = sorted(dict.fromkeys(group for group, _ in scores), key=lambda group: group.order)
+    has_one_answer = all(scores[group, "all_right"] == scores[group, "closed_loop_accuracy"] for group in groups)
+    hidden = {"timeouts", *(["all_right"] if has_one_answer else [])}
+    shown = [quantity for quantity in QUANTITIES if quantity not in hidden]
+    header = ["samples", *(_HEADERS.get(quantity, quantity.replace("_", " ")) for quantity in shown)]
+    return [
+        header,
+        *([group.label, *(_digits(quantity, scores[group, quantity]) for quantity in shown)] for group in groups),
+    ]
+
+
+def _digits(quantity: str, value: float) -> str:
+    return f"{value:.2f}" if quantity == "searches" else f"{value:.4f}"

@@ -1,9 +1,11 @@
 """Decoded transcripts as colored text."""
 
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
+from rich import get_console
 from rich.text import Text
 
 from lit_retrieval.conversation import Author, spans
@@ -13,6 +15,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.training.sequence_module import SequenceModule
 from lit_retrieval.vocabulary import Vocabulary
 
+_FEW = 3  # equal words in a row that are all shown
 _STYLES = {Author.PROMPT: "dim", Author.MODEL: "", Author.RETRIEVER: "bold cyan"}
 
 
@@ -30,20 +33,33 @@ class TranscriptPrinter(Callback):
     ) -> None:  # fmt: skip
         """Print the batch."""
         assert isinstance(pl_module, SequenceModule)
-        console, vocabulary = Console(), pl_module.data.task.vocabulary
+        # The console of the progress bar prints above it. A file has no width to wrap at.
+        console, vocabulary = get_console(), pl_module.data.task.vocabulary
         for row, reply in enumerate(outputs):
-            console.print(render(reply, vocabulary))
+            console.print(render(reply, vocabulary, collapses=True), soft_wrap=not console.is_terminal)
             console.print(verdict(reply.answers, batch.answers_of(row), vocabulary), "\n")
 
 
-def render(reply: Reply, vocabulary: Vocabulary) -> Text:
-    """The transcript as text, with retrieved tokens in brackets and the reply on its own line."""
+def render(reply: Reply, vocabulary: Vocabulary, collapses: bool = False) -> Text:
+    """The transcript as text, with retrieved tokens in brackets and the reply on its own line.
+
+    Args:
+        reply: The decoded transcript.
+        vocabulary: The words of the token ids.
+        collapses: Whether equal words in a row are shown once, with their number.
+    """
     text = Text()
     for span in spans(reply.author):
-        words = " ".join(vocabulary.decode(reply.tokens[span.start : span.stop]))
-        text.append(span.mark(words), _STYLES[span.author])
+        words = vocabulary.decode(reply.tokens[span.start : span.stop])
+        text.append(span.mark(" ".join(collapse(words) if collapses else words)), _STYLES[span.author])
         text.append("\n" if span.author == Author.PROMPT else " ")
     return text
+
+
+def collapse(words: Sequence[str]) -> list[str]:
+    """The words, with more than three equal ones in a row as one: `<StartSearch> x 270`."""
+    runs = ((word, len(list(run))) for word, run in groupby(words))
+    return [part for word, count in runs for part in ([word] * count if count <= _FEW else [f"{word} x {count}"])]
 
 
 def verdict(answers: list[int], right: list[int], vocabulary: Vocabulary) -> Text:

@@ -62,14 +62,14 @@ def test_a_checkpoint_is_validated_tested_and_shown(capsys):
         main([command, *TINY, "--run_dir", "run", "--ckpt_path", checkpoint])
     shown = capsys.readouterr().out
     assert "test/loss" not in shown, "one table is enough"
-    assert shown.count("closed loop") == 3 and "right" in shown and "<s> " in shown
+    assert shown.count(" decided") == 3 and "right" in shown and "<s> " in shown
 
 
 def test_scores_of_several_sizes_are_reported_apart(capsys):
     fit("--data.task.init_args.max_size", "6", "--data.eval_sizes", "[4, 6]")
     events = EventAccumulator("run").Reload().Tags()["scalars"]
     assert {"val/size_4/closed_loop_accuracy", "val/size_6/loss"} <= set(events)
-    assert re.search(r"│ size 6 +│", capsys.readouterr().out)
+    assert re.search(r"\nsize 6 +\d", capsys.readouterr().out)
 
 
 def test_the_last_checkpoint_is_of_the_last_step_even_between_validations():
@@ -183,7 +183,7 @@ def test_a_suite_is_tested_on_its_own_samples_or_not_at_all(capsys, is_right):
     Path("suite.yaml").write_text(SUITE.format(sha256=found if is_right else "0" * 64))
     if is_right:
         main(["test", *TINY, "--data", "suite.yaml"])
-        assert "│ all " in capsys.readouterr().out
+        assert "\nall " in capsys.readouterr().out
     else:
         assert "the test samples are not those of the suite trees" in refuse(
             capsys, "test", *TINY, "--data", "suite.yaml"
@@ -239,8 +239,8 @@ def test_two_tasks_are_reported_apart_at_sizes_beyond_those_of_training(capsys):
     main(["fit", *TINY, "--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--data", "mixture.yaml",
           "--data.val_samples", "64"])  # fmt: skip
     shown = capsys.readouterr().out
-    for row in ("Counting", "NGramRetrieval", "size 8", "size 12", "size 16", "8 to 15 tokens back", "all"):
-        assert f"│ {row} " in shown
+    for row in ("Counting", "NGramRetrieval", "size 8", "size 12", "size 16", "8-15 back", "all"):
+        assert f"\n{row} " in shown
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"]])

@@ -3,6 +3,8 @@
 import gc
 import json
 import os
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from lit_retrieval.cli import read_configuration
+from lit_retrieval.cli import main, read_configuration
 from lit_retrieval.data import BatchDataset
 from lit_retrieval.data.suite import hash_samples
 from lit_retrieval.runs.configuration import _OF_THE_MACHINE
@@ -115,3 +117,39 @@ def test_a_run_that_is_resumed_reads_its_checkpoint_once_and_does_not_keep_it(co
     monkeypatch.setattr(BatchDataset, "__getitem__", look_and_take)
     command("fit", "--trainer.max_steps", "2", "--run_dir", "run", "--prefer", "command_line")
     assert reads == ["step_1.ckpt"] and not kept
+
+
+def test_a_run_says_where_it_is_and_what_comes_next(command, capfd, monkeypatch):
+    command("fit", *ONE_STEP, "--trainer.log_every_n_steps", "1", "--trainer.enable_progress_bar", "true")
+    (folder,) = Path("runs").glob("quickstart-*")
+    first, *lines = capfd.readouterr().out.splitlines()
+    assert first == f"new run in {folder}"
+    assert any(re.fullmatch(r"step 1/1  loss \d+\.\d{3}  accuracy \d\.\d{3}", line) for line in lines)
+    best, following = lines[-2:]
+    assert re.fullmatch(
+        rf"best val/closed_loop_accuracy: \d\.\d{{4}} after 1 step, in {folder}/checkpoints/best.ckpt", best
+    )
+    python, m, package, *arguments = shlex.split(following.removeprefix("next: "))
+    assert (python, m, package) == ("python", "-m", "lit_retrieval")
+    monkeypatch.setattr("sys.argv", ["lit_retrieval"])
+    main(arguments)
+    assert json.loads((folder / "scores.json").read_text())["checkpoint"] == "best.ckpt"
+
+
+def test_a_run_that_starts_from_a_file_says_what_it_takes_over(command, capfd):
+    command("fit", *ONE_STEP, "--run_dir", "one")
+    file = ["--ckpt_path", "one/checkpoints/best.ckpt", "--run_dir", "two"]
+    with pytest.raises(SystemExit) as stopped:
+        command("fit", *ONE_STEP, *file)
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert stopped.value.code == 2 and "max_steps must be above the 1 of one/checkpoints/best.ckpt" in said
+    command("fit", "--trainer.max_steps", "2", *file)
+    said = capfd.readouterr().out
+    assert "new run in two, from one/checkpoints/best.ckpt after 1 step: its weights, optimizer state" in said
+
+
+def test_a_finished_run_has_no_other_steps_to_do(command, capfd):
+    command("fit", *ONE_STEP, "--run_dir", "one")
+    with pytest.raises(SystemExit) as stopped:
+        command("fit", *ONE_STEP, "--run_dir", "one", "--prefer", "command_line")
+    assert not stopped.value.code and "one is finished after 1 step;" in capfd.readouterr().out

@@ -1,3 +1,4 @@
+import pytest
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
@@ -5,6 +6,9 @@ from lit_retrieval import training
 from lit_retrieval.training import BestCheckpoint, Inspection, LastCheckpoint, default_callbacks
 
 CHOSEN = {"Curriculum", "PlateauStopping", "SolvedStopping"}  # in trainer.callbacks, by a user
+
+
+SHOWN = {True: "ProgressBar", False: "ProgressLines"}
 
 
 def names(callbacks):
@@ -17,15 +21,24 @@ def default(**options):
 
 def test_every_callback_is_in_the_list_or_chosen_by_a_user():
     ours = {name for name in training.__all__ if isinstance(getattr(training, name), type)}
-    assert set(names(default())) == {name for name in ours if issubclass(getattr(training, name), Callback)} - CHOSEN
+    ours = {name for name in ours if issubclass(getattr(training, name), Callback)} - CHOSEN
+    assert set(names(default())) == ours - {"ProgressBar"}
+
+
+@pytest.mark.parametrize("is_terminal", SHOWN)
+def test_a_terminal_has_a_bar_and_a_file_has_lines(monkeypatch, is_terminal):
+    monkeypatch.setattr("rich.console.Console.is_terminal", is_terminal)
+    assert set(names(default())) & set(SHOWN.values()) == {SHOWN[is_terminal]}
 
 
 def test_a_trainer_calls_them_in_the_order_of_the_list():
     listed = default()
-    called = Trainer(accelerator="cpu", logger=False, callbacks=listed, enable_model_summary=False).callbacks
+    called = Trainer(
+        accelerator="cpu", logger=False, callbacks=listed, enable_model_summary=False, enable_progress_bar=False
+    ).callbacks
     assert names(called) == names(listed) and isinstance(called[-1], Checkpoint)
 
 
 def test_what_a_command_has_no_use_for_is_left_out():
     left_out = set(names(default())) - set(names(default(writes_scores=False, shows_progress=False)))
-    assert left_out == {"ScoreFile", "ProgressBar"}
+    assert left_out == {"ScoreFile", "ProgressLines"}

@@ -104,6 +104,51 @@ def test_a_run_shows_texts_pictures_and_hyperparameters():
     assert b"model.learning_rate" in plugins["_hparams_/session_start_info"].plugin_data.content
 
 
+def test_the_last_model_is_drawn_and_no_curve_says_nothing():
+    main(["fit", *TINY, "--trainer.max_steps", "5", "--inspection.log_images_every", "4"])
+    main(["test", *TINY, "--trainer.max_steps", "5", "--ckpt_path", "last"])
+    events = EventAccumulator("run", size_guidance={"images": 0, "scalars": 0}).Reload()
+    assert [one.step for one in events.Images("val/attention")] == [2, 5]
+    assert {tag.split("/")[0] for tag in events.Tags()["scalars"]} == {"train", "val"}
+    tested = EventAccumulator("run/test").Reload()
+    assert tested.Tags()["scalars"] == []
+    (scores,) = tested.Tensors("test/scores/text_summary")
+    assert scores.step == 5 and b"| size 12 | " in scores.tensor_proto.string_val[0]
+
+
+INSPECTED = """
+import torch
+from torch import nn
+
+class Broken(nn.Module):
+    def __init__(self, hidden_size: int, layer_idx: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(hidden_size))
+
+    def forward(self, x, state=None):
+        return x * self.scale, None
+
+    def state_size(self, length: int) -> int:
+        return 0
+
+    def inspect(self, x):
+        return {"attention": x[0, 0]}
+"""
+
+
+def test_a_picture_that_fails_is_one_warning(monkeypatch):
+    Path("own.py").write_text(INSPECTED)
+    monkeypatch.syspath_prepend(".")
+    attention = "{class_path: lit_retrieval.mixers.Attention, init_args: {num_heads: 2}}"
+    mixers = f"[{{mixers: [{{class_path: own.Broken}}, {attention}]}}]"
+    with pytest.warns(UserWarning, match="is not drawn") as warned:
+        main(["fit", *TINY, "--model.stages", mixers, "--inspection.log_images_every", "1"])
+    (line,) = [str(one.message) for one in warned if "is not drawn" in str(one.message)]
+    assert "Broken.inspect raised ValueError: inspect must return tensors of the shape (maps, rows, columns)" in line
+    events = EventAccumulator("run", size_guidance={"images": 0}).Reload()
+    assert [one.step for one in events.Images("val/attention")] == [2, 4]
+
+
 def test_the_table_agrees_with_the_scores(monkeypatch):
     drawn = []
     monkeypatch.setattr("lit_retrieval.training.pictures.table", lambda *parts: (drawn.append(parts), table(*parts))[1])

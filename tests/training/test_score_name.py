@@ -22,5 +22,5 @@ def test_tables_have_tasks_first_then_rising_sizes_and_distances_and_all_at_the_
     values = [("", ""), ("distance", "16"), ("size", "32"), ("size", "8"), ("task", "b"), ("task", "a")]
     groups = [Group(*value) for value in values]
     assert [group.label for group in sorted(groups, key=lambda group: group.order)] == [
-        "b", "a", "size 8", "size 32", "16 to 31 tokens back", "all",
+        "b", "a", "size 8", "size 32", "16-31 back", "all",
     ]  # fmt: skip

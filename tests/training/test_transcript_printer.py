@@ -2,7 +2,7 @@ import numpy as np
 
 from lit_retrieval.decoding import UNDECIDED, Reply
 from lit_retrieval.tasks import AssociativeRecall, Author
-from lit_retrieval.training.transcript_printer import render, verdict
+from lit_retrieval.training.transcript_printer import collapse, render, verdict
 
 TASK = AssociativeRecall(num_keys=4, num_values=4)
 
@@ -22,3 +22,12 @@ def test_the_verdict_says_what_a_wrong_answer_should_have_been():
     assert verdict([v1, v2], [v1, v2], TASK.vocabulary).plain == "-> 2 of 2 right"
     said = verdict([UNDECIDED, v1], [v1, v2], TASK.vocabulary).plain
     assert said == "-> 0 of 2 right (undecided, not v1; v1, not v2)"
+
+
+def test_repeated_words_are_counted():
+    words = ["<s>", "1", "1", "1", *["<StartSearch>"] * 270, "?"]
+    assert collapse(words) == ["<s>", "1", "1", "1", "<StartSearch> x 270", "?"]
+    endless = TASK.vocabulary.encode(["v1"]).tolist() * 9
+    reply = Reply(endless, [Author.MODEL] * 9, [], 0)
+    assert render(reply, TASK.vocabulary, collapses=True).plain == "v1 x 9 "
+    assert render(reply, TASK.vocabulary).plain == "v1 " * 9
