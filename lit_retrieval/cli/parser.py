@@ -55,7 +55,7 @@ class Parser(OneLineErrors, LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with one line, which names a missing file or a missing package of fla's layers."""
-        super().error(_missing_file(message) or _wrong_call(message) or message + _missing_package(message), ex)
+        super().error(_missing_file(message) or _wrong_call(message) or _missing_package(message) or message, ex)
 
 
 def _missing_file(message: str) -> str:
@@ -76,9 +76,8 @@ def _wrong_call(message: str) -> str:
 
 
 def _missing_package(message: str) -> str:
-    if re.search(r"No module named '(fla|triton)\b", message):
-        return "; fla's layers need Linux and pip install flash-linear-attention triton"
-    return ""
+    found = re.search(r"No module named '(?:fla|triton)\b.*?'", message)
+    return f"{found[0]}; fla's layers need Linux and pip install flash-linear-attention triton" if found else ""
 
 
 def instantiate(class_type: type[Built], *args: Any, **kwargs: Any) -> Built:

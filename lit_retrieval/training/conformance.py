@@ -1,8 +1,10 @@
 """Checks the classes of a run before its first step: a broken layer or task would train, and score garbage."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 
-import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
@@ -12,21 +14,45 @@ from lit_retrieval.models import MixerStack
 from lit_retrieval.tasks.checks import check_task
 
 
-def check_classes(model: nn.Module, data: TranscriptData, device: torch.device) -> None:
+def check_classes(model: nn.Module, data: TranscriptData, trainer: Trainer) -> None:
     """Raise `UserError`, one line, if a mixer or the task breaks a cheap rule of the checks of mixers and tasks.
 
-    Copies of the mixers run on a few tokens on the device; weights and global random states stay as they are.
+    Copies of the mixers run on a few tokens, on the trainer's device and in its precision; weights and global random
+    states stay as they are.
     """
+    plugin, device = trainer.precision_plugin, trainer.strategy.root_device
     with isolate_rng():
         check_task(data.task, data.regime, data.sizes)
         if isinstance(model, MixerStack):
             for mixer in distinct(model.mixers):
-                check_mixer(mixer, model.embedding.shape[1], device)
+                copy = plugin.convert_module(_copy(mixer).to(device))
+                with plugin.forward_context(), _evaluating(copy):
+                    check_mixer(copy, model.embedding.shape[1])
 
 
 def distinct(mixers: Iterable[nn.Module]) -> list[nn.Module]:
     """One mixer of each kind: those that differ in their weights and their index alone are of one kind."""
     return list({_describe(mixer): mixer for mixer in mixers}.values())
+
+
+@contextmanager
+def _evaluating(mixer: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; after it each part has its own mode again."""
+    modes = {part: part.training for part in mixer.modules()}
+    mixer.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def _copy(mixer: nn.Module) -> nn.Module:
+    """A copy; the mixer itself if it holds what can't be copied, such as the result of a computation."""
+    try:
+        return deepcopy(mixer)
+    except Exception:  # `mixers check` has a rule for it; training does not need it
+        return mixer
 
 
 def _describe(mixer: nn.Module) -> tuple[object, ...]:

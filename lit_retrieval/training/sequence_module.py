@@ -109,7 +109,7 @@ class SequenceModule(LightningModule):
                 raise UserError("a construction can't be trained; run test, validate or predict")
             self.model = self.construction.write(data.task.vocabulary)
         if stage == "fit":
-            check_classes(self.model, data, self.trainer.strategy.root_device)
+            check_classes(self.model, data, self.trainer)
             if self.first_state is not None:
                 self.passing = StatePassing(self.first_state, self.trainer.accumulate_grad_batches)
         for split in ("val", "test"):

@@ -1,7 +1,9 @@
 """The classes of a run are checked before its first step, and the run does not notice."""
 
 import math
+from contextlib import nullcontext
 
+import broken_layers
 import broken_tasks
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torch import nn
 
 from lit_retrieval.cli import main
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers import Mamba
+from lit_retrieval.mixers import GRU, Attention, Mamba
 from lit_retrieval.mixers.checks import RULES
 from lit_retrieval.training.conformance import distinct
 
@@ -83,3 +85,38 @@ def test_layers_that_differ_in_their_index_alone_are_checked_once():
 
     checked = distinct([Numbered(0, 1.0), Numbered(1, 1.0), Numbered(2, 2.0)])
     assert [one.scale for one in checked] == [1.0, 2.0]
+
+
+class HalfOnly(Average):
+    """It can't take float32, as some kernels of GPUs."""
+
+    def forward(self, x, state=None):
+        u = self.in_proj(x)
+        if u.dtype != torch.bfloat16:
+            raise TypeError(f"bfloat16 only, got {u.dtype}")
+        return super().forward(x, state)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true", "32-true"])
+@pytest.mark.parametrize("mixer", [Mamba, Attention, GRU, Average, HalfOnly, broken_layers.Forgetful])
+def test_layers_are_checked_in_the_precision_of_the_run(mixer, precision, tmp_path):
+    if mixer is broken_layers.Forgetful:
+        said = "breaks the rule `reads its state`"
+    else:
+        said = "TypeError: bfloat16 only" if mixer is HalfOnly and "16" not in precision else ""
+    with pytest.raises(UserError, match=said) if said else nullcontext():
+        fit(tmp_path, mixer=mixer, precision=precision)
+
+
+def test_a_layer_that_can_not_be_copied_trains(tmp_path):
+    class Computed(Average):
+        def __init__(self, hidden_size, layer_idx):
+            super().__init__(hidden_size, layer_idx)
+            self.scale = self.decay * 2  # deepcopy refuses what is not a leaf
+
+        def forward(self, x, state=None):
+            self.scale = self.decay * 2
+            return super().forward(x, state)
+
+    one, _ = fit(tmp_path, mixer=Computed)
+    assert all(mixer.training for mixer in one.model.mixers)

@@ -26,7 +26,7 @@ def keeps_the_shape(case: Case) -> str:
     for batch, time in ((3, 7), (1, 7), (3, 1), (1, 1)):
         x = case.draw(batch, time)
         y = case.mixer(x)[0]
-        if y.shape != x.shape or y.dtype != x.dtype:
+        if y.shape != x.shape or y.dtype not in (x.dtype, _dtype_of_products(x)):
             raise BrokenRuleError(
                 f"outputs must be like the input, {_say(x)}, got {_say(y)}; end forward with a projection to "
                 "hidden_size, and keep batch and time of 1"
@@ -74,6 +74,12 @@ def counts_its_state(case: Case) -> str:
             )
         counts.append(held)
     return "{:,}, {:,}, {:,} elements after 1, 5, 20 tokens".format(*counts)
+
+
+def _dtype_of_products(x: Tensor) -> torch.dtype:
+    """The dtype that autocast gives to products of `x`; without it, that of `x`."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def count_elements(state: State) -> int:

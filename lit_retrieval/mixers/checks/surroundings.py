@@ -35,7 +35,7 @@ def agrees_on_cuda(case: Case) -> str:
         raise NotApplicableError("there is no CUDA device here")
     x = case.draw(2, 130).cpu()
     on_cpu, on_gpu = (case._replace(mixer=deepcopy(case.mixer).to(device)) for device in ("cpu", "cuda"))
-    return case.compare(on_gpu.run(x.cuda())[0].cpu(), on_cpu.run(x)[0], "CUDA must agree with the CPU")
+    return on_gpu.compare(on_gpu.run(x.cuda())[0], on_cpu.run(x)[0], "CUDA must agree with the CPU")
 
 
 def agrees_compiled(case: Case) -> str:
