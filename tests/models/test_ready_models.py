@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from gpu_checks import reference
-from gpu_checks.ready import REFERENCE, REFUSED
+from gpu_checks.ready import REFERENCE
 from jsonargparse import ArgumentParser
 from torch.nn import functional as F
 
@@ -109,8 +109,6 @@ def test_the_reference_of_the_first_step_is_current(name):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_its_first_step_is_that_of_a_cpu_and_it_learns(name):
     full_name = f"{name}_0.5M"
-    if full_name in REFUSED:
-        pytest.skip("fla refuses this backward on Hopper with Triton 3.4 to 3.7.0")
     difference = reference.compare(reference.first_step(full_name, "cuda"), reference.read(REFERENCE, full_name))
     # Float32: gradients differed by up to 6.6e-5, losses by up to 3.7e-7; those of kda by 3.6e-5, in TF32.
     assert difference.loss < 1e-4 and difference.gradient < 2 * LESS_ALIKE.get(name, 1e-4)

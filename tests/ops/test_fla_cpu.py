@@ -1,5 +1,6 @@
 """Our CPU path through fla's layers: against float64 steps and fla's own kernels, and what a newer fla would hear."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import FlaLayer
-from lit_retrieval.ops.fla_cpu import layers, recurrences
+from lit_retrieval.ops.fla_cpu import hopper, install, layers, recurrences
 from lit_retrieval.ops.linear_recurrence import linear_recurrence_naive
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fla needs triton, which is for Linux only")
@@ -132,3 +133,44 @@ def test_a_function_chooses_by_the_device_of_its_tensors():
     torch.testing.assert_close(o, recurrences.gla(q, q, q, torch.zeros_like(q))[0])
     with pytest.raises(Exception, match=r"meta|[Tt]riton|[Dd]evice|driver|CUDA|pointer"):
         fla.layers.gla.chunk_gla(**{name: torch.empty(1, 4, 2, 8, device="meta") for name in "qkvg"})
+
+
+def made_for(name: str) -> tuple[list[Tensor], dict[str, object]]:
+    """Arguments of a gated function: more heads of values than of keys for the delta rule, and a state."""
+    generator = torch.Generator().manual_seed(0)
+    q, k = (torch.randn(2, 9, 2, 4, generator=generator) for _ in range(2))
+    v, g, beta = torch.randn(2, 9, 4, 3, generator=generator), *torch.randn(2, 2, 9, 4, generator=generator)
+    state = torch.randn(2, 4, 3, 4, generator=generator)
+    if name == "chunk_simple_gla":
+        options = {"initial_state": state[:, :2], "output_final_state": True, "state_v_first": True}
+        return [q, k, v[:, :, :2], -g[:, :, :2].abs()], options
+    options = {
+        "initial_state": state, "output_final_state": True, "state_v_first": True, "use_qk_l2norm_in_kernel": True,
+        "use_beta_sigmoid_in_kernel": True, "use_gate_in_kernel": True, "A_log": torch.randn(4, generator=generator),
+        "dt_bias": torch.randn(4, generator=generator),
+    }  # fmt: skip
+    return [q, k, v, g, beta], options
+
+
+@pytest.mark.parametrize("name", ["chunk_gated_delta_rule", "chunk_simple_gla"])
+def test_a_decay_for_each_key_gives_the_numbers_of_one_for_each_head(name):
+    make_layer("GatedLinearAttention")
+    install()
+    results = []
+    ours = {"chunk_gated_delta_rule": recurrences.gated_delta_rule, "chunk_simple_gla": recurrences.gla}[name]
+    for function in (getattr(hopper, name), ours):
+        given, options = made_for(name)
+        leaves = [one.requires_grad_() for one in (*given, *options.values()) if isinstance(one, Tensor)]
+        y, state = function(*given, **options)
+        results.append([y, state, *torch.autograd.grad(y.square().sum() + state.square().sum(), leaves)])
+    for found, wanted in zip(*results, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_flas_function_is_replaced_where_it_refuses_the_gpu(monkeypatch, is_refused):
+    module = importlib.import_module("lit_retrieval.ops.fla_cpu.install")
+    monkeypatch.setattr(hopper, "is_refused", lambda: is_refused)
+    choose = module._where_allowed(lambda x: "theirs", lambda x: "instead")
+    assert choose(torch.empty(1, device="meta")) == ("instead" if is_refused else "theirs")
+    assert module._where_allowed(lambda x: "theirs", None)(torch.empty(1)) == "theirs"

@@ -16,8 +16,6 @@ Length = tuple[int, Regime]  # vertices, and how they are answered
 OWN = ("mamba_0.5M", "transformer_0.5M", "hybrid_0.5M")
 NAMES = sorted(path.stem for path in MODEL_FILES.glob("*_0.5M.yaml"))
 REFERENCE = Path(__file__).parents[2] / "tests" / "data" / "gpu_reference.json"
-# fla's backward for these refuses Hopper GPUs with Triton 3.4 to 3.7.0.
-REFUSED = {"gated_deltanet_0.5M", "simple_gla_0.5M"}
 _CLIP = 1.0
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.ops.arrays import refuse_to_record
-from lit_retrieval.ops.fla_cpu import activations, layers, norms, recurrences
+from lit_retrieval.ops.fla_cpu import activations, hopper, layers, norms, recurrences
 
 _Table = dict[str, dict[str, Callable[..., Any]]]
 
@@ -64,6 +64,11 @@ _REBOUND: _Table = {
     "fla.layers.simple_gla": dict.fromkeys(("chunk_simple_gla", "fused_recurrent_simple_gla"), recurrences.gla),
 }
 
+_ON_HOPPER: dict[str, Callable[..., Any]] = {
+    "chunk_gated_delta_rule": hopper.chunk_gated_delta_rule,
+    "chunk_simple_gla": hopper.chunk_simple_gla,
+}
+
 
 @cache
 def install() -> None:
@@ -88,7 +93,8 @@ def install() -> None:
     for module, names in _REBOUND.items():
         for name, ours in names.items():
             owner, attribute = _find(module, name)
-            setattr(owner, attribute, _for_cpu(ours, getattr(owner, attribute)))
+            theirs = getattr(owner, attribute)
+            setattr(owner, attribute, _for_cpu(ours, _where_allowed(theirs, _ON_HOPPER.get(name))))
 
 
 def _find(module: str, name: str) -> tuple[Any, str]:
@@ -128,6 +134,16 @@ def _for_cpu(ours: Callable[..., Any], theirs: Callable[..., Any]) -> Callable[.
     @wraps(theirs)
     def choose(*args: Any, **kwargs: Any) -> Any:
         return (ours if _is_on_cpu(*args, **kwargs) else theirs)(*args, **kwargs)
+
+    return choose
+
+
+def _where_allowed(theirs: Callable[..., Any], instead: Callable[..., Any] | None) -> Callable[..., Any]:
+    """Their function or, where it refuses the GPU, the other one."""
+
+    @wraps(theirs)
+    def choose(*args: Any, **kwargs: Any) -> Any:
+        return (instead if instead and hopper.is_refused() else theirs)(*args, **kwargs)
 
     return choose
 

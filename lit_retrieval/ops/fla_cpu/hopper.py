@@ -1,0 +1,52 @@
+"""fla's gated layers on Hopper GPUs with Triton 3.4.0 to 3.7.0, which compiles a kernel of their backward wrongly.
+
+fla refuses it there. The same numbers come from kernels with a decay for each key, here the same one for all keys of a
+head.
+"""
+
+from functools import cache
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@cache
+def is_refused() -> bool:
+    """Whether fla refuses the backward of the two functions below."""
+    from fla.utils import IS_NVIDIA_HOPPER, TRITON_ABOVE_3_4_0, TRITON_ABOVE_3_7_1
+
+    return bool(IS_NVIDIA_HOPPER and TRITON_ABOVE_3_4_0 and not TRITON_ABOVE_3_7_1)
+
+
+def chunk_gated_delta_rule(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    use_gate_in_kernel: bool = False,
+    A_log: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    **options: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Fla's function of that name, through `chunk_kda`; `g` is `(batch, time, heads)`."""
+    from fla.ops.kda import chunk_kda
+
+    if use_gate_in_kernel:
+        assert A_log is not None
+        g = -A_log.float().exp() * F.softplus(g.float() if dt_bias is None else g.float() + dt_bias)
+    found: tuple[Tensor, Tensor | None] = chunk_kda(q, k, v, _for_each_key(g, k), beta, **options)
+    return found
+
+
+def chunk_simple_gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
+    """Fla's function of that name, through `chunk_gla`; `g` is `(batch, time, heads)`."""
+    from fla.layers import gla
+
+    found: tuple[Tensor, Tensor | None] = gla.chunk_gla(q, k, v, _for_each_key(g, k), **options)
+    return found
+
+
+def _for_each_key(g: Tensor, k: Tensor) -> Tensor:
+    return g.unsqueeze(-1).expand(*g.shape, k.shape[-1]).contiguous()
