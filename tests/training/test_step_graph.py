@@ -1,5 +1,7 @@
 """Steps that are taken whole, as a CUDA graph takes them, have the weights of Lightning's steps."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -168,9 +170,11 @@ def test_two_weights_with_the_same_gradient_are_scaled_once_each():
 def test_graphs_are_for_one_gpu_and_one_batch_a_step(options):
     callbacks = default_callbacks(Inspection(), BestCheckpoint(), LastCheckpoint())
     trainer = Trainer(accelerator="cpu", logger=False, callbacks=callbacks, **options)
-    assert not can_record(trainer)
+    module = SimpleNamespace(passing=None)
+    assert not can_record(trainer, module)
     trainer.strategy._root_device = torch.device("cuda", 0)
-    assert can_record(trainer) == (not options)
+    assert can_record(trainer, module) == (not options)
+    assert not can_record(trainer, SimpleNamespace(passing="earlier states"))
 
 
 class Watching(Callback):
@@ -181,7 +185,7 @@ class Watching(Callback):
 def test_a_callback_that_looks_at_gradients_finds_them():
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[Watching()])
     trainer.strategy._root_device = torch.device("cuda", 0)
-    assert not can_record(trainer)
+    assert not can_record(trainer, SimpleNamespace(passing=None))
 
 
 def test_a_cpu_runs_without_graphs(tmp_path):
