@@ -85,6 +85,15 @@ def test_noise_in_training_mode_is_no_mistake():
     check_mixer(Dropped(16, 0).eval(), 16)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["ReGLU", "SwiGLU"])
+def test_rounding_in_half_precision_is_not_taken_for_a_memory(name, dtype):
+    """A product of nine rows may be rounded in another way than one of four."""
+    for seed in range(20):
+        torch.manual_seed(seed)
+        check_mixer(MIXERS[name](hidden_size=64, layer_idx=0).to(dtype).eval(), 64)
+
+
 def test_a_check_does_not_change_weights():
     mixer = Mamba(16, 0).eval()
     before = {name: one.clone() for name, one in mixer.state_dict().items()}

@@ -51,6 +51,10 @@ class Case(NamedTuple):
         """The same with a copy of the mixer in another dtype."""
         return self._replace(mixer=deepcopy(self.mixer).to(dtype))
 
+    def allowed(self, dtype: torch.dtype) -> float:
+        """The largest relative difference that rounding may make."""
+        return _ALLOWED_IN_TF32 if dtype == torch.float32 and self.weight.is_cuda else _ALLOWED[dtype]
+
     def compare(
         self, actual: Tensor, expected: Tensor, what: str, dtype: torch.dtype | None = None, floor: float = 0.0
     ) -> str:
@@ -62,8 +66,7 @@ class Case(NamedTuple):
             dtype: Whose rounding to allow; that of `actual` if absent.
             floor: As `relative_difference` has it.
         """
-        dtype = dtype or actual.dtype
-        limit = _ALLOWED_IN_TF32 if dtype == torch.float32 and self.weight.is_cuda else _ALLOWED[dtype]
+        limit = self.allowed(dtype or actual.dtype)
         difference = relative_difference(actual, expected, floor)
         if not difference <= limit:  # true for nan, too
             raise BrokenRuleError(f"{what}; they differ by {difference:.1e} of the largest, allowed is {limit:.0e}")
