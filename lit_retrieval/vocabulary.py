@@ -13,6 +13,7 @@ Ids = npt.NDArray[np.int32]
 # Every vocabulary begins with these words, so their ids are constants that compiled code may use.
 SPECIAL_WORDS = ("<pad>", "<s>", "?", "<StartSearch>", "<EndSearch>", "FAILED", "~", "-", "@", ">")
 FIRST_WORD = len(SPECIAL_WORDS)  # the id of a task's first own word
+MOST_WORDS = 1_000_000  # that a task's argument may ask for: more take minutes and gigabytes
 PAD, START, ASK, START_SEARCH, END_SEARCH, FAILED, EDGE, PARENT, AT, MORE = range(FIRST_WORD)
 
 

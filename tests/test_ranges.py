@@ -20,7 +20,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import GRU, FlaLayer, make_mixer
 from lit_retrieval.models import SequenceModel, Stage
 from lit_retrieval.models.rms_norm import RMSNorm
-from lit_retrieval.ranges import check_above, check_at_least, check_between, check_numbers
+from lit_retrieval.ranges import check_above, check_at_least, check_between, check_memory, check_numbers
 from lit_retrieval.retrieval import RegularExpressionRetriever
 from lit_retrieval.tasks import Counting, IsTree, Task
 from lit_retrieval.vocabulary import Vocabulary
@@ -157,6 +157,8 @@ def test_an_error_of_our_own_mixer_is_a_bug(monkeypatch):
         (lambda: check_above("timeout", 0, 0, "x"), "timeout must be above 0 and finite, got 0; set x"),
         (lambda: check_between("share", math.nan, 0, 1, "x"), "share must be 0 to 1, got nan; set x"),
         (lambda: check_numbers("data", a=(1, 1), b=(0, 2)), "b must be 2 or more, got 0; set data.b"),
+        (lambda: check_numbers("data", 9, a=(9, 1), b=(10, 2)), "b must be 9 or less, got 10; set data.b"),
+        (lambda: check_memory("a list", 1e18, "x"), "a list would take 1,000,000,000 GB of memory or more, and this"),
     ],
 )
 def test_a_check_says_what_must_hold_what_was_given_and_where(check, said):

@@ -16,7 +16,14 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_retrieval.cli.ranges import check_ranges
 from lit_retrieval.cli.start import Prefer, Start, begin_evaluation, begin_fit, check_model, is_first_rank
-from lit_retrieval.cli.switches import check_callbacks, check_folders, check_monitors, check_switches
+from lit_retrieval.cli.switches import (
+    check_callbacks,
+    check_folders,
+    check_monitors,
+    check_processes,
+    check_switches,
+    meeting_place,
+)
 from lit_retrieval.errors import UserError
 from lit_retrieval.files import write_atomically
 from lit_retrieval.parsing import Replace, one_line_errors
@@ -85,6 +92,8 @@ class RetrievalCLI(LightningCLI):
         if self.start.is_finished:
             sys.exit()
         self._build()
+        if (place := meeting_place(self.trainer)) is not None:
+            print(place, flush=True)
         with self._only_writer():
             getattr(self.trainer, str(self.subcommand))(**self._arguments())
 
@@ -202,6 +211,7 @@ class RetrievalCLI(LightningCLI):
             trainer = Trainer(**given)
         except (ValueError, TypeError, ImportError) as error:  # the Trainer checks its own arguments
             raise UserError(f"trainer: {' '.join(str(error).split())}") from None
+        check_processes(trainer)
         check_folders(writers)
         if self.subcommand == "fit" and self.start.step > 0 and is_first_rank():
             for logger in trainer.loggers:

@@ -1,14 +1,18 @@
 """Switches and callbacks of Lightning that can't be used here, each with the reason and what to write instead."""
 
 import difflib
+import os
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning.pytorch import Callback, callbacks
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch import Callback, Trainer, callbacks
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.loggers import Logger
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.ranges import check_at_most
 
 
 class Refusal(NamedTuple):
@@ -95,6 +99,29 @@ def check_callbacks(given: Iterable[Callback]) -> None:
         for kind, (why, instead) in CALLBACKS.items():
             if isinstance(callback, kind):
                 raise UserError(f"the callback {kind.__name__} can't be used: {why}; {instead}")
+
+
+def check_processes(trainer: Trainer) -> None:
+    """Raise `UserError` for more processes than a CPU can run, and for several nodes that can't find each other."""
+    if isinstance(trainer.accelerator, CPUAccelerator):
+        check_at_most("devices", trainer.num_devices, max(16, 4 * (os.cpu_count() or 1)), "trainer.devices")
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if trainer.num_nodes > 1 and isinstance(environment, LightningEnvironment):
+        missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name not in os.environ]
+        if missing:
+            raise UserError(
+                f"trainer.num_nodes={trainer.num_nodes} needs {', '.join(missing)} in the environment of each node; "
+                "set them, or start the processes with torchrun or srun"
+            )
+
+
+def meeting_place(trainer: Trainer) -> str | None:
+    """Where the nodes of a run meet, as a line to print by the first process of each; None for a run of one node."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if trainer.num_nodes == 1 or environment is None or environment.local_rank() > 0:
+        return None
+    address = f"{environment.main_address}:{environment.main_port}"
+    return f"waiting for the processes of {trainer.num_nodes} nodes at {address} (MASTER_ADDR and MASTER_PORT)"
 
 
 def check_monitors(given: Collection[Callback], names: Collection[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
@@ -19,13 +20,16 @@ from lit_retrieval.data.stream import BatchDataset, BatchIndices, FileDataset, F
 from lit_retrieval.data.suite import Suite, check_suite
 from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import batches_trained
-from lit_retrieval.ranges import check_between, check_numbers
+from lit_retrieval.ranges import check_at_most, check_between, check_memory, check_numbers
 from lit_retrieval.retrieval import EitherFormRetriever, Retriever
 from lit_retrieval.tasks import Regime, SampleFile, SampleStream, Sizes, SizeSpec, Task, load_samples
 from lit_retrieval.tasks.random import derive_seed
 
 # What a split is called in the names of arguments, before `_samples` and `_file`.
 _KEYS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
+
+_MANY = 100_000  # samples of a batch, from which on its memory is estimated
+_BYTES = 9  # of a token: its id and its author
 
 
 class TranscriptData(LightningDataModule):
@@ -104,6 +108,7 @@ class TranscriptData(LightningDataModule):
         self._check_counts()
         for size in {*self.train_values, *Sizes.parse(self.eval_sizes).values.tolist()}:
             self.task.check_size(size)
+        self._check_memory()
         if suite is not None and test_file is not None:
             raise UserError("a suite has its own test samples; leave out data.test_file or data.suite")
         files = {"fit": train_file, "validate": val_file, "test": test_file}
@@ -234,6 +239,16 @@ class TranscriptData(LightningDataModule):
             predict_samples=(self.num_samples["predict"], 1), num_workers=(self.num_workers, 0),
         )  # fmt: skip
         check_between("seed", self.seed, 0, 2**64 - 1, "data.seed")
+        check_at_most("num_workers", self.num_workers, max(64, 4 * (os.cpu_count() or 1)), "data.num_workers")
+
+    def _check_memory(self) -> None:
+        """Raise `UserError` if the tokens of a batch alone take more memory than there is."""
+        batches = {"batch_size": ("fit", self.batch_size)}
+        batches["eval_batch_size"] = ("validate", min(self.eval_batch_size, max(self.num_samples.values())))
+        for name, (split, samples) in batches.items():
+            if samples > _MANY:
+                (length,) = self.stream(split).take(np.arange(1)).length
+                check_memory(f"a batch of {samples:,} samples", samples * int(length) * _BYTES, f"data.{name}")
 
     def _check_max_new_tokens(self) -> None:
         shortest = self.task.shortest_reply(self.regime)
@@ -242,6 +257,8 @@ class TranscriptData(LightningDataModule):
                 f"max_new_tokens must be {shortest} or more, the length of the shortest right reply in the regime "
                 f"{self.regime}, got {self.max_new_tokens}; set data.max_new_tokens, or leave it out"
             )
+        most = max(10_000, 100 * self._longest_reply())
+        check_at_most("max_new_tokens", self.max_new_tokens, most, "data.max_new_tokens, or leave it out")
 
 
 def _written(task: Any) -> str:

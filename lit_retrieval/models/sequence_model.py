@@ -1,5 +1,6 @@
 """A language model as a list of mixers between a tied embedding and head."""
 
+import contextlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +14,10 @@ from lit_retrieval.models.embedding import sinusoidal_embedding
 from lit_retrieval.models.initialization import draw_weights
 from lit_retrieval.models.mixer_stack import MixerStack, select_positions
 from lit_retrieval.models.rms_norm import RMSNorm
-from lit_retrieval.ranges import check_above, check_at_least, check_numbers
+from lit_retrieval.ranges import check_above, check_at_least, check_memory, check_numbers
+
+_MANY, _MANY_LAYERS = 10**8, 10**4  # weights and layers, from which on the memory of a model is estimated
+_BYTES, _BYTES_OF_A_LAYER = 4, 20_000  # of a float32, and of the Python objects of a layer
 
 
 @dataclass
@@ -27,6 +31,22 @@ class Stage:
 
     mixers: list[MixerFactory]
     repeat: int = 1
+
+
+def _check_memory(vocab_size: int, hidden_size: int, stages: list[Stage]) -> None:
+    """Raise `UserError` if the weights of a large model take more memory than there is; they are not allocated."""
+    num_layers = sum(stage.repeat * len(stage.mixers) for stage in stages)
+    if hidden_size * (vocab_size + num_layers * hidden_size) < _MANY and num_layers < _MANY_LAYERS:
+        return
+    elements, where = vocab_size * hidden_size, "model.hidden_size or model.stages...repeat"
+    check_memory("the embedding", elements * _BYTES, where)
+    for stage in stages:
+        for factory in stage.mixers:
+            with torch.random.fork_rng(devices=[]), torch.device("meta"), contextlib.suppress(NotImplementedError):
+                mixer = make_mixer(factory, hidden_size, 0)
+                elements += stage.repeat * sum(parameter.numel() for parameter in mixer.parameters())
+    layers = num_layers * _BYTES_OF_A_LAYER
+    check_memory(f"the model's {num_layers:,} layers with {elements:,} weights", elements * _BYTES + layers, where)
 
 
 class SequenceModel(MixerStack):
@@ -57,6 +77,7 @@ class SequenceModel(MixerStack):
         check_numbers("model", vocab_size=(vocab_size, 1), hidden_size=(hidden_size, 1))
         for stage in stages:
             check_at_least("repeat", stage.repeat, 1, "model.stages...repeat")
+        _check_memory(vocab_size, hidden_size, stages)
         if embedding == "sinusoidal":
             self.register_buffer("embedding", sinusoidal_embedding(vocab_size, hidden_size))
         else:

@@ -10,7 +10,7 @@ from lit_retrieval.tasks.queries import search_length
 from lit_retrieval.tasks.random import Counts, draw_below, open_stream, shuffle
 from lit_retrieval.tasks.task import REGIMES, Distribution, QueryForm, Regime, Task, Transcripts
 from lit_retrieval.tasks.writing import Rows, ask, blank_rows
-from lit_retrieval.vocabulary import ASK, START, Ids, Vocabulary
+from lit_retrieval.vocabulary import ASK, MOST_WORDS, START, Ids, Vocabulary
 
 
 class AssociativeRecall(Task):
@@ -47,7 +47,7 @@ class AssociativeRecall(Task):
         query_form: QueryForm = "short",
     ) -> None:
         numbers = {"num_keys": (num_keys, 1), "num_values": (num_values, 2), "num_queries": (num_queries, 1)}
-        check_numbers("data.task.init_args", **numbers)
+        check_numbers("data.task.init_args", MOST_WORDS, **numbers)
         check_choice("distribution", distribution, ("random", "random_access_code"))
         check_choice("query_form", query_form, ("short", "full"))
         self.num_keys = num_keys

@@ -8,7 +8,7 @@ from lit_retrieval.tasks.queries import encode_pieces, search_length, search_wit
 from lit_retrieval.tasks.random import Counts, Stream, draw_below, draw_coin, open_stream, shuffle
 from lit_retrieval.tasks.task import REGIMES, Distribution, QueryForm, Regime, Task, Transcripts, check_range
 from lit_retrieval.tasks.writing import COT, RETRIEVAL, Authors, Rows, ask, blank_rows, say
-from lit_retrieval.vocabulary import ASK, FAILED, FIRST_WORD, START, Ids, Vocabulary
+from lit_retrieval.vocabulary import ASK, FAILED, FIRST_WORD, MOST_WORDS, START, Ids, Vocabulary
 
 YES = FIRST_WORD
 NO = YES + 1
@@ -52,7 +52,7 @@ class Counting(Task):
         query_form: QueryForm = "short",
     ) -> None:
         numbers = {"max_size": (max_size, 1), "num_words": (num_words, 2), "max_threshold": (max_threshold, 0)}
-        check_numbers("data.task.init_args", **numbers)
+        check_numbers("data.task.init_args", MOST_WORDS, **numbers)
         check_choice("distribution", distribution, ("random", "random_access_code"))
         check_choice("query_form", query_form, ("short", "full"))
         self.max_size = max_size

@@ -8,7 +8,7 @@ from lit_retrieval.tasks.queries import POSITION_PIECES, encode_pieces, search_l
 from lit_retrieval.tasks.random import Counts, draw_below, open_stream
 from lit_retrieval.tasks.task import REGIMES, Distribution, QueryForm, Regime, Task, Transcripts, check_range
 from lit_retrieval.tasks.writing import COT, RETRIEVAL, Rows, ask, blank_rows, say
-from lit_retrieval.vocabulary import ASK, FIRST_WORD, START, Ids, Vocabulary
+from lit_retrieval.vocabulary import ASK, FIRST_WORD, MOST_WORDS, START, Ids, Vocabulary
 
 
 class Index(Task):
@@ -40,7 +40,7 @@ class Index(Task):
         distribution: Distribution = "random",
         query_form: QueryForm = "short",
     ) -> None:
-        check_numbers("data.task.init_args", max_size=(max_size, 1), num_words=(num_words, 2))
+        check_numbers("data.task.init_args", MOST_WORDS, max_size=(max_size, 1), num_words=(num_words, 2))
         check_choice("distribution", distribution, ("random", "random_access_code"))
         check_choice("query_form", query_form, ("short", "full"))
         self.max_size = max_size

@@ -12,7 +12,7 @@ from lit_retrieval.tasks.queries import search_edge_after, search_first_edge, se
 from lit_retrieval.tasks.random import Counts, open_stream
 from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts, check_range
 from lit_retrieval.tasks.writing import COT, VANILLA, Authors, Rows, ask, blank_rows, say
-from lit_retrieval.vocabulary import ASK, EDGE, FAILED, FIRST_WORD, PARENT, START, Ids, Vocabulary
+from lit_retrieval.vocabulary import ASK, EDGE, FAILED, FIRST_WORD, MOST_WORDS, PARENT, START, Ids, Vocabulary
 
 YES = FIRST_WORD
 NO = YES + 1
@@ -55,7 +55,7 @@ class IsTree(Task):
     def __init__(
         self, max_size: int = 128, distribution: Literal["binary", "random"] = "binary", stop_at_cycle: bool = True
     ) -> None:
-        check_numbers("data.task.init_args", max_size=(max_size, SMALLEST))
+        check_numbers("data.task.init_args", MOST_WORDS, max_size=(max_size, SMALLEST))
         check_choice("distribution", distribution, ("binary", "random"))
         self.max_size = max_size
         self.distribution = distribution

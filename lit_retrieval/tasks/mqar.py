@@ -11,7 +11,7 @@ from lit_retrieval.tasks.queries import search_length
 from lit_retrieval.tasks.random import Counts, Stream, draw_below, draw_share, open_stream, shuffle
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts
 from lit_retrieval.tasks.writing import Authors, Rows, ask, blank_rows
-from lit_retrieval.vocabulary import START, Ids, Vocabulary
+from lit_retrieval.vocabulary import MOST_WORDS, START, Ids, Vocabulary
 
 BLANK = "_"
 LARGEST_POWER = 16  # the weight of the 2**20th slot is 2**300 then; above 1 most queries come at the end anyway
@@ -52,7 +52,7 @@ class MQAR(Task):
         random_non_queries: bool = True,
         query_form: QueryForm = "short",
     ) -> None:
-        check_numbers("data.task.init_args", vocab_size=(vocab_size, 4), num_kv_pairs=(num_kv_pairs, 1))
+        check_numbers("data.task.init_args", MOST_WORDS, vocab_size=(vocab_size, 4), num_kv_pairs=(num_kv_pairs, 1))
         check_above("power_a", power_a, 0, "data.task.init_args.power_a", LARGEST_POWER)
         if num_kv_pairs > vocab_size // 2:
             raise UserError(

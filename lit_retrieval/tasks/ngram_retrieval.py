@@ -9,7 +9,7 @@ from lit_retrieval.tasks.queries import encode_pieces, search_length, search_wit
 from lit_retrieval.tasks.random import Counts, Stream, draw_below, open_stream
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_range
 from lit_retrieval.tasks.writing import COT, RETRIEVAL, Rows, ask, blank_rows, say
-from lit_retrieval.vocabulary import ASK, FIRST_WORD, START, Ids, Vocabulary
+from lit_retrieval.vocabulary import ASK, FIRST_WORD, MOST_WORDS, START, Ids, Vocabulary
 
 _MOST_TRIES = 50  # a size is refused if it takes more lists than this, on average, until a query is unique
 
@@ -40,7 +40,7 @@ class NGramRetrieval(Task):
         self, max_size: int = 128, num_words: int = 128, ngram_size: int = 3, query_form: QueryForm = "short"
     ) -> None:
         numbers = {"num_words": (num_words, 2), "ngram_size": (ngram_size, 2), "max_size": (max_size, ngram_size)}
-        check_numbers("data.task.init_args", **numbers)
+        check_numbers("data.task.init_args", MOST_WORDS, **numbers)
         check_choice("query_form", query_form, ("short", "full"))
         self.max_size = max_size
         self.num_words = num_words

@@ -12,6 +12,8 @@ from lit_retrieval.errors import UserError
 # As users write them: [8, 16], or {8: 3, 16: 1} with weights, or 4..8, or 8..64..8 with a step.
 SizeSpec = list[int] | dict[int, float] | str
 
+_MOST_SIZES = 10_000
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -54,4 +56,7 @@ def _range(written: str) -> range:
             f"sizes must be a range such as 4..8, or 8..64..8 with a step, or a list such as [8, 16], got {written!r}; "
             "set data.sizes"
         )
-    return range(int(bounds[1]), int(bounds[2]) + 1, int(bounds[3] or 1))
+    sizes = range(int(bounds[1]), int(bounds[2]) + 1, int(bounds[3] or 1))
+    if len(sizes[: _MOST_SIZES + 1]) > _MOST_SIZES:
+        raise UserError(f"sizes must be {_MOST_SIZES} sizes or fewer, got {written}; write a step, as in 8..64..8")
+    return sizes

@@ -8,7 +8,7 @@ from lit_retrieval.tasks.queries import POSITION_PIECES, encode_pieces, search_l
 from lit_retrieval.tasks.random import Counts, draw_below, open_stream
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_range
 from lit_retrieval.tasks.writing import COT, RETRIEVAL, Rows, ask, blank_rows, say
-from lit_retrieval.vocabulary import ASK, FIRST_WORD, START, Ids, Vocabulary
+from lit_retrieval.vocabulary import ASK, FIRST_WORD, MOST_WORDS, START, Ids, Vocabulary
 
 
 class StringCopying(Task):
@@ -33,7 +33,7 @@ class StringCopying(Task):
     """
 
     def __init__(self, max_size: int = 128, vocab_size: int = 26, query_form: QueryForm = "short") -> None:
-        check_numbers("data.task.init_args", max_size=(max_size, 1), vocab_size=(vocab_size, 2))
+        check_numbers("data.task.init_args", MOST_WORDS, max_size=(max_size, 1), vocab_size=(vocab_size, 2))
         check_choice("query_form", query_form, ("short", "full"))
         self.max_size = max_size
         self.vocab_size = vocab_size

@@ -21,6 +21,16 @@ def logger(name, *arguments):
     return with_arguments(f"--trainer.logger=lightning.pytorch.loggers.{name}", "logger", *arguments)
 
 
+def stage(class_path, repeat=1, **arguments):
+    mixer = f"{{class_path: {class_path}, init_args: {arguments}}}"
+    return ["--model.stages", f"[{{repeat: {repeat}, mixers: [{mixer}]}}]"]
+
+
+def task(name, *arguments):
+    options = [f"--data.task.init_args.{argument}" for argument in arguments]
+    return ["--data.task", f"lit_retrieval.tasks.{name}", *options]
+
+
 def with_arguments(option, key, *arguments):
     return [option, *(f"--trainer.{key}.{argument}" for argument in arguments)]
 
@@ -103,6 +113,20 @@ MISTAKES = [
     (["fit", "TINY", "--trainer.strategy", "fsdp"], "fsdp"),
     (["fit", "TINY", "--trainer.devices", "0"], "devices"),
     (["fit", "TINY", "--trainer.devices", "-2"], "should be an int > 0"),
+    # Far too large for this machine, or any.
+    (["fit", "TINY", "--model.hidden_size", "1000000000"], "the embedding would take"),
+    (["fit", "TINY", "--model.hidden_size", "1000000"], "GB; lower model.hidden_size or model.stages...repeat"),
+    (["fit", "TINY", *stage("lit_retrieval.mixers.Mamba", repeat=10**9)], "1,000,000,000 layers"),
+    (["fit", "TINY", "--data.task.init_args.max_size", "1000000000"], "max_size must be 1000000 or less"),
+    (["fit", "TINY", *task("Index", "num_words=1000000000")], "num_words must be 1000000 or less"),
+    (["fit", "TINY", *task("MQAR", "vocab_size=1000000000")], "vocab_size must be 1000000 or less"),
+    (["fit", "TINY", "--data.sizes", "4..1000000000000"], "sizes must be 10000 sizes or fewer"),
+    (["fit", "TINY", "--data.batch_size", "1000000000000"], "a batch of 1,000,000,000,000 samples would take"),
+    (["fit", "TINY", "--data.num_workers", "100000"], "or less, got 100000; set data.num_workers"),
+    (["fit", "TINY", "--data.max_new_tokens", "1000000000"], "max_new_tokens must be 10000 or less"),
+    (["fit", "TINY", "--data.seed", "100000000000000000000000"], "seed must be 0 to 18446744073709551615"),
+    (["fit", "TINY", "--trainer.devices", "100000"], "or less, got 100000; set trainer.devices"),
+    (["fit", "TINY", "--trainer.num_nodes", "2", "--trainer.strategy", "ddp"], "MASTER_ADDR, MASTER_PORT, NODE_RANK"),
     # Switches and callbacks of Lightning that can't work.
     (["fit", "TINY", "--trainer.overfit_batches", "2"], "name their file in data.train_file"),
     (["fit", "TINY", "--trainer.val_check_interval", "00:00:00:01"], "write a number of batches"),
