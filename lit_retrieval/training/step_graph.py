@@ -166,11 +166,8 @@ def _set_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tenso
         parameter.grad = gradient
 
 
-def can_record(trainer: Trainer, module: "SequenceModule") -> bool:
-    """Whether a step is one batch on one GPU that begins in no earlier state, and no callback looks at the gradients.
-
-    Our own callbacks do not.
-    """
+def can_record(trainer: Trainer) -> bool:
+    """Whether a step is one batch on one GPU, and no callback but ours, which do not, looks at the gradients."""
     plugin = trainer.precision_plugin
     has_scaler = isinstance(plugin, MixedPrecision) and plugin.scaler is not None
     watches = ("on_after_backward", "on_before_backward", "on_before_optimizer_step", "on_before_zero_grad")
@@ -182,7 +179,7 @@ def can_record(trainer: Trainer, module: "SequenceModule") -> bool:
         and trainer.strategy.root_device.type == "cuda"
         and trainer.accumulate_grad_batches == 1
         and trainer.gradient_clip_algorithm in (None, "norm")
-        and not (has_scaler or is_watched or module.passing is not None)
+        and not (has_scaler or is_watched)
     )
 
 

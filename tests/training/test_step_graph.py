@@ -1,7 +1,5 @@
 """Steps that are taken whole, as a CUDA graph takes them, have the weights of Lightning's steps."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -170,11 +168,9 @@ def test_two_weights_with_the_same_gradient_are_scaled_once_each():
 def test_graphs_are_for_one_gpu_and_one_batch_a_step(options):
     callbacks = default_callbacks(Inspection(), BestCheckpoint(), LastCheckpoint())
     trainer = Trainer(accelerator="cpu", logger=False, callbacks=callbacks, **options)
-    module = SimpleNamespace(passing=None)
-    assert not can_record(trainer, module)
+    assert not can_record(trainer)
     trainer.strategy._root_device = torch.device("cuda", 0)
-    assert can_record(trainer, module) == (not options)
-    assert not can_record(trainer, SimpleNamespace(passing="earlier states"))
+    assert can_record(trainer) == (not options)
 
 
 class Watching(Callback):
@@ -185,7 +181,7 @@ class Watching(Callback):
 def test_a_callback_that_looks_at_gradients_finds_them():
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[Watching()])
     trainer.strategy._root_device = torch.device("cuda", 0)
-    assert not can_record(trainer, SimpleNamespace(passing=None))
+    assert not can_record(trainer)
 
 
 def test_a_cpu_runs_without_graphs(tmp_path):
