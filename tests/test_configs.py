@@ -28,7 +28,7 @@ def name(path):
 def test_every_experiment_runs(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main(["fit", "--config", str(path), *SMALL, "--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu"])
-    assert "validation after 1 steps" in capsys.readouterr().out
+    assert "validation after 1 step" in capsys.readouterr().out
 
 
 def assert_right(arguments, capsys):
