@@ -58,6 +58,12 @@ class ProgressBar(RichProgressBar):
                 self._shown["samples/s"] = f"{float(values[_SPEED]):.0f}"
         return self._shown
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the bar, with the batches before a resume."""
+        super().on_train_epoch_start(trainer, pl_module)
+        if self.progress is not None and self.train_progress_bar_id is not None:
+            self.progress.update(self.train_progress_bar_id, completed=trainer.fit_loop.batch_idx + 1)
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End the bar: lines printed while it lives are wrapped, and could not be copied."""
         self.teardown(trainer, pl_module, "fit")

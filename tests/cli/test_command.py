@@ -1,5 +1,6 @@
 """The command line, end to end on the smallest models, and what it says to mistakes."""
 
+import logging
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lit_retrieval.cli import main
+from lit_retrieval.cli.command import _is_news
 from lit_retrieval.data import BatchDataset
 from lit_retrieval.data.suite import hash_samples
 from lit_retrieval.tasks import IsTree, SampleStream, save_samples
@@ -259,3 +261,12 @@ def test_printed_configuration_is_complete(capsys):
     assert stopped.value.code == 0
     printed = capsys.readouterr().out
     assert "lit_retrieval.mixers.Mamba" in printed and "closed_loop_accuracy" in printed
+
+
+@pytest.mark.parametrize(
+    ("line", "is_shown"),
+    [("TPU available: False, using: 0 TPU cores", False), ("`Trainer.fit` stopped: `max_steps=5` reached.", False),
+     ("Time limit reached. Elapsed time is 0:00:03.", False), ("GPU available: True (cuda), used: True", True)],
+)  # fmt: skip
+def test_lines_of_lightning_that_say_nothing_are_hidden(line, is_shown):
+    assert _is_news(logging.LogRecord("lightning", logging.INFO, "", 0, line, None, None)) == is_shown

@@ -1,6 +1,8 @@
 """How training may end, what has been scored and saved by then, and what the same command does next."""
 
+import os
 import re
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -125,8 +127,33 @@ def test_a_run_whose_time_is_over_is_scored_and_goes_on_as_if_it_had_not_stopped
 
 
 def test_a_run_without_validations_says_so(fit, validated):
-    assert "no validation" in fit("--trainer.limit_val_batches", "0")
+    shown = fit("--trainer.limit_val_batches", "0")
+    assert "no validation: trainer.limit_val_batches is 0" in shown and "--ckpt_path last" in shown
     assert validated == [] and saved() == ["step_5"]
+
+
+@pytest.mark.parametrize(("batch", "stops", "steps"), [(3, 3, [2]), (5, 5, [2, 4, 5])], ids=["inside", "last step"])
+def test_a_signal_waits_for_no_validation_but_the_last(fit, command, validated, monkeypatch, batch, stops, steps):
+    step = SequenceModule.training_step
+
+    def take(module, data, batch_idx):
+        if batch_idx == batch - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(module, data, batch_idx)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(SequenceModule, "training_step", take)
+        if stops == 5:
+            fit()
+        else:
+            with pytest.raises(SystemExit) as stopped:
+                command("fit", *FIVE, "--run_dir", "run")
+            assert stopped.value.code == 75
+    assert validated == steps and f"step_{stops}" in saved()
+    fit()
+    fit(folder="whole")
+    for name in ("step_5", "best"):
+        assert_same(checkpoint(name), checkpoint(name, "whole"))
 
 
 @pytest.mark.parametrize(("interval", "kept"), [("2", 1), ("5", 4), ("350", 4)])

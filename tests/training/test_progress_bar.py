@@ -61,6 +61,7 @@ def test_the_bar_is_one_line(monkeypatch, width, has_speed):
     bar.setup(trainer, None, "fit")
     bar.on_train_start(trainer, None)
     bar.on_train_epoch_start(trainer, None)
+    assert bar.train_progress_bar.completed == 700, "after a resume"
     now = time.monotonic()
     bar.progress.get_time = lambda: now + 3600  # the time is at its widest
     for batch in range(3):

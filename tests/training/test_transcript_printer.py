@@ -1,7 +1,12 @@
+from types import SimpleNamespace
+from unittest.mock import Mock
+
 import numpy as np
+from rich import get_console
 
 from lit_retrieval.decoding import UNDECIDED, Reply
 from lit_retrieval.tasks import AssociativeRecall, Author
+from lit_retrieval.training import SequenceModule, TranscriptPrinter
 from lit_retrieval.training.transcript_printer import collapse, render, verdict
 
 TASK = AssociativeRecall(num_keys=4, num_values=4)
@@ -31,3 +36,14 @@ def test_repeated_words_are_counted():
     reply = Reply(endless, [Author.MODEL] * 9, [], 0)
     assert render(reply, TASK.vocabulary, collapses=True).plain == "v1 x 9 "
     assert render(reply, TASK.vocabulary).plain == "v1 " * 9
+
+
+def test_it_prints_on_the_console_of_the_progress_bar():
+    """A live bar is on the console that rich shares, and moves down for what is printed there."""
+    words = TASK.vocabulary.encode(["v1", "v2"]).tolist()
+    module = Mock(spec=SequenceModule, data=SimpleNamespace(task=TASK))
+    batch = SimpleNamespace(answers_of=lambda row: words[:1])
+    with get_console().capture() as capture:
+        reply = Reply(words, [Author.PROMPT, Author.MODEL], words[:1], 0)
+        TranscriptPrinter().on_predict_batch_end(None, module, [reply], batch, 0)
+    assert capture.get().split() == ["v1", "v2", "->", "1", "of", "1", "right"]
