@@ -22,7 +22,8 @@ from lit_retrieval.training.step_graph import StepGraphs
 
 # Lightning's steps, steps that are taken whole but not recorded, and graphs.
 Way = Literal["lightning", "whole", "graph"]
-_COMPARED, _TIMED = 20, 25  # steps: the weights after the first are compared, the second are timed after them
+# Steps: the weights after the first are compared, and those that follow are timed; whether the check is tiny.
+_STEPS = {False: (20, 25), True: (3, 2)}
 _LENGTHS: list[Length] = [(16, "vanilla"), (16, "retrieval")]
 _OF_FLA = ("lstm_0.5M", "retnet_0.5M", "deltanet_0.5M", "gla_0.5M")
 
@@ -32,6 +33,7 @@ class _Steps(Callback):
 
     def __init__(self, check: Check, way: Way) -> None:
         self.check, self.way = check, way
+        self.compared, self.timed = _STEPS[check.is_tiny]
         self.recorded = 0
         self.weights = torch.zeros(0)
         self.start = self.ms = 0.0
@@ -52,14 +54,14 @@ class _Steps(Callback):
         return counted
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *arguments: Any) -> None:
-        if trainer.global_step == _COMPARED:
+        if trainer.global_step == self.compared:
             self.weights = torch.cat([one.detach().flatten().clone() for one in pl_module.parameters()])
             self.check.wait()
             self.start = time.perf_counter()
             trainer.should_stop = self.way == "whole"
         elif trainer.global_step == trainer.max_steps:
             self.check.wait()
-            self.ms = 1000 * (time.perf_counter() - self.start) / (trainer.max_steps - _COMPARED)
+            self.ms = 1000 * (time.perf_counter() - self.start) / self.timed
 
 
 def graphs(check: Check) -> None:
@@ -93,9 +95,8 @@ def _train(check: Check, name: str, length: Length, way: Way) -> _Steps:
     (size, regime), steps = length, _Steps(check, way)
     task = IsTree(max_size=size)
     data = TranscriptData(task, regime, [size], batch_size=4 if check.is_tiny else 64, val_samples=4)
-    count = _COMPARED + (2 if check.is_tiny else _TIMED)
     trainer = Trainer(
-        max_steps=count, accelerator="gpu" if check.device == "cuda" else "cpu", devices=1, logger=False,
+        max_steps=steps.compared + steps.timed, accelerator="gpu" if check.device == "cuda" else "cpu", devices=1, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
         use_distributed_sampler=False, gradient_clip_val=1.0,
         callbacks=[Gpu(graphs=False), steps],
