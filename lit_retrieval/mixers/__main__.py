@@ -3,7 +3,9 @@
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from lit_retrieval.conformance import path_of, print_report
 from lit_retrieval.errors import UserError
@@ -11,9 +13,12 @@ from lit_retrieval.mixers.checks import report
 from lit_retrieval.mixers.fla_layer import class_of
 from lit_retrieval.mixers.mixer import MixerFactory
 from lit_retrieval.parsing import OneLineErrors, fail, put_first
+from lit_retrieval.ranges import check_at_least
 
 
-def check(mixer: MixerFactory, hidden_size: int = 64, layer_idx: int = 0) -> bool:
+def check(
+    mixer: MixerFactory, hidden_size: int = 64, layer_idx: int = 0, device: Literal["cpu", "cuda"] = "cpu"
+) -> bool:
     """Check a mixer against all rules, and print a line for each, with the number that shows it.
 
     The exit status is 1 if a rule is broken. With `--mixer my.Layer`, or `my.Layer` alone, the class may lie in a file
@@ -23,9 +28,14 @@ def check(mixer: MixerFactory, hidden_size: int = 64, layer_idx: int = 0) -> boo
         mixer: The class: one of lit_retrieval.mixers, a layer of fla, or your own.
         hidden_size: Elements of each token's vector.
         layer_idx: Index of the layer in the model, from 0.
+        device: Where to check it; with a GPU, the rule CUDA compares both.
     """
+    check_at_least("hidden_size", hidden_size, 1, "--hidden_size")
+    check_at_least("layer_idx", layer_idx, 0, "--layer_idx")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("there is no CUDA device here; leave out --device cuda")
     title = f"{path_of(class_of(mixer))}, hidden_size {hidden_size}"
-    return print_report(title, report(mixer, hidden_size, layer_idx))
+    return print_report(title, report(mixer, hidden_size, layer_idx, device))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

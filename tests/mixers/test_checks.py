@@ -16,6 +16,7 @@ from lit_retrieval.mixers import FlaLayer, Mamba, as_mixer
 from lit_retrieval.mixers.__main__ import main
 from lit_retrieval.mixers.checks import RULES, check_mixer, report
 
+WITHOUT_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU it runs")
 CHEAP = {rule.name for rule in RULES if rule.is_cheap}
 SLOW_RULE = "torch.compile"  # takes seconds
 
@@ -154,6 +155,8 @@ def test_arguments_of_the_class_are_taken(given, without_compiling, capsys):
         (["check", "lit_retrieval.mixers.Mamba", "--mixer.state_dmi", "3"], "state_dmi"),
         (["check", "lit_retrieval.mixers.Mamba", "--hiden_size", "3"], "did you mean hidden_size?"),
         (["check"], "mixer"),
+        pytest.param(["check", "lit_retrieval.mixers.GRU", "--device", "cuda"], "no CUDA device", marks=WITHOUT_CUDA),
+        (["check", "lit_retrieval.mixers.GRU", "--hidden_size", "0"], "1 or more, got 0; set --hidden_size"),
     ],
 )
 def test_a_mistake_in_the_command_is_one_line(arguments, said, capsys):
@@ -163,7 +166,7 @@ def test_a_mistake_in_the_command_is_one_line(arguments, said, capsys):
     assert ended.value.code == 2 and line.startswith("error: ") and said in line
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU it runs")
+@WITHOUT_CUDA
 @pytest.mark.skipif(sys.platform != "linux", reason="fla needs Linux")
 def test_a_layer_that_runs_on_a_gpu_only_says_so():
     from fla.layers import GatedSlotAttention

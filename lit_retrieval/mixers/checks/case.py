@@ -31,7 +31,8 @@ class Case(NamedTuple):
     @property
     def weight(self) -> Tensor:
         """A tensor with the device and the dtype of the mixer's weights."""
-        floating = (one for one in self.mixer.parameters() if one.is_floating_point())
+        tensors = (*self.mixer.parameters(), *self.mixer.buffers())
+        floating = (one for one in tensors if one.is_floating_point())
         return next(floating, torch.zeros(0))
 
     def draw(self, batch: int, time: int, seed: int = 0) -> Tensor:

@@ -26,7 +26,7 @@ def check_mixer(mixer: nn.Module, hidden_size: int) -> None:
     refuse_broken(RULES, Case(mixer, hidden_size), name, f"python -m lit_retrieval.mixers check {name}")
 
 
-def report(factory: MixerFactory, hidden_size: int, layer_idx: int) -> Iterator[Verdict]:
+def report(factory: MixerFactory, hidden_size: int, layer_idx: int, device: str = "cpu") -> Iterator[Verdict]:
     """The verdicts of all rules on the mixer that a factory makes; weights that are all equal are moved a little.
 
     Where an output projection begins with zeros, as in RWKV-7, nothing of the mixer would be seen.
@@ -36,7 +36,7 @@ def report(factory: MixerFactory, hidden_size: int, layer_idx: int) -> Iterator[
     except UserError as error:
         return iter([Verdict("built", "FAIL", str(error))])
     move_constant_weights(mixer)
-    case = Case(mixer.eval(), hidden_size, lambda: make_mixer(factory, hidden_size, layer_idx))
+    case = Case(mixer.to(device).eval(), hidden_size, lambda: make_mixer(factory, hidden_size, layer_idx))
     built = Verdict("built", "pass", f"{sum(one.numel() for one in mixer.parameters()):,} parameters")
     return chain([built], judge(RULES, case))
 

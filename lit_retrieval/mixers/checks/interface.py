@@ -17,7 +17,7 @@ def returns_output_and_state(case: Case) -> str:
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Tensor):
         kinds = [type(one).__name__ for one in result] if isinstance(result, tuple) else type(result).__name__
         raise BrokenRuleError(f"forward must return a tuple (y, state), got {kinds}; write `return y, state`")
-    return f"a Tensor and a {type(result[1]).__name__}"
+    return f"Tensor, {type(result[1]).__name__}"
 
 
 @torch.no_grad()
