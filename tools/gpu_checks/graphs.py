@@ -97,8 +97,8 @@ def _train(check: Check, name: str, length: Length, way: Way) -> _Steps:
     data = TranscriptData(task, regime, [size], batch_size=4 if check.is_tiny else 64, val_samples=4)
     trainer = Trainer(
         max_steps=steps.compared + steps.timed, accelerator="gpu" if check.device == "cuda" else "cpu", devices=1,
-        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
-        use_distributed_sampler=False, gradient_clip_val=1.0,
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        limit_val_batches=0, use_distributed_sampler=False, gradient_clip_val=1.0,
         callbacks=[Gpu(graphs=False), steps],
     )  # fmt: skip
     start = time.perf_counter()
