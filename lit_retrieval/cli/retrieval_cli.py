@@ -104,8 +104,10 @@ class RetrievalCLI(LightningCLI):
         except ValueError as error:
             if not (found := re.search(r"^ *- (.+)$", str(error), re.MULTILINE)) or "Given value" not in str(error):
                 raise
-            given = " ".join(str(error).split("Given value: ")[-1].split())
-            raise UserError(f"the configuration can't be built: {found[1]}; set another class in {given}") from error
+            given = re.findall(r"class_path='([\w.]+)'", str(error).split("Given value: ")[-1])
+            raise UserError(
+                f"can't build {' or '.join(given) or 'the model'}: {found[1]}; set another class_path"
+            ) from error
 
     def configuration(self) -> dict[str, Any]:
         """All keys of the command with their values, defaults included, as in YAML, and the hashes of its files."""

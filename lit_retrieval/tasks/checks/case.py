@@ -40,7 +40,7 @@ class Case(NamedTuple):
 
     def sample(self, regime: Regime, indices: Sequence[int] | Counts | None = None, seed: int = 0) -> Transcripts:
         """Transcripts of a regime, sizes in turn; all indices if absent. What the task refuses breaks the rule."""
-        chosen = np.arange(self.num_samples) if indices is None else np.asarray(indices, np.int64)
+        chosen = np.arange(self.num_samples) if indices is None else np.ascontiguousarray(indices, np.int64)
         try:
             return self.task.sample(
                 seed, chosen, np.resize(self.sizes, self.num_samples)[chosen].astype(np.int64), regime
