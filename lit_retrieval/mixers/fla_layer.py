@@ -12,6 +12,7 @@ from lit_retrieval.conformance import describe_error, path_of
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers.mixer import MixerFactory, tensors_of
 from lit_retrieval.ops import fla_cpu
+from lit_retrieval.ops.arrays import refuse_second_derivatives
 from lit_retrieval.ops.linear_recurrence import recorded_decays
 
 # With a state, fla's code for these takes one token only; Mamba-2's code for a CPU is ours.
@@ -68,7 +69,10 @@ class FlaLayer(nn.Module):
                 name = type(self.layer).__name__
                 raise UserError(f"fla's {name} runs on a GPU only; on a CPU use a layer of configs/model") from None
             raise
-        return y, cache.state()
+        new_state = cache.state()
+        if x.is_cuda:  # on a CPU our kernels refuse; fla's own would give wrong second derivatives
+            refuse_second_derivatives((y, *tensors_of(new_state)))
+        return y, new_state
 
     def _in_steps(self, x: Tensor, state: FlaState) -> tuple[Tensor, FlaState]:
         """The same, token by token."""

@@ -36,7 +36,19 @@ def refuse_to_record(tensors: Iterable[Tensor | None]) -> None:
 
     PyTorch's `once_differentiable` isn't enough: `torch.autograd.grad` never runs the node that would raise.
     """
-    if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
+    if any(tensor is not None and tensor.requires_grad for tensor in tensors):
+        _refuse_if_recorded()
+
+
+def refuse_second_derivatives(outputs: Iterable[Tensor]) -> None:
+    """Let a backward through `outputs` with `create_graph=True` raise the same error, for kernels of other packages."""
+    for output in outputs:
+        if output.requires_grad:
+            output.register_hook(_refuse_if_recorded)  # type: ignore[no-untyped-call]
+
+
+def _refuse_if_recorded(grad: Tensor | None = None) -> None:
+    if torch.is_grad_enabled():
         raise RuntimeError("compiled kernels have no second derivatives; call backward without create_graph=True")
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import FlaLayer, FlaState, Mamba, as_mixer, select_rows
+from lit_retrieval.ops.arrays import refuse_second_derivatives
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fla needs triton, which is for Linux only")
 NUMBERS = {  # heads * key_dim * value_dim, and the last inputs of every convolution
@@ -107,6 +108,24 @@ def test_the_decay_of_a_layer_on_a_gpu_is_that_on_a_cpu(mixer):
 def test_every_parameter_gets_a_gradient(mixer):
     mixer(torch.randn(2, 20, HIDDEN_SIZE))[0].square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in mixer.parameters())
+
+
+def test_second_derivatives_through_kernels_of_others_are_an_error():
+    """On a GPU every output of an fla layer has this; here it is put on one of PyTorch's, which would have them."""
+    x = torch.randn(3, requires_grad=True)
+    y, untracked = x.square(), torch.zeros(2)
+    refuse_second_derivatives([y, untracked])
+    torch.testing.assert_close(torch.autograd.grad(y.sum(), x, retain_graph=True)[0], 2 * x)
+    with pytest.raises(RuntimeError, match="no second derivatives"):
+        torch.autograd.grad(y.sum(), x, create_graph=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_second_derivatives_through_flas_kernels_are_an_error(mixer):
+    x = torch.randn(1, 5, HIDDEN_SIZE, device="cuda", requires_grad=True)
+    with pytest.raises(RuntimeError, match="no second derivatives"):
+        torch.autograd.grad(mixer.cuda()(x)[0].square().sum(), x, create_graph=True)
 
 
 def test_steps_on_a_gpu_equal_the_whole(mixer):
