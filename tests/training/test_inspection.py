@@ -114,6 +114,10 @@ def test_the_last_model_is_drawn_and_no_curve_says_nothing():
     assert tested.Tags()["scalars"] == []
     (scores,) = tested.Tensors("test/scores/text_summary")
     assert scores.step == 5 and b"| size 12 | " in scores.tensor_proto.string_val[0]
+    csv = ["--trainer.logger", "{class_path: lightning.pytorch.loggers.CSVLogger, init_args: {save_dir: csv}}"]
+    main(["test", *TINY, "--trainer.max_steps", "5", "--ckpt_path", "last", *csv])
+    header, row = next(Path("csv").rglob("metrics.csv")).read_text().splitlines()
+    assert dict(zip(header.split(","), row.split(","), strict=True))["step"] == "5"
 
 
 INSPECTED = """
