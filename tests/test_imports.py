@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 for room in ("cli", "tasks"):
     MAY_IMPORT[room] |= {"numba_cache"}
 MAY_IMPORT["machines"] = MAY_IMPORT["conformance"] = {*FOR_ALL}
+MAY_IMPORT["training"].add("conformance")
 MAY_IMPORT["tasks"].add("machines")
 for room in ("tasks", "mixers"):
     MAY_IMPORT[room] |= {"parsing", "conformance"}  # they have command lines of their own

@@ -55,7 +55,17 @@ class Parser(OneLineErrors, LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with one line, which names a missing file or a missing package of fla's layers."""
-        super().error(_missing_file(message) or _wrong_call(message) or _missing_package(message) or message, ex)
+        rewritten = (one(message) for one in (_of_optimizer, _missing_file, _wrong_call, _missing_package))
+        super().error(next(filter(None, rewritten), message), ex)
+
+
+def _of_optimizer(message: str) -> str:
+    """The message for keys of an optimizer in another place, or a second learning rate; empty for other errors."""
+    if re.search(r"Option 'lr' is not accepted|unrecognized arguments: --optimizer\.lr\b", message):
+        return "the learning rate of any optimizer is --model.learning_rate; leave out lr"
+    if found := re.search(r"unrecognized arguments: --((?:optimizer|lr_scheduler)\b.*)", message):
+        return f"unrecognized arguments: --{found[1]}; write --model.{found[1]}"
+    return ""
 
 
 def _missing_file(message: str) -> str:

@@ -2,7 +2,12 @@
 
 from lit_retrieval.models.cuda_graph import CudaGraphs, Record
 from lit_retrieval.models.embedding import sinusoidal_embedding
+from lit_retrieval.models.hugging_face import HuggingFaceModel
 from lit_retrieval.models.mixer_stack import MixerStack, select_positions
 from lit_retrieval.models.sequence_model import SequenceModel, Stage
+from lit_retrieval.models.whole_model import NetworkFactory, WholeModel
 
-__all__ = ["CudaGraphs", "MixerStack", "Record", "SequenceModel", "Stage", "select_positions", "sinusoidal_embedding"]
+__all__ = [
+    "CudaGraphs", "HuggingFaceModel", "MixerStack", "NetworkFactory", "Record", "SequenceModel", "Stage", "WholeModel",
+    "select_positions", "sinusoidal_embedding",
+]  # fmt: skip

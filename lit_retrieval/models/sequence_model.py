@@ -98,6 +98,11 @@ class SequenceModel(MixerStack):
         self.final_norm = make_norm()  # before the others: an optimizer's state in a checkpoint follows this order
         self.norms = nn.ModuleList(make_norm() for _ in factories)
 
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens."""
+        return len(self.embedding)
+
     def forward(self, tokens: Tensor, state: State = None, positions: Tensor | None = None) -> tuple[Tensor, State]:
         """Predict the token after each position.
 

@@ -8,6 +8,7 @@ _KINDS = {
     "int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "list": "a list",
     "collections.abc.Iterable": "a list", "dict": "keys with values", "NoneType": "null",
 }  # fmt: skip
+_CALLED = r"Type .+? expects a function or a callable class: (.+?)\.? ?\.\s+Got value: .*"
 _CLASS = ("Not a valid subclass", "Expected a dot import path", "Does not implement protocol")
 
 
@@ -18,8 +19,7 @@ def plain(message: str) -> str:
         return _of_union(found["key"], found["fault"])
     if found and (one := re.fullmatch(r"(Expected an? .+?)\. Got value: (.*)", found["fault"].strip(), re.DOTALL)):
         return _must_be(found["key"], [_kind(one[1])], one[2])
-    called = r"Type .+? expects a function or a callable class: (.+?)\. Got value: .*"
-    if found and (one := re.fullmatch(called, found["fault"].strip(), re.DOTALL)):
+    if found and (one := re.fullmatch(_CALLED, found["fault"].strip(), re.DOTALL)):
         return f"{found['key']}: {_one_line(one[1])}"
     return _one_line(message)
 
@@ -32,6 +32,8 @@ def _of_union(key: str, fault: str) -> str:
     given = value.partition("Given value: ")[2]
     told = [error for error in each if not error.startswith(("Expected", *_CLASS))]
     if told:  # what is wrong with the class that was named
+        if one := re.fullmatch(_CALLED, told[0]):
+            return f"{key}: {one[1]}"
         return f"{key}: {told[0].replace('Import path does not', f'{_one_line(given)} does not')}"
     return _must_be(key, [_kind(error) for error in each], given)
 

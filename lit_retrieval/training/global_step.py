@@ -79,7 +79,7 @@ class GlobalStep:
         """Make the gradient that of the global batch; if it is not finite, the optimizer skips the step.
 
         Args:
-            optimizer: A fused optimizer, which reads on the device whether to skip.
+            optimizer: If it is fused, it reads on the device whether to skip.
             parameters: Those without a gradient are ignored; if none has one, the step has been taken, see
                 `StepGraphs`.
         """
@@ -99,7 +99,7 @@ class GlobalStep:
         self._step += 1
         is_first = (self.totals["bad"] > 0) & (self.bad_step == 0)
         self.bad_step.copy_(torch.where(is_first, self._step, self.bad_step))
-        if not self.has_scaler:
+        if not self.has_scaler and optimizer.defaults.get("fused"):  # others: `skip_unless_finite`
             optimizer.found_inf = (self.bad_step > 0).float()  # type: ignore[attr-defined]
 
     def _sum_over_ranks(self) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from lit_retrieval.decoding import ModelGraphs
+from lit_retrieval.models import WholeModel
 from lit_retrieval.ops.fla_blocks import fix_block_sizes
 from lit_retrieval.training.sequence_module import SequenceModule
 from lit_retrieval.training.step_graph import StepGraphs, can_record
@@ -37,14 +38,18 @@ class Gpu(Callback):
         set_float32("tf32" if self.float32 == "tf32" else "ieee")
         if not self.autotune:
             fix_block_sizes()
-        if self.graphs and isinstance(pl_module, SequenceModule) and isinstance(trainer.strategy, SingleDeviceStrategy):
+        if not (isinstance(pl_module, SequenceModule) and isinstance(trainer.strategy, SingleDeviceStrategy)):
+            return
+        if self.graphs and not isinstance(getattr(pl_module, "model", None), WholeModel):
             pl_module.decoder = ModelGraphs(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the module run its steps as graphs."""
         if not (self.graphs and isinstance(pl_module, SequenceModule) and can_record(trainer)):
             return
-        if pl_module.first_state is None:  # a graph begins with zeros
+        # A graph begins with zeros, and needs an optimizer and layers without decisions on the host.
+        is_known = pl_module.optimizer_factory is None and not isinstance(pl_module.model, WholeModel)
+        if pl_module.first_state is None and is_known:
             pl_module.graphs = StepGraphs(trainer, pl_module)
 
 

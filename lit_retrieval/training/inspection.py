@@ -13,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 from lit_retrieval.data import Batch
 from lit_retrieval.decoding import Reply
 from lit_retrieval.lightning_internals import whole_parameters
+from lit_retrieval.models import MixerStack
 from lit_retrieval.ranges import check_numbers
 from lit_retrieval.training import pictures
 from lit_retrieval.training.marked_transcript import markdown
@@ -25,7 +26,7 @@ _NEVER = 0
 
 
 class Inspection(Callback):
-    """Writes transcripts and pictures for TensorBoard at some of the validations, and at the last one.
+    """Writes transcripts and pictures for TensorBoard at some validations, and the last.
 
     The transcripts are those decoded for the scores, wrong ones first, with the first wrong token marked. The pictures
     are a table of closed-loop accuracy by problem size and query distance, and maps of attention weights and decays on
@@ -132,7 +133,7 @@ class Inspection(Callback):
         accuracy = np.where(self._counts.cpu() > 0, (self._right / self._counts.clamp(min=1)).cpu(), np.nan)
         title = "closed-loop accuracy by size and tokens back"
         drawn = {"accuracy": pictures.table(accuracy, sizes, ["all", *distances], title)}
-        if self._first_row is not None:
+        if self._first_row is not None and isinstance(module.model, MixerStack):
             drawn |= draw_mixers(module.model, self._first_row, self._warn_once)
         for name, picture in drawn.items():
             writer.add_image(f"val/{name}", picture, step, dataformats="HWC")

@@ -13,13 +13,20 @@ from lit_retrieval.data import Batch, TranscriptData
 from lit_retrieval.decoding import ModelGraphs, Reply, decode
 from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import whole_parameters
-from lit_retrieval.models import SequenceModel, Stage, select_positions
+from lit_retrieval.models import NetworkFactory, SequenceModel, Stage, WholeModel, select_positions
 from lit_retrieval.ranges import check_numbers
 from lit_retrieval.training.conformance import check_classes
 from lit_retrieval.training.first_state import FirstState, StatePassing, check_passing, read_to_ends
 from lit_retrieval.training.global_step import GlobalStep
 from lit_retrieval.training.loss import sum_loss
-from lit_retrieval.training.schedule import warmup_cosine
+from lit_retrieval.training.optimizers import (
+    OptimizerFactory,
+    SchedulerFactory,
+    make_optimizer,
+    make_scheduler,
+    parameter_groups,
+    skip_unless_finite,
+)
 from lit_retrieval.training.score_name import QUANTITIES, TRAIN_NAMES
 from lit_retrieval.training.scores import Scores, closed_loop, teacher_forced
 from lit_retrieval.training.step_graph import StepGraphs
@@ -38,18 +45,18 @@ def logged_names(data: TranscriptData) -> list[str]:
 class SequenceModule(LightningModule):
     """A sequence model, trained on transcripts and scored with its searches run.
 
-    The loss is on the model's own tokens, not on the prompt or retrieved tokens. AdamW with a linear warm-up and a
-    cosine schedule to zero.
+    The loss is on the model's own tokens, not on the prompt or retrieved tokens. The optimizer is AdamW with a linear
+    warm-up and a cosine schedule to zero, unless others are named.
 
     Args:
         vocab_size: Vocabulary size; set from the data.
-        hidden_size: Width of the residual stream; required without construction.
+        hidden_size: Width of the residual stream; required without network or construction.
         stages: The layers, first to last: a list of stages, each with its mixers by class_path, such as
             lit_retrieval.mixers.Mamba, and repeat, the number of times they follow each other.
         embedding: sinusoidal (frozen, as in the paper) or learned; tied to the head.
-        learning_rate: Peak learning rate.
+        learning_rate: Peak learning rate, of any optimizer.
         warmup_samples: Samples over which the learning rate warms up.
-        weight_decay: AdamW weight decay, applied to matrices only.
+        weight_decay: Weight decay, applied to matrices only; 0 leaves another optimizer than AdamW its own.
         norm: rms (before each mixer and the head) or none, as in the paper's theory.
         first_state: How a training sequence begins: in the last state of the same row of the last batch (same,
             truncated backpropagation through time), of another row (random), or in zeros if absent.
@@ -57,6 +64,12 @@ class SequenceModule(LightningModule):
             embedding, such as 0.02 in GPT-2; each layer's own if absent.
         construction: A model with given weights, by class_path, such as lit_retrieval.constructions.Theorem52; it
             replaces the keys above and can't be trained.
+        network: A whole model in place of hidden_size, stages, embedding, norm and initializer_range, by class_path: an
+            nn.Module with __init__(vocab_size, ...) and forward(tokens, state=None) that returns logits and state, or
+            lit_retrieval.models.HuggingFaceModel.
+        optimizer: Another optimizer than AdamW, by class_path, such as torch.optim.SGD.
+        lr_scheduler: Another schedule of the learning rate, by class_path, such as torch.optim.lr_scheduler.StepLR; it
+            moves every step, and warmup_samples is not used.
     """
 
     def __init__(
@@ -72,15 +85,24 @@ class SequenceModule(LightningModule):
         construction: Construction | None = None,
         first_state: FirstState | None = None,
         initializer_range: float | None = None,
+        network: NetworkFactory | None = None,
+        optimizer: OptimizerFactory | None = None,
+        lr_scheduler: SchedulerFactory | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.model: SequenceModel | ConstructedModel
+        self.model: SequenceModel | WholeModel | ConstructedModel
         self.construction = construction
-        if construction is None:
+        if construction is not None and network is not None:
+            raise UserError("model.construction and model.network are two models; leave out one of them")
+        if network is not None:
+            self.model = WholeModel(vocab_size, network)
+        elif construction is None:
             if hidden_size is None or stages is None:
-                raise UserError("the model is not set; write model.hidden_size and model.stages, or model.construction")
+                raise UserError("the model is not set; write model.hidden_size and model.stages, or model.network")
             self.model = SequenceModel(vocab_size, hidden_size, stages, embedding, norm, initializer_range)
+        self.optimizer_factory = optimizer
+        self.scheduler_factory = lr_scheduler
         self.first_state = first_state
         self.passing: StatePassing | None = None
         self.learning_rate = learning_rate
@@ -143,14 +165,14 @@ class SequenceModule(LightningModule):
             targets: The next tokens there, `(selected,)`; -100 for none.
             num_targets: Their number.
         """
-        assert isinstance(self.model, SequenceModel)
+        assert not isinstance(self.model, ConstructedModel)
         return self._loss_of(self.model.read(tokens)[0], positions, targets, num_targets)
 
     def _loss_of(self, hidden: Tensor, positions: Tensor, targets: Tensor, num_targets: Tensor | int) -> Tensor:
         """The same from the residual stream, `(batch, time, hidden_size)`."""
-        assert isinstance(self.model, SequenceModel)
+        assert not isinstance(self.model, ConstructedModel)
         hidden, counts_right = select_positions(hidden, positions), self.whole_step.is_logged or self.graphs is not None
-        nats, right = sum_loss(self.model.predict, hidden, targets, len(self.model.embedding), counts_right)
+        nats, right = sum_loss(self.model.predict, hidden, targets, self.model.vocab_size, counts_right)
         self.whole_step.add(right=right)
         return self.whole_step.loss(nats, num_targets)
 
@@ -170,6 +192,8 @@ class SequenceModule(LightningModule):
         """Finish the gradient of the global batch, and log the step if it is due."""
         step = self.whole_step
         step.finish(optimizer, self.parameters())
+        if self.optimizer_factory is not None and not step.has_scaler:
+            skip_unless_finite(optimizer, step.bad_step, list(self.parameters()))
         if step.is_logged:
             self.log("train/loss", step.totals["nats"] / step.totals["tokens"])
             self.log("train/token_accuracy", step.totals["right"] / step.totals["tokens"])
@@ -213,7 +237,7 @@ class SequenceModule(LightningModule):
         )
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW and its schedule."""
+        """The optimizer and its schedule."""
         total_steps = self.trainer.estimated_stepping_batches
         if not 0 < total_steps < float("inf"):
             raise UserError("trainer.max_steps must be set, since the stream of samples is endless")
@@ -221,17 +245,10 @@ class SequenceModule(LightningModule):
         warmup_steps = self.warmup_samples // samples_per_step
         # With a loss scaler, Lightning refuses to clip for a fused optimizer, which may unscale the gradients itself.
         is_fused = not (self.whole_step.has_scaler and self.trainer.gradient_clip_val)
-        optimizer = torch.optim.AdamW(self._parameter_groups(), lr=self.learning_rate, fused=is_fused)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: warmup_cosine(step, warmup_steps, int(total_steps))
-        )
+        groups = parameter_groups(self, self.weight_decay)
+        optimizer = make_optimizer(self.optimizer_factory, groups, self.learning_rate, is_fused)
+        scheduler = make_scheduler(self.scheduler_factory, optimizer, warmup_steps, int(total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        decayed = [one for one in trained if one.ndim > 1 and not getattr(one, "_no_weight_decay", False)]
-        others = [one for one in trained if all(one is not other for other in decayed)]
-        return [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
 
     def _score(self, split: str, batch: Batch) -> list[Reply]:
         logits, _ = self(batch.tokens[:, :-1], positions=batch.positions)

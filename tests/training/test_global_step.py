@@ -46,7 +46,7 @@ def test_ranks_and_micro_batches_together_have_the_gradient_of_all_tokens(monkey
     norm = weight.grad.norm()
     for step in steps:  # what `finish` is about to add up over the ranks
         sums.append(torch.tensor([*map(float, step._sums.values()), float(norm**2)]))
-    optimizer = SimpleNamespace()
+    optimizer = SimpleNamespace(defaults={"fused": True})
     steps[0].finish(optimizer, [weight])
     torch.testing.assert_close(weight.grad, expected)
     torch.testing.assert_close(steps[0].norm, expected.norm())

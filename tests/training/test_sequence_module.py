@@ -11,6 +11,7 @@ from lit_retrieval.models import Stage
 from lit_retrieval.tasks import Author, IsTree, SampleStream
 from lit_retrieval.training import SequenceModule
 from lit_retrieval.training.global_step import GlobalStep
+from lit_retrieval.training.optimizers import parameter_groups
 
 TASK = IsTree(max_size=4)
 
@@ -76,7 +77,7 @@ def test_gradients_of_mixed_precision_are_clipped(tmp_path, precision):
 
 def test_weights_that_ask_for_it_are_not_decayed():
     one = module(weight_decay=0.1)
-    decayed, others = one._parameter_groups()
+    decayed, others = parameter_groups(one, one.weight_decay)
     assert decayed["weight_decay"] == 0.1 and others["weight_decay"] == 0
     assert all(parameter.ndim > 1 for parameter in decayed["params"])
     assert any(parameter is one.model.mixers[0].A_log for parameter in others["params"])

@@ -1,0 +1,81 @@
+"""A model of your own in place of a stack of mixers."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.mixers import State, tensors_of
+from lit_retrieval.models.mixer_stack import select_positions
+from lit_retrieval.ranges import check_at_least
+
+
+class NetworkFactory(Protocol):
+    """Makes a whole model; in YAML, a `class_path` with or without `init_args`."""
+
+    def __call__(self, *, vocab_size: int) -> nn.Module:
+        """Make a model for so many tokens, with `forward(tokens, state=None) -> (logits, state)`.
+
+        Tokens are int64 `(batch, time)` with any time >= 1, logits `(batch, time, vocab_size)`. The state is what the
+        model needs of all tokens so far: a tensor with the batch first, an int, None or a (named) tuple of these.
+        """
+        ...
+
+
+class WholeModel(nn.Module):
+    """Makes any network with logits and a state trainable and decodable as a `SequenceModel` is.
+
+    Args:
+        vocab_size: Number of tokens.
+        factory: Makes the network.
+    """
+
+    def __init__(self, vocab_size: int, factory: NetworkFactory) -> None:
+        super().__init__()
+        check_at_least("vocab_size", vocab_size, 1, "vocab_size")
+        self.vocab_size = vocab_size
+        self.network = factory(vocab_size=vocab_size)
+        if not isinstance(self.network, nn.Module):
+            raise UserError(f"model.network must make an nn.Module, got a {type(self.network).__name__}")
+
+    def forward(self, tokens: Tensor, state: State = None, positions: Tensor | None = None) -> tuple[Tensor, State]:
+        """Predict the token after each position; see `SequenceModel.forward`."""
+        logits, new_state = self.read(tokens, state)
+        return self.predict(select_positions(logits, positions)), new_state
+
+    def read(self, tokens: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """The logits `(batch, time, vocab_size)`, and the state after the last token."""
+        logits, new_state = self.network(tokens, state)
+        return logits, new_state
+
+    def predict(self, logits: Tensor) -> Tensor:
+        """The logits: the head is part of the network."""
+        return logits
+
+    @property
+    def num_parameters(self) -> int:
+        """The number of trained elements."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+    def state_size(self, length: int) -> int:
+        """The number of state elements for one sample after `length` tokens, from a run on the first token of all."""
+        return sum(tensor.numel() for tensor in self._state_after(length))
+
+    def state_sizes(self, length: int) -> dict[str, int]:
+        """The same under the name of the network's class; nothing without a state."""
+        size = self.state_size(length)
+        return {type(self.network).__name__: size} if size else {}
+
+    def state_bits(self, length: int) -> int:
+        """The bits of those elements, under autocast too."""
+        return sum(8 * tensor.nbytes for tensor in self._state_after(length))
+
+    @torch.no_grad()
+    def _state_after(self, length: int) -> list[Tensor]:
+        is_training = self.training
+        self.eval()  # without dropout
+        device = next((parameter.device for parameter in self.parameters()), None)
+        _, state = self.read(torch.zeros(1, length, dtype=torch.int64, device=device))
+        self.train(is_training)
+        return tensors_of(state)

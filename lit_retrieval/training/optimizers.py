@@ -1,0 +1,96 @@
+"""Optimizers and schedules of the learning rate: ours, or those that a configuration names."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
+
+from lit_retrieval.conformance import path_of
+from lit_retrieval.errors import UserError
+from lit_retrieval.training.schedule import warmup_cosine
+
+ParameterGroups = list[dict[str, Any]]
+
+
+class OptimizerFactory(Protocol):
+    """Makes an optimizer; in YAML, the class_path of one of torch.optim, or of your own."""
+
+    def __call__(self, *, params: Any, lr: float) -> Optimizer:
+        """Make the optimizer for groups of parameters, with the learning rate at its peak."""
+        ...
+
+
+class SchedulerFactory(Protocol):
+    """Makes a schedule, which moves every step; in YAML, a class_path of torch.optim.lr_scheduler, or your own."""
+
+    def __call__(self, *, optimizer: Optimizer) -> LRScheduler:
+        """Make the schedule of an optimizer."""
+        ...
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> ParameterGroups:
+    """The trained parameters: matrices, which decay, and all others."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    decayed = [one for one in trained if one.ndim > 1 and not getattr(one, "_no_weight_decay", False)]
+    others = [one for one in trained if all(one is not other for other in decayed)]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def make_optimizer(
+    factory: OptimizerFactory | None, groups: ParameterGroups, learning_rate: float, is_fused: bool
+) -> Optimizer:
+    """AdamW without a factory; raises `UserError` for what a factory can't make, or steps can't be taken with.
+
+    Args:
+        factory: Makes another optimizer, if given; without a weight decay in the groups its own applies.
+        groups: What `parameter_groups` returns.
+        learning_rate: At its peak.
+        is_fused: Whether AdamW is fused: it then reads on the device whether to skip a step.
+    """
+    if factory is None:
+        return torch.optim.AdamW(groups, lr=learning_rate, fused=is_fused)
+    if not groups[0]["weight_decay"]:
+        groups = [{"params": [one for group in groups for one in group["params"]]}]
+    try:
+        optimizer = factory(params=groups, lr=learning_rate)
+    except UserError:
+        raise
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"the optimizer can't be built: {_one_line(error)}; set model.optimizer") from error
+    if not isinstance(optimizer, Optimizer) or isinstance(optimizer, torch.optim.LBFGS):
+        raise UserError(f"{path_of(optimizer)} can't take steps of batches; set another class in model.optimizer")
+    return optimizer
+
+
+def make_scheduler(
+    factory: SchedulerFactory | None, optimizer: Optimizer, warmup_steps: int, total_steps: int
+) -> LRScheduler:
+    """A linear warm-up and a cosine to zero without a factory; raises `UserError` for what a factory can't make."""
+    if factory is None:
+        return LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup_steps, total_steps))
+    try:
+        scheduler = factory(optimizer=optimizer)
+    except UserError:
+        raise
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"the schedule can't be built: {_one_line(error)}; set model.lr_scheduler") from error
+    if isinstance(scheduler, ReduceLROnPlateau) or not isinstance(scheduler, LRScheduler):
+        raise UserError(f"{path_of(scheduler)} does not move every step; set another class in model.lr_scheduler")
+    return scheduler
+
+
+def skip_unless_finite(optimizer: Optimizer, bad_step: torch.Tensor, parameters: Sequence[nn.Parameter]) -> None:
+    """Let an optimizer that is not fused skip a step after a loss or gradient that is not finite; waits for the device.
+
+    A fused one reads `found_inf` by itself; without gradients the others change nothing.
+    """
+    if not optimizer.defaults.get("fused") and bool(bad_step > 0):
+        for parameter in parameters:
+            parameter.grad = None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
