@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jsonargparse import add_instantiator
+from numba import config
 
 from lit_retrieval.cli.endings import DISK_FULL, OUT_OF_MEMORY, ending
 from lit_retrieval.cli.help import COMMANDS
@@ -16,7 +17,7 @@ from lit_retrieval.cli.retrieval_cli import RetrievalCLI
 from lit_retrieval.cli.start import is_first_rank
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.numba_cache import announce_compilation
-from lit_retrieval.parsing import replace_whole
+from lit_retrieval.parsing import fail, replace_whole
 from lit_retrieval.training import SequenceModule
 
 _DESCRIPTION = "Train sequence models on in-context retrieval, and score them with their searches run."
@@ -59,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parse(arguments: Sequence[str]) -> RetrievalCLI:
     _quieten()
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+        fail("NUMBA_DISABLE_JIT must not be set, since kernels and tasks are compiled by Numba; unset it")
     limit_imports()
     add_instantiator(instantiate, object)
     arguments = find_configs(arguments)

@@ -39,6 +39,12 @@ def ending(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
+def is_mistake(error: BaseException) -> bool:
+    """Whether it is a mistake of the user."""
+    known = ending(error)
+    return known is not None and known[1] == USER_ERROR
+
+
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """The error and its chain of explicit causes (`raise ... from`).
 

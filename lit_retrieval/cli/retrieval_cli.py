@@ -4,6 +4,7 @@ import contextlib
 import re
 import sys
 from argparse import SUPPRESS
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lit_retrieval.cli.endings import is_mistake
 from lit_retrieval.cli.ranges import check_ranges
 from lit_retrieval.cli.start import Prefer, Start, begin_evaluation, begin_fit, check_model, is_first_rank
 from lit_retrieval.cli.switches import (
@@ -85,7 +87,7 @@ class RetrievalCLI(LightningCLI):
         check_ranges(configuration)
         check_switches(configuration["trainer"])
         super()._set_seed()
-        self.start = self._find_start()
+        self.start = self._find_start(configuration)
         if is_first_rank():
             for line in self.start.news:
                 print(line, flush=True)
@@ -162,9 +164,9 @@ class RetrievalCLI(LightningCLI):
             parser.add_argument("--fresh", action="store_true", help="Start over in a new folder (NAME-HASH-2, ...).")
         return parser
 
-    def _find_start(self) -> Start:
+    def _find_start(self, configuration: dict[str, Any]) -> Start:
         """Find the run and its checkpoint, and check that its model is that of the command."""
-        given, configuration = self.config[self.subcommand], self.configuration()
+        given = self.config[self.subcommand]
         if given.get("trainer.default_root_dir") is not None:
             raise UserError("trainer.default_root_dir must not be set; write the run's folder in --run_dir")
         run_dir, ckpt_path, prefer = (given.get(key) for key in ("run_dir", "ckpt_path", "prefer"))
@@ -237,11 +239,15 @@ class RetrievalCLI(LightningCLI):
         arguments = self._prepare_subcommand_kwargs(str(self.subcommand))
         return {**arguments, "ckpt_path": None if checkpoint is None else str(checkpoint), "weights_only": True}
 
-    def _only_writer(self) -> contextlib.AbstractContextManager[None]:
-        """Lock the folder of a training run against other processes."""
-        if self.subcommand == "fit" and self.start.folder is not None and is_first_rank():
-            return self.start.folder.writing()
-        return contextlib.nullcontext()
+    @contextlib.contextmanager
+    def _only_writer(self) -> Iterator[None]:
+        """Lock the folder of a training run against other processes; a mistake leaves no new folder."""
+        folder = self.start.folder
+        if self.subcommand == "fit" and folder is not None and is_first_rank():
+            with folder.writing(), folder.undone_after(is_mistake):
+                yield
+        else:
+            yield
 
 
 def _listed(value: Any) -> list[Any]:

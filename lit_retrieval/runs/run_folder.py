@@ -3,7 +3,8 @@
 import contextlib
 import errno
 import fcntl
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count, takewhile
 from pathlib import Path
@@ -117,6 +118,17 @@ class RunFolder:
             except OSError:
                 pass
             yield
+
+    @contextlib.contextmanager
+    def undone_after(self, is_mistake: Callable[[Exception], bool]) -> Iterator[None]:
+        """Remove the folder after a mistake, if it was created in this block and has no checkpoint; under the lock."""
+        is_new = not self.path.exists()
+        try:
+            yield
+        except Exception as error:
+            if is_new and is_mistake(error) and not self.step_files():
+                shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     def _open_lock(self) -> TextIO:
         try:

@@ -1,4 +1,4 @@
-"""Fifty mistakes: each ends in one line that names the key or the file, and the fix if there is one."""
+"""A hundred and fifty mistakes: each ends in one line that names the key or the file, and the fix if there is one."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from lit_retrieval.cli import main
+from lit_retrieval.parsing import USER_ERROR
 
 MISSPELT = "{class_path: lit_retrieval.mixers.Mamba, init_args: {state_dmi: 2}}"
+OURS = "lit_retrieval"
 CALLBACKS = "lightning.pytorch.callbacks."
 
 
@@ -185,17 +187,180 @@ MISTAKES = [
         "psutil",
         marks=pytest.mark.skipif(find_spec("psutil") is not None, reason="psutil is installed"),
     ),
-    # Checkpoints.
+    # Further numbers.
+    (["fit", "TINY", "--data.sizes", "{4: -1}"], "weights above 0"),
+    (["fit", "TINY", "--data.sizes", "{4: .nan}"], "weights above 0"),
+    (["fit", "TINY", "--data.sizes", "[4, 4]"], "sizes"),
+    (["fit", "TINY", "--data.sizes", "4-8"], "sizes must be a range such as 4..8"),
+    (["fit", "TINY", "--data.eval_sizes", "[99]"], "size must be 4 to 4, got 99"),
+    (["fit", "TINY", "--model.hidden_size", "0o64"], "model.hidden_size"),
+    (["fit", "TINY", "--seed_everything", "true"], "seed_everything"),
+    (["fit", "TINY", "--trainer.gradient_clip_val", ".inf"], "gradient_clip_val must be"),
+    (["fit", "TINY", "--trainer.max_steps=-1"], "trainer.max_steps must be set"),
+    (["fit", "TINY", "--trainer.min_steps", "-1"], "min_steps must be 0 or more, got -1"),
+    (["fit", "TINY", "--trainer.max_epochs", "0"], "max_epochs must be 1 or more, got 0"),
+    (["fit", "TINY", "--trainer.num_sanity_val_steps", "-2"], "num_sanity_val_steps must be -1 or more, got -2"),
+    (["fit", "TINY", "--trainer.check_val_every_n_epoch", "0"], "check_val_every_n_epoch must be 1 or more, got 0"),
+    (["fit", "TINY", "--trainer.fast_dev_run", "-1"], "fast_dev_run must be 0 or more, got -1"),
+    (["fit", "TINY", "--trainer.limit_test_batches", "1.5"], "limit_test_batches"),
+    (["fit", "TINY", "--trainer.reload_dataloaders_every_n_epochs", "-1"], "reload_dataloaders_every_n_epochs"),
+    (["fit", "TINY", "--last_checkpoint.every_n_steps", "0"], "every_n_steps must be 1 or more, got 0"),
+    (["fit", "TINY", "--inspection.log_images_every", "-1"], "log_images_every must be 0 or more, got -1"),
+    (["fit", "TINY", "--checkpoint.save_top_k", "-2"], "save_top_k"),
+    (
+        ["fit", "TINY", f"--trainer.callbacks+={OURS}.training.SolvedStopping", "--trainer.callbacks.validations=0"],
+        "validations must be 1 or more, got 0",
+    ),
+    # Layers.
+    (["fit", "TINY", *stage("lit_retrieval.mixers.Mamba", state_dim=0)], "state_dim must be 1 or more, got 0"),
+    (["fit", "TINY", *stage("lit_retrieval.mixers.Mamba", state_dim=-4)], "state_dim must be 1 or more, got -4"),
+    (["fit", "TINY", *stage("lit_retrieval.mixers.Attention", num_heads=3)], "num_heads"),
+    (["fit", "TINY", *stage("lit_retrieval.mixers.SlidingWindowAttention", num_heads=1, window=0)], "window must be 1"),
+    (["fit", "TINY", *stage("lit_retrieval.mixers.Mamba", repeat=0)], "repeat must be 1 or more, got 0"),
+    (["fit", "TINY", *stage("math.sqrt")], "math.sqrt"),
+    (["fit", "TINY", *stage("lit_retrieval.tasks.IsTree")], "IsTree"),
+    (["fit", "TINY", *stage("own.NoIndex")], "own.NoIndex"),
+    (["fit", "TINY", *stage("own.NoStateSize")], "own.NoStateSize"),
+    (["fit", "TINY", *stage("own.OnlyOutput")], "own.OnlyOutput"),
+    (["fit", "TINY", *stage("own.WrongWidth")], "own.WrongWidth"),
+    (["fit", "TINY", *stage("own.Dictionary")], "own.Dictionary"),
+    (["fit", "TINY", *stage("own.BatchSecond")], "own.BatchSecond"),
+    (["fit", "TINY", *stage("own.Forgetful")], "own.Forgetful"),
+    (["fit", "TINY", *stage("own.Raises")], "own.Raises"),
+    (["fit", "TINY", *stage("own.Nothing")], "own"),
+    (["fit", "TINY", "--model.construction", "lit_retrieval.constructions.Theorem52"], "required: problem"),
+    # Tasks, retrievers, files of samples.
+    (["fit", "TINY", *task("Mixture", "tasks=[]")], "tasks"),
+    (["fit", "TINY", *task("Index", "num_words=1")], "num_words must be 2 or more, got 1"),
+    (["fit", "TINY", *task("MachineRun", "table=none.yaml")], "there is no file none.yaml"),
+    (["fit", "TINY", *task("MachineRun", "table={A: {0: 1XB}}")], "1XB"),
+    (["fit", "TINY", *task("Counting", "query_form=long")], "query_form"),
+    (["fit", "TINY", "--data.task", "own.Abstract"], "own.Abstract"),
+    (["fit", "TINY", "--data.task", "own.Unseeded"], "own.Unseeded"),
+    (["fit", "TINY", "--data.task", "own.AString"], "write_turns of AString must return a list"),
+    (["fit", "TINY", "--data.retriever", "own.NoCall"], "own.NoCall"),
+    (["fit", "TINY", "--data.retriever", "lit_retrieval.retrieval.Google"], "Google"),
+    (["fit", "TINY", "--data.train_file", "none.npz"], "there is no file none.npz"),
+    (["fit", "TINY", "--data.val_file", "list.yaml"], "the suffix must be .npz or .jsonl, got list.yaml"),
+    (["fit", "TINY", "--data.train_file", "lonely.npz"], "there is no manifest lonely.npz.manifest.json"),
+    (["fit", "TINY", "--data.train_file", "broken.jsonl"], "the manifest broken.jsonl.manifest.json is damaged"),
+    # More classes of Lightning.
+    (["fit", "TINY", "--trainer.callbacks", "print"], "trainer.callbacks"),
+    (["fit", "TINY", "--trainer.logger", "paper"], "trainer.logger"),
+    (["fit", "TINY", "--trainer.plugins", "none"], "trainer.plugins"),
+    (["fit", "TINY", "--trainer.devices", "many"], "devices"),
+    # Files that list a key twice, and checkpoints.
+    (["fit", "TINY", "--config", "twice.yaml"], "twice.yaml"),
+    (["fit", "TINY", "--ckpt_path", "best"], "leave out --ckpt_path best"),
+    (["validate", "TINY", "--run_dir", "nowhere", "--ckpt_path", "last"], "nowhere has no checkpoint"),
     (["test", "TINY", "--ckpt_path", "none.ckpt"], "none.ckpt"),
     (["test", "TINY", "--ckpt_path", "best"], "train with `fit` first"),
     (["test", "TINY", "--ckpt_path", "binary.ckpt"], "binary.ckpt can't be read as a checkpoint"),
     (["test", "TINY", "--ckpt_path", "http://example.org/x.ckpt"], "must be a local file, got http"),
 ]
+OWN = """
+import random
+
+import torch
+from torch import nn
+
+from lit_retrieval.tasks import Turn, WordTask
+
+
+class Right(nn.Module):
+    def __init__(self, hidden_size: int, layer_idx: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, x, state=None):
+        first = torch.zeros_like(x[:, 0]) if state is None else state
+        sums = first[:, None] + x.cumsum(1)
+        return self.linear(sums), sums[:, -1]
+
+    def state_size(self, length):
+        return self.linear.in_features
+
+
+class NoIndex(Right):
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__(hidden_size, 0)
+
+
+class NoStateSize(Right):
+    state_size = None
+
+
+class OnlyOutput(Right):
+    def forward(self, x, state=None):
+        return super().forward(x, state)[0]
+
+
+class WrongWidth(Right):
+    def forward(self, x, state=None):
+        y, state = super().forward(x, state)
+        return torch.cat([y, y], -1), state
+
+
+class Dictionary(Right):
+    def forward(self, x, state=None):
+        y, state = super().forward(x, None if state is None else state["sum"])
+        return y, {"sum": state}
+
+
+class BatchSecond(Right):
+    def forward(self, x, state=None):
+        y, state = super().forward(x, None if state is None else state[0])
+        return y, state[None]
+
+
+class Forgetful(Right):
+    def forward(self, x, state=None):
+        return super().forward(x, None)
+
+
+class Raises(Right):
+    def __init__(self, hidden_size: int, layer_idx: int) -> None:
+        raise ValueError("not today")
+
+
+class Abstract(WordTask):
+    pass
+
+
+class Echo(WordTask):
+    def __init__(self) -> None:
+        super().__init__(["a", "b"], ["a", "b"], 0.5)
+
+    def draw(self, rng, size):
+        return "ab"[int(rng.integers(2))]
+
+    def write_turns(self, problem, regime):
+        return [Turn(problem, problem)]
+
+
+class Unseeded(Echo):
+    def draw(self, rng, size):
+        return random.choice("ab")
+
+
+class AString(Echo):
+    def write_turns(self, problem, regime):
+        return problem
+
+
+class NoCall:
+    pass
+"""
 FILES = {
     "tabs.yaml": b"model:\n\thidden_size: 4\n",
     "binary.yaml": bytes(range(256)),
     "binary.ckpt": bytes(range(256)),
     "empty.yaml": b"",
+    "twice.yaml": b"model: {hidden_size: 4}\nmodel: {hidden_size: 8}\n",
+    "lonely.npz": b"",
+    "broken.jsonl": b"",
+    "broken.jsonl.manifest.json": b"{}",
+    "own.py": OWN.encode(),
     "list.yaml": b"- 1\n- 2\n",
     "wrong_key.yaml": b"model:\n  hidden_sise: 4\n",
     "wrong_section.yaml": b"modle:\n  hidden_size: 4\n",
@@ -206,19 +371,27 @@ FILES = {
 
 @pytest.fixture
 def mistaken(tmp_path, tiny, monkeypatch, capfd):
+    """Runs a command that must fail; returns what it said in one line."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("sys.argv", ["lit_retrieval"])
     stages = "[{mixers: [{class_path: lit_retrieval.mixers.Mamba}]}]"
     valid = [stages if "noise" in word else word for word in tiny] + ["--trainer.max_steps", "2"]
     for name, content in FILES.items():
         Path(name).write_bytes(content)
+    before = set(tmp_path.rglob("*"))
 
     def run(arguments):
         words = [part for word in arguments for part in (valid if word == "TINY" else [word])]
         with pytest.raises(SystemExit) as stopped:
             main(words)
-        assert stopped.value.code not in (0, None)
-        return capfd.readouterr().err
+        assert stopped.value.code == USER_ERROR
+        written = {path for path in set(tmp_path.rglob("*")) - before if "__pycache__" not in path.parts}
+        assert written <= {tmp_path / "runs", *tmp_path.glob("runs/.*.lock")}, "a mistake writes nothing"
+        err = capfd.readouterr().err
+        assert "Traceback" not in err and len(err.splitlines()) <= 15
+        (line,) = [line for line in err.splitlines() if line.startswith("error:")]
+        return line
 
     return run
 
@@ -226,11 +399,13 @@ def mistaken(tmp_path, tiny, monkeypatch, capfd):
 @pytest.mark.parametrize(
     ("arguments", "said"), MISTAKES, ids=lambda value: " ".join(value)[-60:] if isinstance(value, list) else ""
 )
-def test_a_mistake_is_named_in_a_few_lines(mistaken, arguments, said):
-    err = mistaken(arguments)
-    assert "Traceback" not in err and len(err.splitlines()) <= 15
-    (line,) = [line for line in err.splitlines() if line.startswith("error:")]
-    assert said in line
+def test_a_mistake_is_one_line_that_names_it_and_writes_nothing(mistaken, arguments, said):
+    assert said in mistaken(arguments)
+
+
+def test_kernels_need_numbas_compiler(mistaken, monkeypatch):
+    monkeypatch.setattr("numba.config.DISABLE_JIT", 1)
+    assert "NUMBA_DISABLE_JIT must not be set" in mistaken(["fit", "TINY"])
 
 
 def test_a_file_in_the_folders_place_gets_no_lock_beside_it(mistaken):
@@ -238,5 +413,5 @@ def test_a_file_in_the_folders_place_gets_no_lock_beside_it(mistaken):
     assert not Path(".list.yaml.lock").exists()
 
 
-def test_there_are_fifty_of_them():
-    assert len(MISTAKES) >= 50
+def test_there_are_a_hundred_and_fifty_of_them_and_no_two_are_alike():
+    assert len({str(one) for one in MISTAKES}) == len(MISTAKES) >= 150
