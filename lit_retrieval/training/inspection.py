@@ -26,7 +26,7 @@ _NEVER = 0
 
 
 class Inspection(Callback):
-    """Writes transcripts and pictures for TensorBoard at some validations, and the last.
+    """Writes transcripts and pictures for TensorBoard, at some validations and the last.
 
     The transcripts are those decoded for the scores, wrong ones first, with the first wrong token marked. The pictures
     are a table of closed-loop accuracy by problem size and query distance, and maps of attention weights and decays on

@@ -182,6 +182,12 @@ def test_a_run_with_another_optimizer_resumes_bit_by_bit(command):
     assert whole["lr_schedulers"] == resumed["lr_schedulers"]
 
 
+@pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed", "64-true"])
+def test_a_network_and_another_optimizer_run_in_every_precision(precision, command, capsys):
+    command("fit", *GRU, *STEPS, "--model.optimizer", "torch.optim.SGD", "--trainer.precision", precision)
+    assert checkpoint(2)["global_step"] == 2 and "validation after 2 steps" in capsys.readouterr().out
+
+
 def test_no_command_knows_the_keys_of_another_optimizer_by_default(capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["lit_retrieval"])
     with pytest.raises(SystemExit):

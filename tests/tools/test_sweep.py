@@ -152,6 +152,13 @@ def test_a_regime_has_keys_of_its_own(place):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["quickstart", "recall"])
+def test_an_experiment_is_not_a_grid(name):
+    path = ROOT / f"configs/experiments/{name}.yaml"
+    with pytest.raises(UserError, match=f"{name}.yaml is an experiment, not a grid; run it with `python -m lit_retr"):
+        read_grid(path)
+
+
 @pytest.mark.parametrize(("parts", "checkpoint"), [({}, "best"), ({"checkpoint": "last"}, "last")])
 def test_the_best_checkpoint_is_tested_unless_the_grid_says_last(place, monkeypatch, parts, checkpoint):
     (trial,) = trials(read_grid(write_grid(place, **parts)), place)
