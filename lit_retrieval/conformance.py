@@ -75,8 +75,11 @@ def print_report(title: str, verdicts: Iterator[Verdict]) -> bool:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("rule", "result", "shown by", box=None, pad_edge=False, header_style="bold")
-    found = list(verdicts)
+    table, found = Table("rule", "result", "shown by", box=None, pad_edge=False, header_style="bold"), []
+    with Console(stderr=True).status("checking") as status:  # in a terminal only; a compiler may take half a minute
+        for verdict in verdicts:
+            found.append(verdict)
+            status.update(f"checked: {verdict.rule}")
     for rule, result, shown in found:
         table.add_row(rule, f"[{_STYLES[result]}]{result}[/]", shown.replace("[", r"\["))
     console = Console(highlight=False)

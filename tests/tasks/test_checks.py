@@ -91,7 +91,9 @@ def test_the_methods_that_a_class_lacks_are_named(command, capsys):
 def test_the_report_fits_80_columns_and_the_status_says_how_it_went(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     main(["check-class", "broken_tasks.Parity"])
-    right = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr()
+    right = said.out.splitlines()
+    assert not said.err
     with pytest.raises(SystemExit) as ended:
         main(["check-class", "broken_tasks.Unseeded", "--sizes", "[4, 8]"])
     wrong = capsys.readouterr().out.splitlines()
