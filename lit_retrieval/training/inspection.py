@@ -26,15 +26,15 @@ _NEVER = 0
 
 
 class Inspection(Callback):
-    """Writes transcripts and pictures for TensorBoard, at some validations and the last.
+    """Writes transcripts and pictures for TensorBoard after some validations.
 
     The transcripts are those decoded for the scores, wrong ones first, with the first wrong token marked. The pictures
     are a table of closed-loop accuracy by problem size and query distance, and maps of attention weights and decays on
     the first validation sample.
 
     Args:
-        log_text_every: Validations between two logs of transcripts; 0 for none.
-        log_images_every: Validations between two logs of pictures; 0 for none.
+        log_text_every: Validations between two logs of transcripts; 0 for none. The last one is always logged.
+        log_images_every: Validations between two logs of pictures; 0 for none. The last one is always drawn.
         num_transcripts: Transcripts in one log.
     """
 
