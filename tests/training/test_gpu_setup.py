@@ -5,8 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.optim.lr_scheduler import OneCycleLR
 
-from lit_retrieval.training import Gpu, gpu_setup
+from lit_retrieval.mixers import Mamba
+from lit_retrieval.models import Stage
+from lit_retrieval.training import Gpu, SequenceModule, gpu_setup
 
 
 @pytest.fixture
@@ -42,3 +45,18 @@ def test_nothing_is_set_on_a_cpu_and_no_block_sizes_where_the_autotuner_is_asked
     begin(Gpu(), "cpu")
     assert settings() == before
     begin(Gpu(autotune=True), "cuda")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(None, None), ("optimizer_factory", torch.optim.SGD), ("scheduler_factory", OneCycleLR), ("first_state", "same")],
+)
+def test_graphs_are_for_our_optimizer_and_schedule(monkeypatch, name, value):
+    """OneCycleLR changes AdamW's betas as well, which a graph would not read again."""
+    module = SequenceModule(9, 8, [Stage([Mamba])])
+    monkeypatch.setattr(gpu_setup, "can_record", lambda trainer: True)
+    monkeypatch.setattr(gpu_setup, "StepGraphs", lambda trainer, module: "graphs")
+    if name is not None:
+        setattr(module, name, value)
+    Gpu().on_train_start(None, module)
+    assert module.graphs == ("graphs" if name is None else None)
