@@ -42,6 +42,22 @@ class Scored(Callback):
 
     on_test_end = on_validation_end
 """
+# A time limit of four batches, by a clock that stands still on rank 1.
+LIMIT = """
+from lightning.pytorch.callbacks import Timer
+
+class Limit(Timer):
+    def __init__(self) -> None:
+        super().__init__({"seconds": 4})
+        self.batches = 0
+
+    def on_train_batch_end(self, trainer, *arguments) -> None:
+        self.batches += trainer.global_rank == 0
+        super().on_train_batch_end(trainer, *arguments)
+
+    def time_elapsed(self, stage="train") -> float:
+        return self.batches
+"""
 # Writes down the hash of every row that a rank trains on, with the number of its global batch, and how many collectives
 # there have been before each batch, beside those of the gradients.
 WITNESS = """
@@ -201,3 +217,15 @@ def test_a_killed_rank_ends_the_others(place, tiny, rank):
     while is_running(child):
         assert time.monotonic() < deadline, "a rank goes on alone"
         time.sleep(0.02)
+
+
+@slow
+def test_a_time_limit_stops_all_ranks_and_the_same_command_goes_on(place):
+    """Each batch takes a second of the limit on rank 0, whose clock decides."""
+    (place.path / "limit.py").write_text(LIMIT)
+    limited = [*TWO, "--trainer.callbacks", "[{class_path: limit.Limit}]", "--trainer.max_steps", "9"]
+    for steps in (4, 8):
+        said = place.fit(*limited, "--trainer.val_check_interval", "3")
+        assert f"stopped by the time limit after {steps} steps" in said and f"validation after {steps} steps" in said
+    said = place.fit(*limited, "--trainer.val_check_interval", "3")
+    assert "validation after 9 steps" in said and place.checkpoint("step_9")["is_finished"]
