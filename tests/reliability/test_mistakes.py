@@ -1,5 +1,6 @@
 """A hundred and fifty mistakes: each ends in one line that names the key or the file, and the fix if there is one."""
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -374,6 +375,7 @@ def mistaken(tmp_path, tiny, monkeypatch, capfd):
     """Runs a command that must fail; returns what it said in one line."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own", raising=False)  # that of another test
     monkeypatch.setattr("sys.argv", ["lit_retrieval"])
     stages = "[{mixers: [{class_path: lit_retrieval.mixers.Mamba}]}]"
     valid = [stages if "noise" in word else word for word in tiny] + ["--trainer.max_steps", "2"]
