@@ -194,10 +194,10 @@ class RetrievalCLI(LightningCLI):
             built["inspection"], built["checkpoint"], built["last_checkpoint"], built["gpu"],
             writes_scores=folder is not None, shows_progress=given["enable_progress_bar"] is not False,
         )  # fmt: skip
+        check_callbacks(_listed(given["callbacks"]), default)
         given["callbacks"] = [*_listed(given["callbacks"]), *default]
         if not any(isinstance(one, ProgressBar) for one in given["callbacks"]):
             given["enable_progress_bar"] = False  # or Lightning would add its own
-        check_callbacks(given["callbacks"])
         if self.subcommand == "fit":
             check_monitors(given["callbacks"], logged_names(self.datamodule))
         writers = [

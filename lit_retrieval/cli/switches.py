@@ -93,9 +93,12 @@ def check_switches(trainer: dict[str, Any]) -> None:
             raise UserError(f"trainer.{key}={value} can't be used: {refusal.why}; {refusal.instead}")
 
 
-def check_callbacks(given: Iterable[Callback]) -> None:
-    """Raise `UserError` for a callback that can't be used here."""
+def check_callbacks(given: Iterable[Callback], default: Iterable[Callback]) -> None:
+    """Raise `UserError` for a callback that can't be used here, or is one of the default ones."""
+    there = {type(callback) for callback in default}
     for callback in given:
+        if type(callback) in there:
+            raise UserError(f"every run has a {type(callback).__name__}; leave it out of trainer.callbacks")
         for kind, (why, instead) in CALLBACKS.items():
             if isinstance(callback, kind):
                 raise UserError(f"the callback {kind.__name__} can't be used: {why}; {instead}")

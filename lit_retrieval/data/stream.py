@@ -68,9 +68,11 @@ class FiniteBatchIndices(BatchIndices):
 
     def __init__(self, batch_size: int, num_samples: int, rank: int = 0, world_size: int = 1) -> None:
         super().__init__(batch_size, rank, world_size, num_samples)
+        whole, rest = divmod(num_samples, batch_size)
+        self._length = whole * (batch_size > rank) + (rest > rank)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return self._length
 
 
 class BatchDataset(Dataset[Batch]):

@@ -22,6 +22,10 @@ def test_ranks_share_the_samples_and_none_comes_twice(batch_size, num_samples, w
     assert [len(share) for share in shares] == [len(list(share)) for share in shares]
 
 
+def test_a_length_takes_no_time():
+    assert len(FiniteBatchIndices(3, 10**15, rank=1, world_size=2)) == 333_333_333_333_333
+
+
 def first(sampler, count):
     return [indices for indices, _ in zip(sampler, range(count), strict=False)]
 

@@ -250,6 +250,13 @@ MISTAKES = [
     (["fit", "TINY", "--trainer.logger", "paper"], "trainer.logger"),
     (["fit", "TINY", "--trainer.plugins", "none"], "trainer.plugins"),
     (["fit", "TINY", "--trainer.devices", "many"], "devices"),
+    (["fit", "TINY", f"--trainer.callbacks+={OURS}.training.LastCheckpoint"], "every run has a LastCheckpoint"),
+    (["fit", "TINY", "--optimizer", "torch.optim.SGD"], "write --model.optimizer torch.optim.SGD"),
+    (["fit", "TINY", "--model.optimizer", "torch.optim.Sgd"], "Sgd"),
+    (["fit", "TINY", "--model.optimizer", "torch.nn.Linear"], "torch.nn.Linear"),
+    (["fit", "TINY", "--model.optimizer", "torch.optim.SGD", "--model.optimizer.momentum", "-1"], "momentum"),
+    (["fit", "TINY", "--model.initializer_range", "-1"], "initializer_range must be above 0 and finite, got -1"),
+    (["fit", "TINY", "--model", "torch.nn.Linear"], "there is no file torch.nn.Linear"),
     # Files that list a key twice, and checkpoints.
     (["fit", "TINY", "--config", "twice.yaml"], "twice.yaml"),
     (["fit", "TINY", "--ckpt_path", "best"], "leave out --ckpt_path best"),
