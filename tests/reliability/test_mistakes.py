@@ -384,6 +384,8 @@ def mistaken(tmp_path, tiny, monkeypatch, capfd):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "own", raising=False)  # that of another test
     monkeypatch.setattr("sys.argv", ["lit_retrieval"])
+    for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK"):  # that another test may have left
+        monkeypatch.delenv(name, raising=False)
     stages = "[{mixers: [{class_path: lit_retrieval.mixers.Mamba}]}]"
     valid = [stages if "noise" in word else word for word in tiny] + ["--trainer.max_steps", "2"]
     for name, content in FILES.items():
