@@ -12,7 +12,7 @@ from lit_retrieval.runs import after_steps
 from lit_retrieval.training.inspection import writers
 from lit_retrieval.training.score_name import QUANTITIES, ScoreName
 
-_HEADERS = {"closed_loop_accuracy": "closed loop", "undecided": "un- decided"}
+_HEADERS = {"closed_loop_accuracy": "closed loop"}
 
 
 class ScoreTable(Callback):
@@ -64,7 +64,8 @@ def score_table(metrics: Mapping[str, Any], split: str, title: str) -> Table | N
     if not rows:
         return None
     samples, *quantities = header
-    columns = [Column(samples), *(Column(one.replace(" ", "\n"), justify="right") for one in quantities)]
+    broken = (one.replace("undecided", "un-\ndecided").replace(" ", "\n") for one in quantities)
+    columns = [Column(samples), *(Column(one, justify="right") for one in broken)]
     table = Table(*columns, title=title, box=SIMPLE_HEAD, show_edge=False, padding=0)
     for row in rows:
         table.add_row(*row)
