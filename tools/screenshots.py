@@ -13,7 +13,7 @@ from pathlib import Path
 from lit_retrieval.errors import UserError
 from lit_retrieval.parsing import OneLineErrors, one_line_errors
 
-TABS = ("scalars", "images", "text", "hparams")
+TABS = ("timeseries", "scalars", "images", "text", "hparams")
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _START_WITHIN = 60.0  # seconds
 
