@@ -5,7 +5,7 @@ import re
 
 from lit_retrieval.conversation import Author, spans
 from lit_retrieval.decoding import Reply
-from lit_retrieval.training.transcript_printer import collapse, verdict
+from lit_retrieval.training.transcript_printer import collapse, phrases, verdict
 from lit_retrieval.vocabulary import PAD, Vocabulary
 
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|])")  # characters with a meaning in TensorBoard's Markdown
@@ -21,15 +21,17 @@ def markdown(reply: Reply, right: list[int], answers: list[int], vocabulary: Voc
         vocabulary: The words of the token ids.
     """
     wrong = first_wrong(reply, right)
-    lines = []
+    parts = []
     for span in spans(reply.author):
         words = [_escape(word) for word in vocabulary.decode(reply.tokens[span.start : span.stop])]
         if wrong is not None and span.start <= wrong < span.stop:
             true = "nothing" if _at(right, wrong) == PAD else _escape(vocabulary.words[_at(right, wrong)])
             words[wrong - span.start] = f"**⟦{words[wrong - span.start]}⟧** (should be **{true}**)"
-        lines.append(span.mark(" ".join(collapse(words)), "\\[", "\\]"))
-        lines.append("\n\n" if span.author == Author.PROMPT else " ")
-    return f"{''.join(lines).strip()}\n\n{_escape(verdict(reply.answers, answers, vocabulary).plain)}"
+        end = "\n\n" if span.author == Author.PROMPT else " "
+        parts.append(span.mark(" ".join(collapse(words)), "\\[", "\\]") + end)
+    runs = (("".join(phrase), count) for phrase, count in phrases(parts))
+    shown = (text if count == 1 else f"({text.rstrip()}) x {count} " for text, count in runs)
+    return f"{''.join(shown).strip()}\n\n{_escape(verdict(reply.answers, answers, vocabulary).plain)}"
 
 
 def first_wrong(reply: Reply, right: list[int]) -> int | None:

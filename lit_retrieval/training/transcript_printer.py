@@ -1,8 +1,7 @@
 """Decoded transcripts as colored text."""
 
-from collections.abc import Sequence
-from itertools import groupby
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich import get_console
@@ -15,7 +14,9 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.training.sequence_module import SequenceModule
 from lit_retrieval.vocabulary import Vocabulary
 
-_FEW = 3  # equal words in a row that are all shown
+Part = TypeVar("Part")
+
+_FEW = 3  # equal words or phrases in a row that are all shown
 _STYLES = {Author.PROMPT: "dim", Author.MODEL: "", Author.RETRIEVER: "bold cyan"}
 
 
@@ -46,20 +47,46 @@ def render(reply: Reply, vocabulary: Vocabulary, collapses: bool = False) -> Tex
     Args:
         reply: The decoded transcript.
         vocabulary: The words of the token ids.
-        collapses: Whether equal words in a row are shown once, with their number.
+        collapses: Whether repeated words and phrases are shown once, with their number.
     """
-    text = Text()
+    text, parts = Text(), []
     for span in spans(reply.author):
         words = vocabulary.decode(reply.tokens[span.start : span.stop])
-        text.append(span.mark(" ".join(collapse(words) if collapses else words)), _STYLES[span.author])
-        text.append("\n" if span.author == Author.PROMPT else " ")
+        written = span.mark(" ".join(collapse(words) if collapses else words))
+        parts.append((written + ("\n" if span.author == Author.PROMPT else " "), _STYLES[span.author]))
+    for phrase, count in phrases(parts) if collapses else [(parts, 1)]:
+        text.append("(" * (count > 1))
+        for part in phrase:
+            text.append(*part)
+        if count > 1:
+            text.right_crop(1)  # the space after the last part
+            text.append(f") x {count} ")
     return text
 
 
 def collapse(words: Sequence[str]) -> list[str]:
     """The words, with more than three equal ones in a row as one: `<StartSearch> x 270`."""
-    runs = ((word, len(list(run))) for word, run in groupby(words))
-    return [part for word, count in runs for part in ([word] * count if count <= _FEW else [f"{word} x {count}"])]
+    runs = phrases(words, longest=1)
+    return [word if count == 1 else f"{word} x {count}" for (word,), count in runs]
+
+
+def phrases(parts: Sequence[Part], longest: int = 8) -> Iterator[tuple[Sequence[Part], int]]:
+    """Cut into phrases of up to `longest` parts, each with how often it stands in a row; up to three times counts 1."""
+    at = 0
+    while at < len(parts):
+        lengths = range(1, min(longest, (len(parts) - at) // (_FEW + 1)) + 1)
+        found = ((length, _repeats(parts, at, length)) for length in lengths)
+        length, count = next(((length, count) for length, count in found if count > _FEW), (1, 1))
+        yield parts[at : at + length], count
+        at += length * count
+
+
+def _repeats(parts: Sequence[Part], at: int, length: int) -> int:
+    """How often the phrase of `length` parts at a position stands in a row there."""
+    phrase, count = parts[at : at + length], 1
+    while parts[at + count * length : at + (count + 1) * length] == phrase:
+        count += 1
+    return count
 
 
 def verdict(answers: list[int], right: list[int], vocabulary: Vocabulary) -> Text:

@@ -7,7 +7,8 @@ from rich import get_console
 from lit_retrieval.decoding import UNDECIDED, Reply
 from lit_retrieval.tasks import AssociativeRecall, Author
 from lit_retrieval.training import SequenceModule, TranscriptPrinter
-from lit_retrieval.training.transcript_printer import collapse, render, verdict
+from lit_retrieval.training.marked_transcript import markdown
+from lit_retrieval.training.transcript_printer import collapse, phrases, render, verdict
 
 TASK = AssociativeRecall(num_keys=4, num_values=4)
 
@@ -36,6 +37,26 @@ def test_repeated_words_are_counted():
     reply = Reply(endless, [Author.MODEL] * 9, [], 0)
     assert render(reply, TASK.vocabulary, collapses=True).plain == "v1 x 9 "
     assert render(reply, TASK.vocabulary).plain == "v1 " * 9
+
+
+def test_repeated_phrases_of_model_and_retriever_are_counted():
+    v1, v2, v3 = TASK.vocabulary.encode(["v1", "v2", "v3"]).tolist()
+    author = [Author.PROMPT, *[Author.RETRIEVER, Author.MODEL, Author.MODEL] * 66, Author.RETRIEVER]
+    reply = Reply([v1, *[v1, v2, v3] * 66, v2], author, [], 0)
+    assert render(reply, TASK.vocabulary, collapses=True).plain == "v1\n([v1] v2 v3) x 66 [v2] "
+    assert markdown(reply, reply.tokens, [], TASK.vocabulary).startswith("v1\n\n(\\[v1\\] v2 v3) x 66 \\[v2\\]")
+    few = Reply(reply.tokens[:10], author[:10], [], 0)
+    assert render(few, TASK.vocabulary, collapses=True).plain == render(few, TASK.vocabulary).plain
+
+
+def test_phrases_are_the_parts_again():
+    drawn = np.random.default_rng(0)
+    for _ in range(50):
+        times = drawn.integers(1, 7, 30)
+        parts = [part for count in times for part in drawn.integers(0, 3, drawn.integers(1, 10)).tolist() * count]
+        found = list(phrases(parts))
+        assert [part for phrase, count in found for part in [*phrase] * count] == parts
+        assert all(count == 1 or count > 3 for _, count in found) and any(count > 1 for _, count in found)
 
 
 def test_it_prints_on_the_console_of_the_progress_bar():
