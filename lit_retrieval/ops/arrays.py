@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lit_retrieval.errors import UserError
+
 _SMALL = 32768  # elements; below this PyTorch uses one thread too, since to wake another one takes longer than the work
 
 Argument = Tensor | float | int | tuple[Any, ...]
@@ -84,6 +86,9 @@ def _start_numba_threads() -> int:
     # Numba starts its pool with omp_set_num_threads, once for each process. PyTorch uses the same OpenMP library, for
     # which that is its own setting, so the pool is started here, where the old number can be restored.
     num_threads = torch.get_num_threads()
-    num_numba_threads = numba.get_num_threads()
+    try:
+        num_numba_threads = numba.get_num_threads()
+    except ValueError as error:
+        raise UserError(f"{' '.join(str(error).split())}; or unset NUMBA_THREADING_LAYER") from None
     torch.set_num_threads(num_threads)
     return num_numba_threads

@@ -3,10 +3,12 @@
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from lit_retrieval.cli import main
+from lit_retrieval.ops import arrays
 from lit_retrieval.parsing import USER_ERROR
 
 MISSPELT = "{class_path: lit_retrieval.mixers.Mamba, init_args: {state_dmi: 2}}"
@@ -417,6 +419,13 @@ def test_a_mistake_is_one_line_that_names_it_and_writes_nothing(mistaken, argume
 def test_kernels_need_numbas_compiler(mistaken, monkeypatch):
     monkeypatch.setattr("numba.config.DISABLE_JIT", 1)
     assert "NUMBA_DISABLE_JIT must not be set" in mistaken(["fit", "TINY"])
+
+
+def test_a_threading_layer_that_is_missing_is_not_the_mixers_fault(mistaken, monkeypatch):
+    monkeypatch.setattr("numba.get_num_threads", Mock(side_effect=ValueError("No threading layer\nHINT: install tbb")))
+    arrays._start_numba_threads.cache_clear()
+    said = mistaken(["fit", "TINY"])
+    assert "No threading layer HINT: install tbb; or unset NUMBA_THREADING_LAYER" in said and "breaks" not in said
 
 
 def test_a_file_in_the_folders_place_gets_no_lock_beside_it(mistaken):
