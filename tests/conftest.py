@@ -1,6 +1,7 @@
 """Read by pytest before anything else."""
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -19,3 +20,14 @@ def warm() -> Iterator[WarmServer]:
     server = WarmServer()
     yield server
     server.close()
+
+
+@pytest.fixture(autouse=True)
+def _forget_modules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let the next test import a module of the same name from a temporary folder of its own."""
+    before = set(sys.modules)
+    yield
+    folder = str(tmp_path_factory.getbasetemp())
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(folder):
+            del sys.modules[name]

@@ -1,6 +1,5 @@
 """A hundred and fifty mistakes: each ends in one line that names the key or the file, and the fix if there is one."""
 
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from unittest.mock import Mock
@@ -384,7 +383,6 @@ def mistaken(tmp_path, tiny, monkeypatch, capfd):
     """Runs a command that must fail; returns what it said in one line."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "own", raising=False)  # that of another test
     monkeypatch.setattr("sys.argv", ["lit_retrieval"])
     for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK"):  # that another test may have left
         monkeypatch.delenv(name, raising=False)
