@@ -38,7 +38,15 @@ def assert_right(arguments, capsys):
     assert line.split()[1] == "1.0000"
 
 
-@pytest.mark.parametrize("path", CONSTRUCTIONS, ids=name)
+@pytest.mark.parametrize(
+    "path",
+    [
+        # A hundred steps of a machine; the others have fewer.
+        pytest.param(path, marks=[pytest.mark.slow] if path.stem.endswith("busy_beaver_4") else [])
+        for path in CONSTRUCTIONS
+    ],
+    ids=name,
+)
 def test_every_construction_is_right(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     is_machine = "table" in yaml.safe_load(path.read_text())["data"]["task"]["init_args"]

@@ -58,9 +58,10 @@ def test_every_retriever_is_pickled(retriever):
 @pytest.mark.parametrize(
     ("method", "is_file"),
     [
-        ("fork", False), ("fork", True), ("forkserver", True), ("spawn", True),
+        ("fork", False), ("fork", True), ("spawn", True),
         # A worker that is not forked imports torch by itself.
-        *(pytest.param(method, False, marks=pytest.mark.slow) for method in ("forkserver", "spawn")),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in
+          [("forkserver", False), ("forkserver", True), ("spawn", False)]),
     ],
 )  # fmt: skip
 def test_workers_of_every_start_method_write_the_same_samples_and_end_with_training(method, is_file, tmp_path):

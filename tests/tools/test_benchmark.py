@@ -101,7 +101,7 @@ def test_a_share_of_a_step_is_the_time_of_its_samples_over_its_own(monkeypatch):
     assert data._share_of_a_step(IsTree(max_size=8), "vanilla", 2, 1, 8.0) == "25.000%"
 
 
-@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("regime", ["vanilla", "cot", pytest.param("retrieval", marks=pytest.mark.slow)])
 def test_both_ways_to_decode_write_the_right_answers(rows, regime):
     found = rows("decode", "--regime", regime, "--size", "4", "--batch", "3", "--rounds", "1")
     assert [row[0] for row in found] == ["cached", "prefix read again"] and found[1][3] == "1.0"

@@ -146,6 +146,7 @@ def test_a_guess_is_worth_what_an_undecided_answer_is(ledger):
     assert {round(row.chance, 3) for row in read_rows([ledger])} == {0.5}
 
 
+@pytest.mark.slow
 def test_the_results_that_we_keep_make_every_figure(tmp_path):
     pytest.importorskip("matplotlib")
     told = report(sorted((ROOT / "data/results").glob("*/results.csv")), tmp_path)
