@@ -15,9 +15,8 @@ from lit_retrieval.ops import fla_cpu
 from lit_retrieval.ops.arrays import refuse_second_derivatives
 from lit_retrieval.ops.linear_recurrence import recorded_decays
 
-# With a state, fla's code for these takes one token only; Mamba-2's code for a CPU is ours.
-_ONE_TOKEN_AT_A_TIME = {"Mamba"}
-_ONE_TOKEN_AT_A_TIME_ON_A_GPU = {"Mamba2"} | _ONE_TOKEN_AT_A_TIME
+# With a state, fla's code for these takes one token only; their code for a CPU is ours.
+_ONE_TOKEN_AT_A_TIME_ON_A_GPU = {"Mamba", "Mamba2"}
 _DECAYING = {
     "GatedDeltaNet", "GatedLinearAttention", "HGRN2Attention", "KimiDeltaAttention", "Mamba2", "MultiScaleRetention",
     "RWKV7Attention", "SimpleGatedLinearAttention",
@@ -55,8 +54,8 @@ class FlaLayer(nn.Module):
 
     def forward(self, x: Tensor, state: FlaState | None = None) -> tuple[Tensor, FlaState]:
         """Mix tokens along time; see `Mixer.forward`. Without gradients fla writes into the convolutions' state."""
-        in_steps = _ONE_TOKEN_AT_A_TIME_ON_A_GPU if x.is_cuda else _ONE_TOKEN_AT_A_TIME
-        if state is not None and type(self.layer).__name__ in in_steps:
+        is_slow = x.is_cuda and type(self.layer).__name__ in _ONE_TOKEN_AT_A_TIME_ON_A_GPU
+        if state is not None and is_slow:
             return self._in_steps(x, state)
         return self._run(x, state)
 

@@ -21,6 +21,9 @@ CHEAP = {rule.name for rule in RULES if rule.is_cheap}
 SLOW_RULE = "torch.compile"  # takes seconds
 
 
+FLA = {**SMALL, "Mamba": {"state_size": 8, "intermediate_size": 2 * HIDDEN_SIZE}}
+
+
 @pytest.fixture
 def without_compiling(monkeypatch):
     monkeypatch.setattr("lit_retrieval.mixers.checks.check.RULES", [one for one in RULES if one.name != SLOW_RULE])
@@ -31,7 +34,7 @@ def make_fla(name, hidden_size, layer_idx):
     from fla.layers.simple_gla import SimpleGatedLinearAttention
 
     return getattr(fla.layers, name, SimpleGatedLinearAttention)(
-        hidden_size=hidden_size, layer_idx=layer_idx, **SMALL[name]
+        hidden_size=hidden_size, layer_idx=layer_idx, **FLA[name]
     )
 
 
@@ -39,7 +42,7 @@ def results(factory, hidden_size=16):
     return {verdict.rule: verdict for verdict in report(factory, hidden_size, 0)}
 
 
-@pytest.mark.parametrize("name", [*MIXERS, *(SMALL if sys.platform == "linux" else ())])
+@pytest.mark.parametrize("name", [*MIXERS, *(FLA if sys.platform == "linux" else ())])
 def test_every_mixer_keeps_all_rules(name, without_compiling):
     factory = MIXERS[name] if name in MIXERS else partial(make_fla, name)
     found = results(factory, HIDDEN_SIZE)
@@ -49,7 +52,7 @@ def test_every_mixer_keeps_all_rules(name, without_compiling):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*MIXERS, *(SMALL if sys.platform == "linux" else ())])
+@pytest.mark.parametrize("name", [*MIXERS, *(FLA if sys.platform == "linux" else ())])
 def test_every_mixer_can_be_compiled(name, monkeypatch):
     kept = [rule._replace(needs=()) for rule in RULES if rule.name == SLOW_RULE]
     monkeypatch.setattr("lit_retrieval.mixers.checks.check.RULES", kept)

@@ -1,5 +1,6 @@
 """fla's layers as mixers: decoding, states, and what a user sees of them."""
 
+import inspect
 import sys
 
 import pytest
@@ -8,7 +9,7 @@ from fla_layers import HIDDEN_SIZE, SMALL, make_layer
 from torch import nn
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers import FlaLayer, FlaState, Mamba, as_mixer, select_rows
+from lit_retrieval.mixers import FlaLayer, FlaState, Mamba, as_mixer, select_rows, tensors_of
 from lit_retrieval.ops.arrays import refuse_second_derivatives
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fla needs triton, which is for Linux only")
@@ -150,6 +151,31 @@ def test_a_layer_of_fla_is_wrapped_and_a_mixer_is_not():
     mamba = Mamba(HIDDEN_SIZE, 0)
     assert as_mixer(mamba) is mamba
     assert isinstance(as_mixer(make_layer("GatedLinearAttention")), FlaLayer)
+
+
+@pytest.mark.parametrize("activation", ["silu", "gelu"])
+@pytest.mark.parametrize(("name", "method"), [("Mamba", "slow_forward"), ("Mamba2", "torch_forward")])
+def test_mambas_on_a_cpu_agree_with_flas_own_code(name, method, activation, monkeypatch):
+    from fla.modules.activations import ACT2FN
+
+    mixer = FlaLayer(make(name)).double()
+    mixer.layer.activation, mixer.layer.act = activation, ACT2FN[activation]
+    mixer.layer.rmsnorm = False  # Mamba-2's norm is a Triton kernel
+    trained = [parameter for part, parameter in mixer.named_parameters() if "norm" not in part]
+    x = torch.randn(2, 9, HIDDEN_SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+
+    def run():
+        first, rest = x[:, :8].clone().requires_grad_(), x[:, 8:]
+        y, state = mixer(first)
+        z, last = mixer(rest, state)
+        loss = sum(one.square().sum() for one in (y, z, *tensors_of(last)))
+        return [y, z, *tensors_of(last), *torch.autograd.grad(loss, [first, *trained])]
+
+    ours = run()
+    kind = type(mixer.layer)
+    monkeypatch.setattr(kind, method, inspect.unwrap(getattr(kind, method)))
+    for mine, theirs in zip(ours, run(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)  # fla multiplies parts of it in float32
 
 
 def test_weights_of_our_mamba_and_flas_move_both_ways():

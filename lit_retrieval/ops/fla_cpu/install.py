@@ -49,6 +49,7 @@ _REBOUND: _Table = {
     "fla.layers.linear_attn": dict.fromkeys(
         ("chunk_linear_attn", "fused_chunk_linear_attn", "fused_recurrent_linear_attn"), recurrences.linear_attention
     ),
+    "fla.layers.mamba": {"Mamba.slow_forward": layers.mamba_forward},
     "fla.layers.mamba2": {"Mamba2.torch_forward": layers.mamba2_forward},
     "fla.layers.multiscale_retention": dict.fromkeys(
         ("chunk_retention", "fused_chunk_retention", "fused_recurrent_retention"), recurrences.retention

@@ -1,4 +1,4 @@
-"""Other functions that fla's layers call, on a CPU: convolution, rotary positions, RWKV-7's elementwise parts, Mamba-2.
+"""Other functions that fla's layers call, on a CPU: convolution, rotary positions, RWKV-7's elementwise parts, Mamba.
 
 Each has the arguments of fla's own function.
 """
@@ -18,6 +18,7 @@ from lit_retrieval.ops.half_precision import widen
 from lit_retrieval.ops.lanes import WIDTH
 from lit_retrieval.ops.linear_recurrence import linear_recurrence
 from lit_retrieval.ops.rms_norm import rms_norm
+from lit_retrieval.ops.selective_scan import selective_scan
 from lit_retrieval.ops.silu_gate import silu_gate
 
 _SILU = ("silu", "swish")
@@ -188,6 +189,32 @@ def rwkv7_output(o: Tensor, r: Tensor, k: Tensor, r_k: Tensor, v: Tensor, g: Ten
     return (o + ((r * k * r_k).sum(-1, keepdim=True) * v).flatten(2)) * g
 
 
+def mamba_forward(
+    layer: Any,
+    input_states: Tensor,
+    last_state: dict[str, Tensor] | None = None,
+    use_cache: bool = False,
+    attention_mask: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mamba (arXiv:2312.00752), in place of fla's `Mamba.slow_forward`, with the state of an earlier call if any.
+
+    Returns:
+        The outputs, the convolution's state `(batch, dim, kernel)`, and the scan's, `(batch, dim, state_size)`.
+    """
+    x, gate = layer.in_proj(input_states).chunk(2, -1)
+    weight = layer.conv1d.weight.squeeze(1)
+    before, state = x.new_zeros(len(x), *weight.shape), None
+    if last_state is not None:
+        before, state = last_state["conv_state"], last_state["recurrent_state"].transpose(1, 2)
+    conv_state, x = _last_inputs(x, before), _convolve_and_activate(layer, x, weight, layer.conv1d.bias, before)
+    sizes = [layer.dt_rank, layer.ssm_state_size, layer.ssm_state_size]
+    dt, B, C = layer.x_proj(x).split(sizes, -1)
+    dt = F.softplus(layer.dt_proj(dt))
+    y, state = selective_scan(x, dt, -widen(layer.A_log).exp(), B, C, state)
+    y = (y + x * layer.D) * layer.act(gate)
+    return layer.out_proj(y.to(x.dtype)), conv_state, state.transpose(1, 2).contiguous()
+
+
 def mamba2_forward(
     layer: Any,
     input_states: Tensor,
@@ -236,8 +263,14 @@ def _convolve_apart(layer: Any, x: Tensor, BC: Tensor, state: Tensor | None) -> 
     weights, states = torch.split(weight, sizes), torch.split(state, sizes, 1)
     biases = [None, None] if bias is None else torch.split(bias, sizes)
     both = list(zip((x, BC), weights, biases, states, strict=True))
-    x, BC = (_convolve(*inputs, layer.activation) for inputs in both)
+    x, BC = (_convolve_and_activate(layer, *inputs) for inputs in both)
     return x, BC, torch.cat([_last_inputs(inputs, before) for inputs, _, _, before in both], 1)
+
+
+def _convolve_and_activate(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor) -> Tensor:
+    """The convolution of Mamba or Mamba-2, and its activation, which need not be SiLU."""
+    y = _convolve(x, weight, bias, state, layer.activation)
+    return y if layer.activation in _SILU else layer.act(y)
 
 
 def _gate_and_norm(y: Tensor, gate: Tensor, layer: Any) -> Tensor:
