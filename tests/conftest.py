@@ -1,5 +1,6 @@
 """Read by pytest before anything else."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,12 @@ from warm import WarmServer
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Two threads for tensors as small as those of tests take a tenth more processor time and save none.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector skip what has been imported by now, a million objects: tests take a tenth less."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ class Gauge(Callback):
 """
 
 
-@pytest.mark.parametrize("steps", [400, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [400, 20_000])
 def test_memory_and_open_files_do_not_grow(place, steps):
     every = steps // 20
     (place.path / "gauge.py").write_text(GAUGE.replace("EVERY", str(every)))
