@@ -47,8 +47,8 @@ class Gpu(Callback):
         """Let the module run its steps as graphs."""
         if not (self.graphs and isinstance(pl_module, SequenceModule) and can_record(trainer)):
             return
-        # A graph begins with zeros, reads only the learning rate anew, and needs an optimizer and layers without
-        # decisions on the host.
+        # A graph starts sequences from zero states, updates only the learning rate between steps, and needs an
+        # optimizer and layers without decisions on the host.
         others = (pl_module.optimizer_factory, pl_module.scheduler_factory, pl_module.first_state)
         if all(one is None for one in others) and not isinstance(pl_module.model, WholeModel):
             pl_module.graphs = StepGraphs(trainer, pl_module)

@@ -59,7 +59,7 @@ class ScoreTable(Callback):
 
 
 def score_table(metrics: Mapping[str, Any], split: str, title: str) -> Table | None:
-    """The logged scores of `split` as a table of at most 80 columns; None if there are none."""
+    """The logged scores of `split` as a table of at most 80 columns; None without scores."""
     header, *rows = score_rows(metrics, split)
     if not rows:
         return None

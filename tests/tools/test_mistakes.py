@@ -27,7 +27,7 @@ MISTAKES = {
     "turing: no steps": ("turing", [str(MACHINE), "--max_steps", "0"], "max_steps must be 1 or more, got 0"),
     "turing: a symbol that the machine lacks": ("turing", [str(MACHINE), "--tape", "[1,9]"], "0 to 1, got 9"),
     "an option that does not exist": ("report", ["no.csv", "--outputs", "out"], "--outputs"),
-    "a number that is none": ("turing", [str(MACHINE), "--max_steps", "many"], "max_steps"),
+    "a word in place of a number": ("turing", [str(MACHINE), "--max_steps", "many"], "max_steps"),
     "screenshots: no folder": ("screenshots", ["no", "-o", "out"], "got no, which is no folder"),
 }  # fmt: skip
 
