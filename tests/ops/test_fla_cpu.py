@@ -108,16 +108,6 @@ def test_layers_agree_with_flas_own_kernels(batch, time, names):
             assert distance <= TOLERANCE, (name, part)
 
 
-def test_names_that_a_newer_fla_has_moved_are_named(warm, tmp_path):
-    (tmp_path / "newer.py").write_text(
-        "import fla.layers.gla; del fla.layers.gla.chunk_gla\n"
-        "from lit_retrieval.ops import fla_cpu\n"
-        "try:\n    fla_cpu.install()\nexcept ValueError as error:\n    print(error)"
-    )
-    said, _ = warm.start("newer", [], tmp_path).communicate(timeout=300)
-    assert "fla must have fla.layers.gla.chunk_gla" in said and "pip install" in said
-
-
 def test_packed_sequences_are_refused():
     q = torch.randn(1, 4, 2, 8)
     with pytest.raises(UserError, match="cu_seqlens"):
@@ -170,7 +160,9 @@ def test_a_decay_for_each_key_gives_the_numbers_of_one_for_each_head(name):
 @pytest.mark.parametrize("is_refused", [True, False])
 def test_flas_function_is_replaced_where_it_refuses_the_gpu(monkeypatch, is_refused):
     module = importlib.import_module("lit_retrieval.ops.fla_cpu.install")
-    monkeypatch.setattr(hopper, "is_refused", lambda: is_refused)
-    choose = module._where_allowed(lambda x: "theirs", lambda x: "instead")
-    assert choose(torch.empty(1, device="meta")) == ("instead" if is_refused else "theirs")
-    assert module._where_allowed(lambda x: "theirs", None)(torch.empty(1)) == "theirs"
+    monkeypatch.setattr(hopper, "_refuses_gates", lambda: is_refused)
+    choose = module._where_allowed(lambda *args, g=None: "theirs", lambda *args, g=None: "instead")
+    x = torch.empty(1, device="meta")
+    with_gate = "instead" if is_refused else "theirs"
+    assert [choose(x, x, x, x), choose(x, x, x, g=x), choose(x, x, x)] == [with_gate, with_gate, "theirs"]
+    assert module._where_allowed(lambda x: "theirs", None)(x) == "theirs"

@@ -4,6 +4,7 @@ fla refuses it there. The same numbers come from kernels with a decay for each k
 head.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -11,9 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def is_refused(*args: Any, **kwargs: Any) -> bool:
+    """Whether fla refuses the backward of one of the two functions below: it has a gate, the fourth argument."""
+    return _refuses_gates() and (len(args) > 3 or kwargs.get("g") is not None)
+
+
 @cache
-def is_refused() -> bool:
-    """Whether fla refuses the backward of the two functions below."""
+def _refuses_gates() -> bool:
     from fla.utils import IS_NVIDIA_HOPPER, TRITON_ABOVE_3_4_0, TRITON_ABOVE_3_7_1
 
     return bool(IS_NVIDIA_HOPPER and TRITON_ABOVE_3_4_0 and not TRITON_ABOVE_3_7_1)
@@ -42,10 +47,17 @@ def chunk_gated_delta_rule(
 
 def chunk_simple_gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
     """Fla's function of that name, through `chunk_gla`; `g` is `(batch, time, heads)`."""
-    from fla.layers import gla
+    from fla.ops.gla import chunk_gla
 
-    found: tuple[Tensor, Tensor | None] = gla.chunk_gla(q, k, v, _for_each_key(g, k), **options)
+    found: tuple[Tensor, Tensor | None] = chunk_gla(q, k, v, _for_each_key(g, k), **options)
     return found
+
+
+INSTEAD: dict[str, Callable[..., Any]] = {
+    "fla.ops.gated_delta_rule.chunk_gated_delta_rule": chunk_gated_delta_rule,
+    "fla.ops.simple_gla.chunk_simple_gla": chunk_simple_gla,
+}
+"""fla's functions, and what runs instead of them where fla refuses them."""
 
 
 def _for_each_key(g: Tensor, k: Tensor) -> Tensor:

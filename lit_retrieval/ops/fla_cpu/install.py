@@ -1,11 +1,9 @@
-"""The table of functions that fla's layers call and of ours that replace them on a CPU.
-
-A function that fla dispatches gets a backend in fla's own registry. Any other is replaced in the module whose layer
-calls it, by a function that checks the device first: nothing changes for tensors on a GPU.
-"""
+"""Puts our functions in place of fla's, by the rows of `table.TABLE`: nothing changes for tensors on a GPU."""
 
 import importlib
-from collections.abc import Callable
+import sys
+import warnings
+from collections.abc import Callable, Iterable
 from functools import cache, wraps
 from importlib.metadata import version
 from types import ModuleType
@@ -15,111 +13,115 @@ from torch import Tensor
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.ops.arrays import refuse_to_record
-from lit_retrieval.ops.fla_cpu import activations, hopper, layers, norms, recurrences
+from lit_retrieval.ops.fla_cpu import hopper
+from lit_retrieval.ops.fla_cpu.arguments import with_arguments_of
+from lit_retrieval.ops.fla_cpu.table import TABLE, Row
 
-_Table = dict[str, dict[str, Callable[..., Any]]]
-
-
-def _ours(module: ModuleType, names: str) -> dict[str, Callable[..., Any]]:
-    """Those of our functions that have the same names as fla's."""
-    return {name: getattr(module, name) for name in names.split()}
-
-
-# fla's module, the names in it, and our functions.
-_REGISTERED: _Table = {
-    "fla.modules.activations.ops": _ours(
-        activations, "elu_p1_bwd elu_p1_fwd sigmoid_bwd sigmoid_fwd swish_bwd swish_fwd"
-    ),
-    "fla.modules.causal_conv1d.ops": _ours(layers, "causal_conv1d_bwd causal_conv1d_fwd causal_conv1d_update"),
-    "fla.modules.norm.fused_norm_gate": _ours(norms, "layer_norm_gated_bwd layer_norm_gated_fwd"),
-    "fla.modules.norm.l2norm": _ours(norms, "l2norm_bwd l2norm_fwd"),
-    "fla.modules.norm.layernorm": _ours(norms, "layer_norm_bwd layer_norm_fwd"),
-    "fla.modules.rotary.ops": _ours(layers, "rotary_embedding_fwdbwd"),
-    "fla.ops.kda": {"chunk_kda": recurrences.kda},
-}
-_GLA = dict.fromkeys(("chunk_gla", "fused_chunk_gla", "fused_recurrent_gla"), recurrences.gla)
-_REBOUND: _Table = {
-    "fla.layers.delta_net": dict.fromkeys(("chunk_delta_rule", "fused_recurrent_delta_rule"), recurrences.delta_rule),
-    "fla.layers.gated_deltanet": dict.fromkeys(
-        ("chunk_gated_delta_rule", "fused_recurrent_gated_delta_rule"), recurrences.gated_delta_rule
-    ),
-    "fla.layers.gla": _GLA,
-    "fla.layers.hgrn2": _GLA,
-    "fla.layers.kda": {"fused_recurrent_kda": recurrences.kda},
-    "fla.layers.linear_attn": dict.fromkeys(
-        ("chunk_linear_attn", "fused_chunk_linear_attn", "fused_recurrent_linear_attn"), recurrences.linear_attention
-    ),
-    "fla.layers.mamba": {"Mamba.slow_forward": layers.mamba_forward},
-    "fla.layers.mamba2": {"Mamba2.torch_forward": layers.mamba2_forward},
-    "fla.layers.multiscale_retention": dict.fromkeys(
-        ("chunk_retention", "fused_chunk_retention", "fused_recurrent_retention"), recurrences.retention
-    ),
-    "fla.layers.rwkv7": {
-        "chunk_rwkv7": recurrences.rwkv7,
-        "fused_addcmul_rwkv7": layers.rwkv7_mixtures,
-        "fused_k_rwkv7": layers.rwkv7_keys,
-        "fused_mul_recurrent_rwkv7": recurrences.rwkv7_steps,
-        "gate_output_correction": layers.rwkv7_output,
-        "token_shift": layers.token_shift,
-    },
-    "fla.layers.simple_gla": dict.fromkeys(("chunk_simple_gla", "fused_recurrent_simple_gla"), recurrences.gla),
-}
-
-_ON_HOPPER: dict[str, Callable[..., Any]] = {
-    "chunk_gated_delta_rule": hopper.chunk_gated_delta_rule,
-    "chunk_simple_gla": hopper.chunk_simple_gla,
-}
+_WITH_SECOND_DERIVATIVES = "rotary_embedding_fwdbwd"  # the only backward function that is linear, and its own forward
 
 
 @cache
 def install() -> None:
-    """Let fla's layers run on CPU tensors; a second call does nothing.
+    """Let fla's functions, layers and models run on CPU tensors; a second call does nothing."""
+    importlib.import_module("fla")
+    rebind(TABLE)
+
+
+def rebind(table: Iterable[Row]) -> None:
+    """Replace each function in every loaded module that holds it; modules loaded later import ours from those.
+
+    fla's package loads its layers and models, and with them almost all its modules; a row loads the others. A row whose
+    function this version of fla has not is left out, with a warning.
+    """
+    replaced: dict[int, tuple[Any, Any]] = {}
+    for row in table:
+        if row.kind == "through":
+            continue
+        try:
+            owner, attribute = find(row.theirs)
+        except (ImportError, AttributeError):
+            warnings.warn(_moved(row.theirs), stacklevel=2)
+            continue
+        theirs = getattr(owner, attribute)
+        ours = _for_cpu(_form_on_cpu(row, theirs), _where_allowed(theirs, hopper.INSTEAD.get(row.theirs)))
+        setattr(owner, attribute, ours)
+        replaced[id(theirs)] = theirs, ours
+    for module in [module for module in sys.modules.values() if isinstance(module, ModuleType)]:
+        for name, value in list(vars(module).items()):
+            theirs, ours = replaced.get(id(value), (None, None))
+            if theirs is not None and theirs is value:
+                setattr(module, name, ours)
+
+
+def find(path: str) -> tuple[Any, str]:
+    """The module or class that holds a name, and the name's last part.
 
     Raises:
-        UserError: If this version of fla lacks one of the names in the table.
+        ImportError: If there is no such module.
+        AttributeError: If the module or class lacks the name.
     """
-    backends = importlib.import_module("fla.backends")
-
-    class CPUBackend(backends.BaseBackend):  # type: ignore[name-defined,misc]
-        backend_type = "lit_retrieval_cpu"
-        priority = 0  # before all others, which are for other devices
-
-    for module, names in _REGISTERED.items():
-        for name, ours in names.items():
-            theirs = getattr(*_find(module, name))
-            try:
-                backends.register(theirs, backend=CPUBackend, verifier=_verify)(_once_differentiable(ours))
-            except KeyError:
-                raise UserError(_moved(f"{module}.{name} among the functions that it dispatches")) from None
-    for module, names in _REBOUND.items():
-        for name, ours in names.items():
-            owner, attribute = _find(module, name)
-            theirs = getattr(owner, attribute)
-            setattr(owner, attribute, _for_cpu(ours, _where_allowed(theirs, _ON_HOPPER.get(name))))
-
-
-def _find(module: str, name: str) -> tuple[Any, str]:
-    """The module or class that holds a name, and the name's last part."""
-    try:
-        owner = importlib.import_module(module)
-        *path, attribute = name.split(".")
-        for part in path:
+    *parts, attribute = path.split(".")
+    owner: Any = None
+    for count in range(len(parts), 0, -1):
+        try:
+            owner = importlib.import_module(".".join(parts[:count]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[count:]:
             owner = getattr(owner, part)
-        getattr(owner, attribute)
-    except (ImportError, AttributeError):
-        raise UserError(_moved(f"{module}.{name}")) from None
+        break
+    getattr(owner, attribute)
     return owner, attribute
 
 
-def _moved(what: str) -> str:
-    found = version("flash-linear-attention")
-    return f"fla must have {what}, got fla {found} without it; pip install flash-linear-attention==0.6.0"
+def _moved(path: str) -> str:
+    try:
+        found = version("flash-linear-attention")
+    except importlib.metadata.PackageNotFoundError:
+        found = "of an unknown version"
+    return (
+        f"our form of {path} for a CPU is not used: fla must have that name, got fla {found} without it; "
+        "pip install flash-linear-attention==0.6.0"
+    )
+
+
+def _form_on_cpu(row: Row, theirs: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that a row puts in place of theirs."""
+    if row.kind == "refused":
+        return _refuse(row)
+    module, _, name = row.detail.rpartition(".")
+    module = module if module.startswith("fla.") else f"lit_retrieval.ops.fla_cpu.{module}"
+    ours = with_arguments_of(theirs, getattr(importlib.import_module(module), name), row.theirs)
+    if row.kind == "naive":
+        return _with_word_of_slowness(ours, row)
+    is_backward = name.endswith("bwd") and name != _WITH_SECOND_DERIVATIVES
+    return _once_differentiable(ours) if is_backward else ours
+
+
+def _refuse(row: Row) -> Callable[..., Any]:
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise UserError(f"{row.theirs} runs on a GPU only: {row.detail}")
+
+    return refuse
+
+
+def _with_word_of_slowness(ours: Callable[..., Any], row: Row) -> Callable[..., Any]:
+    """The function, whose first call warns."""
+
+    @cache
+    def warn() -> None:
+        warnings.warn(f"{row.theirs} has no fast form for a CPU: it runs step by step, slowly", stacklevel=4)
+
+    @wraps(ours)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        warn()
+        return ours(*args, **kwargs)
+
+    return run
 
 
 def _once_differentiable(ours: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, which, if it is a backward one, refuses second derivatives: fla doesn't save enough for them."""
-    if not ours.__name__.endswith("_bwd"):
-        return ours
+    """A backward function that refuses second derivatives: fla doesn't save enough for them."""
 
     @wraps(ours)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -132,7 +134,7 @@ def _once_differentiable(ours: Callable[..., Any]) -> Callable[..., Any]:
 def _for_cpu(ours: Callable[..., Any], theirs: Callable[..., Any]) -> Callable[..., Any]:
     """A function that calls ours for CPU tensors and theirs for all others."""
 
-    @wraps(theirs)
+    @wraps(theirs, updated=())  # fla's `torch.compiler.disable` leaves attributes by which theirs would be called
     def choose(*args: Any, **kwargs: Any) -> Any:
         return (ours if _is_on_cpu(*args, **kwargs) else theirs)(*args, **kwargs)
 
@@ -141,19 +143,18 @@ def _for_cpu(ours: Callable[..., Any], theirs: Callable[..., Any]) -> Callable[.
 
 def _where_allowed(theirs: Callable[..., Any], instead: Callable[..., Any] | None) -> Callable[..., Any]:
     """Their function or, where it refuses the GPU, the other one."""
+    if instead is None:
+        return theirs
 
-    @wraps(theirs)
+    @wraps(theirs, updated=())
     def choose(*args: Any, **kwargs: Any) -> Any:
-        return (instead if instead and hopper.is_refused() else theirs)(*args, **kwargs)
+        return (instead if hopper.is_refused(*args, **kwargs) else theirs)(*args, **kwargs)
 
     return choose
-
-
-def _verify(*args: Any, **kwargs: Any) -> tuple[bool, str]:
-    return _is_on_cpu(*args, **kwargs), "the tensors are not on a CPU"
 
 
 def _is_on_cpu(*args: Any, **kwargs: Any) -> bool:
     """Whether the first tensor is on a CPU; a method's first argument is its layer, whose input comes next."""
     values = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
-    return next(values).is_cpu
+    first = next(values, None)
+    return first is not None and first.is_cpu

@@ -174,14 +174,24 @@ def token_shift(
     return (delta, x[:, -1]) if output_cache else delta
 
 
-def rwkv7_mixtures(x: Tensor, delta: Tensor, *shares: Tensor | None) -> tuple[Tensor | None, ...]:
+def rwkv7_mixtures(
+    hidden_states: Tensor,
+    delta: Tensor,
+    xr: Tensor,
+    xw: Tensor,
+    xk: Tensor,
+    xv: Tensor,
+    xa: Tensor,
+    xg: Tensor | None = None,
+) -> tuple[Tensor | None, ...]:
     """Mixtures x + delta * share for each share, `(1, 1, dim)`; None for a share that is None."""
-    return tuple(None if share is None else torch.addcmul(x, delta, share) for share in shares)
+    shares = (xr, xw, xk, xv, xa, xg)
+    return tuple(None if share is None else torch.addcmul(hidden_states, delta, share) for share in shares)
 
 
-def rwkv7_keys(k: Tensor, a: Tensor, k_a: Tensor) -> Tensor:
-    """The keys k (1 + (a - 1) k_a)."""
-    return k.addcmul(k * (a - 1), k_a)
+def rwkv7_keys(k: Tensor, a: Tensor, ka: Tensor) -> Tensor:
+    """The keys k (1 + (a - 1) ka)."""
+    return k.addcmul(k * (a - 1), ka)
 
 
 def rwkv7_output(o: Tensor, r: Tensor, k: Tensor, r_k: Tensor, v: Tensor, g: Tensor) -> Tensor:

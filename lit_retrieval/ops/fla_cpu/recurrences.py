@@ -1,13 +1,11 @@
 """The recurrences that fla's layers call, on a CPU, with the arguments of fla's functions.
 
-They differ in how queries, keys and gates are prepared; `linear_recurrence` is behind all of them, and `options` are
-those arguments of `_run` that come after the tensors. With `state_v_first` the state is `(batch, heads, value_dim,
-key_dim)`, ours transposed. Arguments that choose between kernels (`safe_gate`, `chunk_size` and `lower_bound` of
-RWKV-7) don't change what is computed. As in fla's kernels, half precision is computed in float32, and the last state is
-float32.
+They differ in how queries, keys and gates are prepared; `linear_recurrence` is behind all of them. With `state_v_first`
+the state is `(batch, heads, value_dim, key_dim)`, ours transposed. As in fla's kernels, half precision is computed in
+float32, and the last state is float32.
 """
 
-from typing import Any
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -21,42 +19,59 @@ from lit_retrieval.ops.rms_norm import rms_norm
 _EPS = 1e-6  # what fla's kernels add to the square of a vector's length
 
 
+class Options(TypedDict, total=False):
+    """Arguments that all of fla's recurrences have."""
+
+    scale: float | None
+    initial_state: Tensor | None
+    output_final_state: bool
+    state_v_first: bool
+    cu_seqlens: Tensor | None
+
+
+class DeltaOptions(Options, total=False):
+    """Further arguments of fla's delta rules, which say what is done to queries, keys and beta first."""
+
+    use_qk_l2norm_in_kernel: bool
+    use_beta_sigmoid_in_kernel: bool
+    allow_neg_eigval: bool
+
+
 @in_float32
 def linear_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    scale: float | None = None,
-    initial_state: Tensor | tuple[Tensor, Tensor] | None = None,
-    normalize: bool = False,
-    **options: Any,
+    q: Tensor, k: Tensor, v: Tensor, normalize: bool = False, **options: Unpack[Options]
 ) -> tuple[Tensor, Tensor | tuple[Tensor, Tensor] | None]:
     """Linear attention (arXiv:2006.16236); `normalize` divides by the sum of the weights, and keeps the sum of keys."""
-    state, key_sum = initial_state if isinstance(initial_state, tuple) else (initial_state, None)
-    o, last = _run(q, k, v, scale=scale, initial_state=state, **options)
+    first: Tensor | tuple[Tensor, Tensor] | None = options.get("initial_state")
+    options["initial_state"], key_sum = first if isinstance(first, tuple) else (first, None)
+    o, last = _run(q, k, v, **options)
     if not normalize:
         return o, last
     key_sums = k.cumsum(1) if key_sum is None else k.cumsum(1) + key_sum
-    o = o / ((_scaled(q, scale) * key_sums).sum(-1, keepdim=True) + 1e-10)
+    o = o / ((_scaled(q, options.get("scale")) * key_sums).sum(-1, keepdim=True) + 1e-10)
     return o, None if last is None else (last, key_sums[:, -1:])
 
 
 @in_float32
 def gla(
-    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None = None, gk: Tensor | None = None, **options: Any
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None = None,
+    gk: Tensor | None = None,
+    g_gamma: Tensor | None = None,
+    **options: Unpack[Options],
 ) -> tuple[Tensor, Tensor | None]:
-    """Gated linear attention (arXiv:2312.06635): `g` or `gk` is the log of the decay, of each key or of each head."""
+    """Gated linear attention (arXiv:2312.06635): `g` or `gk` is the log of the decay, of each key or of each head.
+
+    `g_gamma`, `(heads,)`, is that of each head at all steps, as in RetNet (arXiv:2307.08621).
+    """
     log_decay = g if gk is None else gk
+    if g_gamma is not None:
+        log_decay = g_gamma.to(q.dtype).expand(q.shape[:3])
     if log_decay is not None and log_decay.dim() == 3:
         log_decay = log_decay.unsqueeze(-1)
     return _run(q, k, v, log_decay, **options)
-
-
-@in_float32
-def retention(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
-    """RetNet's retention (arXiv:2307.08621): head h decays by 1 - 2^(-5 - h)."""
-    decay = (1 - torch.exp2(-5.0 - torch.arange(q.shape[2], dtype=torch.float, device=q.device))).log().to(q.dtype)
-    return _run(q, k, v, decay.view(1, 1, -1, 1).expand(*q.shape[:3], 1), **options)
 
 
 @in_float32
@@ -69,7 +84,7 @@ def delta_rule(
     use_qk_l2norm_in_kernel: bool = False,
     use_beta_sigmoid_in_kernel: bool = False,
     allow_neg_eigval: bool = False,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> tuple[Tensor, Tensor | None]:
     """DeltaNet's rule (arXiv:2406.06484): the state's value at k moves towards v by a fraction beta.
 
@@ -97,7 +112,7 @@ def gated_delta_rule(
     use_gate_in_kernel: bool = False,
     A_log: Tensor | None = None,
     dt_bias: Tensor | None = None,
-    **options: Any,
+    **options: Unpack[DeltaOptions],
 ) -> tuple[Tensor, Tensor | None]:
     """The gated delta rule (arXiv:2412.06464): before it is corrected, each head's state decays by one factor."""
     if use_gate_in_kernel:
@@ -116,9 +131,8 @@ def kda(
     use_gate_in_kernel: bool = False,
     A_log: Tensor | None = None,
     dt_bias: Tensor | None = None,
-    safe_gate: bool = False,
     lower_bound: float | None = None,
-    **options: Any,
+    **options: Unpack[DeltaOptions],
 ) -> tuple[Tensor, Tensor | None]:
     """Kimi's delta rule (arXiv:2510.26692): as the gated one, with a decay for each key."""
     if use_gate_in_kernel:
@@ -137,19 +151,20 @@ def rwkv7(
     v: Tensor,
     a: Tensor,
     b: Tensor,
-    scale: float = 1.0,
-    safe_gate: bool = False,
     lower_bound: float | None = None,
-    chunk_size: int | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> tuple[Tensor, Tensor | None]:
-    """RWKV-7's recurrence (arXiv:2503.14456): log decay w, what is read at a is added at b."""
-    return _run(r, k, v, w, a, b, scale=scale, **options)
+    """RWKV-7's recurrence (arXiv:2503.14456): log decay w, what is read at a is added at b.
+
+    `lower_bound` is what the caller promises of w, and makes no difference.
+    """
+    options.setdefault("scale", 1.0)
+    return _run(r, k, v, w, a, b, **options)
 
 
 @in_float32
 def rwkv7_steps(
-    r: Tensor, w: Tensor, k: Tensor, v: Tensor, kk: Tensor, a: Tensor, **options: Any
+    r: Tensor, w: Tensor, k: Tensor, v: Tensor, kk: Tensor, a: Tensor, **options: Unpack[Options]
 ) -> tuple[Tensor, Tensor | None]:
     """The same as `rwkv7`, with unit keys `kk` and rates `a`, from which it computes a and b."""
     return rwkv7(r, w, k, v, -kk, kk * a, **options)

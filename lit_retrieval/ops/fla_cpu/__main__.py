@@ -1,0 +1,49 @@
+"""Prints docs/fla.md: the table of fla's functions and of what runs in their place on a CPU."""
+
+from itertools import groupby
+
+from lit_retrieval.ops.fla_cpu.table import TABLE, Row
+
+_HEAD = """\
+# flash-linear-attention on a CPU
+
+fla's kernels need a GPU. After `install()` its functions, layers and whole models also take tensors on a CPU, however
+they are called; `FlaLayer` and the command line call it themselves. Tensors on a GPU go to fla's own functions.
+
+```python
+from lit_retrieval.ops import fla_cpu
+
+fla_cpu.install()
+from fla.ops.gla import chunk_gla  # our kernel for tensors on a CPU
+```
+
+Half precision is computed in float32, and the outputs have the dtype of the inputs. An argument that our function does
+not take is an error that names it, unless it only chooses between kernels.
+
+This page is made from the table in `lit_retrieval/ops/fla_cpu/table.py`, by `python -m lit_retrieval.ops.fla_cpu >
+docs/fla.md`. A function that is not listed runs on a GPU only.
+
+| fla's function | on a CPU |
+|---|---|
+"""
+
+
+def page() -> str:
+    """The page, in Markdown; functions of one module with the same form are in one line."""
+    lines = []
+    for (module, what), rows in groupby(TABLE, key=lambda row: (row.theirs.rpartition(".")[0], _describe(row))):
+        names = ", ".join(f"`{row.theirs.rpartition('.')[2]}`" for row in rows)
+        lines.append(f"| `{module}`: {names} | {what} |\n")
+    return _HEAD + "".join(lines)
+
+
+def _describe(row: Row) -> str:
+    if row.kind == "ours":
+        return f"ours: `{row.detail}`" if row.detail.rpartition(".")[2] not in row.theirs else "ours"
+    if row.kind == "naive":
+        return f"slow, step by step: `{row.detail}`"
+    return f"refused: {row.detail}" if row.kind == "refused" else f"fla's own code, with {row.detail}"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,95 @@
+"""The functions of fla that have another form on a CPU: the only list of them, from which `install` and the docs work.
+
+To add a row, write ours (any module here; arguments are passed by fla's names, so only names must agree, not their
+order) and one line below: the kind, where fla defines the function, its names, and our function.
+
+- `ours`: our function in this folder, as "module.function"; or "module", for functions named as fla's. It is called
+  for CPU tensors, in every module of fla and of the user that holds fla's function, however it is called.
+- `naive`: as `ours`, but slow: a step-by-step function, of fla ("fla.ops.gsa.naive.naive_recurrent_gsa") or of this
+  folder. The first call says so.
+- `refused`: no form for a CPU, and why; a call raises `UserError` with that reason.
+- `through`: fla's own code, which only calls functions of other rows. Nothing is replaced; the docs say that it works.
+
+An argument that ours does not have is refused by its name, unless it is at its default or among those that only choose
+between kernels (`arguments.CHOOSE_KERNELS`). The decorator `parts.by_parts` gives a recurrence `cu_seqlens`. Then run
+`python -m lit_retrieval.ops.fla_cpu > docs/fla.md`, which writes the table into the docs.
+"""
+
+from typing import Literal, NamedTuple
+
+Kind = Literal["ours", "naive", "refused", "through"]
+
+
+class Row(NamedTuple):
+    """What becomes of one function of fla on a CPU; `detail` is our function, or the reason."""
+
+    kind: Kind
+    theirs: str
+    detail: str
+
+
+def _rows(kind: Kind, module: str, names: str, detail: str) -> list[Row]:
+    """A row for each of the names; a detail that is a module only stands for its functions of the same names."""
+    is_module = kind == "ours" and "." not in detail
+    return [Row(kind, f"{module}.{name}", f"{detail}.{name}" if is_module else detail) for name in names.split()]
+
+
+_RECURRENCES = [
+    *_rows("ours", "fla.ops.gla", "chunk_gla fused_recurrent_gla", "recurrences.gla"),
+    *_rows(
+        "ours",
+        "fla.ops.simple_gla",
+        "chunk_simple_gla fused_chunk_simple_gla fused_recurrent_simple_gla",
+        "recurrences.gla",
+    ),
+    *_rows(
+        "ours",
+        "fla.ops.linear_attn",
+        "chunk_linear_attn fused_chunk_linear_attn fused_recurrent_linear_attn",
+        "recurrences.linear_attention",
+    ),
+    *_rows("ours", "fla.ops.delta_rule", "chunk_delta_rule fused_recurrent_delta_rule", "recurrences.delta_rule"),
+    *_rows(
+        "ours",
+        "fla.ops.gated_delta_rule",
+        "chunk_gated_delta_rule fused_recurrent_gated_delta_rule",
+        "recurrences.gated_delta_rule",
+    ),
+    *_rows("ours", "fla.ops.kda", "chunk_kda fused_recurrent_kda", "recurrences.kda"),
+    *_rows("ours", "fla.ops.rwkv7", "chunk_rwkv7", "recurrences.rwkv7"),
+    *_rows("ours", "fla.ops.rwkv7.fused_recurrent", "fused_mul_recurrent_rwkv7", "recurrences.rwkv7_steps"),
+    *_rows(
+        "through",
+        "fla.ops.retention",
+        "chunk_retention fused_chunk_retention fused_recurrent_retention",
+        "the simple_gla function of the same form",
+    ),
+    *_rows("through", "fla.ops.gated_delta_rule", "chunk_gdn fused_recurrent_gdn", "other names of the two above"),
+]
+
+_MODULES = [
+    *_rows(
+        "ours",
+        "fla.modules.activations.ops",
+        "elu_p1_bwd elu_p1_fwd sigmoid_bwd sigmoid_fwd swish_bwd swish_fwd",
+        "activations",
+    ),
+    *_rows(
+        "ours", "fla.modules.causal_conv1d.ops", "causal_conv1d_bwd causal_conv1d_fwd causal_conv1d_update", "layers"
+    ),
+    *_rows("ours", "fla.modules.norm.fused_norm_gate", "layer_norm_gated_bwd layer_norm_gated_fwd", "norms"),
+    *_rows("ours", "fla.modules.norm.l2norm", "l2norm_bwd l2norm_fwd", "norms"),
+    *_rows("ours", "fla.modules.norm.layernorm", "layer_norm_bwd layer_norm_fwd", "norms"),
+    *_rows("ours", "fla.modules.rotary.ops", "rotary_embedding_fwdbwd", "layers"),
+    *_rows("ours", "fla.modules.token_shift", "token_shift", "layers"),
+]
+
+_LAYERS = [
+    *_rows("ours", "fla.layers.mamba", "Mamba.slow_forward", "layers.mamba_forward"),
+    *_rows("ours", "fla.layers.mamba2", "Mamba2.torch_forward", "layers.mamba2_forward"),
+    *_rows("ours", "fla.ops.rwkv7.fused_addcmul", "fused_addcmul_rwkv7", "layers.rwkv7_mixtures"),
+    *_rows("ours", "fla.ops.rwkv7.fused_k_update", "fused_k_rwkv7", "layers.rwkv7_keys"),
+    *_rows("ours", "fla.ops.rwkv7.gate_output_correction", "gate_output_correction", "layers.rwkv7_output"),
+]
+
+TABLE: tuple[Row, ...] = (*_RECURRENCES, *_MODULES, *_LAYERS)
