@@ -1,6 +1,7 @@
 """LightningCLI with run folders and resuming."""
 
 import contextlib
+import json
 import re
 import sys
 from argparse import SUPPRESS
@@ -101,6 +102,7 @@ class RetrievalCLI(LightningCLI):
 
     def _build(self) -> None:
         """Build the objects; raises as `UserError` what jsonargparse could not make, such as a layer of `math.sqrt`."""
+        self.config_dump = self._dump()  # which Lightning would make by slower ways
         try:
             super().instantiate_classes()
         except ValueError as error:
@@ -113,14 +115,19 @@ class RetrievalCLI(LightningCLI):
 
     def configuration(self) -> dict[str, Any]:
         """All keys of the command with their values, defaults included, as in YAML, and the hashes of its files."""
-        text = self.parser.dump(self.config, skip_unset=False, format="yaml")
-        configuration: dict[str, Any] = yaml.safe_load(text)[self.subcommand]
+        configuration = self._dump()
         data = configuration["data"]
         with one_line_errors():
             files = {name: Path(data[name]) for name in ("train_file", "val_file") if data[name] is not None}
             found = {name: read_manifest(path)["sha256"] for name, path in files.items()}
         data["file_sha256"] = {**found, **(data["file_sha256"] or {})} or None
         return configuration
+
+    def _dump(self) -> dict[str, Any]:
+        """All keys of the command with their values; the parser has checked them, and JSON is the fastest to read."""
+        text = self.parser.dump(self.config, skip_unset=False, skip_validation=True, format="json")
+        keys: dict[str, Any] = json.loads(text)[self.subcommand]
+        return keys
 
     def _set_seed(self) -> None:
         """`run` does."""
