@@ -110,7 +110,10 @@ def test_a_run_ends_with_a_validation_and_is_finished(fit, validated, case):
     assert validated == steps
 
 
-@pytest.mark.parametrize("case", OUT_OF_TIME)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(one, marks=() if one in ("off the interval", "timer") else pytest.mark.slow) for one in OUT_OF_TIME],
+)
 def test_a_run_whose_time_is_over_is_scored_and_goes_on_as_if_it_had_not_stopped(fit, validated, monkeypatch, case):
     Path("limit.py").write_text(LIMIT)
     monkeypatch.syspath_prepend(".")

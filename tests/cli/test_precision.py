@@ -54,7 +54,9 @@ def test_a_precision_trains_and_scores(run, scored, precision, mixer):
     assert len(scored) == 2 and all(0 < one["val/loss"] < 20 for one in scored)
 
 
-@pytest.mark.parametrize("precision", DTYPES)
+@pytest.mark.parametrize(
+    "precision", [pytest.param(one, marks=() if one == "bf16-true" else pytest.mark.slow) for one in DTYPES]
+)
 def test_a_run_of_a_precision_resumes_and_is_scored(run, scored, precision):
     run(precision, "Mamba", "fit", "--trainer.max_steps", "1")
     run(precision, "Mamba", "fit", "--trainer.max_steps", "2", "--prefer", "command_line")

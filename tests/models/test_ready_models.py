@@ -26,6 +26,7 @@ OF_FLA = {name for name in NAMES if "fla.layers" in (CONFIGS / f"{name}_0.5M.yam
 # Gradients on an H100 (data/results/gpu) that differ by more than sums in another order: linear_attention's are
 # ill-conditioned, and those of kda and rwkv7 have been compared in TF32 only.
 LESS_ALIKE = {"rwkv7": 0.0026, "kda": 0.0090, "linear_attention": 0.0011}
+QUICK = ("deltanet", "gla", "gru", "mamba", "transformer")  # one of each kind
 TOP = yaml.safe_load(
     "{mixers: [{class_path: lit_retrieval.mixers.Attention}, {class_path: lit_retrieval.mixers.SwiGLU}]}"
 )
@@ -85,6 +86,9 @@ def train_on_64_samples(config: dict, steps: int, device: str = "cpu", enough: f
     return losses
 
 
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES], indirect=True
+)
 def test_it_overfits_64_samples_of_associative_recall(name):
     config = read(name) | {"hidden_size": 32, "embedding": "learned"}
     config["stages"] = [stage | {"repeat": min(stage["repeat"], 2)} for stage in config["stages"]]

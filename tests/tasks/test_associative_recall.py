@@ -24,10 +24,9 @@ def expected_reply(pairs, queries, regime, form="short"):
         yield value, Author.MODEL
 
 
-@pytest.mark.parametrize("form", ["short", "full"])
 @pytest.mark.parametrize("distribution", ["random", "random_access_code"])
 @pytest.mark.parametrize("num_queries", [1, 4])
-@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize(("regime", "form"), [*((regime, "short") for regime in REGIMES), ("retrieval", "full")])
 def test_ten_thousand_transcripts_answer_their_queries(regime, num_queries, distribution, form):
     task = AssociativeRecall(20, 5, num_queries, distribution, form)
     sizes = np.resize([8, 10, 16, 40], 10_000)

@@ -25,9 +25,8 @@ def answer(words, regime, form, num_pairs):
     return reply
 
 
-@pytest.mark.parametrize("form", ["short", "full"])
 @pytest.mark.parametrize("random_non_queries", [True, False])
-@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize(("regime", "form"), [*((regime, "short") for regime in REGIMES), ("retrieval", "full")])
 def test_ten_thousand_transcripts_answer_their_questions(regime, random_non_queries, form):
     task = MQAR(vocab_size=20, num_kv_pairs=3, power_a=0.3, random_non_queries=random_non_queries, query_form=form)
     transcripts = task.sample(2, np.arange(10_000), np.resize([12, 14, 30], 10_000), regime)
