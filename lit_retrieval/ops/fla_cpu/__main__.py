@@ -18,7 +18,8 @@ from fla.ops.gla import chunk_gla  # our kernel for tensors on a CPU
 ```
 
 Half precision is computed in float32, and the outputs have the dtype of the inputs. An argument that our function does
-not take is an error that names it, unless it only chooses between kernels.
+not take is an error that names it, unless it only chooses between kernels. Layers that call the package flash-attn
+do without it on a CPU.
 
 This page is made from the table in `lit_retrieval/ops/fla_cpu/table.py`, by `python -m lit_retrieval.ops.fla_cpu >
 docs/fla.md`. A function that is not listed runs on a GPU only.

@@ -15,7 +15,8 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.ops.arrays import refuse_to_record
 from lit_retrieval.ops.fla_cpu import hopper
 from lit_retrieval.ops.fla_cpu.arguments import with_arguments_of
-from lit_retrieval.ops.fla_cpu.table import TABLE, Row
+from lit_retrieval.ops.fla_cpu.attention import flash
+from lit_retrieval.ops.fla_cpu.table import FLASH_ATTENTION_USERS, TABLE, Row
 
 _WITH_SECOND_DERIVATIVES = "rotary_embedding_fwdbwd"  # the only backward function that is linear, and its own forward
 
@@ -25,6 +26,7 @@ def install() -> None:
     """Let fla's functions, layers and models run on CPU tensors; a second call does nothing."""
     importlib.import_module("fla")
     rebind(TABLE)
+    _lend_flash_attention()
 
 
 def rebind(table: Iterable[Row]) -> None:
@@ -51,6 +53,23 @@ def rebind(table: Iterable[Row]) -> None:
             theirs, ours = replaced.get(id(value), (None, None))
             if theirs is not None and theirs is value:
                 setattr(module, name, ours)
+
+
+def _lend_flash_attention() -> None:
+    """Give fla's layers our stand-ins for the functions of flash-attn, for CPU tensors, whether or not it is there."""
+    for path in FLASH_ATTENTION_USERS:
+        try:
+            module = importlib.import_module(path)
+        except ImportError:
+            warnings.warn(_moved(path), stacklevel=2)
+            continue
+        for name in ("flash_attn_func", "flash_attn_varlen_func"):
+            theirs = getattr(module, name, None) or _ask_for_flash_attention
+            setattr(module, name, _for_cpu(getattr(flash, name), theirs))
+
+
+def _ask_for_flash_attention(*args: Any, **kwargs: Any) -> Any:
+    raise UserError("this layer of fla needs flash-attn on a GPU; pip install flash-attn --no-build-isolation")
 
 
 def find(path: str) -> tuple[Any, str]:

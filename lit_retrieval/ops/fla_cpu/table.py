@@ -92,4 +92,65 @@ _LAYERS = [
     *_rows("ours", "fla.ops.rwkv7.gate_output_correction", "gate_output_correction", "layers.rwkv7_output"),
 ]
 
-TABLE: tuple[Row, ...] = (*_RECURRENCES, *_MODULES, *_LAYERS)
+_ATTENTION = [
+    *_rows("ours", "fla.ops.attn.parallel", "parallel_attn", "attention.softmax.parallel_attn"),
+    *_rows("ours", "fla.ops.attn.decoding", "attn_decoding_one_step", "attention.softmax.attn_decoding_one_step"),
+    *_rows("ours", "fla.ops.forgetting_attn", "parallel_forgetting_attn", "attention.softmax.parallel_forgetting_attn"),
+    *_rows("ours", "fla.ops.deltaformer", "deltaformer_attn", "attention.delta_former.deltaformer_attn"),
+    *_rows("ours", "fla.ops.moba", "parallel_moba", "attention.moba.parallel_moba"),
+    *_rows("ours", "fla.ops.nsa.compression", "parallel_nsa_compression", "attention.nsa.parallel_nsa_compression"),
+    *_rows("ours", "fla.ops.nsa.parallel", "parallel_nsa", "attention.nsa.parallel_nsa"),
+    *_rows("ours", "fla.ops.nsa.parallel", "parallel_nsa_fwd", "attention.nsa.parallel_nsa_fwd"),
+    *_rows("ours", "fla.ops.nsa.parallel", "parallel_nsa_topk", "attention.nsa.parallel_nsa_topk"),
+    *_rows("ours", "fla.ops.parallax", "parallel_parallax", "attention.parallax.parallel_parallax"),
+    *_rows("ours", "fla.ops.parallax.decode", "parallax_decode", "attention.parallax.parallax_decode"),
+    *_rows(
+        "ours", "fla.ops.parallax.decode", "parallax_decode_one_step", "attention.parallax.parallax_decode_one_step"
+    ),
+    *_rows("ours", "fla.ops.path_attn", "parallel_path_attn", "attention.path.parallel_path_attn"),
+    *_rows(
+        "ours",
+        "fla.ops.stickbreaking_attn",
+        "parallel_stickbreaking_attn",
+        "attention.stick_breaking.parallel_stickbreaking_attn",
+    ),
+    *_rows("ours", "fla.ops.utils.pooling", "mean_pooling", "attention.nsa.mean_pooling"),
+    *_rows("ours", "fla.ops.wall_attn", "parallel_wall_attn", "attention.wall.parallel_wall_attn"),
+    *_rows("ours", "fla.ops.wall_attn", "parallel_wall_attn_decode", "attention.wall.parallel_wall_attn_decode"),
+    *_rows("through", "fla.ops.wall_attn", "build_wall_kv_cache", "PyTorch alone"),
+    *_rows("ours", "fla.modules.fused_bitlinear", "layer_norm_linear_quant", "bit_linear.layer_norm_linear_quant"),
+    *_rows(
+        "ours",
+        "fla.layers.forgetting_attn",
+        "ForgettingAttention.forward",
+        "attention.layers.forgetting_attention",
+    ),
+    *_rows("ours", "fla.layers.path_attn", "PaTHAttention.forward", "attention.layers.path_attention_layer"),
+    *_rows("ours", "fla.layers.rodimus", "autocast_to_fp16", "attention.layers.as_it_is"),
+    *_rows(
+        "ours",
+        "fla.layers.stickbreaking_attn",
+        "StickBreakingAttention.forward",
+        "attention.layers.stick_breaking_attention",
+    ),
+    *_rows(
+        "ours",
+        "fla.layers.wall_attn",
+        "WallAttention._decode_incremental",
+        "attention.layers.wall_attention_to_all",
+    ),
+    *_rows(
+        "ours",
+        "fla.layers.wall_attn",
+        "WallAttention._decode_rebuild",
+        "attention.layers.wall_attention_to_window",
+    ),
+]
+
+TABLE: tuple[Row, ...] = (*_RECURRENCES, *_MODULES, *_LAYERS, *_ATTENTION)
+
+FLASH_ATTENTION_USERS = (
+    "fla.layers.attn", "fla.layers.bitattn", "fla.layers.mla", "fla.layers.moba", "fla.layers.rodimus",
+    "fla.ops.nsa.naive",
+)  # fmt: skip
+"""Modules that call the package flash-attn, whose functions have stand-ins in `attention.flash`."""

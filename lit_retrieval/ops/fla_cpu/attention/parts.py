@@ -1,0 +1,108 @@
+"""What all kinds of attention share: the parts of packed rows, groups of heads, and which keys a query sees.
+
+The queries are always the last steps of the keys, so that a function serves a whole sequence and decoding alike.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lit_retrieval.errors import UserError
+
+Bounds = Tensor | tuple[Tensor, Tensor] | None
+"""fla's `cu_seqlens`: where each part of a packed row begins, and the row's end; one for queries and one for keys."""
+
+
+def by_parts(
+    attend: Callable[..., tuple[Tensor, ...]],
+    queries: Sequence[Tensor | None],
+    keys: Sequence[Tensor | None],
+    cu_seqlens: Bounds = None,
+) -> tuple[Tensor, ...]:
+    """Call `attend(*queries, *keys)` for each part of a packed row, or for the whole batch without `cu_seqlens`.
+
+    All tensors and all results are `(batch, time, ...)`. Parts of one length are computed as one batch.
+
+    Raises:
+        UserError: If the batch is not one row, or the parts do not end with it.
+    """
+    if cu_seqlens is None:
+        return attend(*queries, *keys)
+    both = cu_seqlens if isinstance(cu_seqlens, tuple) else (cu_seqlens, cu_seqlens)
+    (q_bounds, q_rows), (k_bounds, k_rows) = map(_bounds, both, (queries, keys))
+    if q_rows and k_rows:
+        inputs = [*(_as_rows(one, q_rows) for one in queries), *(_as_rows(one, k_rows) for one in keys)]
+        return tuple(one.flatten(0, 1).unsqueeze(0) for one in attend(*inputs))
+    parts = [
+        attend(*(_cut(one, *q_part) for one in queries), *(_cut(one, *k_part) for one in keys))
+        for q_part, k_part in zip(pairwise(q_bounds), pairwise(k_bounds), strict=True)
+        if q_part[1] > q_part[0]
+    ]
+    return tuple(torch.cat(results, 1) for results in zip(*parts, strict=True))
+
+
+def _bounds(cu_seqlens: Tensor, tensors: Sequence[Tensor | None]) -> tuple[list[int], int]:
+    """The bounds of the parts, and how many there are if all have the same length, else 0."""
+    bounds: list[int] = cu_seqlens.tolist()
+    batch, time = next(one.shape[:2] for one in tensors if one is not None)
+    if batch != 1 or bounds[0] != 0 or bounds[-1] != time:
+        raise UserError(
+            f"cu_seqlens must go from 0 to the length of one row, got {bounds} for {batch} rows of {time}; "
+            "flatten the batch into one row"
+        )
+    lengths = {end - start for start, end in pairwise(bounds)}
+    return bounds, len(bounds) - 1 if len(lengths) == 1 and time else 0
+
+
+def _as_rows(x: Tensor | None, rows: int) -> Tensor | None:
+    return None if x is None else x.unflatten(1, (rows, -1)).squeeze(0)  # type: ignore[no-untyped-call]
+
+
+def _cut(x: Tensor | None, start: int, stop: int) -> Tensor | None:
+    return None if x is None else x[:, start:stop]
+
+
+def in_groups(x: Tensor, heads: int) -> Tensor:
+    """`x (batch, time, heads of queries, ...)` as `(batch, heads of keys, group, time, ...)`.
+
+    Raises:
+        UserError: If the heads of the queries are not a multiple of those of the keys.
+    """
+    if heads == 0 or x.shape[2] % heads:
+        raise UserError(f"the heads of q must be a multiple of k's, got {x.shape[2]} and {heads}")
+    groups: Tensor = x.unflatten(2, (heads, -1))  # type: ignore[no-untyped-call]
+    return groups.transpose(1, 2).transpose(2, 3)
+
+
+def out_of_groups(x: Tensor) -> Tensor:
+    """The inverse of `in_groups`."""
+    return x.transpose(2, 3).transpose(1, 2).flatten(2, 3)
+
+
+def shared(x: Tensor) -> Tensor:
+    """Keys or values `(batch, time, heads, ...)` as `(batch, heads, 1, time, ...)`: each serves a group of queries."""
+    return x.transpose(1, 2).unsqueeze(2)
+
+
+def visible(queries: int, keys: int, window: int | None = None, device: torch.device | None = None) -> Tensor:
+    """Which keys each query sees, `(queries, keys)`: those up to its own step, and `window` of them if given."""
+    last = keys - queries
+    mask = torch.ones(queries, keys, dtype=torch.bool, device=device).tril(last)
+    return mask if window is None else mask.triu(last - window + 1)
+
+
+def weights_of(scores: Tensor, is_visible: Tensor, sink: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The softmax of scores over the visible keys, zero for a query that sees none, and its log-sum-exp.
+
+    A `sink` is one more score for each query, without a value: it takes part in the sum alone.
+    """
+    scores = scores.masked_fill(~is_visible, torch.finfo(scores.dtype).min)
+    if sink is not None:
+        scores = torch.cat([scores, sink.to(scores.dtype).expand_as(scores[..., :1])], -1)
+        is_visible = F.pad(is_visible, (0, 1), value=True)
+    weights = scores.softmax(-1).masked_fill(~is_visible, 0)
+    total = scores.logsumexp(-1).masked_fill(~is_visible.any(-1), 0)
+    return (weights if sink is None else weights[..., :-1]), total

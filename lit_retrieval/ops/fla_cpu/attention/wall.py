@@ -1,0 +1,137 @@
+"""Wall attention on a CPU: softmax attention in which each channel of a key decays by itself (fla.ops.wall_attn)."""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.ops.fla_cpu.attention.parts import by_parts, visible, weights_of
+from lit_retrieval.ops.half_precision import in_float32, widen
+
+_BLOCK = 16  # queries; within a block the decays of all pairs of steps are computed, (16, 16, key_dim) for each head
+_LN2 = 0.6931471805599453
+
+
+def parallel_wall_attn(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    *,
+    g_scalar: Tensor | None = None,
+    sink_bias: Tensor | None = None,
+    scale: float | None = None,
+    window_size: int | None = None,
+    cu_seqlens: Tensor | None = None,
+) -> Tensor:
+    """Causal attention whose score of query i and key j is the sum over channels of scale q_i k_j exp(G_i - G_j).
+
+    Args:
+        q: `(batch, time, heads of queries, key_dim)`.
+        k: `(batch, time, heads, key_dim)`.
+        v: `(batch, time, heads, value_dim)`.
+        g: Log decays, `(batch, time, heads of queries, key_dim)`, at most 0; G is their sum up to a step.
+        g_scalar: Log decays of the whole score, which are added to it, `(batch, time, heads of queries)`.
+        sink_bias: One more score for each head of queries, whose value is zero.
+    """
+    attend = partial(wall_attention, sink=sink_bias, scale=scale, window=window_size)
+    return by_parts(attend, (q,), (k, v, g, g_scalar), cu_seqlens)[0]
+
+
+def parallel_wall_attn_decode(
+    q: Tensor,
+    v: Tensor,
+    p_curr: Tensor,
+    k_tilde: Tensor,
+    r_cache: Tensor,
+    sink_bias: Tensor | None,
+    scale: float,
+    cache_chunk_size: int,
+    g_scalar_cumsum: Tensor | None = None,
+    window_size: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The last queries of a sequence, from fla's cache, in which keys are scaled by chunks; exponents are of 2.
+
+    Args:
+        p_curr: The sum of the log decays at the queries, shaped like q.
+        k_tilde: Each key times 2^(its chunk's `r_cache` - its own sum), `(batch, keys, heads of queries, key_dim)`.
+        r_cache: The sum of log decays at the first key of each chunk of `cache_chunk_size`.
+        g_scalar_cumsum: The sums of the scalar decays at all keys.
+
+    Returns:
+        The outputs, and the log2 of each query's sum of exponentials, `(batch, queries, heads of queries)`.
+    """
+    if k_tilde.shape[1] > r_cache.shape[1] * cache_chunk_size:
+        raise UserError(
+            f"r_cache must have a row for each {cache_chunk_size} keys, got {r_cache.shape[1]} for {k_tilde.shape[1]}"
+        )
+    chunks = widen(k_tilde).split(cache_chunk_size, 1)  # type: ignore[no-untyped-call]
+    scores = torch.cat(
+        [
+            torch.einsum("bihd,bjhd->bhij", q * torch.exp2(p_curr - r_cache[:, chunk, None]), keys)
+            for chunk, keys in enumerate(chunks)
+        ],
+        -1,
+    )
+    scalar = None if g_scalar_cumsum is None else widen(g_scalar_cumsum) * _LN2
+    o, total = _weigh(scores * scale, widen(v), scalar, sink_bias, window_size)
+    return o.to(v.dtype), total / _LN2
+
+
+@in_float32
+def wall_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    g_scalar: Tensor | None = None,
+    *,
+    sink: Tensor | None = None,
+    scale: float | None = None,
+    window: int | None = None,
+) -> tuple[Tensor]:
+    """Attention of queries, the last of the keys' steps, as in `parallel_wall_attn`.
+
+    Computed in blocks of queries: a key before the block decays up to the block's first step, and from there the query
+    does. So no exponent is above 0.
+    """
+    if k.shape[2] == 0 or q.shape[2] % k.shape[2]:
+        raise UserError(f"the heads of q must be a multiple of k's, got {q.shape[2]} and {k.shape[2]}")
+    queries, keys, heads = q.shape[1], k.shape[1], q.shape[2]
+    k = k.repeat_interleave(heads // k.shape[2], 2) * (k.shape[-1] ** -0.5 if scale is None else scale)
+    g, scalar = g.to(q.dtype).cumsum(1), None if g_scalar is None else g_scalar.to(q.dtype).cumsum(1)
+    outputs = []
+    for start in range(0, queries, _BLOCK):
+        stop = min(start + _BLOCK, queries)
+        here, end = keys - queries + start, keys - queries + stop
+        first = 0 if window is None else max(0, here - window + 1)
+        scores = _block_scores(q[:, start:stop], k[:, first:end], g[:, first:end])
+        part = None if scalar is None else scalar[:, first:end]
+        outputs.append(_weigh(scores, v[:, first:end], part, sink, window)[0])
+    return (torch.cat(outputs, 1),)
+
+
+def _block_scores(q: Tensor, k: Tensor, g: Tensor) -> Tensor:
+    """The scores of a block of queries, `(batch, heads, queries, keys)`; the caller masks keys after a query."""
+    here = k.shape[1] - q.shape[1]
+    own = g[:, here:]
+    before = k[:, :here] * (own[:, :1] - g[:, :here]).exp()
+    past = torch.einsum("bihd,bjhd->bhij", q * (own - own[:, :1]).exp(), before)
+    decay = (own[:, :, None] - own[:, None]).clamp(max=0).exp()  # of a key after a query too, which nobody sees
+    return torch.cat([past, torch.einsum("bihd,bjhd,bijhd->bhij", q, k[:, here:], decay)], -1)
+
+
+def _weigh(
+    scores: Tensor, v: Tensor, scalar: Tensor | None, sink: Tensor | None, window: int | None
+) -> tuple[Tensor, Tensor]:
+    """Outputs and log-sum-exps of scores `(batch, heads, queries, keys)`, to which scalar decays are added."""
+    (heads, queries, keys), batch = scores.shape[1:], len(scores)
+    if scalar is not None:
+        total = scalar.transpose(1, 2)
+        scores = scores + total[..., -queries:, None] - total[..., None, :]
+    sinks = None if sink is None else sink.view(1, -1, 1, 1)
+    weights, total = weights_of(scores, visible(queries, keys, window, scores.device), sinks)
+    group = weights.reshape(batch, v.shape[2], -1, queries, keys)
+    o = torch.einsum("bhgij,bjhd->bihgd", group, v).reshape(batch, queries, heads, -1)
+    return o, total.transpose(1, 2)
