@@ -22,6 +22,14 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
+OTHERS: dict[str, dict[str, Any]] = {
+    "CyclicFlowAttention": {"num_heads": 2, "head_dim": 16, "num_slots": 8},
+    "LogLinearMamba2": {"num_heads": 4, "head_dim": 16, "state_size": 16},
+    "Mamba3": {"head_dim": 16, "state_size": 16},
+    "MesaNet": {"num_heads": 2, "head_dim": 16},
+}
+
+
 def make_layer(name: str, **options: Any) -> nn.Module:
     """The layer with its usual weights moved a little at random: RWKV-7's outputs would be zero otherwise."""
     logging.disable(logging.WARNING)  # fla's advice on other packages
@@ -32,7 +40,7 @@ def make_layer(name: str, **options: Any) -> nn.Module:
 
         torch.manual_seed(0)
         layer_class = getattr(fla.layers, name, SimpleGatedLinearAttention)
-        layer: nn.Module = layer_class(hidden_size=HIDDEN_SIZE, layer_idx=0, **{**SMALL[name], **options})
+        layer: nn.Module = layer_class(hidden_size=HIDDEN_SIZE, layer_idx=0, **{**(SMALL | OTHERS)[name], **options})
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

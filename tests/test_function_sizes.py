@@ -15,6 +15,7 @@ MOST_ARGUMENTS, MOST_LINES = 12, 40
 MAY_TAKE_MORE = {
     "data/transcript_data.py TranscriptData.__init__": "each argument is a YAML key of its own",
     "training/sequence_module.py SequenceModule.__init__": "each argument is a YAML key of its own",
+    "ops/fla_cpu/cyclic_flow.py cyclic_flow": "fla calls it with these",
     "ops/fla_cpu/layers.py causal_conv1d_bwd": "fla calls it with these",
     "ops/fla_cpu/norms.py layer_norm_gated_bwd": "fla calls it with these",
     "ops/selective_scan/gpu.py _forward_kernel": "a Triton kernel takes each pointer by itself",

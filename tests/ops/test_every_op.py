@@ -15,6 +15,7 @@ from lit_retrieval import ops
 from lit_retrieval.ops.causal_conv import causal_conv_naive
 from lit_retrieval.ops.linear_recurrence import linear_recurrence_chunked, linear_recurrence_naive
 from lit_retrieval.ops.linear_rnn import linear_rnn_doubling, linear_rnn_naive
+from lit_retrieval.ops.mesa_solve import mesa_solve_naive
 from lit_retrieval.ops.rms_norm import rms_norm_naive
 from lit_retrieval.ops.selective_scan import selective_scan_naive
 from lit_retrieval.ops.silu_gate import silu_gate_naive
@@ -72,6 +73,15 @@ def draw_diagonal_rnn(randn: Randn, time: int, dim: int) -> Arguments:
     return {"u": randn(time, dim), "A": randn(dim)[0].sigmoid(), "state": randn(dim)}
 
 
+def draw_systems(randn: Randn, time: int, dim: int) -> Arguments:
+    factor = randn(3, dim, 2)
+    return {
+        "q": randn(time, 3, dim), "k": F.normalize(randn(time, 3, dim), dim=-1),
+        "log_decay": F.logsigmoid(randn(time, 3, 1) + 2), "rate": randn(time, 3, 1).sigmoid(),
+        "ridge": 1 + randn(3, dim)[0].sigmoid(), "state": factor @ factor.transpose(2, 3) / dim,
+    }  # fmt: skip
+
+
 def draw_recurrence(kind: str) -> Callable[[Randn, int, int], Arguments]:
     def draw(randn: Randn, time: int, dim: int) -> Arguments:
         keys, heads = (time, 4, 13), (time, 4, 1)
@@ -109,6 +119,10 @@ NUMBA = {
         partial(ops.causal_conv, silu=False), partial(causal_conv_naive, silu=False), draw_convolution, "x"
     ),
     "selective_scan": Op(ops.selective_scan, selective_scan_naive, draw_scan, "x dt B C"),
+    "mesa_solve": Op(ops.mesa_solve, mesa_solve_naive, draw_systems, "q k log_decay rate"),
+    "mesa_solve, from the diagonal": Op(
+        partial(ops.mesa_solve, from_diagonal=True), mesa_solve_naive, draw_systems, "q k log_decay rate"
+    ),
     **{
         f"linear_recurrence, {kind}": Op(
             ops.linear_recurrence, linear_recurrence_naive, draw_recurrence(kind), "q k v log_decay read write rate"

@@ -243,8 +243,8 @@ def mamba2_forward(
     conv_state, state = (
         (None, None) if last_state is None else (last_state["conv_state"], last_state["recurrent_state"])
     )
-    gate, x, BC, dt = _project(layer, input_states)
-    x, BC, conv_state = _convolve_apart(layer, x, BC, conv_state)
+    gate, x, BC, dt = project(layer, input_states, [*2 * [layer.intermediate_size], 2 * groups * state_size, heads])
+    x, BC, conv_state = convolve_apart(layer, x, BC, conv_state)
     B, C = (part.reshape(batch, time, groups, state_size) for part in BC.chunk(2, -1))
     dt = F.softplus(widen(dt) + layer.dt_bias).clamp(*layer.dt_limit).unsqueeze(-1)
     log_decay = -widen(layer.A_log).exp().view(-1, 1) * dt
@@ -254,19 +254,18 @@ def mamba2_forward(
         skip=widen(layer._get_D(expand_to_head_dim=True)),
     )  # fmt: skip
     y, gate = y.flatten(2), widen(gate)
-    y = _gate_and_norm(y, gate, layer) if layer.rmsnorm else y * layer.act(gate)
+    y = gate_and_norm(y, gate, layer) if layer.rmsnorm else y * layer.act(gate)
     return layer.out_proj(y.to(x.dtype)), conv_state, state.transpose(2, 3).contiguous()
 
 
-def _project(layer: Any, x: Tensor) -> list[Tensor]:
-    """Gate, x, B with C, and dt, by parts of one weight: parts of one projection's output would have to be copied."""
-    sizes = [*2 * [layer.intermediate_size], 2 * layer.n_groups * layer.ssm_state_size, layer.num_heads]
+def project(layer: Any, x: Tensor, sizes: list[int]) -> list[Tensor]:
+    """Gate, x, B with C, and others, by parts of one weight: parts of one output would have to be copied."""
     weights = torch.split(layer.in_proj.weight, sizes)
     biases = [None] * len(sizes) if layer.in_proj.bias is None else torch.split(layer.in_proj.bias, sizes)
     return [F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True)]
 
 
-def _convolve_apart(layer: Any, x: Tensor, BC: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def convolve_apart(layer: Any, x: Tensor, BC: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """The convolution of x, and that of B with C, as it is depthwise; and the last inputs of both."""
     sizes, bias, weight = [x.shape[-1], BC.shape[-1]], layer.conv1d.bias, layer.conv1d.weight.squeeze(1)
     state = x.new_zeros(len(x), *weight.shape) if state is None else state
@@ -283,8 +282,8 @@ def _convolve_and_activate(layer: Any, x: Tensor, weight: Tensor, bias: Tensor |
     return y if layer.activation in _SILU else layer.act(y)
 
 
-def _gate_and_norm(y: Tensor, gate: Tensor, layer: Any) -> Tensor:
-    """The gated norm at Mamba-2's end: over groups of channels, before the gate or after it."""
+def gate_and_norm(y: Tensor, gate: Tensor, layer: Any) -> Tensor:
+    """The gated norm at the end of Mamba-2 and its heirs: over groups of channels, before the gate or after it."""
     norm = layer.norm
     y = y if norm.norm_before_gate else silu_gate(y, gate)
     if norm.group_size in (None, y.shape[-1]):

@@ -94,7 +94,7 @@ def delta_rule(
     if use_beta_sigmoid_in_kernel:
         beta = beta.sigmoid() * (2 if allow_neg_eigval else 1)
     if use_qk_l2norm_in_kernel:
-        q, k = _unit(q), _unit(k)
+        q, k = unit(q), unit(k)
     if v.shape[2] != q.shape[2]:
         q, k = (tensor.repeat_interleave(v.shape[2] // q.shape[2], 2) for tensor in (q, k))
     rate = beta.unsqueeze(-1)
@@ -197,7 +197,7 @@ def _scaled(q: Tensor, scale: float | None) -> Tensor:
     return q * (q.shape[-1] ** -0.5 if scale is None else scale)
 
 
-def _unit(x: Tensor) -> Tensor:
+def unit(x: Tensor) -> Tensor:
     """Unit vectors x / sqrt(|x|^2 + eps), by the norm that has a fused kernel and divides by a mean, not a sum."""
     dim = x.shape[-1]
     return rms_norm(x, x.new_full((dim,), dim**-0.5), _EPS / dim)

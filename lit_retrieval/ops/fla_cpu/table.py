@@ -57,6 +57,10 @@ _RECURRENCES = [
     ),
     *_rows("ours", "fla.ops.kda", "chunk_kda fused_recurrent_kda", "recurrences.kda"),
     *_rows("ours", "fla.ops.rwkv7", "chunk_rwkv7", "recurrences.rwkv7"),
+    *_rows("ours", "fla.ops.cyfa", "chunk_cyfa fused_recurrent_cyfa", "cyclic_flow.cyclic_flow"),
+    *_rows("ours", "fla.ops.log_linear_attn", "chunk_log_linear_attn", "log_linear.log_linear_attention"),
+    *_rows("ours", "fla.ops.mesa_net", "chunk_mesa_net", "mesa_net.mesa_net"),
+    *_rows("ours", "fla.ops.mesa_net", "mesa_net_decoding_one_step", "mesa_net.mesa_net_step"),
     *_rows("ours", "fla.ops.rwkv7.fused_recurrent", "fused_mul_recurrent_rwkv7", "recurrences.rwkv7_steps"),
     *_rows(
         "through",
@@ -87,6 +91,13 @@ _MODULES = [
 _LAYERS = [
     *_rows("ours", "fla.layers.mamba", "Mamba.slow_forward", "layers.mamba_forward"),
     *_rows("ours", "fla.layers.mamba2", "Mamba2.torch_forward", "layers.mamba2_forward"),
+    *_rows(
+        "ours",
+        "fla.layers.log_linear_mamba2",
+        "LogLinearMamba2.forward",
+        "log_linear.log_linear_mamba2_forward",
+    ),
+    *_rows("ours", "fla.layers.mamba3", "Mamba3.forward", "mamba3.mamba3_forward"),
     *_rows("ours", "fla.ops.rwkv7.fused_addcmul", "fused_addcmul_rwkv7", "layers.rwkv7_mixtures"),
     *_rows("ours", "fla.ops.rwkv7.fused_k_update", "fused_k_rwkv7", "layers.rwkv7_keys"),
     *_rows("ours", "fla.ops.rwkv7.gate_output_correction", "gate_output_correction", "layers.rwkv7_output"),
