@@ -2,11 +2,20 @@
 
 from lit_retrieval.mixers.attention import Attention, AttentionState
 from lit_retrieval.mixers.canon import Canon
-from lit_retrieval.mixers.fla_layer import FlaLayer, FlaState, as_mixer, make_mixer
+from lit_retrieval.mixers.fla_layer import FlaLayer, FlaState, PastInputs, as_mixer, make_mixer
 from lit_retrieval.mixers.gated_rnn import GRU, LSTM, LSTMState
 from lit_retrieval.mixers.linear_rnn import LinearRNN
 from lit_retrieval.mixers.mamba import Mamba, MambaState
-from lit_retrieval.mixers.mixer import Inspectable, Mixer, MixerFactory, State, map_tensors, select_rows, tensors_of
+from lit_retrieval.mixers.mixer import (
+    Inspectable,
+    Mixer,
+    MixerFactory,
+    State,
+    map_tensors,
+    select_rows,
+    tensors_of,
+    without_states,
+)
 from lit_retrieval.mixers.parallel import Parallel
 from lit_retrieval.mixers.reglu import ReGLU
 from lit_retrieval.mixers.sliding_window_attention import SlidingWindowAttention, WindowState
@@ -14,6 +23,7 @@ from lit_retrieval.mixers.swiglu import SwiGLU
 
 __all__ = [
     "GRU", "LSTM", "Attention", "AttentionState", "Canon", "FlaLayer", "FlaState", "Inspectable", "LSTMState",
-    "LinearRNN", "Mamba", "MambaState", "Mixer", "MixerFactory", "Parallel", "ReGLU", "SlidingWindowAttention", "State",
-    "SwiGLU", "WindowState", "as_mixer", "make_mixer", "map_tensors", "select_rows", "tensors_of",
+    "LinearRNN", "Mamba", "MambaState", "Mixer", "MixerFactory", "Parallel", "PastInputs", "ReGLU",
+    "SlidingWindowAttention", "State", "SwiGLU", "WindowState", "as_mixer", "make_mixer", "map_tensors", "select_rows",
+    "tensors_of", "without_states",
 ]  # fmt: skip

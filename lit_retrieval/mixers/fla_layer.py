@@ -1,8 +1,10 @@
 """Any layer of fla as a mixer."""
 
 import inspect
-from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+import traceback
+import warnings
+from functools import cache, partial
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -10,13 +12,25 @@ from torch.func import functional_call
 
 from lit_retrieval.conformance import describe_error, path_of
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers.mixer import MixerFactory, tensors_of
+from lit_retrieval.mixers.mixer import MixerFactory, map_tensors, states_are_wanted, tensors_of
 from lit_retrieval.ops import fla_cpu
 from lit_retrieval.ops.arrays import refuse_second_derivatives
 from lit_retrieval.ops.linear_recurrence import recorded_decays
 
 # With a state, fla's code for these takes one token only; their code for a CPU is ours.
 _ONE_TOKEN_AT_A_TIME_ON_A_GPU = {"Mamba", "Mamba2"}
+# They refuse a cache, refuse it in training, or have one from which decoding does not give what the whole does: the
+# mixture of memories puts samples and memories in one axis.
+_WITHOUT_USABLE_CACHE = {"DeltaFormerAttention", "MomAttention", "PaTHAttention", "StickBreakingAttention"}
+_WITHOUT_USABLE_CACHE_ON_A_GPU = {"ABCAttention"}  # fla's leaves out the sum that normalises the slots
+_BATCH_SECOND = {"MomentumDeltaNet"}  # two states, stacked before the batch
+# In training mode its convolutions run over all memories in a row, so that a token sees later ones.
+_ALWAYS_IN_EVALUATION_MODE = {"MomAttention"}
+_NO_MIXERS = {
+    "YOCOCrossAttention": "it attends to keys and values that another layer makes",
+    "YOCOSharedKVBuilder": "it makes keys and values for other layers, and has no output",
+}
+_FLA = "fla."  # how the paths of its classes begin
 _DECAYING = {
     "GatedDeltaNet", "GatedLinearAttention", "HGRN2Attention", "KimiDeltaAttention", "Mamba2", "MultiScaleRetention",
     "RWKV7Attention", "SimpleGatedLinearAttention",
@@ -37,41 +51,85 @@ class FlaState(NamedTuple):
     length: int
 
 
+class PastInputs(NamedTuple):
+    """The state of a layer without a usable cache: all of its inputs so far, `(batch, tokens, hidden_size)`."""
+
+    inputs: Tensor
+
+
 class FlaLayer(nn.Module):
     """A layer of flash-linear-attention as a mixer: any number of tokens, the state as argument and result.
 
     On a GPU it runs fla's kernels; on a CPU ours, for the layers that `lit_retrieval.ops.fla_cpu` has. In fla, RWKV-7
-    mixes the first layer's values into those of later layers; here each of its layers is a first layer.
+    mixes the first layer's values into those of later layers; here each of its layers is a first layer. A layer without
+    a usable cache reads all tokens again in each call: right, but slow to decode.
 
     Args:
-        layer: The layer; its `forward` takes `past_key_values` and `use_cache`.
+        layer: The layer, with or without fla's arguments `past_key_values` and `use_cache`.
     """
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         fla_cpu.install()
         self.layer: Any = _as_first(layer)
+        self._name = type(layer).__name__
+        self._has_cache = _takes_cache(layer) and self._name not in _WITHOUT_USABLE_CACHE
+        self.train(layer.training)
 
-    def forward(self, x: Tensor, state: FlaState | None = None) -> tuple[Tensor, FlaState]:
-        """Mix tokens along time; see `Mixer.forward`. Without gradients fla writes into the convolutions' state."""
-        is_slow = x.is_cuda and type(self.layer).__name__ in _ONE_TOKEN_AT_A_TIME_ON_A_GPU
-        if state is not None and is_slow:
-            return self._in_steps(x, state)
-        return self._run(x, state)
+    def train(self, mode: bool = True) -> "FlaLayer":
+        """Set the training mode; a layer that lets tokens see later ones in it stays in evaluation mode."""
+        super().train(mode)
+        if self._name in _ALWAYS_IN_EVALUATION_MODE:
+            self.layer.training = False
+        return self
+
+    def decoding(self, device: torch.device) -> Literal["cache", "prefix"]:
+        """How the layer goes on after a first call there: with its own cache, or by reading all tokens again."""
+        is_unusable = device.type == "cuda" and self._name in _WITHOUT_USABLE_CACHE_ON_A_GPU
+        return "cache" if self._has_cache and not is_unusable else "prefix"
+
+    def forward(
+        self, x: Tensor, state: FlaState | PastInputs | None = None
+    ) -> tuple[Tensor, FlaState | PastInputs | None]:
+        """Mix tokens along time; see `Mixer.forward`. Without gradients fla writes into the convolutions' state.
+
+        The state is None inside `without_states`.
+        """
+        if self.decoding(x.device) == "prefix":
+            return self._read_again(x, state)
+        if state is None and not states_are_wanted():
+            return self._call(x), None
+        assert state is None or isinstance(state, FlaState)
+        is_slow = x.is_cuda and self._name in _ONE_TOKEN_AT_A_TIME_ON_A_GPU
+        return self._run(x, state) if state is None or not is_slow else self._in_steps(x, state)
+
+    def _read_again(self, x: Tensor, state: Any) -> tuple[Tensor, PastInputs]:
+        """The outputs for the new tokens `x`, from a run over all tokens."""
+        if state is not None:
+            _warn_of_slow_decoding(self._name)
+        inputs = x if state is None else torch.cat([state.inputs, x], 1)
+        return self._call(inputs)[:, -x.shape[1] :], PastInputs(inputs)
 
     def _run(self, x: Tensor, state: FlaState | None) -> tuple[Tensor, FlaState]:
-        cache = _LayerCache(state)
-        try:
-            y = self.layer(x, past_key_values=cache, use_cache=True)[0]
-        except RuntimeError as error:
-            if x.is_cpu and "active drivers" in str(error):  # Triton found no GPU to compile one of fla's kernels for
-                name = type(self.layer).__name__
-                raise UserError(f"fla's {name} runs on a GPU only; on a CPU use a layer of configs/model") from None
-            raise
+        cache = _LayerCache(state, self._name in _BATCH_SECOND)
+        y = self._call(x, past_key_values=cache, use_cache=True)
         new_state = cache.state()
-        if x.is_cuda:  # on a CPU our kernels refuse; fla's own would give wrong second derivatives
-            refuse_second_derivatives((y, *tensors_of(new_state)))
+        if x.is_cuda:
+            refuse_second_derivatives(tensors_of(new_state))
         return y, new_state
+
+    def _call(self, x: Tensor, **options: Any) -> Tensor:
+        """The layer's outputs; raises `UserError` where fla has no kernel for these tensors."""
+        try:
+            result = self.layer(x, **options)
+        except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
+            if reason := _reason_of_fla(error, x):
+                raise UserError(f"fla's {self._name} {reason}") from error
+            raise
+        y: Tensor = result[0] if isinstance(result, tuple) else result
+        if x.is_cuda:  # on a CPU our kernels refuse; fla's own would give wrong second derivatives
+            refuse_second_derivatives([y])
+        return y
 
     def _in_steps(self, x: Tensor, state: FlaState) -> tuple[Tensor, FlaState]:
         """The same, token by token."""
@@ -87,7 +145,7 @@ class FlaLayer(nn.Module):
         A row is a head, or a key of a head if each key has its own decay. What a delta rule removes besides is not
         shown. The layer runs on a CPU, where our recurrence records the decay, whatever device it is on.
         """
-        if type(self.layer).__name__ not in _DECAYING:
+        if self._name not in _DECAYING:
             return {}
         weights = {name: _as_float_on_cpu(one) for name, one in (*self.named_parameters(), *self.named_buffers())}
         with recorded_decays() as decays:
@@ -100,6 +158,24 @@ class FlaLayer(nn.Module):
         weight = next(self.parameters())
         _, state = self(weight.new_zeros(1, length, self.layer.hidden_size))
         return sum(tensor.numel() for tensor in tensors_of(state))
+
+
+def _reason_of_fla(error: Exception, x: Tensor) -> str | None:
+    """Why fla refuses the tensors, or None if the error is another."""
+    if "active drivers" in str(error):  # Triton found no GPU to compile one of fla's kernels for
+        return "runs on a GPU only; on a CPU use a layer of configs/model" if x.is_cpu else None
+    frames = traceback.extract_tb(error.__traceback__)
+    is_of_fla = "/fla/" in frames[-1].filename and not isinstance(error, UserError)
+    return f"can't run on {x.dtype} tensors of a {x.device.type}: {describe_error(error)}" if is_of_fla else None
+
+
+@cache
+def _warn_of_slow_decoding(name: str) -> None:
+    warnings.warn(f"fla's {name} has no usable cache: each call reads all tokens again", stacklevel=4)
+
+
+def _takes_cache(module: nn.Module) -> bool:
+    return "past_key_values" in inspect.signature(module.forward).parameters
 
 
 def _as_float_on_cpu(tensor: Tensor) -> Tensor:
@@ -115,14 +191,21 @@ def _as_first(layer: Any) -> Any:
 
 
 class _LayerCache:
-    """fla's cache for one layer: its state is at every index."""
+    """fla's cache for one layer: its state is at every index.
 
-    def __init__(self, state: FlaState | None) -> None:
+    Args:
+        state: The state before the first token, or None.
+        is_batch_second: Whether the layer's recurrent states have their batch second; ours has it first.
+    """
+
+    def __init__(self, state: FlaState | None, is_batch_second: bool) -> None:
         from fla.models.cache_utils import FLALayer
 
         self._layer = FLALayer()
         self._layer.is_initialized = state is not None
+        self._is_batch_second = is_batch_second
         if state is not None:
+            state = state._replace(recurrent=self._turned(state.recurrent))
             self._layer.state = dict(zip(_PARTS, state[:-1], strict=True))
             self._layer._seen_tokens = state.length
 
@@ -140,7 +223,11 @@ class _LayerCache:
         return length
 
     def state(self) -> FlaState:
-        return FlaState._make([*(_as_tuples(self._layer.state[name]) for name in _PARTS), self.get_seq_length()])
+        state = FlaState._make([*(_as_tuples(self._layer.state[name]) for name in _PARTS), self.get_seq_length()])
+        return state._replace(recurrent=self._turned(state.recurrent))
+
+    def _turned(self, recurrent: Nested) -> Nested:
+        return map_tensors(lambda one: one.transpose(0, 1), recurrent) if self._is_batch_second else recurrent
 
 
 def _as_tuples(part: Any) -> Nested:
@@ -151,9 +238,14 @@ def make_mixer(factory: MixerFactory, hidden_size: int, layer_idx: int) -> nn.Mo
     """The mixer of a layer; raises what a class of another package refuses, or can't do, as `UserError`."""
     made = class_of(factory)
     name = path_of(made)
+    sizes = {"hidden_size": hidden_size, "layer_idx": layer_idx}
+    if name.startswith(_FLA) and "layer_idx" not in inspect.signature(made).parameters:  # Based has no cache
+        del sizes["layer_idx"]
     try:
-        module = factory(hidden_size=hidden_size, layer_idx=layer_idx)
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        module = factory(**sizes)
+    except (
+        ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError
+    ) as error:  # fmt: skip
         if isinstance(error, UserError) or name.startswith("lit_retrieval.") or "allocate memory" in str(error):
             raise
         raise UserError(
@@ -173,6 +265,12 @@ def class_of(factory: Any) -> Any:
 
 
 def as_mixer(module: nn.Module) -> nn.Module:
-    """The module itself, or a layer with fla's interface wrapped into a mixer."""
-    takes_cache = "past_key_values" in inspect.signature(module.forward).parameters
-    return FlaLayer(module) if takes_cache else module
+    """The module itself, or a layer of fla, or one with its interface, wrapped into a mixer.
+
+    Raises:
+        UserError: For a layer of fla that can't be a mixer.
+    """
+    is_of_fla = path_of(module).startswith(_FLA)
+    if is_of_fla and (reason := _NO_MIXERS.get(type(module).__name__)):
+        raise UserError(f"{path_of(module)} can't be a mixer: {reason}; use another layer of fla.layers")
+    return FlaLayer(module) if is_of_fla or _takes_cache(module) else module

@@ -1,6 +1,8 @@
 """The interface of a mixer: a module that mixes along time (or channels) and returns its state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor, nn
@@ -12,6 +14,24 @@ State: TypeAlias = Any
 
 It is `Any` to a type checker, so that each mixer may name its own NamedTuple.
 """
+
+
+_states_are_wanted: ContextVar[bool] = ContextVar("_states_are_wanted", default=True)
+
+
+@contextmanager
+def without_states() -> Iterator[None]:
+    """A block in which nobody reads the states that mixers return, as in most training steps: they may be None."""
+    token = _states_are_wanted.set(False)
+    try:
+        yield
+    finally:
+        _states_are_wanted.reset(token)
+
+
+def states_are_wanted() -> bool:
+    """Whether somebody may read the state that a mixer returns now."""
+    return _states_are_wanted.get()
 
 
 class Mixer(Protocol):

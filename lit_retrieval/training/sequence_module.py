@@ -13,6 +13,7 @@ from lit_retrieval.data import Batch, TranscriptData
 from lit_retrieval.decoding import ModelGraphs, Reply, decode
 from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import whole_parameters
+from lit_retrieval.mixers import without_states
 from lit_retrieval.models import NetworkFactory, SequenceModel, Stage, WholeModel, select_positions
 from lit_retrieval.ranges import check_numbers
 from lit_retrieval.training.conformance import check_classes
@@ -166,7 +167,9 @@ class SequenceModule(LightningModule):
             num_targets: Their number.
         """
         assert not isinstance(self.model, ConstructedModel)
-        return self._loss_of(self.model.read(tokens)[0], positions, targets, num_targets)
+        with without_states():
+            hidden, _ = self.model.read(tokens)
+        return self._loss_of(hidden, positions, targets, num_targets)
 
     def _loss_of(self, hidden: Tensor, positions: Tensor, targets: Tensor, num_targets: Tensor | int) -> Tensor:
         """The same from the residual stream, `(batch, time, hidden_size)`."""

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lit_retrieval.conformance import BrokenRuleError
+from lit_retrieval.conformance import BrokenRuleError, NotApplicableError
 from lit_retrieval.mixers.checks.case import Case
+from lit_retrieval.mixers.fla_layer import FlaLayer
 from lit_retrieval.mixers.mixer import State, tensors_of
 
 
@@ -53,6 +54,17 @@ def has_a_state_with_batch_first(case: Case) -> str:
                     "transpose them before you return them"
                 )
     return f"parts: {count}, batch first"
+
+
+def says_how_it_decodes(case: Case) -> str:
+    """How a layer of fla goes on after its first tokens."""
+    if not isinstance(case.mixer, FlaLayer):
+        raise NotApplicableError("it is no layer of fla")
+    how = {
+        "cache": "by its own cache",
+        "prefix": "by reading all tokens again in each call, since it has no usable cache: slow",
+    }
+    return how[case.mixer.decoding(case.weight.device)]
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ RULES: list[Rule[Case]] = [
     Rule("shape", interface.keeps_the_shape, ("result",), is_cheap=True),
     Rule("state", interface.has_a_state_with_batch_first, ("shape",), is_cheap=True),
     Rule("state_size", interface.counts_its_state, ("state",), is_cheap=True),
+    Rule("decoding", interface.says_how_it_decodes, ("state",)),
     Rule("deterministic", along_time.is_deterministic, ("shape",), is_cheap=True),
     Rule("causal", along_time.is_causal, ("deterministic",), is_cheap=True),
     Rule("causal with NaN", along_time.keeps_nan_out_of_the_past, ("causal",)),
