@@ -20,6 +20,27 @@ SMALL: dict[str, dict[str, Any]] = {
     "Mamba2": {"head_dim": 16, "state_size": 16, "chunk_size": 16},
     "RWKV7Attention": {"head_dim": 16, "num_hidden_layers": 2},
 }
+_HEADS = {"num_heads": 2, "head_dim": 16, "expand_v": 1.0}
+_SHARED = {"num_heads": 2, "num_key_value_heads": 2, "feature_dim": 4}
+# More layers, which have tests of their own; those above are in all of them.
+FURTHER: dict[str, dict[str, Any]] = {
+    "ABCAttention": {"num_heads": 2, "num_slots": 8},
+    "BasedLinearAttention": _SHARED,
+    "Comba": _HEADS,
+    "GatedDeltaNet2": _HEADS,
+    "GatedDeltaProduct": _HEADS,
+    "GatedSlotAttention": {"num_heads": 2, "num_slots": 8},
+    "HGRNAttention": {},
+    "LightNetAttention": {"num_heads": 2, "expand_ratio": 16, "gate_low_rank_dim": 8},
+    "MomentumDeltaNet": _HEADS,
+    "PrecondGatedDeltaNet": _HEADS,
+    "PrecondKDA": _HEADS,
+    "RWKV6Attention": {"num_heads": 2, "proj_low_rank_dim": 8, "gate_low_rank_dim": 8},
+    "Raven": {"num_heads": 2, "num_slots": 8, "topk": 4},
+    "ReBasedLinearAttention": _SHARED,
+    "RodimusAttention": {"expand_ratio": 16, "input_gate_low_rank": 8},
+    "YOCOGatedRetention": {"num_heads": 2},
+}
 
 
 OTHERS: dict[str, dict[str, Any]] = {
@@ -40,7 +61,10 @@ def make_layer(name: str, **options: Any) -> nn.Module:
 
         torch.manual_seed(0)
         layer_class = getattr(fla.layers, name, SimpleGatedLinearAttention)
-        layer: nn.Module = layer_class(hidden_size=HIDDEN_SIZE, layer_idx=0, **{**(SMALL | OTHERS)[name], **options})
+        place = {} if name == "BasedLinearAttention" else {"layer_idx": 0}
+        layer: nn.Module = layer_class(
+            hidden_size=HIDDEN_SIZE, **place, **{**(SMALL | FURTHER | OTHERS)[name], **options}
+        )
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

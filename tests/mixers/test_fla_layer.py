@@ -8,7 +8,6 @@ import torch
 from fla_layers import HIDDEN_SIZE, SMALL, make_layer
 from torch import nn
 
-from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import FlaLayer, FlaState, Mamba, as_mixer, select_rows, tensors_of
 from lit_retrieval.ops.arrays import refuse_second_derivatives
 
@@ -188,12 +187,3 @@ def test_weights_of_our_mamba_and_flas_move_both_ways():
             parameter.add_(0.1 * torch.randn_like(parameter))
     ours.load_state_dict(theirs.state_dict())
     torch.testing.assert_close(ours(x)[0], theirs(x)[0], rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU, Triton finds it and fails later")
-def test_a_layer_without_a_cpu_path_says_so():
-    from fla.layers import GatedSlotAttention
-
-    mixer = FlaLayer(GatedSlotAttention(hidden_size=HIDDEN_SIZE, num_heads=2, layer_idx=0))
-    with pytest.raises(UserError, match="fla's GatedSlotAttention runs on a GPU only"):
-        mixer(torch.randn(1, 9, HIDDEN_SIZE))

@@ -19,6 +19,7 @@ from lit_retrieval.ops.mesa_solve import mesa_solve_naive
 from lit_retrieval.ops.rms_norm import rms_norm_naive
 from lit_retrieval.ops.selective_scan import selective_scan_naive
 from lit_retrieval.ops.silu_gate import silu_gate_naive
+from lit_retrieval.ops.slot_recurrence import slot_recurrence_naive
 
 BATCH = 2
 BOTH = "outputs and state"
@@ -82,6 +83,15 @@ def draw_systems(randn: Randn, time: int, dim: int) -> Arguments:
     }  # fmt: skip
 
 
+def draw_changing_rnn(randn: Randn, time: int, dim: int) -> Arguments:
+    return {"u": randn(time, dim), "A": (randn(time, dim) + 2).sigmoid(), "state": randn(dim)}
+
+
+def draw_slots(randn: Randn, time: int, dim: int) -> Arguments:
+    tensors = {"q": randn(time, 4, 13), "k": randn(time, 4, 13), "v": randn(time, 4, dim)}
+    return {**tensors, "log_decay": F.logsigmoid(randn(time, 4, dim) + 2), "state": randn(4, 13, dim)}
+
+
 def draw_recurrence(kind: str) -> Callable[[Randn, int, int], Arguments]:
     def draw(randn: Randn, time: int, dim: int) -> Arguments:
         keys, heads = (time, 4, 13), (time, 4, 1)
@@ -118,6 +128,8 @@ NUMBA = {
     "causal_conv, no SiLU": Op(
         partial(ops.causal_conv, silu=False), partial(causal_conv_naive, silu=False), draw_convolution, "x"
     ),
+    "linear_rnn, changing": Op(ops.linear_rnn, linear_rnn_naive, draw_changing_rnn, "u A"),
+    "slot_recurrence": Op(ops.slot_recurrence, slot_recurrence_naive, draw_slots, "q k v log_decay"),
     "selective_scan": Op(ops.selective_scan, selective_scan_naive, draw_scan, "x dt B C"),
     "mesa_solve": Op(ops.mesa_solve, mesa_solve_naive, draw_systems, "q k log_decay rate"),
     "mesa_solve, from the diagonal": Op(
@@ -133,6 +145,9 @@ NUMBA = {
 IN_TORCH = {
     "linear_rnn": Op(linear_rnn_doubling, linear_rnn_naive, draw_rnn, "u", torch.float64, 1e-10),
     "linear_rnn, diagonal": Op(linear_rnn_doubling, linear_rnn_naive, draw_diagonal_rnn, "u", torch.float64, 1e-10),
+    "linear_rnn by doubling, changing": Op(
+        linear_rnn_doubling, linear_rnn_naive, draw_changing_rnn, "u A", torch.float64, 1e-10
+    ),
     **{
         name.replace(",", " in chunks,", 1): op._replace(fast=linear_recurrence_chunked)
         for name, op in NUMBA.items()

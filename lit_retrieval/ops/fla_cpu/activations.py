@@ -38,3 +38,16 @@ def elu_p1_fwd(x: Tensor) -> Tensor:
 def elu_p1_bwd(x: Tensor, dy: Tensor) -> Tensor:
     """The gradient of `elu_p1_fwd`."""
     return dy * torch.where(x > 0, 1.0, x.exp())
+
+
+def swiglu_fwd(x: Tensor, y: Tensor, output_contiguous: bool = False) -> Tensor:
+    """SwiGLU's product, SiLU(x) y."""
+    return F.silu(x) * y
+
+
+def swiglu_fwdbwd(
+    x: Tensor, y: Tensor, g: Tensor, use_weight: bool = False, output_contiguous: bool = False
+) -> tuple[Tensor, ...]:
+    """The gradients of `swiglu_fwd` for x and y, and the product again if asked."""
+    grads = swish_bwd(x, g * y), g * F.silu(x)
+    return (*grads, swiglu_fwd(x, y)) if use_weight else grads

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from lit_retrieval.ops.arrays import runs_on_numba
 from lit_retrieval.ops.fla_cpu.gradients import gradients_of
-from lit_retrieval.ops.half_precision import widen
+from lit_retrieval.ops.half_precision import in_float32, widen
 from lit_retrieval.ops.rms_norm import rms_norm
 from lit_retrieval.ops.rms_norm.cpu import rms_norm_backward, rms_norm_forward
 from lit_retrieval.ops.silu_gate import silu_gate
@@ -171,6 +171,37 @@ def _gated_norm(
         normed = rms_norm(x, torch.ones_like(x[0]) if weight is None else weight, eps)
         normed = normed if bias is None else normed + bias
     return (normed * g.sigmoid() if activation == "sigmoid" else silu_gate(normed, g),)
+
+
+@in_float32
+def _gated_group_norm(
+    x: Tensor, weight: Tensor, bias: Tensor | None, z: Tensor | None, eps: float, group_size: int | None,
+    norm_before_gate: bool, is_rms_norm: bool,
+) -> tuple[Tensor]:  # fmt: skip
+    """A norm of groups of channels, and a SiLU gate before or after it."""
+    x = x if z is None or norm_before_gate else silu_gate(x, z)
+    groups = x.reshape(*x.shape[:-1], -1, group_size or x.shape[-1])
+    if not is_rms_norm:
+        groups = groups - groups.mean(-1, keepdim=True)
+    normed = rms_norm(groups, groups.new_ones(groups.shape[-1]), eps).flatten(-2) * weight
+    normed = normed if bias is None else normed + bias
+    return (silu_gate(normed, z) if z is not None and norm_before_gate else normed,)
+
+
+def layernorm_fn(
+    x: Tensor, weight: Tensor, bias: Tensor | None, z: Tensor | None = None, eps: float = 1e-6,
+    group_size: int | None = None, norm_before_gate: bool = True, is_rms_norm: bool = False,
+) -> Tensor:  # fmt: skip
+    """A layer norm of x, `(..., dim)`, over groups of channels, times SiLU(z) after the norm or before it."""
+    return _gated_group_norm(x, weight, bias, z, eps, group_size, norm_before_gate, is_rms_norm)[0]
+
+
+def rmsnorm_fn(
+    x: Tensor, weight: Tensor, bias: Tensor | None, z: Tensor | None = None, eps: float = 1e-6,
+    group_size: int | None = None, norm_before_gate: bool = True,
+) -> Tensor:  # fmt: skip
+    """The same as `layernorm_fn`, with an RMS norm."""
+    return layernorm_fn(x, weight, bias, z, eps, group_size, norm_before_gate, is_rms_norm=True)
 
 
 def l2norm_fwd(x: Tensor, eps: float = 1e-6, output_dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:

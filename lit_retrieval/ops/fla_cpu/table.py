@@ -71,11 +71,43 @@ _RECURRENCES = [
     *_rows("through", "fla.ops.gated_delta_rule", "chunk_gdn fused_recurrent_gdn", "other names of the two above"),
 ]
 
+_FURTHER_RECURRENCES = [
+    *_rows("ours", "fla.ops.abc.chunk", "chunk_abc", "gated_slots.abc"),
+    *_rows("ours", "fla.ops.based", "fused_chunk_based parallel_based", "polynomials.based"),
+    *_rows("ours", "fla.ops.comba", "chunk_comba fused_recurrent_comba", "delta_products.comba"),
+    *_rows("ours", "fla.ops.gated_delta_product", "chunk_gated_delta_product", "delta_products.gated_delta_product"),
+    *_rows("ours", "fla.ops.gdn2", "chunk_gdn2 fused_recurrent_gdn2", "delta_products.gdn2"),
+    *_rows("ours", "fla.ops.gsa", "chunk_gsa fused_recurrent_gsa", "gated_slots.gsa"),
+    *_rows("ours", "fla.ops.gsa.gate", "fused_additive_gate", "gated_slots.additive_gate"),
+    *_rows("ours", "fla.ops.hgrn", "chunk_hgrn fused_recurrent_hgrn", "gated_rnns.hgrn"),
+    *_rows("ours", "fla.ops.kda.gate", "fused_kda_gate", "delta_products.kda_gate"),
+    *_rows(
+        "ours",
+        "fla.ops.momentum_delta_rule",
+        "chunk_momentum_delta_rule fused_recurrent_momentum_delta_rule",
+        "delta_products.momentum_delta_rule",
+    ),
+    *_rows(
+        "ours",
+        "fla.ops.precond_gated_delta_rule",
+        "chunk_precond_gated_delta_rule fused_recurrent_precond_gated_delta_rule",
+        "delta_products.precond_gated_delta_rule",
+    ),
+    *_rows(
+        "ours", "fla.ops.precond_kda", "chunk_precond_kda fused_recurrent_precond_kda", "delta_products.precond_kda"
+    ),
+    *_rows("ours", "fla.ops.rebased", "parallel_rebased", "polynomials.rebased"),
+    *_rows("ours", "fla.ops.rwkv6", "chunk_rwkv6 fused_recurrent_rwkv6", "gated_rnns.rwkv6"),
+    *_rows(
+        "through", "fla.ops.lightnet", "chunk_lightnet fused_recurrent_lightnet", "fused_additive_gate and those of gla"
+    ),
+]
+
 _MODULES = [
     *_rows(
         "ours",
         "fla.modules.activations.ops",
-        "elu_p1_bwd elu_p1_fwd sigmoid_bwd sigmoid_fwd swish_bwd swish_fwd",
+        "elu_p1_bwd elu_p1_fwd sigmoid_bwd sigmoid_fwd swiglu_fwd swiglu_fwdbwd swish_bwd swish_fwd",
         "activations",
     ),
     *_rows(
@@ -84,6 +116,7 @@ _MODULES = [
     *_rows("ours", "fla.modules.norm.fused_norm_gate", "layer_norm_gated_bwd layer_norm_gated_fwd", "norms"),
     *_rows("ours", "fla.modules.norm.l2norm", "l2norm_bwd l2norm_fwd", "norms"),
     *_rows("ours", "fla.modules.norm.layernorm", "layer_norm_bwd layer_norm_fwd", "norms"),
+    *_rows("ours", "fla.modules.norm.layernorm_gated", "layernorm_fn rmsnorm_fn", "norms"),
     *_rows("ours", "fla.modules.rotary.ops", "rotary_embedding_fwdbwd", "layers"),
     *_rows("ours", "fla.modules.token_shift", "token_shift", "layers"),
 ]
@@ -158,7 +191,7 @@ _ATTENTION = [
     ),
 ]
 
-TABLE: tuple[Row, ...] = (*_RECURRENCES, *_MODULES, *_LAYERS, *_ATTENTION)
+TABLE: tuple[Row, ...] = (*_RECURRENCES, *_FURTHER_RECURRENCES, *_MODULES, *_LAYERS, *_ATTENTION)
 
 FLASH_ATTENTION_USERS = (
     "fla.layers.attn", "fla.layers.bitattn", "fla.layers.mla", "fla.layers.moba", "fla.layers.rodimus",
