@@ -24,7 +24,7 @@ def product_dtype(x: Tensor) -> torch.dtype:
 
 
 def in_float32(function: _Function) -> _Function:
-    """The function on widened tensors, without autocast; the first of its results gets the dtype of its first tensor.
+    """The function on widened tensors, without autocast; its (first) result gets the dtype of its first tensor.
 
     What a recurrence adds up in bfloat16 would stop at 256.
     """
@@ -34,7 +34,7 @@ def in_float32(function: _Function) -> _Function:
         first = next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
         widened = {name: widen(value) for name, value in kwargs.items()}
         with torch.autocast(first.device.type, enabled=False):
-            output, *others = function(*map(widen, args), **widened)
-        return output.to(first.dtype), *others
+            found = function(*map(widen, args), **widened)
+        return found.to(first.dtype) if isinstance(found, Tensor) else (found[0].to(first.dtype), *found[1:])
 
     return cast(_Function, run)

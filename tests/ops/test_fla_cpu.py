@@ -13,7 +13,6 @@ import torch
 from fla_layers import HIDDEN_SIZE, SMALL, make_layer
 from torch import Tensor
 
-from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import FlaLayer
 from lit_retrieval.ops.fla_cpu import hopper, install, layers, recurrences
 from lit_retrieval.ops.linear_recurrence import linear_recurrence_naive
@@ -106,12 +105,6 @@ def test_layers_agree_with_flas_own_kernels(batch, time, names):
         assert {"outputs", "last state: recurrent 0", "inputs"} < set(parts)
         for part, distance in parts.items():
             assert distance <= TOLERANCE, (name, part)
-
-
-def test_packed_sequences_are_refused():
-    q = torch.randn(1, 4, 2, 8)
-    with pytest.raises(UserError, match="cu_seqlens"):
-        recurrences.gla(q, q, q, cu_seqlens=torch.tensor([0, 4]))
 
 
 def test_a_function_chooses_by_the_device_of_its_tensors():

@@ -23,7 +23,7 @@ ROW = Row("ours", "fake.ops.chunk_gla", "recurrences.gla")
 def make_theirs():
     """A function with arguments as fla's have."""
 
-    def chunk_gla(q, k, v, g=None, scale=None, chunk_size=64, reverse=False, **kwargs):
+    def chunk_gla(q, k, v, g=None, scale=None, chunk_size=64, cp_context=None, **kwargs):
         return "theirs"
 
     return chunk_gla
@@ -82,14 +82,16 @@ def test_arguments_keep_flas_order_and_defaults():
     torch.testing.assert_close(call(v, k, q)[0], recurrences.gla(q, k, v, scale=0.5)[0])
 
 
-@pytest.mark.parametrize("given", [{"reverse": False}, {"chunk_size": 16}, {"disable_recompute": True}, {"what": None}])
+@pytest.mark.parametrize(
+    "given", [{"cp_context": None}, {"chunk_size": 16}, {"disable_recompute": True}, {"what": None}]
+)
 def test_arguments_that_change_nothing_are_taken(given):
     call = with_arguments_of(make_theirs(), recurrences.gla, "fake")
     q = torch.randn(1, 3, 2, 4)
     torch.testing.assert_close(call(q, q, q, **given)[0], recurrences.gla(q, q, q)[0])
 
 
-@pytest.mark.parametrize("key", ["reverse", "what"])
+@pytest.mark.parametrize("key", ["cp_context", "what"])
 def test_other_arguments_are_refused_by_name(key):
     q = torch.randn(1, 3, 2, 4)
     with pytest.raises(UserError, match=f"fake takes no {key} on a CPU"):

@@ -28,6 +28,8 @@ MISTAKES = {
     "turing: a symbol that the machine lacks": ("turing", [str(MACHINE), "--tape", "[1,9]"], "0 to 1, got 9"),
     "an option that does not exist": ("report", ["no.csv", "--outputs", "out"], "--outputs"),
     "a word in place of a number": ("turing", [str(MACHINE), "--max_steps", "many"], "max_steps"),
+    "fla_suite: no checkout": ("fla_suite", ["no"], "no/tests must have test files, got none"),
+    "fla_suite: no time": ("fla_suite", ["no", "--seconds", "0"], "seconds must be 1 or more, got 0; set --seconds"),
     "screenshots: no folder": ("screenshots", ["no", "-o", "out"], "got no, which is no folder"),
 }  # fmt: skip
 

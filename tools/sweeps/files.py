@@ -35,13 +35,15 @@ def write_text(text: str, path: Path) -> None:
         file.write(text)
 
 
-def commit() -> str:
-    """The commit that this is: COMMIT of the environment, or what git says, with `-dirty` where files have changed."""
-    if told := os.environ.get("COMMIT"):
+def commit(folder: Path | None = None) -> str:
+    """The commit of a checkout, with `-dirty` where files have changed; COMMIT of the environment is that of ours."""
+    if folder is None and (told := os.environ.get("COMMIT")):
         return told
     command = ["git", "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"]
     try:
-        said = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
+        said = subprocess.run(
+            command, cwd=folder or Path(__file__).parent, capture_output=True, text=True
+        ).stdout.strip()
     except FileNotFoundError:
         said = ""
     return said or "unknown"

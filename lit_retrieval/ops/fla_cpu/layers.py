@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lit_retrieval.errors import UserError
 from lit_retrieval.ops.arrays import runs_on_numba
 from lit_retrieval.ops.causal_conv import causal_conv
 from lit_retrieval.ops.causal_conv.cpu import causal_conv_backward
 from lit_retrieval.ops.fla_cpu.gradients import gradients_of
-from lit_retrieval.ops.half_precision import widen
+from lit_retrieval.ops.fla_cpu.parts import by_parts, lengths_of
+from lit_retrieval.ops.half_precision import in_float32, widen
 from lit_retrieval.ops.lanes import WIDTH
 from lit_retrieval.ops.linear_recurrence import linear_recurrence
 from lit_retrieval.ops.rms_norm import rms_norm
@@ -24,6 +24,7 @@ from lit_retrieval.ops.silu_gate import silu_gate
 _SILU = ("silu", "swish")
 
 
+@by_parts
 def causal_conv1d_fwd(
     x: Tensor,
     weight: Tensor,
@@ -42,7 +43,6 @@ def causal_conv1d_fwd(
 
     fla's state is the last `kernel` inputs, `(batch, dim, kernel)`; the oldest of them has no influence any more.
     """
-    refuse_packed(cu_seqlens)
     rows, state = x.reshape(*x.shape[:2], -1), _or_zeros(initial_state, x, weight)
     y = _convolve(rows, weight, bias, state, activation)
     y = y if residual is None else y + residual.reshape_as(y)
@@ -66,14 +66,51 @@ def causal_conv1d_bwd(
 ) -> tuple[Tensor | None, ...]:
     """The gradients of `causal_conv1d_fwd` for x, weight, bias, residual and state; `dht` is the last state's."""
     assert weight is not None
-    (batch, time), (dim, kernel) = x.shape[:2], weight.shape
-    rows, state = x.reshape(batch, time, dim), _or_zeros(initial_state, x, weight)
-    dx, dweight, dbias, dstate = _convolve_backward(rows, weight, bias, state, activation, dy.reshape_as(rows))
-    if dht is not None:  # of the last `kernel` inputs, which are x's as far as there are so many, and the state's
+    rows, drows = x.reshape(*x.shape[:2], -1), dy.reshape(*x.shape[:2], -1)
+    if cu_seqlens is None:
+        parts = [(rows, drows, _or_zeros(initial_state, x, weight), dht)]
+    else:
+        lengths = lengths_of(cu_seqlens, x)
+        state = x.new_zeros(len(lengths), *weight.shape) if initial_state is None else initial_state
+        dlasts = len(lengths) * [None] if dht is None else dht.split(1)  # type: ignore[no-untyped-call]
+        split = rows.split(lengths, 1), drows.split(lengths, 1), state.split(1)  # type: ignore[no-untyped-call]
+        parts = list(zip(*split, dlasts, strict=True))
+    found = [_part_backward(*part, weight, bias, activation) for part in parts]
+    dx, dstate, dweight, dbias = found[0] if len(found) == 1 else _join_gradients(found)
+    dresidual = None if residual is None else dy
+    return dx.view(x.shape), dweight, dbias, dresidual, None if initial_state is None else dstate
+
+
+def _join_gradients(
+    found: list[tuple[Tensor, Tensor, Tensor, Tensor | None]],
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Those for x and state one after another, and the sums of those for weight and bias."""
+    dxs, dstates, dweights, dbiases = zip(*found, strict=True)
+    dbias = None if dbiases[0] is None else torch.stack(dbiases).sum(0)
+    return torch.cat(dxs, 1), torch.cat(dstates), torch.stack(dweights).sum(0), dbias
+
+
+def _part_backward(
+    x: Tensor,
+    dy: Tensor,
+    state: Tensor,
+    dlast: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: str | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Gradients for x, state, weight and bias, of sequences that may be empty."""
+    time, kernel = x.shape[1], weight.shape[1]
+    if time:
+        dx, dweight, dbias, dstate = _convolve_backward(x, weight, bias, state, activation, dy)
+    else:
+        dx, dweight, dstate = x, torch.zeros_like(weight), torch.zeros_like(state)
+        dbias = None if bias is None else torch.zeros_like(bias)
+    if dlast is not None:  # of the last `kernel` inputs, which are x's as far as there are so many, and the state's
         seen = min(time, kernel)
-        dx[:, time - seen :] += dht[..., kernel - seen :].transpose(1, 2)
-        dstate[..., seen:] += dht[..., : kernel - seen]
-    return dx.view(x.shape), dweight, dbias, None if residual is None else dy, None if initial_state is None else dstate
+        dx[:, time - seen :] += dlast[..., kernel - seen :].transpose(1, 2)
+        dstate[..., seen:] += dlast[..., : kernel - seen]
+    return dx, dstate, dweight, dbias
 
 
 @torch.no_grad()
@@ -151,24 +188,33 @@ def rotary_embedding_fwdbwd(
 
     `interleaved` pairs neighbours; else element i is paired with i + half. Elements beyond the pairs are unchanged.
     """
-    refuse_packed(cu_seqlens)
-    steps = torch.arange(x.shape[1], device=x.device) + torch.as_tensor(seqlen_offsets, device=x.device).view(-1, 1)
-    cos, sin = cos[steps].unsqueeze(2), sin[steps].unsqueeze(2)  # (1 or batch, time, 1, pairs)
+    steps = positions_of(x, cu_seqlens, seqlen_offsets)
+    cos, sin = widen(cos)[steps].unsqueeze(2), widen(sin)[steps].unsqueeze(2)  # (1 or batch, time, 1, pairs)
     sin = -sin if conjugate else sin
     pairs = cos.shape[-1]
-    turned, rest = x[..., : 2 * pairs], x[..., 2 * pairs :]
+    turned, rest = widen(x[..., : 2 * pairs]), x[..., 2 * pairs :]
     first, second = (turned[..., ::2], turned[..., 1::2]) if interleaved else turned.chunk(2, -1)
     parts = first * cos - second * sin, first * sin + second * cos
     y = torch.stack(parts, -1).flatten(-2) if interleaved else torch.cat(parts, -1)
-    y = torch.cat([y, rest], -1).to(x.dtype)
+    y = torch.cat([y.to(x.dtype), rest], -1)
     return x.copy_(y) if inplace else y
 
 
+def positions_of(x: Tensor, cu_seqlens: Tensor | None, offsets: int | Tensor) -> Tensor:
+    """The position of each token of x `(batch, time, ...)` in its sequence, plus the sequence's offset if any."""
+    offsets = torch.as_tensor(offsets, device=x.device)
+    if cu_seqlens is None:
+        return torch.arange(x.shape[1], device=x.device) + offsets.view(-1, 1)
+    starts = [torch.arange(length) for length in lengths_of(cu_seqlens, x)]
+    counts = torch.tensor([len(one) for one in starts])
+    return (torch.cat(starts) + offsets.expand(len(starts)).repeat_interleave(counts)).unsqueeze(0)
+
+
+@by_parts
 def token_shift(
     x: Tensor, cu_seqlens: Tensor | None = None, cache: Tensor | None = None, output_cache: bool = False
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """The step before minus this one, for x `(batch, time, dim)`, and the last step, `(batch, dim)`, if asked."""
-    refuse_packed(cu_seqlens)
+    """The token before minus this one, for x `(batch, time, dim)`, and the last token, `(batch, dim)`, if asked."""
     first = torch.zeros_like(x[:, :1]) if cache is None else cache.view_as(x[:, :1])
     delta = torch.cat([first, x[:, :-1]], 1) - x
     return (delta, x[:, -1]) if output_cache else delta
@@ -185,15 +231,18 @@ def rwkv7_mixtures(
     xg: Tensor | None = None,
 ) -> tuple[Tensor | None, ...]:
     """Mixtures x + delta * share for each share, `(1, 1, dim)`; None for a share that is None."""
-    shares = (xr, xw, xk, xv, xa, xg)
-    return tuple(None if share is None else torch.addcmul(hidden_states, delta, share) for share in shares)
+    x, delta = widen(hidden_states), widen(delta)
+    mixed = (None if share is None else x.addcmul(delta, widen(share)) for share in (xr, xw, xk, xv, xa, xg))
+    return tuple(None if one is None else one.to(hidden_states.dtype) for one in mixed)
 
 
+@in_float32
 def rwkv7_keys(k: Tensor, a: Tensor, ka: Tensor) -> Tensor:
     """The keys k (1 + (a - 1) ka)."""
     return k.addcmul(k * (a - 1), ka)
 
 
+@in_float32
 def rwkv7_output(o: Tensor, r: Tensor, k: Tensor, r_k: Tensor, v: Tensor, g: Tensor) -> Tensor:
     """The outputs (o + (sum over key_dim of r k r_k) v) g, for o and g `(batch, time, heads * value_dim)`."""
     return (o + ((r * k * r_k).sum(-1, keepdim=True) * v).flatten(2)) * g
@@ -292,9 +341,3 @@ def gate_and_norm(y: Tensor, gate: Tensor, layer: Any) -> Tensor:
         groups = y.view(*y.shape[:2], -1, norm.group_size)
         y = rms_norm(groups, torch.ones_like(groups[0, 0, 0]), norm.eps).flatten(2) * widen(norm.weight)
     return silu_gate(y, gate) if norm.norm_before_gate else y
-
-
-def refuse_packed(cu_seqlens: Tensor | None) -> None:
-    """Raise `UserError` for rows of several sequences, which only fla's kernels can tell apart."""
-    if cu_seqlens is not None:
-        raise UserError("packed sequences (cu_seqlens) run on a GPU only; give rows of one length on a CPU")

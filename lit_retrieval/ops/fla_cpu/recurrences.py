@@ -1,8 +1,8 @@
-"""The recurrences that fla's layers call, on a CPU, with the arguments of fla's functions.
+"""The recurrences of fla's functions, on a CPU, with the arguments of those functions.
 
 They differ in how queries, keys and gates are prepared; `linear_recurrence` is behind all of them. With `state_v_first`
-the state is `(batch, heads, value_dim, key_dim)`, ours transposed. As in fla's kernels, half precision is computed in
-float32, and the last state is float32.
+the state is `(batch, heads, value_dim, key_dim)`, ours transposed; with `reverse` the last token comes first. As in
+fla's kernels, half precision is computed in float32, and the last state is float32.
 """
 
 from typing import TypedDict, Unpack
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lit_retrieval.ops.fla_cpu.layers import refuse_packed
+from lit_retrieval.errors import UserError
+from lit_retrieval.ops.fla_cpu.parts import by_parts
 from lit_retrieval.ops.half_precision import in_float32
 from lit_retrieval.ops.linear_recurrence import linear_recurrence
 from lit_retrieval.ops.rms_norm import rms_norm
@@ -20,12 +21,13 @@ _EPS = 1e-6  # what fla's kernels add to the square of a vector's length
 
 
 class Options(TypedDict, total=False):
-    """Arguments that all of fla's recurrences have."""
+    """Arguments that all of fla's recurrences have; `by_parts` takes the last one."""
 
     scale: float | None
     initial_state: Tensor | None
     output_final_state: bool
     state_v_first: bool
+    reverse: bool
     cu_seqlens: Tensor | None
 
 
@@ -38,49 +40,74 @@ class DeltaOptions(Options, total=False):
 
 
 @in_float32
+@by_parts
 def linear_attention(
     q: Tensor, k: Tensor, v: Tensor, normalize: bool = False, **options: Unpack[Options]
-) -> tuple[Tensor, Tensor | tuple[Tensor, Tensor] | None]:
+) -> tuple[Tensor, Tensor | tuple[Tensor | None, Tensor] | None]:
     """Linear attention (arXiv:2006.16236); `normalize` divides by the sum of the weights, and keeps the sum of keys."""
     first: Tensor | tuple[Tensor, Tensor] | None = options.get("initial_state")
     options["initial_state"], key_sum = first if isinstance(first, tuple) else (first, None)
     o, last = _run(q, k, v, **options)
     if not normalize:
         return o, last
-    key_sums = k.cumsum(1) if key_sum is None else k.cumsum(1) + key_sum
+    is_reversed = options.get("reverse", False)
+    key_sums = k.flip(1).cumsum(1).flip(1) if is_reversed else k.cumsum(1)
+    key_sums = key_sums if key_sum is None else key_sums + key_sum
     o = o / ((_scaled(q, options.get("scale")) * key_sums).sum(-1, keepdim=True) + 1e-10)
-    return o, None if last is None else (last, key_sums[:, -1:])
+    return o, (last, key_sums[:, :1] if is_reversed else key_sums[:, -1:])
 
 
 @in_float32
+@by_parts
 def gla(
     q: Tensor,
     k: Tensor,
     v: Tensor,
     g: Tensor | None = None,
-    gk: Tensor | None = None,
     g_gamma: Tensor | None = None,
+    gk: Tensor | None = None,
     **options: Unpack[Options],
 ) -> tuple[Tensor, Tensor | None]:
-    """Gated linear attention (arXiv:2312.06635): `g` or `gk` is the log of the decay, of each key or of each head.
+    """Gated linear attention (arXiv:2312.06635), with the log of the decay of each key, or of each head.
 
-    `g_gamma`, `(heads,)`, is that of each head at all steps, as in RetNet (arXiv:2307.08621).
+    That is the sum of those given: `g` or `gk` for each token, `g_gamma`, `(heads,)`, for all, as in RetNet
+    (arXiv:2307.08621).
     """
-    log_decay = g if gk is None else gk
     if g_gamma is not None:
-        log_decay = g_gamma.to(q.dtype).expand(q.shape[:3])
-    if log_decay is not None and log_decay.dim() == 3:
-        log_decay = log_decay.unsqueeze(-1)
-    return _run(q, k, v, log_decay, **options)
+        g_gamma = g_gamma.to(q.dtype).expand(v.shape[:3])
+    return _run(q, k, v, _total_decay(g, g_gamma, gk), **options)
 
 
 @in_float32
+@by_parts
+def parallel_gla(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None = None,
+    output_attentions: bool = False,
+    **options: Unpack[Options],
+) -> tuple[Tensor, Tensor | None]:
+    """`gla` with a decay for each head, and its weights, `(batch, heads, time, time)`, in place of a state."""
+    o, _ = gla(q, k, v, g, **options)
+    if not output_attentions:
+        return o, None
+    weights = torch.einsum("bihk,bjhk->bhij", _scaled(q, options.get("scale")), k)
+    if g is not None:
+        sums = g.cumsum(1).transpose(1, 2)
+        weights = weights * (sums.unsqueeze(3) - sums.unsqueeze(2)).tril().exp()
+    return o, weights.tril()
+
+
+@in_float32
+@by_parts
 def delta_rule(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    beta: Tensor,
+    beta: Tensor | None = None,
     g: Tensor | None = None,
+    gk: Tensor | None = None,
     use_qk_l2norm_in_kernel: bool = False,
     use_beta_sigmoid_in_kernel: bool = False,
     allow_neg_eigval: bool = False,
@@ -88,18 +115,21 @@ def delta_rule(
 ) -> tuple[Tensor, Tensor | None]:
     """DeltaNet's rule (arXiv:2406.06484): the state's value at k moves towards v by a fraction beta.
 
-    `beta` is `(batch, time, heads)`, and more heads of values than of keys are allowed. The log of a decay, `g`, comes
-    before the correction.
+    `beta` is `(batch, time, heads)`, ones if absent, and more heads of values than of keys are allowed. The log of a
+    decay, the sum of `g` and `gk`, comes before the correction.
     """
+    if allow_neg_eigval and not use_beta_sigmoid_in_kernel:
+        raise UserError("`allow_neg_eigval=True` requires `use_beta_sigmoid_in_kernel=True`")
+    beta = torch.ones_like(v[..., 0]) if beta is None else beta
     if use_beta_sigmoid_in_kernel:
         beta = beta.sigmoid() * (2 if allow_neg_eigval else 1)
     if use_qk_l2norm_in_kernel:
         q, k = unit(q), unit(k)
     if v.shape[2] != q.shape[2]:
         q, k = (tensor.repeat_interleave(v.shape[2] // q.shape[2], 2) for tensor in (q, k))
-    rate = beta.unsqueeze(-1)
-    read = k * (-rate if g is None else -rate * g.exp())
-    return _run(q, k, v, g, read, k, rate, **options)
+    rate, log_decay = beta.unsqueeze(-1), _total_decay(g, gk)
+    read = k * (-rate if log_decay is None else -rate * log_decay.exp())
+    return _run(q, k, v, log_decay, read, k, rate, **options)
 
 
 @in_float32
@@ -107,8 +137,9 @@ def gated_delta_rule(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    g: Tensor,
-    beta: Tensor,
+    g: Tensor | None = None,
+    beta: Tensor | None = None,
+    gk: Tensor | None = None,
     use_gate_in_kernel: bool = False,
     A_log: Tensor | None = None,
     dt_bias: Tensor | None = None,
@@ -116,9 +147,10 @@ def gated_delta_rule(
 ) -> tuple[Tensor, Tensor | None]:
     """The gated delta rule (arXiv:2412.06464): before it is corrected, each head's state decays by one factor."""
     if use_gate_in_kernel:
-        assert A_log is not None
+        if g is None or A_log is None:
+            raise UserError("`g` and `A_log` must be provided when `use_gate_in_kernel=True`")
         g = -A_log.exp() * F.softplus(g if dt_bias is None else g + dt_bias)
-    return delta_rule(q, k, v, beta, g.unsqueeze(-1), **options)
+    return delta_rule(q, k, v, beta, g, gk, **options)
 
 
 @in_float32
@@ -136,38 +168,44 @@ def kda(
 ) -> tuple[Tensor, Tensor | None]:
     """Kimi's delta rule (arXiv:2510.26692): as the gated one, with a decay for each key."""
     if use_gate_in_kernel:
-        assert A_log is not None
-        raw = g if dt_bias is None else g + dt_bias.view(g.shape[-2:])
-        rate = A_log.exp().view(-1, 1)
-        g = -rate * F.softplus(raw) if lower_bound is None else lower_bound * torch.sigmoid(rate * raw)
+        g = kda_gate(g, A_log, dt_bias, lower_bound)
     return delta_rule(q, k, v, beta, g, **options)
 
 
+def kda_gate(g: Tensor, A_log: Tensor | None, dt_bias: Tensor | None, lower_bound: float | None) -> Tensor:
+    """The log of KDA's decay from g, `(batch, time, heads, key_dim)`; with a lower bound it may have no `A_log`."""
+    if A_log is None and lower_bound is None:
+        raise UserError("`A_log` must be provided when `use_gate_in_kernel=True` and `lower_bound` is not set")
+    g = g if dt_bias is None else g + dt_bias.view(g.shape[-2:])
+    rate = 1 if A_log is None else A_log.exp().view(-1, 1)
+    return -rate * F.softplus(g) if lower_bound is None else lower_bound * torch.sigmoid(rate * g)
+
+
 @in_float32
-def rwkv7(
-    r: Tensor,
-    w: Tensor,
+@by_parts
+def generalized_delta_rule(
+    q: Tensor,
     k: Tensor,
     v: Tensor,
     a: Tensor,
     b: Tensor,
+    gk: Tensor | None = None,
     lower_bound: float | None = None,
     **options: Unpack[Options],
 ) -> tuple[Tensor, Tensor | None]:
-    """RWKV-7's recurrence (arXiv:2503.14456): log decay w, what is read at a is added at b.
+    """RWKV-7's recurrence (arXiv:2503.14456): the log of the decay is gk, and what is read at a is added at b.
 
-    `lower_bound` is what the caller promises of w, and makes no difference.
+    `lower_bound` is what the caller promises of gk, and makes no difference.
     """
-    options.setdefault("scale", 1.0)
-    return _run(r, k, v, w, a, b, **options)
+    return _run(q, k, v, gk, a, b, **options)
 
 
 @in_float32
 def rwkv7_steps(
     r: Tensor, w: Tensor, k: Tensor, v: Tensor, kk: Tensor, a: Tensor, **options: Unpack[Options]
 ) -> tuple[Tensor, Tensor | None]:
-    """The same as `rwkv7`, with unit keys `kk` and rates `a`, from which it computes a and b."""
-    return rwkv7(r, w, k, v, -kk, kk * a, **options)
+    """RWKV-7's recurrence with log decay w, unit keys `kk` and rates `a`."""
+    return generalized_delta_rule(r, k, v, -kk, kk * a, w, **options)
 
 
 def _run(
@@ -178,19 +216,27 @@ def _run(
     read: Tensor | None = None,
     write: Tensor | None = None,
     rate: Tensor | None = None,
-    scale: float | None = None,
-    initial_state: Tensor | None = None,
-    output_final_state: bool = False,
-    state_v_first: bool = False,
-    cu_seqlens: Tensor | None = None,
+    **options: Unpack[Options],
 ) -> tuple[Tensor, Tensor | None]:
-    """Scale the queries, transpose the state if fla has values first, and run."""
-    refuse_packed(cu_seqlens)
-    state = initial_state.transpose(-1, -2) if initial_state is not None and state_v_first else initial_state
-    o, last_state = linear_recurrence(_scaled(q, scale), k, v, log_decay, read, write, state, rate)
-    if not output_final_state:
+    """Scale the queries, turn time and state as the options say, and run."""
+    if options.get("cu_seqlens") is not None:
+        raise UserError("this recurrence takes no cu_seqlens on a CPU; give each sequence a row of its own")
+    if options.pop("reverse", False):
+        turned = [None if one is None else one.flip(1) for one in (q, k, v, log_decay, read, write, rate)]
+        o, last_state = _run(*turned, **options)  # type: ignore[arg-type]
+        return o.flip(1), last_state
+    state, is_v_first = options.get("initial_state"), options.get("state_v_first", False)
+    state = state.transpose(-1, -2) if state is not None and is_v_first else state
+    o, last = linear_recurrence(_scaled(q, options.get("scale")), k, v, log_decay, read, write, state, rate)
+    if not options.get("output_final_state"):
         return o, None
-    return o, last_state.transpose(-1, -2).contiguous() if state_v_first else last_state
+    return o, last.transpose(-1, -2).contiguous() if is_v_first else last
+
+
+def _total_decay(*log_decays: Tensor | None) -> Tensor | None:
+    """The sum of those that are not None, `(batch, time, heads, 1 or key_dim)`."""
+    given = [tensor if tensor.dim() == 4 else tensor.unsqueeze(-1) for tensor in log_decays if tensor is not None]
+    return sum(given[1:], given[0]) if given else None
 
 
 def _scaled(q: Tensor, scale: float | None) -> Tensor:

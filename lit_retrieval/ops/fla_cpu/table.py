@@ -42,6 +42,7 @@ _RECURRENCES = [
         "chunk_simple_gla fused_chunk_simple_gla fused_recurrent_simple_gla",
         "recurrences.gla",
     ),
+    *_rows("ours", "fla.ops.simple_gla", "parallel_simple_gla", "recurrences.parallel_gla"),
     *_rows(
         "ours",
         "fla.ops.linear_attn",
@@ -56,19 +57,33 @@ _RECURRENCES = [
         "recurrences.gated_delta_rule",
     ),
     *_rows("ours", "fla.ops.kda", "chunk_kda fused_recurrent_kda", "recurrences.kda"),
-    *_rows("ours", "fla.ops.rwkv7", "chunk_rwkv7", "recurrences.rwkv7"),
     *_rows("ours", "fla.ops.cyfa", "chunk_cyfa fused_recurrent_cyfa", "cyclic_flow.cyclic_flow"),
     *_rows("ours", "fla.ops.log_linear_attn", "chunk_log_linear_attn", "log_linear.log_linear_attention"),
     *_rows("ours", "fla.ops.mesa_net", "chunk_mesa_net", "mesa_net.mesa_net"),
     *_rows("ours", "fla.ops.mesa_net", "mesa_net_decoding_one_step", "mesa_net.mesa_net_step"),
+    *_rows(
+        "ours",
+        "fla.ops.generalized_delta_rule",
+        "chunk_dplr_delta_rule fused_recurrent_dplr_delta_rule chunk_iplr_delta_rule fused_recurrent_iplr_delta_rule",
+        "recurrences.generalized_delta_rule",
+    ),
     *_rows("ours", "fla.ops.rwkv7.fused_recurrent", "fused_mul_recurrent_rwkv7", "recurrences.rwkv7_steps"),
     *_rows(
         "through",
         "fla.ops.retention",
-        "chunk_retention fused_chunk_retention fused_recurrent_retention",
-        "the simple_gla function of the same form",
+        "chunk_retention fused_chunk_retention fused_recurrent_retention parallel_retention",
+        "the functions of `fla.ops.simple_gla`",
     ),
-    *_rows("through", "fla.ops.gated_delta_rule", "chunk_gdn fused_recurrent_gdn", "other names of the two above"),
+    *_rows(
+        "through",
+        "fla.ops.lightning_attn",
+        "chunk_lightning_attn fused_recurrent_lightning_attn",
+        "the functions of `fla.ops.simple_gla`",
+    ),
+    *_rows(
+        "through", "fla.ops.rwkv7", "chunk_rwkv7 fused_recurrent_rwkv7", "those of `fla.ops.generalized_delta_rule`"
+    ),
+    *_rows("through", "fla.ops.gated_delta_rule", "chunk_gdn fused_recurrent_gdn", "those of the gated delta rule"),
 ]
 
 _FURTHER_RECURRENCES = [

@@ -1,0 +1,140 @@
+"""A pytest plugin under which fla's own tests run on a CPU, with our functions and smaller sizes.
+
+Loaded with `-p fla_suites.plugin`; it writes a line of JSON for each test into the file of `--outcomes`.
+"""
+
+import json
+import signal
+import warnings
+from collections.abc import Generator
+from itertools import pairwise
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+import torch
+
+warnings.filterwarnings("ignore")
+torch.set_num_threads(1)
+
+MOST_TOKENS, MOST_ROWS = 150, 2  # longer and larger inputs are cut
+_TIMES = {"T", "N", "seq_len", "seqlen", "Tq", "Tk"}  # fla's names for a number of tokens
+_NOT_COVERED = (
+    "active drivers",
+    "Only support CUDA",
+    "requires CUDA",
+    "GPU only",
+    "not compiled with CUDA",
+    "flash-attn",
+)
+
+
+class TooSlowError(Exception):
+    """A test has taken longer than it may."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--outcomes", type=Path, help="file that gets a line of JSON for each test")
+    parser.addoption("--seconds", type=int, default=25, help="most seconds for a test")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put fla on the CPU, before its tests are imported: without a GPU its device is "cuda" all the same."""
+    import fla.utils
+
+    from lit_retrieval.ops import fla_cpu
+
+    for module in (fla.utils, getattr(fla.utils, "hardware", fla.utils)):
+        vars(module).update(device="cpu", device_torch_lib=torch.cpu)
+    fla_cpu.install()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        for name, value in parameters.items():
+            parameters[name] = smaller(name, value)
+
+
+def smaller(name: str, value: Any) -> Any:
+    """The value of a test's parameter, cut if it is a size: fewer tokens, rows or, for packed rows, ends."""
+    if name == "cu_seqlens" and isinstance(value, list | tuple) and value and value[-1] > MOST_TOKENS:
+        return _smaller_ends(list(value))
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if name in _TIMES and value > MOST_TOKENS:
+        return MOST_TOKENS - 64 + value % 64  # a last chunk is as full as before
+    return min(value, MOST_ROWS) if name == "B" else value
+
+
+def _smaller_ends(ends: list[int]) -> list[int]:
+    """Shorter sequences; none becomes empty that was not."""
+    smaller_ends = [0]
+    for start, end in pairwise(ends):
+        length = end - start
+        smaller_ends.append(smaller_ends[-1] + min(length, max(1, length * MOST_TOKENS // ends[-1])))
+    return smaller_ends
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    seconds = item.config.getoption("--seconds")
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise TooSlowError(f"stopped after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call" or (report.when == "setup" and not report.passed):
+        error = call.excinfo.value if call.excinfo else None
+        _write(item.config, item.nodeid, outcome_of(report.outcome, error), _reason(error))
+    return report
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """A file that can't be imported, as one test."""
+    if report.failed:
+        _failed_to_import.append((report.nodeid, str(report.longrepr).splitlines()[-1]))
+
+
+_failed_to_import: list[tuple[str, str]] = []
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    for nodeid, reason in _failed_to_import:
+        _write(session.config, nodeid, "failed", f"can't be imported: {reason}")
+
+
+def outcome_of(outcome: str, error: BaseException | None) -> str:
+    """ "passed", "skipped", "refused" by us, "not covered" by us, "stopped" by the time limit, or "failed"."""
+    if outcome != "failed":
+        return outcome
+    if isinstance(error, TooSlowError):
+        return "stopped"
+    if type(error).__name__ == "UserError":
+        return "refused"
+    return "not covered" if any(words in str(error) for words in _NOT_COVERED) else "failed"
+
+
+def _reason(error: BaseException | None) -> str:
+    if error is None:
+        return ""
+    return f"{type(error).__name__}: {error!s}".splitlines()[0][:200]
+
+
+def _write(config: pytest.Config, nodeid: str, outcome: str, reason: str) -> None:
+    with config.getoption("--outcomes").open("a") as file:
+        file.write(json.dumps({"test": nodeid, "outcome": outcome, "reason": reason}) + "\n")
