@@ -347,6 +347,13 @@ def test_one_step_of_decoding_has_a_query_for_each_sequence():
         torch.testing.assert_close(o[:, row], expected.double())
 
 
+def test_a_sink_takes_part_where_there_are_no_keys():
+    q, k, v, sink = make(3, "q", "k", "v", "sink", batch=1).values()
+    o = softmax.attn_decoding_one_step(q[:, :2], k, v, cu_seqlens=torch.tensor([0, 0, 3]), sink_bias=sink)
+    torch.testing.assert_close(o[:, 1:], softmax_loop(q[:, 1:2].expand(-1, 3, -1, -1), k, v, sink=sink)[:, -1:])
+    assert o[:, 0].abs().max() == 0
+
+
 def test_a_parallax_query_of_padding_gives_zeros():
     q, r, k, v = make(7, "q", "r", "k", "v").values()
     o = parallax.parallax_decode(q, r, k, v, cache_start=torch.tensor([0, 3]))

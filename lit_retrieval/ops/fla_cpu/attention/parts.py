@@ -101,7 +101,7 @@ def weights_of(scores: Tensor, is_visible: Tensor, sink: Tensor | None = None) -
     """
     scores = scores.masked_fill(~is_visible, torch.finfo(scores.dtype).min)
     if sink is not None:
-        scores = torch.cat([scores, sink.to(scores.dtype).expand_as(scores[..., :1])], -1)
+        scores = torch.cat([scores, sink.to(scores.dtype).expand(*scores.shape[:-1], 1)], -1)
         is_visible = F.pad(is_visible, (0, 1), value=True)
     weights = scores.softmax(-1).masked_fill(~is_visible, 0)
     total = scores.logsumexp(-1).masked_fill(~is_visible.any(-1), 0)

@@ -111,7 +111,7 @@ def softmax_attention(
     if sink is not None:
         assert mask is not None
         k, v = (F.pad(one, (0, 0, 0, 0, 0, 1)) for one in (k, v))
-        mask = torch.cat([mask, sink.to(q.dtype).view(1, -1, 1, 1).expand_as(mask[..., :1])], -1)
+        mask = torch.cat([mask, sink.to(q.dtype).view(1, -1, 1, 1).expand(*mask.shape[:-1], 1)], -1)
     q, k, v = (one.transpose(1, 2) for one in (q, k, v))
     is_causal, is_grouped = is_plain and 1 < queries == keys, heads != k.shape[1]
     o = F.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, scale=scale, enable_gqa=is_grouped)
