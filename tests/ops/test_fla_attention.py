@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.ops.fla_cpu import sums
 from lit_retrieval.ops.fla_cpu.attention import (
     delta_former,
     flash,
@@ -373,6 +374,17 @@ def test_wall_attention_decodes_from_flas_cache(size):
     torch.testing.assert_close(o, last(wall_loop(q, k, v, decay, g, sink, window=9), 5))
 
 
+@pytest.mark.parametrize("bounds", [[0, 7], [0, 1, 7]])
+def test_sums_and_means_begin_again_in_each_part(bounds):
+    x, packed = make(7, "k", batch=1)["k"], torch.tensor(bounds)
+    parts = [x[:, a:b] for a, b in pairwise(bounds)]
+    total = sums.chunk_global_cumsum(x, reverse=True, cu_seqlens=packed, scale=2.0, output_dtype=None)
+    expected = [2 * torch.stack([part[:, i:].sum(1) for i in range(part.shape[1])], 1) for part in parts]
+    torch.testing.assert_close(total, torch.cat(expected, 1))
+    means = [part[:, i : i + BLOCK].mean(1) for part in parts for i in range(0, part.shape[1], BLOCK)]
+    torch.testing.assert_close(sums.mean_pooling(x, BLOCK, packed), torch.stack(means, 1))
+
+
 def test_deltaformer_has_a_mask_over_corrected_values():
     q, k, v, beta = make(9, "q", "k", "v", "beta").values()
     q, mask = q[:, :, ::2], torch.ones(2, 9)
@@ -401,7 +413,8 @@ def test_what_has_no_form_is_refused_by_name():
     q, k, v = make(4, *QKV).values()
     for match, run in {
         "multiple": lambda: softmax.parallel_attn(q[:, :, :3], k, v),
-        "from 0 to the length": lambda: softmax.parallel_attn(q, k, v, cu_seqlens=torch.tensor([0, 4])),
+        "batch size must be 1": lambda: softmax.parallel_attn(q, k, v, cu_seqlens=torch.tensor([0, 4])),
+        "row's length 4": lambda: softmax.parallel_attn(q[:1], k[:1], v[:1], cu_seqlens=torch.tensor([0, 3])),
         "dropout_p=0.5": lambda: flash.flash_attn_func(q, k, v, 0.5, causal=True),
         "causal=False": lambda: flash.flash_attn_func(q, k, v),
         "softcap=2.0": lambda: flash.flash_attn_func(q, k, v, causal=True, softcap=2.0),

@@ -23,6 +23,7 @@ from lit_retrieval.ops.fla_cpu.attention.parts import (
     weights_of,
 )
 from lit_retrieval.ops.fla_cpu.attention.softmax import softmax_attention
+from lit_retrieval.ops.fla_cpu.sums import mean_pooling
 from lit_retrieval.ops.half_precision import in_float32, widen
 
 
@@ -49,7 +50,7 @@ def parallel_nsa(
 ) -> Tensor:
     """Attention to means of blocks, to chosen blocks, and to a window of `window_size` keys, each times its gate.
 
-    The queries are the last steps of the keys.
+    The queries are the last steps of the keys. In fla `scale` has no part in the window, so it has none here.
 
     Args:
         q: `(batch, queries, heads of queries, key_dim)`.
@@ -129,11 +130,6 @@ def parallel_nsa_fwd(
     return o, total
 
 
-def mean_pooling(x: Tensor, chunk_size: int, cu_seqlens: Tensor | None = None) -> Tensor:
-    """The means of blocks of `chunk_size` steps of `x (batch, time, heads, dim)`; the last block may be shorter."""
-    return by_parts(partial(_means, size=chunk_size), (x,), (x,), cu_seqlens)[0]
-
-
 def _counts(block_counts: Tensor | int) -> tuple[Tensor | None, int]:
     """How many blocks each query sees, and how many are chosen: the next power of two, as in fla's kernel."""
     most = block_counts if isinstance(block_counts, int) else int(block_counts.max())
@@ -159,14 +155,6 @@ def _by_blocks(
 
 
 @in_float32
-def _means(x: Tensor, _: Tensor, size: int) -> tuple[Tensor]:
-    steps = x.shape[1]
-    padded = F.pad(x, (0, 0, 0, 0, 0, -steps % size)).view(len(x), -1, size, *x.shape[2:])
-    counts = torch.arange(steps, 0, -size, device=x.device).clamp(max=size)
-    return (padded.sum(2) / counts.view(-1, 1, 1),)
-
-
-@in_float32
 def _attend(
     sizes: _Sizes,
     q: Tensor,
@@ -181,7 +169,7 @@ def _attend(
     """All three kinds for rows of queries and keys."""
     keys, parts = k.shape[1], []
     if g_cmp is not None:
-        key_means, value_means = _means(k, k, sizes.block)[0], _means(v, v, sizes.block)[0]
+        key_means, value_means = mean_pooling(k, sizes.block), mean_pooling(v, sizes.block)
         parts.append(_attend_to_means(sizes, q, key_means, value_means, keys)[0] * g_cmp.unsqueeze(-1))
         if block_indices is None:
             block_indices = _choose(sizes, q, key_means, keys)[0]
@@ -189,7 +177,7 @@ def _attend(
     chosen = _attend_to_chosen(sizes, q, block_indices, counts, k, v)[0]
     parts.append(chosen if g_slc is None else chosen * g_slc.unsqueeze(-1))
     if g_swa is not None and sizes.window > 0:
-        parts.append(softmax_attention(q, k, v, scale=sizes.scale, window=sizes.window)[0] * g_swa.unsqueeze(-1))
+        parts.append(softmax_attention(q, k, v, window=sizes.window)[0] * g_swa.unsqueeze(-1))
     return (sum(parts[1:], start=parts[0]),)
 
 

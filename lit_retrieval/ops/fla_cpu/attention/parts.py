@@ -48,11 +48,10 @@ def _bounds(cu_seqlens: Tensor, tensors: Sequence[Tensor | None]) -> tuple[list[
     """The bounds of the parts, and how many there are if all have the same length, else 0."""
     bounds: list[int] = cu_seqlens.tolist()
     batch, time = next(one.shape[:2] for one in tensors if one is not None)
-    if batch != 1 or bounds[0] != 0 or bounds[-1] != time:
-        raise UserError(
-            f"cu_seqlens must go from 0 to the length of one row, got {bounds} for {batch} rows of {time}; "
-            "flatten the batch into one row"
-        )
+    if batch != 1:
+        raise UserError(f"the batch size must be 1 with cu_seqlens, got {batch}; flatten the batch into one row")
+    if bounds[0] != 0 or bounds[-1] != time:
+        raise UserError(f"cu_seqlens must go from 0 to the row's length {time}, got {bounds}")
     lengths = {end - start for start, end in pairwise(bounds)}
     return bounds, len(bounds) - 1 if len(lengths) == 1 and time else 0
 
