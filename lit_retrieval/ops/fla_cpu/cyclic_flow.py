@@ -52,7 +52,7 @@ def cyclic_flow(
     cos, sin = _phases(clocks, slots)
     lengths = torch.full_like(cos[0, 0, 0], (2 / slots) ** 0.5)  # of the harmonics; that of the constant one is shorter
     lengths[0] = slots**-0.5
-    written = beta.unsqueeze(-1) * _pairs(lengths * cos, -lengths * sin)
+    written = (beta.unsqueeze(-1) * _pairs(lengths * cos, -lengths * sin)).to(q.dtype)
     log_decay, scale = g.unsqueeze(-1), q.shape[-1] ** -0.5 if scale is None else scale
     logits, keys = linear_recurrence(scale * q, k, written, log_decay, state=keys)
     table = readout @ _pairs(*(lengths * part for part in _phases(torch.arange(slots).to(q), slots)))

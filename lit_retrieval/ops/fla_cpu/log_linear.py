@@ -144,7 +144,7 @@ def _mix(layer: Any, x: Tensor, mask: Tensor | None, last: dict[str, Any]) -> tu
     B, C = (widen(part).reshape(batch, time, groups, -1) for part in (BC * mask).chunk(2, -1))
     v = widen(x * mask).view(batch, time, heads, -1)
     dt = F.softplus(widen(dt) + layer.dt_bias)
-    scales = F.softplus(widen(layer.L) * widen(level).view(batch, time, heads, -1))
+    scales = F.softplus(widen(layer.L).flatten() * widen(level)).view(batch, time, heads, -1)
     g = -widen(layer.A_log).exp() * dt
     y, state = attend_by_level(C, B, v * dt.unsqueeze(-1), g, scales, last["recurrent_state"])
     y, gate = (y + v * widen(layer.D).view(heads, -1)).flatten(2), widen(gate)
