@@ -12,7 +12,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from lit_retrieval import __version__, runs
 from lit_retrieval.cli.parser import limit_imports
 from lit_retrieval.data import TranscriptData
-from lit_retrieval.decoding import UNDECIDED, Reply, begin, decode, generate
+from lit_retrieval.decoding import UNDECIDED, Replies, Reply, begin, decode, generate
 from lit_retrieval.errors import UserError
 from lit_retrieval.models import SequenceModel
 from lit_retrieval.ranges import check_at_least
@@ -104,11 +104,11 @@ class Run:
         for start in range(0, count, batch_size):
             yield stream.take(np.arange(start, min(start + batch_size, count)))
 
-    def _decode(self, transcripts: Transcripts) -> list[Reply]:
+    def _decode(self, transcripts: Transcripts) -> Replies:
         data = self.data
         return decode(self.model, transcripts, data.task, data.retriever, data.max_new_tokens, self._device)
 
-    def _answer(self, prompt: str) -> list[Reply]:
+    def _answer(self, prompt: str) -> Replies:
         data, tokens = self.data, self.task.vocabulary.encode(prompt.split())
         if not len(tokens):
             raise UserError(f"a prompt must have one token or more, got {prompt!r}; write one such as '<s> 1 ~ 2 ?'")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks.data import data
-from benchmarks.decode import decode
+from benchmarks.decode import commits, decode
 from benchmarks.ops import ops
 from benchmarks.parameters import parameters
 from benchmarks.train import train
@@ -15,7 +15,7 @@ def main() -> None:
     """Run the subcommand that the command line names."""
     parser = OneLineErrors(description="Measure speed and sizes; one subcommand for each question.")
     subcommands = parser.add_subcommands()
-    functions = {function.__name__: function for function in (parameters, data, ops, train, decode)}
+    functions = {function.__name__: function for function in (parameters, data, ops, train, decode, commits)}
     for name, function in functions.items():
         title = (function.__doc__ or "").splitlines()[0]
         subparser = OneLineErrors(description=(function.__doc__ or "").split("\n\n    Args:")[0])

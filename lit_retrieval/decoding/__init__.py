@@ -1,11 +1,14 @@
 """Decoding with the search in the loop: in each step every row gets one token, forced or the model's choice."""
 
-from lit_retrieval.conversation import UNDECIDED, Conversation, Reply
+from lit_retrieval.conversation import UNDECIDED, Conversation, Conversations, Replies, Reply
 from lit_retrieval.decoding.decode import begin, decode
 from lit_retrieval.decoding.generate import DecodableModel, generate
 from lit_retrieval.decoding.model_graphs import ModelGraphs
 from lit_retrieval.renamed import take_old_names
 
-__all__ = ["UNDECIDED", "Conversation", "DecodableModel", "ModelGraphs", "Reply", "begin", "decode", "generate"]
+__all__ = [
+    "UNDECIDED", "Conversation", "Conversations", "DecodableModel", "ModelGraphs", "Replies", "Reply", "begin",
+    "decode", "generate",
+]  # fmt: skip
 
 __getattr__ = take_old_names(__name__, Session="Conversation")

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from lit_retrieval.conversation import Conversation, Reply
+from lit_retrieval.conversation import Conversations, Replies, Turns
 from lit_retrieval.decoding.generate import DecodableModel, generate
 from lit_retrieval.retrieval import Retriever
 from lit_retrieval.tasks import Task, Transcripts
-from lit_retrieval.vocabulary import Ids
+from lit_retrieval.vocabulary import PAD, Ids
 
 
 def decode(
@@ -18,7 +18,7 @@ def decode(
     retriever: Retriever,
     max_new_tokens: int,
     device: torch.device | None = None,
-) -> list[Reply]:
+) -> Replies:
     """Let a model write its part of each transcript, greedily, and run its searches.
 
     Args:
@@ -32,25 +32,20 @@ def decode(
     Returns:
         The reply of each row, in their order.
     """
-    rows = range(len(transcripts))
-    turns, counts = [transcripts.turns(row) for row in rows], [len(transcripts.answers_of(row)) for row in rows]
-    return generate(model, begin(turns, task, retriever, max_new_tokens, counts), device)
+    turns = Turns.of(transcripts.tokens, transcripts.author)
+    num_answers = (transcripts.answers != PAD).sum(1).tolist()
+    return generate(model, begin(turns, task, retriever, max_new_tokens, num_answers), device)
 
 
 def begin(
-    turns: Sequence[Iterable[Ids]],
+    turns: Turns | Sequence[Iterable[Ids]],
     task: Task,
     retriever: Retriever,
     max_new_tokens: int,
     num_answers: Sequence[int] | None = None,
-) -> list[Conversation]:
-    """New conversations for `generate`, each with its user's turns: the prompt, then what follows each answer.
+) -> Conversations:
+    """New conversations for `generate`, a row for each user's turns: the prompt, then what follows each answer.
 
     `num_answers` has the number of answers of each, one in each turn if absent; the other arguments are `decode`'s.
     """
-    answer_tokens = frozenset(task.answer_words.tolist())
-    counts: Sequence[int | None] = num_answers or [None] * len(turns)
-    return [
-        Conversation(said, answer_tokens, retriever, task.vocabulary, max_new_tokens, count)
-        for said, count in zip(turns, counts, strict=True)
-    ]
+    return Conversations(turns, task.answer_words.tolist(), retriever, task.vocabulary, max_new_tokens, num_answers)

@@ -1,12 +1,12 @@
 """Greedy decoding of a batch of conversations, one step of the model for all of them at a time."""
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lit_retrieval.conversation import Conversation, Reply
+from lit_retrieval.conversation import Conversations, Replies
 from lit_retrieval.mixers import select_rows
 from lit_retrieval.vocabulary import PAD
 
@@ -34,9 +34,7 @@ class DecodableModel(Protocol):
 
 
 @torch.inference_mode()
-def generate(
-    model: DecodableModel, conversations: Sequence[Conversation], device: torch.device | None = None
-) -> list[Reply]:
+def generate(model: DecodableModel, conversations: Conversations, device: torch.device | None = None) -> Replies:
     """Continue every conversation to its end, greedily.
 
     As many tokens as the shortest prompt has are read in one call. From then on every row gets one token a step, of its
@@ -51,21 +49,21 @@ def generate(
     Returns:
         The reply of each conversation, in their order.
     """
-    if not conversations:
-        return []
-    live = list(conversations)
-    common = min(one.num_forced for one in live)
-    tokens = torch.tensor([[one.step(PAD) for _ in range(common)] for one in live], device=device)
-    state = None
+    live = np.arange(len(conversations))
+    if not len(live):
+        return conversations.replies()
+    nothing, common = np.full(len(live), PAD), int(conversations.num_certain.min())
+    taken = np.stack([conversations.step(nothing) for _ in range(common)], 1)
+    state, tokens = None, torch.from_numpy(taken).to(device)
     while True:
         last = torch.arange(1, len(live) + 1, device=device) * tokens.shape[1] - 1
         logits, state = model(tokens, state, last)
-        choices = logits.argmax(-1).tolist()
-        step = [PAD if one.is_finished else one.step(choice) for one, choice in zip(live, choices, strict=True)]
-        stay = [row for row, one in enumerate(live) if not one.is_finished]
+        taken = conversations.step(logits.argmax(-1).cpu().numpy(), live)
+        goes_on = ~conversations.is_finished[live]
+        stay = int(goes_on.sum())
         if not stay:
-            return [one.reply() for one in conversations]
-        if (len(live) - len(stay)) * _LEAVE_AT >= len(live):
-            state = select_rows(state, torch.tensor(stay, device=device))
-            step, live = [step[row] for row in stay], [live[row] for row in stay]
-        tokens = torch.tensor(step, device=device)[:, None]
+            return conversations.replies()
+        if (len(live) - stay) * _LEAVE_AT >= len(live):
+            state = select_rows(state, torch.from_numpy(np.flatnonzero(goes_on)).to(device))
+            taken, live = taken[goes_on], live[goes_on]
+        tokens = torch.from_numpy(taken).to(device)[:, None]

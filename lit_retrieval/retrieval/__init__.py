@@ -1,15 +1,15 @@
 """In-context search: a query is answered with tokens of its context; independent of tasks and models."""
 
-from lit_retrieval.retrieval.context import Context
 from lit_retrieval.retrieval.queries import to_regular_expression
 from lit_retrieval.retrieval.retriever import (
     EitherFormRetriever,
     RegularExpressionRetriever,
     Retriever,
     ShortFormRetriever,
+    short_words,
 )
 
 __all__ = [
-    "Context", "EitherFormRetriever", "RegularExpressionRetriever", "Retriever", "ShortFormRetriever",
+    "EitherFormRetriever", "RegularExpressionRetriever", "Retriever", "ShortFormRetriever", "short_words",
     "to_regular_expression",
 ]  # fmt: skip

@@ -1,9 +1,11 @@
 """Retrievers: they answer the queries of a transcript."""
 
 import math
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import regex
 
 from lit_retrieval.ranges import check_above, check_numbers
@@ -22,7 +24,8 @@ class Retriever(Protocol):
         """Answer a query.
 
         Args:
-            context: Token ids that the query may see, an int32 array `(time,)` (`Context.visible`).
+            context: Token ids that the query may see, an int32 array `(time,)`: of each earlier
+                search one token, `<EndSearch>`.
             query: Token ids between `<StartSearch>` and `<EndSearch>`, an int32 array `(tokens,)`.
             vocabulary: The words of the token ids, a `Vocabulary`.
 
@@ -93,6 +96,22 @@ class EitherFormRetriever:
         """Answer a query; see `Retriever`."""
         retriever = self._expressions if is_regular_expression(vocabulary.decode(query)) else self._short_form
         return retriever(context, query, vocabulary)
+
+
+def short_words(retriever: Retriever, vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
+    """The words of the queries for which the retriever finds what `short_form.answer` finds, `(vocab_size,)`.
+
+    `(0,)` for a retriever with a call of its own, which may find anything.
+    """
+    call = type(retriever).__call__
+    if call is ShortFormRetriever.__call__:
+        return np.ones(len(vocabulary), np.bool_)
+    return _words_of_short_queries(vocabulary) if call is EitherFormRetriever.__call__ else np.zeros(0, np.bool_)
+
+
+@lru_cache(maxsize=8)
+def _words_of_short_queries(vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
+    return np.array([not is_regular_expression([word]) for word in vocabulary.words])
 
 
 def _repetitions(pattern: str) -> int:

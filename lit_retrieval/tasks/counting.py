@@ -3,11 +3,12 @@
 import numpy as np
 from numba import njit
 
+from lit_retrieval.conversation import Authors
 from lit_retrieval.ranges import check_choice, check_numbers
 from lit_retrieval.tasks.queries import encode_pieces, search_length, search_with
 from lit_retrieval.tasks.random import Counts, Stream, draw_below, draw_coin, open_stream, shuffle
 from lit_retrieval.tasks.task import REGIMES, Distribution, QueryForm, Regime, Task, Transcripts, check_range
-from lit_retrieval.tasks.writing import COT, RETRIEVAL, Authors, Rows, ask, blank_rows, say
+from lit_retrieval.tasks.writing import COT, RETRIEVAL, Rows, ask, blank_rows, say
 from lit_retrieval.vocabulary import ASK, FAILED, FIRST_WORD, MOST_WORDS, START, Ids, Vocabulary
 
 YES = FIRST_WORD

@@ -5,13 +5,14 @@ from typing import Literal
 import numpy as np
 from numba import njit
 
+from lit_retrieval.conversation import Authors
 from lit_retrieval.ranges import check_choice, check_numbers
 from lit_retrieval.retrieval import short_form
 from lit_retrieval.tasks.graphs import Ends, draw_binary_graph, draw_random_graph, shuffle_edges
 from lit_retrieval.tasks.queries import search_edge_after, search_first_edge, search_parent
 from lit_retrieval.tasks.random import Counts, open_stream
 from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts, check_range
-from lit_retrieval.tasks.writing import COT, VANILLA, Authors, Rows, ask, blank_rows, say
+from lit_retrieval.tasks.writing import COT, VANILLA, Rows, ask, blank_rows, say
 from lit_retrieval.vocabulary import ASK, EDGE, FAILED, FIRST_WORD, MOST_WORDS, PARENT, START, Ids, Vocabulary
 
 YES = FIRST_WORD

@@ -3,10 +3,11 @@
 import numpy as np
 from numba import njit
 
+from lit_retrieval.conversation import Authors
 from lit_retrieval.tasks.queries import encode_pieces, search_with
 from lit_retrieval.tasks.random import Counts
 from lit_retrieval.tasks.task import QueryForm
-from lit_retrieval.tasks.writing import COT, RETRIEVAL, Authors, Rows, ask, say
+from lit_retrieval.tasks.writing import COT, RETRIEVAL, Rows, ask, say
 from lit_retrieval.vocabulary import FIRST_WORD, Ids, Vocabulary
 
 FIRST_KEY = FIRST_WORD

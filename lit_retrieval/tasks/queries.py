@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
+from lit_retrieval.conversation import Authors
 from lit_retrieval.retrieval import short_form
-from lit_retrieval.tasks.writing import Authors, put, say
+from lit_retrieval.tasks.writing import put, say
 from lit_retrieval.vocabulary import EDGE, END_SEARCH, PARENT, START_SEARCH, Ids, Vocabulary
 
 _NOTHING = -1

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
-from lit_retrieval.conversation import Author, Span, spans
+from lit_retrieval.conversation import Author, Authors, Span, spans
 from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_between
 from lit_retrieval.tasks.random import Counts
@@ -37,7 +36,7 @@ class Transcripts:
     """
 
     tokens: Ids
-    author: npt.NDArray[np.int8]
+    author: Authors
     length: Counts
     prompt_length: Counts
     answers: Ids
@@ -50,7 +49,9 @@ class Transcripts:
 
     def turns(self, row: int) -> Iterator[Ids]:
         """What the user writes in this row, token ids `(time,)` each: the prompt, then what follows each answer."""
-        return (self.tokens[row, start:stop] for author, start, stop in self.spans(row) if author == Author.PROMPT)
+        is_user = self.author[row, : self.length[row]] == Author.PROMPT
+        bounds = np.flatnonzero(np.diff(is_user, prepend=False, append=False)).reshape(-1, 2)
+        return (self.tokens[row, start:stop] for start, stop in bounds)
 
     def spans(self, row: int) -> Iterator[Span]:
         """The spans of this row, each of one author."""

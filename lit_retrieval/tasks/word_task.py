@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lit_retrieval.conversation import Author, Conversation
+from lit_retrieval.conversation import UNDECIDED, Author, Conversation, Reply
 from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_at_least, check_between
 from lit_retrieval.retrieval import EitherFormRetriever
@@ -96,18 +96,21 @@ class WordTask(Task):
         """Raise `UserError` below size 1; override it if `draw` takes other sizes."""
         check_at_least("size", size, 1, "data.sizes")
 
-    def _write_sample(self, seed: int, index: int, size: int, regime: Regime) -> Conversation:
+    def _write_sample(self, seed: int, index: int, size: int, regime: Regime) -> Reply:
+        """The transcript of a sample, with its answers alone."""
         rng = np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))  # all 64 bits of each
         turns = self._write_turns(self.draw(rng, size), regime)
         prompts = [self.vocabulary.encode(turn.prompt.split()) for turn in turns]
-        conversation = Conversation(prompts, frozenset(self.answer_words.tolist()), self._retriever, self.vocabulary)
-        for number, turn in enumerate(turns, start=1):
-            conversation.take_forced()
-            for token in self.vocabulary.encode(turn.reply.split()).tolist():
-                conversation.take_forced()
-                conversation.step(token)
-            self._check_turn(conversation, turn, number, number == len(turns))
-        return conversation
+        replies = [self.vocabulary.encode(turn.reply.split()) for turn in turns]
+        most = 1 + sum(map(len, replies))  # more answers than there can be, so that the conversation goes on
+        answer_tokens = self.answer_words.tolist()
+        conversation = Conversation(prompts, answer_tokens, self._retriever, self.vocabulary, num_answers=most)
+        for number, (turn, words) in enumerate(zip(turns, replies, strict=True), start=1):
+            conversation.write(words)
+            reply = conversation.reply()
+            reply = reply._replace(answers=[answer for answer in reply.answers if answer != UNDECIDED])
+            self._check_turn(reply, turn, number, number == len(turns))
+        return reply
 
     def _write_turns(self, problem: Any, regime: Regime) -> list[Turn]:
         turns = self.write_turns(problem, regime)
@@ -119,10 +122,10 @@ class WordTask(Task):
             )
         return [Turn(*turn) for turn in turns]
 
-    def _check_turn(self, conversation: Conversation, turn: Turn, number: int, is_last: bool) -> None:
+    def _check_turn(self, written: Reply, turn: Turn, number: int, is_last: bool) -> None:
         """Raise `UserError` unless the last reply ended its turn, and no search took too long."""
-        answers = conversation.answers
-        has_ended = bool(answers) and conversation.tokens[-1] == answers[-1]
+        answers = written.answers
+        has_ended = bool(answers) and written.tokens[-1] == answers[-1]
         if not has_ended or len(answers) < number or (not is_last and len(answers) > number):
             raise UserError(
                 f"{type(self).__name__} wrote {turn.reply!r} as reply {number}; a reply ends with its one answer, "
@@ -135,7 +138,7 @@ class WordTask(Task):
                 f"{self.num_answers}; take other words for the steps, or pass num_answers={count} to super().__init__ "
                 "(None if it varies)"
             )
-        if conversation.reply().num_timeouts:
+        if written.num_timeouts:
             raise UserError(
                 f"a search of {type(self).__name__} took too long in {turn.reply!r}; write a faster query, since "
                 "samples must not depend on the load of the machine"

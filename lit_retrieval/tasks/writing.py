@@ -3,15 +3,13 @@
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-from lit_retrieval.conversation import Author
+from lit_retrieval.conversation import Author, Authors
 from lit_retrieval.tasks.random import Counts
 from lit_retrieval.tasks.task import REGIMES, Transcripts
 from lit_retrieval.vocabulary import Ids
 
-Authors = npt.NDArray[np.int8]
 _PROMPT, _MODEL, _RETRIEVER = int(Author.PROMPT), int(Author.MODEL), int(Author.RETRIEVER)
 VANILLA, COT, RETRIEVAL = range(len(REGIMES))  # a regime's number, in compiled code
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from lit_retrieval.data import Batch
-from lit_retrieval.decoding import Reply
+from lit_retrieval.decoding import Replies
 from lit_retrieval.lightning_internals import whole_parameters
 from lit_retrieval.models import MixerStack
 from lit_retrieval.ranges import check_numbers
@@ -104,7 +104,7 @@ class Inspection(Callback):
     def _is_due(self, every: int) -> bool:
         return every != _NEVER and (self._is_last or self._validations % every == 0)
 
-    def _count(self, replies: list[Reply], batch: Batch, sizes: list[int]) -> None:
+    def _count(self, replies: Replies, batch: Batch, sizes: list[int]) -> None:
         given, is_asked = given_answers(replies, batch), batch.answers != PAD
         is_right = (given == batch.answers) & is_asked
         lines = torch.searchsorted(torch.tensor(sizes, device=given.device), batch.sizes)[:, None].expand_as(given)
@@ -114,14 +114,14 @@ class Inspection(Callback):
             self._counts.index_put_(cells, torch.ones_like(cells[0], dtype=torch.float32), accumulate=True)
             self._right.index_put_(cells, is_right[counted].float(), accumulate=True)
 
-    def _keep_texts(self, replies: list[Reply], batch: Batch, module: SequenceModule) -> None:
+    def _keep_texts(self, replies: Replies, batch: Batch, module: SequenceModule) -> None:
         """Keep the first transcripts with a wrong answer, and as many right ones in case these are too few."""
-        vocabulary = module.data.task.vocabulary
-        for row, (reply, right) in enumerate(zip(replies, batch.tokens.tolist(), strict=True)):
-            answers = batch.answers_of(row)
-            is_wrong = reply.answers != answers
-            if sum(known == is_wrong for known, _ in self._texts) < self.num_transcripts:
-                self._texts.append((is_wrong, markdown(reply, right, answers, vocabulary)))
+        vocabulary, is_row_wrong = module.data.task.vocabulary, (given_answers(replies, batch) != batch.answers).any(1)
+        for is_wrong in (True, False):
+            missing = self.num_transcripts - sum(known == is_wrong for known, _ in self._texts)
+            for row in (is_row_wrong == is_wrong).nonzero().flatten()[: max(0, missing)].tolist():
+                text = markdown(replies[row], batch.tokens[row].tolist(), batch.answers_of(row), vocabulary)
+                self._texts.append((is_wrong, text))
 
     def _text(self) -> str:
         wrong_first = sorted(self._texts, key=lambda text: not text[0])[: self.num_transcripts]

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lit_retrieval.data import Batch
-from lit_retrieval.decoding import UNDECIDED, Reply
+from lit_retrieval.decoding import UNDECIDED, Replies
 from lit_retrieval.ops.half_precision import widen
 from lit_retrieval.training.score_name import Group, ScoreName
 from lit_retrieval.vocabulary import PAD
@@ -54,15 +54,14 @@ def teacher_forced(logits: Tensor, batch: Batch) -> dict[str, Measured]:
     }
 
 
-def given_answers(replies: Sequence[Reply], batch: Batch) -> Tensor:
-    """The answers of the replies, shaped like `batch.answers`; UNDECIDED or PAD where it has PAD."""
-    answers = np.full(tuple(batch.answers.shape), PAD)
-    for row, reply in enumerate(replies):
-        answers[row, : len(reply.answers)] = reply.answers
-    return torch.from_numpy(answers).to(batch.answers.device)
+def given_answers(replies: Replies, batch: Batch) -> Tensor:
+    """The answers of the replies, shaped like `batch.answers`; PAD where it has PAD."""
+    answers = torch.full(batch.answers.shape, PAD)
+    answers[:, : replies.answers.shape[1]] = torch.from_numpy(replies.answers)
+    return answers.to(batch.answers.device)
 
 
-def closed_loop(replies: Sequence[Reply], batch: Batch, chances: Sequence[float]) -> dict[str, Measured]:
+def closed_loop(replies: Replies, batch: Batch, chances: Sequence[float]) -> dict[str, Measured]:
     """Closed-loop scores: those of the answers in decoded replies, whose searches were run.
 
     Args:
@@ -78,7 +77,7 @@ def closed_loop(replies: Sequence[Reply], batch: Batch, chances: Sequence[float]
     answers = given_answers(replies, batch)
     is_right, is_undecided = answers == batch.answers, answers == UNDECIDED
     chance = torch.tensor(chances, dtype=torch.float32, device=answers.device)[batch.kinds][:, None]
-    counts = torch.tensor([(one.num_searches, one.num_timeouts) for one in replies], device=answers.device).float()
+    counts = torch.from_numpy(np.stack([replies.num_searches, replies.num_timeouts], 1)).float().to(answers.device)
     values = {
         "closed_loop_accuracy": is_right.float(),
         "all_right": is_right.all(1, keepdim=True).float(),

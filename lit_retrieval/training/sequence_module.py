@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from lit_retrieval.constructions import ConstructedModel, Construction
 from lit_retrieval.data import Batch, TranscriptData
-from lit_retrieval.decoding import ModelGraphs, Reply, decode
+from lit_retrieval.decoding import ModelGraphs, Replies, decode
 from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import whole_parameters
 from lit_retrieval.mixers import without_states
@@ -228,11 +228,11 @@ class SequenceModule(LightningModule):
         """Log the scores."""
         self._log_scores("test")
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> list[Reply]:
+    def predict_step(self, batch: Batch, batch_idx: int) -> Replies:
         """The decoded replies of a batch."""
         return self.decode(batch)
 
-    def decode(self, batch: Batch) -> list[Reply]:
+    def decode(self, batch: Batch) -> Replies:
         """The model's continuation of each row's prompt, with its searches run."""
         data = self.data
         return decode(
@@ -253,7 +253,7 @@ class SequenceModule(LightningModule):
         scheduler = make_scheduler(self.scheduler_factory, optimizer, warmup_steps, int(total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _score(self, split: str, batch: Batch) -> list[Reply]:
+    def _score(self, split: str, batch: Batch) -> Replies:
         logits, _ = self(batch.tokens[:, :-1], positions=batch.positions)
         replies = self.decode(batch)
         measured = teacher_forced(logits, batch) | closed_loop(replies, batch, self.data.task.chances)

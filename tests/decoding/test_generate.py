@@ -7,7 +7,7 @@ from catalogue import TASKS
 from torch.nn import functional as F
 
 from lit_retrieval.data import collate
-from lit_retrieval.decoding import UNDECIDED, Conversation, decode, generate
+from lit_retrieval.decoding import UNDECIDED, Conversations, begin, decode, generate
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import Attention, Mamba, SwiGLU
 from lit_retrieval.models import SequenceModel, Stage
@@ -118,7 +118,8 @@ def test_an_answer_word_inside_a_query_is_no_answer():
 
 
 def test_an_empty_batch_is_no_work():
-    assert generate(silent(8), []) == []
+    task = TASKS["is_tree_binary"][0]
+    assert list(generate(silent(8), begin([], task, RETRIEVERS["ids"], 9))) == []
 
 
 def model_of(name, vocab_size):
@@ -153,7 +154,7 @@ def test_cached_logits_equal_those_of_the_full_forward(architecture, name):
     model = model_of(architecture, len(task.vocabulary))
     recorder = Recorder(model, 12)
     whole = [transcripts.tokens[row, : transcripts.length[row]] for row in range(12)]
-    forced = [Conversation([tokens], {-2}, RETRIEVERS["ids"], task.vocabulary, 9) for tokens in whole]
+    forced = Conversations([[tokens] for tokens in whole], {-2}, RETRIEVERS["ids"], task.vocabulary, 9)
     replies = generate(recorder, forced)
     assert [len(reply.tokens) for reply in replies] == (transcripts.length + 9).tolist()
     assert len(set(transcripts.length)) > 1, "rows must leave at different times"

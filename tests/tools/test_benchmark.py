@@ -10,7 +10,9 @@ from rich.console import Console
 
 from lit_retrieval.tasks import REGIMES, IsTree
 
-data, ops, train = (importlib.import_module(f"benchmarks.{name}") for name in ("data", "ops", "train"))
+data, ops, replay, train = (
+    importlib.import_module(f"benchmarks.{name}") for name in ("data", "ops", "replay", "train")
+)
 IN_A_LOOP = ["deltanet", "gated_deltanet", "gla", "hgrn2", "kda", "linear_attention", "linear_rnn", "mamba2", "retnet",
              "rwkv7", "simple_gla"]  # fmt: skip
 
@@ -105,3 +107,18 @@ def test_a_share_of_a_step_is_the_time_of_its_samples_over_its_own(monkeypatch):
 def test_both_ways_to_decode_write_the_right_answers(rows, regime):
     found = rows("decode", "--regime", regime, "--size", "4", "--batch", "3", "--rounds", "1")
     assert [row[0] for row in found] == ["cached", "prefix read again"] and found[1][3] == "1.0"
+
+
+def test_a_model_that_replays_writes_the_right_answers():
+    for name in ("none", "mamba_tiny"):
+        problem = replay.Problem(name, "retrieval", 4, 3)
+        assert problem.decode() > 0 and problem.num_words > 60
+
+
+@pytest.mark.slow  # two processes import torch
+def test_two_commits_are_timed_in_turns(rows):
+    root = str(MODEL_FILES.parents[1])
+    (row,) = rows(
+        "commits", "--checkout", root, "--models", "[none]", "--sizes", "[4]", "--batch", "2", "--rounds", "1"
+    )
+    assert row[:2] == ["none", "4"] and all(row)

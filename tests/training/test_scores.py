@@ -4,10 +4,11 @@ import torch
 from torch.nn import functional as F
 
 from lit_retrieval.data import collate
-from lit_retrieval.decoding import UNDECIDED, Reply
+from lit_retrieval.decoding import UNDECIDED, Replies
 from lit_retrieval.tasks import AssociativeRecall, Author, Counting, Index, Mixture, StringCopying
 from lit_retrieval.training.score_name import Group
 from lit_retrieval.training.scores import Measured, Scores, closed_loop, teacher_forced
+from lit_retrieval.vocabulary import PAD
 
 TASK = AssociativeRecall(num_keys=8, num_values=4, num_queries=2)
 BATCH = collate(TASK.sample(0, np.arange(4), np.array([4, 8, 4, 8]), "retrieval"))
@@ -55,11 +56,18 @@ def test_one_wrong_word_of_the_model_costs_the_sample():
     assert scores["loss"] == pytest.approx(4 * 20 / words, rel=1e-4)
 
 
+def replies_of(answers, searches=None):
+    """Replies with these answers, and without tokens."""
+    longest, rows = max(map(len, answers)), len(answers)
+    padded = np.array([given + [PAD] * (longest - len(given)) for given in answers])
+    zeros, nothing = np.zeros(rows, np.int64), np.zeros((rows, 0), np.int32)
+    return Replies(nothing, nothing, zeros, padded, np.array(searches or zeros), zeros)
+
+
 def test_undecided_answers_count_as_a_guess_in_the_papers_score():
     first, second, _, fourth = BATCH.answers.tolist()
     answers = [first, [second[0], UNDECIDED], [UNDECIDED, UNDECIDED], [fourth[0], 0]]
-    replies = [Reply([], [], given, searches) for given, searches in zip(answers, (2, 1, 0, 5), strict=True)]
-    scores = means(closed_loop(replies, BATCH, TASK.chances))
+    scores = means(closed_loop(replies_of(answers, [2, 1, 0, 5]), BATCH, TASK.chances))
     assert scores["closed_loop_accuracy"] == pytest.approx(4 / 8)
     assert scores["undecided"] == pytest.approx(3 / 8)
     assert scores["paper_score"] == pytest.approx(4 / 8 + 0.25 * 3 / 8)
@@ -87,7 +95,7 @@ def test_each_answer_counts_in_the_group_of_its_own_distance():
     distances = torch.tensor([[1, 9], [3, 8], [2, 15], [0, 4]])
     batch = BATCH._replace(distances=distances)
     answers = [[first, 0] for first, _ in BATCH.answers.tolist()]  # the first answer of each sample is right
-    measured = closed_loop([Reply([], [], given, 1) for given in answers], batch, TASK.chances)
+    measured = closed_loop(replies_of(answers), batch, TASK.chances)
     values = compute(
         Scores(["closed_loop_accuracy"], [4], 15), {"closed_loop_accuracy": measured["closed_loop_accuracy"]}, batch
     )
@@ -122,7 +130,7 @@ def test_samples_with_fewer_answers_count_as_much_as_others():
         [0],
         batch.answers[1].tolist(),
     ]  # one wrong word, four right ones
-    measured = closed_loop([Reply([], [], given, 0) for given in answers], batch, task.chances)
+    measured = closed_loop(replies_of(answers), batch, task.chances)
     values = means(measured, batch)
     assert values["closed_loop_accuracy"] == values["all_right"] == 0.5
 
@@ -130,7 +138,7 @@ def test_samples_with_fewer_answers_count_as_much_as_others():
 def test_an_undecided_answer_counts_with_the_chance_of_its_own_task():
     mixture = Mixture([Counting(max_size=4), Index(max_size=4, num_words=16)])
     batch = collate(mixture.sample(0, np.arange(64), np.full(64, 4), "vanilla"))
-    replies = [Reply([], [], [UNDECIDED], 0) for _ in range(64)]
+    replies = replies_of([[UNDECIDED]] * 64)
     scores = Scores(["paper_score"], [4], kinds=mixture.kinds)
     scores.update({"paper_score": closed_loop(replies, batch, mixture.chances)["paper_score"]}, batch)
     values = {str(name): float(mean) for name, mean in scores.compute().items()}

@@ -1,7 +1,11 @@
-"""The subcommand `decode`."""
+"""The subcommands `decode` and `commits`."""
 
+import os
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -9,28 +13,14 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
-from torch.nn import functional as F
 
-from benchmarks.models import MODEL_FILES, build_model
-from lit_retrieval.data import BatchDataset
-from lit_retrieval.decoding import Conversation, begin, generate
+from benchmarks.replay import Problem
+from lit_retrieval.decoding import Conversations, begin, generate
 from lit_retrieval.retrieval import ShortFormRetriever
-from lit_retrieval.tasks import IsTree, Regime, SampleStream
+from lit_retrieval.tasks import Regime
 from lit_retrieval.vocabulary import PAD
 
-
-class _Replaying:
-    """A model that computes its logits, then chooses the true next token: real work on transcripts of real lengths."""
-
-    def __init__(self, model: Callable[..., Any], tokens: Tensor, vocab_size: int) -> None:
-        self._model, self._tokens, self._vocab_size = model, F.pad(tokens, (0, 1)), vocab_size
-
-    def __call__(self, tokens: Tensor, state: Any = None, positions: Tensor | None = None) -> tuple[Tensor, Any]:
-        rows, place, inner = (torch.arange(len(tokens)), 0, None) if state is None else state
-        _, inner = self._model(tokens, inner, positions)
-        place += tokens.shape[1]
-        return F.one_hot(self._tokens[rows, place], self._vocab_size), (rows, place, inner)
+_TOOLS = Path(__file__).parents[1]
 
 
 def decode(
@@ -49,39 +39,91 @@ def decode(
         batch: Rows decoded together.
         rounds: Timed runs of each.
     """
-    task = IsTree(max_size=size)
-    samples = BatchDataset(SampleStream(task, regime, [size], seed=0, split="test"))[np.arange(batch)]
-    network = build_model(MODEL_FILES / f"{model}.yaml", len(task.vocabulary)).eval()
-    replaying = _Replaying(network, samples.tokens, len(task.vocabulary))
-    transcripts, limit = samples.transcripts(), task.longest_reply(size, regime)
-
+    problem = Problem(model, regime, size, batch)
+    transcripts = problem.transcripts
     times: dict[str, list[float]] = {"cached": [], "prefix read again": []}
     for _ in range(rounds + 1):
         runs: tuple[Callable[..., object], ...] = (generate, _read_again)
         for name, run in zip(times, runs, strict=True):
             turns = [transcripts.turns(row) for row in range(batch)]
-            rows, start = begin(turns, task, ShortFormRetriever(), limit), perf_counter()
-            run(replaying, rows)
+            rows = begin(turns, problem.task, ShortFormRetriever(), problem.max_new_tokens)
+            start = perf_counter()
+            run(problem.model, rows)
             times[name].append(perf_counter() - start)
-            assert [row.reply().answers for row in rows] == transcripts.answers.tolist()
+            assert rows.replies().answers.tolist() == transcripts.answers.tolist()
     medians = {name: statistics.median(seconds[1:]) for name, seconds in times.items()}
-    tokens = int((transcripts.length - transcripts.prompt_length).sum())
     table = Table("decoding", "seconds", "tokens/s", "times as fast", title=f"{model}, IsTree {regime}, n = {size}")
     for name, seconds in medians.items():
         ratio = medians["prefix read again"] / seconds
-        table.add_row(name, f"{seconds:.2f}", f"{tokens / seconds:,.0f}", f"{ratio:.1f}")
+        table.add_row(name, f"{seconds:.2f}", f"{problem.num_words / seconds:,.0f}", f"{ratio:.1f}")
     table.caption = f"medians of {rounds}; {batch} rows; CPU, {torch.get_num_threads()} threads"
     Console().print(table)
 
 
 @torch.inference_mode()
-def _read_again(model: Callable[..., Any], conversations: list[Conversation]) -> None:
+def _read_again(model: Callable[..., Any], conversations: Conversations) -> None:
     """Decode without a state."""
-    common = min(one.num_forced for one in conversations)
-    tokens = torch.tensor([[one.step(PAD) for _ in range(common)] for one in conversations])
-    while not all(one.is_finished for one in conversations):
+    nothing = np.full(len(conversations), PAD)
+    taken = [conversations.step(nothing) for _ in range(int(conversations.num_certain.min()))]
+    while not conversations.is_finished.all():
+        tokens = torch.from_numpy(np.stack(taken, 1))
         last = torch.arange(1, len(tokens) + 1) * tokens.shape[1] - 1
-        choices = model(tokens, None, last)[0].argmax(-1).tolist()
-        pairs = zip(conversations, choices, strict=True)
-        step = [PAD if one.is_finished else one.step(choice) for one, choice in pairs]
-        tokens = torch.cat([tokens, torch.tensor(step)[:, None]], 1)
+        taken.append(conversations.step(model(tokens, None, last)[0].argmax(-1).numpy()))
+
+
+def commits(
+    checkout: Path,
+    models: list[str] = ["none", "mamba_0.5M", "transformer_0.5M"],  # noqa: B006 (shown in --help; nothing changes it)
+    sizes: list[int] = [16, 32, 128],  # noqa: B006
+    regime: Regime = "retrieval",
+    batch: int = 256,
+    rounds: int = 3,
+    threads: int = 1,
+) -> None:
+    """Time closed-loop decoding of this commit against another one's, alternately, each in a process of its own.
+
+    Both write the true transcripts of IsTree on binary graphs, as in `decode`.
+
+    Args:
+        checkout: A folder with the other commit, as `git worktree add` makes it.
+        models: Names of files in configs/model, without extension, or `none` for a model without work: what is left is
+            the time of the turns, searches and answers.
+        sizes: Vertices of the graphs.
+        regime: Regime of the transcripts.
+        batch: Rows decoded together.
+        rounds: Timed runs of each.
+        threads: Threads of PyTorch.
+    """
+    table = Table("model", "vertices", "tokens", "tokens/s, other", "tokens/s, this", "times as fast")
+    for model in models:
+        for size in sizes:
+            others, ours = _time_in_turns(checkout, [model, regime, size, batch, threads], rounds)
+            words = Problem("none", regime, size, batch).num_words
+            speeds = [f"{words / seconds:,.0f}" for seconds in (others, ours)]
+            table.add_row(model, str(size), f"{words:,}", *speeds, f"{others / ours:.2f}")
+    table.caption = f"medians of {rounds}; IsTree {regime}; {batch} rows; CPU, {threads} threads"
+    Console().print(table)
+
+
+def _time_in_turns(checkout: Path, arguments: list[object], rounds: int) -> list[float]:
+    """The median seconds of the other commit and of this one."""
+    times: list[list[float]] = [[], []]
+    sides = [_start(folder, arguments) for folder in (checkout, _TOOLS.parent)]
+    for _ in range(rounds + 1):
+        for seconds, side in zip(times, sides, strict=True):
+            assert side.stdin is not None and side.stdout is not None
+            side.stdin.write("\n")
+            side.stdin.flush()
+            seconds.append(float(side.stdout.readline()))
+    for side in sides:
+        side.communicate()
+    return [statistics.median(seconds[1:]) for seconds in times]
+
+
+def _start(folder: Path, arguments: list[object]) -> subprocess.Popen[str]:
+    """A process that decodes with the package in a folder."""
+    command = [sys.executable, "-m", "benchmarks.replay", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(folder.resolve())}
+    return subprocess.Popen(
+        command, cwd=_TOOLS, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )

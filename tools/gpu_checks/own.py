@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from gpu_checks.check import Check
 from gpu_checks.ready import OWN, Length, Problem
-from lit_retrieval.decoding import DecodableModel, ModelGraphs, Reply, decode
+from lit_retrieval.decoding import DecodableModel, ModelGraphs, Replies, decode
 from lit_retrieval.retrieval import EitherFormRetriever
 from lit_retrieval.tasks import Regime
 
@@ -110,7 +110,7 @@ def decoding(check: Check) -> None:
             check.row(name=name, way="graphs", rows=rows, ms_a_token=ms, same=_share_of_same(found, wanted))
 
 
-def _decode(check: Check, model: DecodableModel, problem: Problem, most: int) -> tuple[list[Reply], float]:
+def _decode(check: Check, model: DecodableModel, problem: Problem, most: int) -> tuple[Replies, float]:
     """The replies, and the milliseconds of a token."""
     given = model, problem.batch.transcripts(), problem.task, EitherFormRetriever()
     decode(*given, 2, torch.device(check.device))
@@ -120,7 +120,7 @@ def _decode(check: Check, model: DecodableModel, problem: Problem, most: int) ->
     return replies, ms / (max(len(reply.tokens) for reply in replies) - int(problem.batch.prompt_length.min()))
 
 
-def _share_of_same(found: list[Reply], wanted: list[Reply]) -> float:
+def _share_of_same(found: Replies, wanted: Replies) -> float:
     return sum(one == other for one, other in zip(found, wanted, strict=True)) / len(wanted)
 
 

@@ -2,8 +2,10 @@
 
 from collections import Counter
 
+import numpy as np
+
 from lit_retrieval.conformance import BrokenRuleError
-from lit_retrieval.conversation import Author, Conversation
+from lit_retrieval.conversation import Author, Conversations, Reply, Turns
 from lit_retrieval.retrieval import EitherFormRetriever, RegularExpressionRetriever
 from lit_retrieval.tasks.checks.case import Case, rows_of
 from lit_retrieval.tasks.task import Regime
@@ -66,24 +68,25 @@ def keeps_to_its_bounds(case: Case) -> str:
 def is_solved_by_its_oracle(case: Case) -> str:
     """A model that writes its part of the transcript again, with its searches run, gets the same tokens."""
     retriever = EitherFormRetriever(RegularExpressionRetriever(_PATIENT))
-    answer_tokens, searches = frozenset(case.task.answer_words.tolist()), 0
+    answer_tokens, searches = case.task.answer_words.tolist(), 0
     for regime in case.regimes:
         found = case.sample(regime)
-        for number, row in enumerate(rows_of(found)):
-            turns, count = found.turns(number), len(row.answers)
-            oracle = Conversation(turns, answer_tokens, retriever, case.task.vocabulary, num_answers=count)
-            while not oracle.is_finished and len(oracle.tokens) < len(row.tokens):
-                oracle.step(row.tokens[len(oracle.tokens)])
-            reply = oracle.reply()
+        rows, turns = list(rows_of(found)), Turns.of(found.tokens, found.author)
+        counts = [len(row.answers) for row in rows]
+        oracle = Conversations(turns, answer_tokens, retriever, case.task.vocabulary, num_answers=counts)
+        for at in range(found.tokens.shape[1]):
+            live = np.flatnonzero(found.length > at)
+            oracle.step(found.tokens[live, at].astype(np.int64), live)
+        for number, (row, reply) in enumerate(zip(rows, oracle.replies(), strict=True)):
             if (reply.tokens, reply.author, reply.answers) != (row.tokens, row.author, row.answers):
-                raise BrokenRuleError(_differ(case, oracle.tokens, row.tokens, number, regime))
+                raise BrokenRuleError(_differ(case, reply, row.tokens, number, regime))
             searches += reply.num_searches
     return f"score 1.0, {searches / case.num_samples / len(case.regimes):.1f} searches a sample"
 
 
-def _differ(case: Case, decoded: list[int], written: list[int], number: int, regime: Regime) -> str:
+def _differ(case: Case, decoded: Reply, written: list[int], number: int, regime: Regime) -> str:
     words = case.task.vocabulary.words
-    pairs = [(words[one], words[other]) for one, other in zip(decoded, written, strict=False) if one != other]
+    pairs = [(words[one], words[other]) for one, other in zip(decoded.tokens, written, strict=False) if one != other]
     where = "decoding writes {!r} where the transcript has {!r}".format(*pairs[0]) if pairs else "it ends elsewhere"
     return (
         f"a model that writes the transcript again must get its tokens, but in sample {number} of regime {regime} "

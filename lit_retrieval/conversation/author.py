@@ -1,0 +1,41 @@
+"""Who wrote a token."""
+
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Authors = npt.NDArray[np.int8]
+
+
+class Author(IntEnum):
+    """Who wrote a token of a transcript; a model is trained and scored on the tokens of MODEL alone."""
+
+    PAD = 0
+    PROMPT = 1
+    MODEL = 2
+    RETRIEVER = 3
+
+
+class Span(NamedTuple):
+    """Consecutive tokens of one author: those of a transcript from `start` up to `stop`."""
+
+    author: Author
+    start: int
+    stop: int
+
+    def mark(self, text: str, opening: str = "[", closing: str = "]") -> str:
+        """The span's text as people read it: what the retriever wrote is in brackets."""
+        return f"{opening}{text}{closing}" if self.author == Author.RETRIEVER else text
+
+
+def spans(author: Authors | Sequence[int]) -> Iterator[Span]:
+    """The spans of a transcript whose tokens have these authors, `(time,)`, in their order."""
+    authors = np.asarray(author, np.int8)
+    bounds = [0, *(np.flatnonzero(np.diff(authors)) + 1).tolist(), len(authors)]
+    for start, stop in pairwise(bounds):
+        if start < stop:
+            yield Span(Author(int(authors[start])), start, stop)

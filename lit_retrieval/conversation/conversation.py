@@ -1,0 +1,214 @@
+"""Conversations, token by token: many at a time for decoding, and a single one."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from lit_retrieval.conversation import rules
+from lit_retrieval.conversation.reply import UNDECIDED, Replies, Reply
+from lit_retrieval.conversation.rules import NONE, Rows, Rules
+from lit_retrieval.conversation.turns import Places, Turns
+from lit_retrieval.errors import UserError
+from lit_retrieval.retrieval import Retriever, short_words
+from lit_retrieval.vocabulary import FAILED, PAD, Ids, Vocabulary
+
+_NO_LIMIT = np.iinfo(np.int64).max
+_ROOM = 256  # tokens after the prompts for which there is room at first
+
+
+class Conversations:
+    """Conversations about a problem in each row, which take a token at a time.
+
+    A turn ends when the model writes an answer token outside a search; the user then writes the next turn. The last
+    turn continues until all answers have been given. When the model writes `<EndSearch>`, the retriever answers in the
+    tokens that follow. What the user and the retriever write comes next, whatever the model would write.
+
+    Args:
+        turns: What the user writes: for each row the prompt, then what follows each answer.
+        answer_tokens: Token ids that end a turn when the model writes one.
+        retriever: Runs the queries.
+        vocabulary: The words of the token ids.
+        max_new_tokens: Tokens that may follow the prompt; no limit if absent.
+        num_answers: Answers that are asked for in each row, `(rows,)`; one in each turn if absent.
+    """
+
+    def __init__(
+        self,
+        turns: Turns | Sequence[Iterable[Ids]],
+        answer_tokens: Iterable[int],
+        retriever: Retriever,
+        vocabulary: Vocabulary,
+        max_new_tokens: int | None = None,
+        num_answers: Sequence[int] | Places | None = None,
+    ) -> None:
+        turns = turns if isinstance(turns, Turns) else Turns.join(turns)
+        self._retriever, self._vocabulary = retriever, vocabulary
+        counts = np.diff(turns.firsts) if num_answers is None else np.asarray(num_answers, np.int64)
+        prompts = turns.lengths[turns.firsts[:-1]]
+        limit = np.full(len(counts), _NO_LIMIT) if max_new_tokens is None else prompts + max_new_tokens
+        is_answer = np.zeros(len(vocabulary), np.bool_)
+        is_answer[[token for token in answer_tokens if 0 <= token < len(vocabulary)]] = True
+        short = short_words(retriever, vocabulary)
+        self._rules = Rules(turns, limit, counts, is_answer, short, vocabulary.numbers)
+        self._longest_turn = int(turns.lengths.max(initial=1))
+        self._rows = _blank(turns, counts, int(prompts.max(initial=0)) + self._longest_turn + _ROOM)
+        rules.begin(self._rows, turns)
+
+    def __len__(self) -> int:
+        return len(self._rows.length)
+
+    @property
+    def is_finished(self) -> rules.Flags:
+        """Whether all answers have been given or the token limit is reached, `(rows,)`."""
+        return self._rows.is_finished
+
+    @property
+    def num_certain(self) -> Places:
+        """How many tokens are certain to come next, `(rows,)`."""
+        return self._rows.certain - self._rows.length
+
+    def step(self, choices: Places, live: Places | None = None) -> Places:
+        """Let rows take their next token: one that is certain, else the model's choice.
+
+        Args:
+            choices: What the model would write in each of the rows, `(live,)`.
+            live: The rows, `(live,)`; all if absent.
+
+        Returns:
+            The tokens taken, PAD in rows that are finished, `(live,)`.
+        """
+        live = np.arange(len(self)) if live is None else live
+        self._make_room(1 + self._longest_turn)
+        taken = np.empty(len(live), np.int64)
+        for row in rules.step(self._rows, self._rules, live, choices, taken):
+            self._search(int(row))
+        return taken
+
+    def write(self, row: int, words: Ids) -> None:
+        """Let the model write `words (time,)` in a row, each after the tokens that are certain to come before it."""
+        while len(words):
+            self._make_room(2 * len(words) + len(self._rules.turns.tokens))
+            done, is_waiting = rules.write(self._rows, self._rules, row, words)
+            words = words[done:]
+            if is_waiting:
+                self._search(row)
+
+    def replies(self) -> Replies:
+        """The conversations as they stand."""
+        rows, longest = self._rows, int(self._rows.length.max(initial=0))
+        place = np.arange(rows.answers.shape[1])
+        answers = np.where(place < rows.num_given[:, None], rows.answers, UNDECIDED)
+        answers[place >= self._rules.num_answers[:, None]] = PAD
+        return Replies(
+            rows.tokens[:, :longest], rows.author[:, :longest], rows.length, answers, rows.num_searches,
+            rows.num_timeouts,
+        )  # fmt: skip
+
+    def _search(self, row: int) -> None:
+        """Let the retriever answer the query that a row has ended."""
+        context, query = rules.visible(self._rows, row), rules.query_of(self._rows, row).copy()
+        try:
+            found = self._retriever(context, query, self._vocabulary)
+        except TimeoutError:
+            self._rows.num_timeouts[row] += 1
+            found = np.array([FAILED], np.int32)
+        self._check_found(found)
+        self._make_room(len(found))
+        rules.insert(self._rows, row, found.astype(np.int32))
+
+    def _check_found(self, found: Ids) -> None:
+        """Raise `UserError` unless a retriever returned at least one token of the vocabulary."""
+        is_array = isinstance(found, np.ndarray) and found.ndim == 1 and np.issubdtype(found.dtype, np.integer)
+        if not is_array or not len(found) or not 0 <= found.min() <= found.max() < len(self._vocabulary):
+            name = getattr(self._retriever, "__name__", type(self._retriever).__name__)  # a function has its own
+            raise UserError(
+                f"{name} must return an array of one or more token ids from 0 to "
+                f"{len(self._vocabulary) - 1}, got {found!r}; return [FAILED] where nothing matches"
+            )
+
+    def _make_room(self, count: int) -> None:
+        """Double the capacity if a row may not have room for `count` more tokens."""
+        rows = self._rows
+        needed, capacity = int(rows.certain.max(initial=0)) + count, rows.tokens.shape[1]
+        if needed > capacity:
+            wide = _blank(self._rules.turns, self._rules.num_answers, max(needed, 2 * capacity))
+            wide.tokens[:, :capacity] = rows.tokens
+            wide.author[:, :capacity] = rows.author
+            wide.is_visible[:, :capacity] = rows.is_visible
+            self._rows = Rows(wide.tokens, wide.author, wide.is_visible, *rows[3:])
+
+
+def _blank(turns: Turns, num_answers: Places, capacity: int) -> Rows:
+    """Rows without tokens, with room for so many."""
+    count = len(num_answers)
+    length, certain, num_given, num_searches, num_timeouts = (np.zeros(count, np.int64) for _ in range(5))
+    return Rows(
+        np.zeros((count, capacity), np.int32), np.zeros((count, capacity), np.int8),
+        np.zeros((count, capacity), np.bool_), length, certain, np.full(count, NONE), turns.firsts[:-1].copy(),
+        np.zeros((count, int(num_answers.max(initial=0))), np.int32), num_given, num_searches, num_timeouts,
+        num_answers == 0,
+    )  # fmt: skip
+
+
+class Conversation:
+    """A single conversation; see `Conversations`.
+
+    Args:
+        turns: What the user writes: the prompt, then what follows each answer, token ids `(time,)` each.
+        answer_tokens, retriever, vocabulary, max_new_tokens: As in `Conversations`.
+        num_answers: Answers that are asked for; one in each turn if absent.
+    """
+
+    def __init__(
+        self,
+        turns: Iterable[Ids],
+        answer_tokens: Iterable[int],
+        retriever: Retriever,
+        vocabulary: Vocabulary,
+        max_new_tokens: int | None = None,
+        num_answers: int | None = None,
+    ) -> None:
+        counts = None if num_answers is None else [num_answers]
+        self._one = Conversations([turns], answer_tokens, retriever, vocabulary, max_new_tokens, counts)
+
+    @property
+    def num_forced(self) -> int:
+        """How many tokens are certain to come next."""
+        return int(self._one.num_certain[0])
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all answers have been given, or the token limit is reached."""
+        return bool(self._one.is_finished[0])
+
+    @property
+    def tokens(self) -> list[int]:
+        """The tokens so far."""
+        return self.reply().tokens
+
+    @property
+    def author(self) -> list[int]:
+        """Who wrote each."""
+        return self.reply().author
+
+    @property
+    def answers(self) -> list[int]:
+        """The answers so far."""
+        return [answer for answer in self.reply().answers if answer != UNDECIDED]
+
+    def step(self, choice: int) -> int:
+        """Take the next token: one that is certain, else the model's `choice`; returns it, PAD once finished."""
+        return int(self._one.step(np.array([choice]))[0])
+
+    def take_forced(self) -> None:
+        """Take all tokens that are certain to come next."""
+        while self.num_forced and not self.is_finished:
+            self.step(PAD)
+
+    def write(self, words: Ids) -> None:
+        """Let the model write `words (time,)`, each after the tokens that are certain to come before it."""
+        self._one.write(0, words)
+
+    def reply(self) -> Reply:
+        """The conversation as it stands."""
+        return self._one.replies()[0]
