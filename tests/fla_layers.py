@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from lit_retrieval.ops.fla_cpu import install
+
 HIDDEN_SIZE = 32
 SMALL: dict[str, dict[str, Any]] = {
     "LinearAttention": {"num_heads": 2},
@@ -25,20 +27,47 @@ _SHARED = {"num_heads": 2, "num_key_value_heads": 2, "feature_dim": 4}
 # More layers, which have tests of their own; those above are in all of them.
 FURTHER: dict[str, dict[str, Any]] = {
     "ABCAttention": {"num_heads": 2, "num_slots": 8},
+    "Attention": {"num_heads": 2, "window_size": 5},
     "BasedLinearAttention": _SHARED,
+    "BitAttention": {"num_heads": 2},
     "Comba": _HEADS,
+    "DeltaFormerAttention": {"num_heads": 2},
+    "ForgettingAttention": {"num_heads": 2},
     "GatedDeltaNet2": _HEADS,
     "GatedDeltaProduct": _HEADS,
     "GatedSlotAttention": {"num_heads": 2, "num_slots": 8},
     "HGRNAttention": {},
     "LightNetAttention": {"num_heads": 2, "expand_ratio": 16, "gate_low_rank_dim": 8},
+    "MoBA": {"num_heads": 2, "moba_chunk_size": 8, "moba_topk": 2},
     "MomentumDeltaNet": _HEADS,
+    "MultiheadLatentAttention": {
+        "num_heads": 2,
+        "qk_nope_head_dim": 8,
+        "qk_rope_head_dim": 8,
+        "qk_head_dim": 16,
+        "v_head_dim": 16,
+        "kv_lora_rank": 8,
+        "q_lora_rank": 8,
+    },
+    "NativeSparseAttention": {
+        "num_heads": 16,
+        "num_kv_heads": 1,
+        "head_dim": 8,
+        "block_size": 8,
+        "block_counts": 2,
+        "window_size": 8,
+    },
+    "PaTHAttention": {"num_heads": 2},
+    "Parallax": {"num_heads": 2},
     "PrecondGatedDeltaNet": _HEADS,
     "PrecondKDA": _HEADS,
     "RWKV6Attention": {"num_heads": 2, "proj_low_rank_dim": 8, "gate_low_rank_dim": 8},
     "Raven": {"num_heads": 2, "num_slots": 8, "topk": 4},
     "ReBasedLinearAttention": _SHARED,
     "RodimusAttention": {"expand_ratio": 16, "input_gate_low_rank": 8},
+    "SlidingWindowSharedKeyAttention": {"num_heads": 2, "window_size": 6},
+    "StickBreakingAttention": {"num_heads": 2},
+    "WallAttention": {"num_heads": 2},
     "YOCOGatedRetention": {"num_heads": 2},
 }
 
@@ -59,6 +88,8 @@ def make_layer(name: str, **options: Any) -> nn.Module:
         import fla.layers
         from fla.layers.simple_gla import SimpleGatedLinearAttention
 
+        if name in FURTHER:
+            install()  # some layers look for flash-attn when they are made
         torch.manual_seed(0)
         layer_class = getattr(fla.layers, name, SimpleGatedLinearAttention)
         place = {} if name == "BasedLinearAttention" else {"layer_idx": 0}

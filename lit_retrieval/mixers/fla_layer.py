@@ -19,10 +19,11 @@ from lit_retrieval.ops.linear_recurrence import recorded_decays
 
 # With a state, fla's code for these takes one token only; their code for a CPU is ours.
 _ONE_TOKEN_AT_A_TIME_ON_A_GPU = {"Mamba", "Mamba2"}
-# They refuse a cache, refuse it in training, or have one from which decoding does not give what the whole does: the
-# mixture of memories puts samples and memories in one axis.
-_WITHOUT_USABLE_CACHE = {"DeltaFormerAttention", "MomAttention", "PaTHAttention", "StickBreakingAttention"}
-_WITHOUT_USABLE_CACHE_ON_A_GPU = {"ABCAttention"}  # fla's leaves out the sum that normalises the slots
+# They refuse a cache, or have one from which decoding is not what the whole is: the mixture of memories has samples and
+# memories in one axis, and MoBA attends to all tokens instead of the best blocks.
+_WITHOUT_USABLE_CACHE = {"DeltaFormerAttention", "MoBA", "MomAttention", "StickBreakingAttention"}
+# Ours on a CPU are usable. ABC's leaves out the sum that normalises the slots; the others want a mask of padding.
+_WITHOUT_USABLE_CACHE_ON_A_GPU = {"ABCAttention", "ForgettingAttention", "PaTHAttention"}
 _BATCH_SECOND = {"MomentumDeltaNet"}  # two states, stacked before the batch
 # In training mode its convolutions run over all memories in a row, so that a token sees later ones.
 _ALWAYS_IN_EVALUATION_MODE = {"MomAttention"}
@@ -74,6 +75,8 @@ class FlaLayer(nn.Module):
         self.layer: Any = _as_first(layer)
         self._name = type(layer).__name__
         self._has_cache = _takes_cache(layer) and self._name not in _WITHOUT_USABLE_CACHE
+        mask = inspect.signature(layer.forward).parameters.get("attention_mask")
+        self._needed = {} if mask is None or mask.default is None else {"attention_mask": None}
         self.train(layer.training)
 
     def train(self, mode: bool = True) -> "FlaLayer":
@@ -121,7 +124,7 @@ class FlaLayer(nn.Module):
     def _call(self, x: Tensor, **options: Any) -> Tensor:
         """The layer's outputs; raises `UserError` where fla has no kernel for these tensors."""
         try:
-            result = self.layer(x, **options)
+            result = self.layer(x, **self._needed, **options)
         except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
             if reason := _reason_of_fla(error, x):
                 raise UserError(f"fla's {self._name} {reason}") from error
@@ -239,8 +242,10 @@ def make_mixer(factory: MixerFactory, hidden_size: int, layer_idx: int) -> nn.Mo
     made = class_of(factory)
     name = path_of(made)
     sizes = {"hidden_size": hidden_size, "layer_idx": layer_idx}
-    if name.startswith(_FLA) and "layer_idx" not in inspect.signature(made).parameters:  # Based has no cache
-        del sizes["layer_idx"]
+    if name.startswith(_FLA):
+        fla_cpu.install()  # some layers look for flash-attn when they are made
+        if "layer_idx" not in inspect.signature(made).parameters:  # Based has no cache
+            del sizes["layer_idx"]
     try:
         module = factory(**sizes)
     except (
