@@ -39,6 +39,7 @@ FURTHER: dict[str, dict[str, Any]] = {
     "HGRNAttention": {},
     "LightNetAttention": {"num_heads": 2, "expand_ratio": 16, "gate_low_rank_dim": 8},
     "MoBA": {"num_heads": 2, "moba_chunk_size": 8, "moba_topk": 2},
+    "MomAttention": {**_HEADS, "head_dim": 8, "num_memories": 3, "topk": 2},
     "MomentumDeltaNet": _HEADS,
     "MultiheadLatentAttention": {
         "num_heads": 2,

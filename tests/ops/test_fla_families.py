@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pytest
@@ -251,6 +252,8 @@ FAMILIES = {
     "rebased": Family(polynomials.rebased, rebased, queries, ()),
 }  # fmt: skip
 
+NOT_PACKED = {"abc", "based", "momentum_delta_rule", "rebased"}  # not in fla either
+
 
 def tensors_of(results: Any) -> list[Tensor]:
     return [results] if isinstance(results, Tensor) else [one for part in results for one in tensors_of(part)]
@@ -299,3 +302,19 @@ def test_half_precision_is_computed_in_float32(name):
     assert all(one.dtype == torch.float32 for one in states)
     for actual, wanted in zip(states, expected[1:], strict=True):
         torch.testing.assert_close(actual, wanted)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in FAMILIES if name not in {"abc", "based", "momentum_delta_rule", "rebased"}]
+)
+def test_packed_sequences_are_separate(name):
+    family, ends = FAMILIES[name], [0, 5, 6, 15]
+    rows = [draw(family, stop - start, with_states=True) for start, stop in pairwise(ends)]
+    shared = {key: one for key, one in rows[0].items() if key in ("u", "log_atk_scale")}
+    rows = [{key: one[:1] for key, one in row.items() if key not in shared} for row in rows]
+    expected = [tensors_of(family.ours(**row, **shared)) for row in rows]
+    packed = {key: torch.cat([row[key] for row in rows], 0 if key in family.states else 1) for key in rows[0]}
+    outputs, *states = tensors_of(family.ours(**packed, **shared, cu_seqlens=torch.tensor(ends)))
+    torch.testing.assert_close(outputs, torch.cat([one[0] for one in expected], 1))
+    for place, state in enumerate(states, 1):
+        torch.testing.assert_close(state, torch.cat([one[place] for one in expected]))

@@ -4,15 +4,26 @@ All but that with momentum are `linear_recurrence` with other keys. Arguments th
 what is computed. As in fla's kernels, half precision is computed in float32, and the last state is float32.
 """
 
+import math
+from collections.abc import Callable
+from functools import partial
 from typing import Unpack
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lit_retrieval.ops.fla_cpu.recurrences import DeltaOptions, Options, _run, _scaled, delta_rule, unit
+from lit_retrieval.ops.fla_cpu.parts import by_parts
+from lit_retrieval.ops.fla_cpu.recurrences import DeltaOptions, Options, _run, _scaled, delta_rule, kda_gate, unit
 from lit_retrieval.ops.half_precision import in_float32, widen
 from lit_retrieval.ops.linear_rnn import linear_rnn
+
+
+class PrecondOptions(Options, total=False):
+    """Further arguments of fla's preconditioned rules."""
+
+    use_qk_l2norm_in_kernel: bool
+
 
 _CHUNK = 32  # steps of the rule with momentum; a chunk keeps five matrices (steps, steps) for each head
 
@@ -31,15 +42,24 @@ def gated_delta_product(
 
     `k`, `v` and `beta` have `num_householder` steps for each token.
     """
-    others = num_householder - 1
+    k, v, beta = (one.view(len(q), q.shape[1], num_householder, *one.shape[2:]) for one in (k, v, beta))
+    return _rules_of_tokens(q, k, v, g, beta, **options)
+
+
+@by_parts
+def _rules_of_tokens(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor, **options: Unpack[DeltaOptions]
+) -> tuple[Tensor, Tensor | None]:
+    """The same for `k`, `v` and `beta` with the rules of a token as their third axis."""
+    others = k.shape[2] - 1
     q = F.pad(q.unsqueeze(2), (0, 0, 0, 0, others, 0)).flatten(1, 2)
-    if g is not None:
-        g = F.pad(g.unsqueeze(2), (0, 0, 0, others)).flatten(1, 2).unsqueeze(-1)
-    o, state = delta_rule(q, k, v, beta, g, **options)
-    return o[:, others::num_householder], state
+    g = None if g is None else F.pad(g.unsqueeze(2), (0, 0, 0, others)).flatten(1, 2)
+    o, state = delta_rule(q, k.flatten(1, 2), v.flatten(1, 2), beta.flatten(1, 2), g, **options)
+    return o[:, others :: others + 1], state
 
 
 @in_float32
+@by_parts
 def comba(
     q: Tensor, k: Tensor, v: Tensor, p: Tensor | None, g: Tensor, beta: Tensor | None = None,
     use_qk_l2norm_in_kernel: bool = False, **options: Unpack[Options],
@@ -55,6 +75,7 @@ def comba(
 
 
 @in_float32
+@by_parts
 def gdn2(
     q: Tensor,
     k: Tensor,
@@ -81,21 +102,15 @@ def gdn2(
     return _run(q, k, w * v, g, -b * g.exp() * k, k, **options)
 
 
-def kda_gate(
+def fused_kda_gate(
     g: Tensor,
     A_log: Tensor | None = None,
     dt_bias: Tensor | None = None,
     lower_bound: float | None = None,
     output_dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """The log of the decay of each key, `(..., heads, key_dim)`, from what the layer computes for it.
-
-    -exp(A) softplus(g + bias), or lower_bound sigmoid(exp(A) (g + bias)), which never falls below the bound.
-    """
-    g = widen(g)
-    raw = g if dt_bias is None else g + widen(dt_bias).view(g.shape[-2:])
-    rate = 1.0 if A_log is None else widen(A_log).exp().view(-1, 1)
-    log_decay = -rate * F.softplus(raw) if lower_bound is None else lower_bound * torch.sigmoid(rate * raw)
+    """The log of KDA's decay, see `kda_gate`, in float32 or wider."""
+    log_decay = kda_gate(widen(g), widen(A_log), widen(dt_bias), lower_bound)
     return log_decay if g.dtype == torch.float64 else log_decay.to(output_dtype)
 
 
@@ -109,46 +124,65 @@ def precond_gated_delta_rule(
     beta_atk: Tensor,
     beta: Tensor,
     initial_A_state: Tensor | None = None,
-    use_qk_l2norm_in_kernel: bool = True,
     x: float = 1.5,
     eps: float = 1e-6,
     log_atk_scale: Tensor | float | None = None,
-    **options: Unpack[Options],
+    **options: Unpack[PrecondOptions],
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The gated delta rule with a preconditioner for each key: large keys are written with smaller steps.
 
     A_t = exp(g_atk) A_{t-1} + beta_atk k^2 is the keys' energy, and the state is written at
     k x^(-r / (1 + |r|)), where r = log(A_t + eps) - log_atk_scale. The decay `g` is one for each head, or for each key.
     """
+    first = options.pop("initial_state", None), initial_A_state
+    squash = partial(_step_size, x=x, eps=eps, center=-0.2 if log_atk_scale is None else log_atk_scale)
+    o, last = _preconditioned(q, k, v, g_atk, g, beta_atk, beta, squash, first, **options)
+    return o, *(last or (None, None))
+
+
+@by_parts
+def _preconditioned(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g_atk: Tensor,
+    g: Tensor,
+    beta_atk: Tensor,
+    beta: Tensor,
+    squash: Callable[[Tensor], Tensor],
+    initial_states: tuple[Tensor | None, Tensor | None],
+    use_qk_l2norm_in_kernel: bool = True,
+    **options: Unpack[Options],
+) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    """The same with both first states, and both last ones, as a pair."""
     if use_qk_l2norm_in_kernel:
         q, k = unit(q), unit(k)
-    write_at, energy = _precondition(k, g_atk, beta_atk, initial_A_state, x, eps, log_atk_scale)
+    options["initial_state"], energy = initial_states
+    write_at, energy = _precondition(k, g_atk, beta_atk, energy, squash)
     q, k, write_at = (_for_each_head(one, v) for one in (q, k, write_at))
     log_decay, rate = g if g.dim() == 4 else g.unsqueeze(-1), beta.unsqueeze(-1)
-    o, state = _run(q, write_at, v, log_decay, -rate * log_decay.exp() * k, write_at, rate, **options)
-    return o, state, None if state is None else energy
+    read = -rate * log_decay.exp() * k
+    o, last = _run(q, write_at, v, log_decay, read, write_at, rate, **options)
+    return o, None if last is None else (last, energy)
 
 
 precond_kda = precond_gated_delta_rule
 
 
 def _precondition(
-    k: Tensor,
-    log_decay: Tensor,
-    rate: Tensor,
-    state: Tensor | None,
-    x: float,
-    eps: float,
-    center: Tensor | float | None,
+    k: Tensor, log_decay: Tensor, rate: Tensor, state: Tensor | None, squash: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
     """The keys at which the state is written, shaped like `k`, and the last energies, `(batch, heads, key_dim)`."""
     decays = log_decay.exp().unsqueeze(-1).expand_as(k).flatten(2)
     before = None if state is None else state.flatten(1)
     energy = linear_rnn((rate.unsqueeze(-1) * k.square()).flatten(2), decays, before).view_as(k)
-    center = -0.2 if center is None else center
+    return k * squash(energy), energy[:, -1]
+
+
+def _step_size(energy: Tensor, x: float, eps: float, center: Tensor | float) -> Tensor:
+    """A factor from 1 / x for large energies to x for small ones."""
     r = (energy + eps).log() - (center.view(-1, 1) if isinstance(center, Tensor) else center)
-    base = torch.tensor(x, dtype=k.dtype, device=k.device)
-    return k * torch.exp(-base.log() * r / (1 + r.abs())), energy[:, -1]
+    return torch.exp(-math.log(x) * r / (1 + r.abs()))
 
 
 @in_float32

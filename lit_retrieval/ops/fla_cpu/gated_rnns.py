@@ -6,6 +6,7 @@ As in fla's kernels, half precision is computed in float32, and the last state i
 from torch import Tensor
 from torch.nn import functional as F
 
+from lit_retrieval.ops.fla_cpu.parts import by_parts
 from lit_retrieval.ops.fla_cpu.recurrences import _scaled
 from lit_retrieval.ops.half_precision import in_float32
 from lit_retrieval.ops.linear_recurrence import linear_recurrence
@@ -13,6 +14,7 @@ from lit_retrieval.ops.linear_rnn import linear_rnn
 
 
 @in_float32
+@by_parts
 def hgrn(
     x: Tensor, g: Tensor, initial_state: Tensor | None = None, output_final_state: bool = False
 ) -> tuple[Tensor, Tensor | None]:
@@ -22,6 +24,7 @@ def hgrn(
 
 
 @in_float32
+@by_parts
 def rwkv6(
     r: Tensor,
     k: Tensor,

@@ -6,6 +6,7 @@ As in fla's kernels, half precision is computed in float32, and the last states 
 import torch
 from torch import Tensor
 
+from lit_retrieval.ops.fla_cpu.parts import by_parts
 from lit_retrieval.ops.fla_cpu.recurrences import _scaled
 from lit_retrieval.ops.half_precision import in_float32, widen
 from lit_retrieval.ops.linear_recurrence import linear_recurrence
@@ -15,6 +16,7 @@ from lit_retrieval.ops.slot_recurrence import slot_recurrence
 def additive_gate(
     x: Tensor,
     initial_state: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
     output_dtype: torch.dtype | None = None,
     gate_dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -26,15 +28,23 @@ def additive_gate(
         The shares and the logs of the decays, shaped like x, `(batch, time, heads, dim)`, and the log of the last sum,
         `(batch, 1, heads, dim)`.
     """
-    wide, state = widen(x), widen(initial_state)
-    sums = (wide if state is None else torch.cat([state, wide], 1)).logcumsumexp(1)
-    sums, first = (sums, sums[:, :1]) if state is None else (sums[:, 1:], state)
-    log_decay = torch.cat([first, sums[:, :-1]], 1) - sums
-    share = (wide - sums).exp()
-    return share.to(output_dtype or x.dtype), log_decay.to(gate_dtype or x.dtype), sums[:, -1:]
+    both, last = _additive_gate(widen(x), widen(initial_state), cu_seqlens=cu_seqlens)  # type: ignore[call-arg]
+    share, log_decay = both.unbind(-1)
+    return share.to(output_dtype or x.dtype), log_decay.to(gate_dtype or x.dtype), last
+
+
+@by_parts
+def _additive_gate(x: Tensor, initial_state: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The shares and the log decays, `(..., 2)`, and the log of the last sum."""
+    sums = (x if initial_state is None else torch.cat([initial_state, x], 1)).logcumsumexp(1)
+    before = sums[:, :1] if initial_state is None else initial_state
+    sums = sums if initial_state is None else sums[:, 1:]
+    log_decay = torch.cat([before, sums[:, :-1]], 1) - sums
+    return torch.stack([(x - sums).exp(), log_decay], -1), sums[:, -1:]
 
 
 @in_float32
+@by_parts
 def gsa(
     q: Tensor,
     k: Tensor,

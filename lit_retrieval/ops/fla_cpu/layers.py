@@ -248,6 +248,42 @@ def rwkv7_output(o: Tensor, r: Tensor, k: Tensor, r_k: Tensor, v: Tensor, g: Ten
     return (o + ((r * k * r_k).sum(-1, keepdim=True) * v).flatten(2)) * g
 
 
+def sort_by_memory(
+    x: Tensor, routing_mask: Tensor, num_memories: int, selected_memories: Tensor, attention_mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The tokens of each memory in a mixture of memories (arXiv:2502.13685), in place of `fla.layers.mom.transform`.
+
+    fla's sort does not keep tokens of one memory in their order on a CPU, so that a token would see later ones.
+
+    Args:
+        x: `(batch, time, dim)`.
+        routing_mask: Not used; it is `selected_memories` as zeros and ones.
+        num_memories: Memories of a sample.
+        selected_memories: Those of each token, `(batch, time)` or `(batch, time, memories of a token)`.
+        attention_mask: Zeros at padding, `(batch, time)`.
+
+    Returns:
+        The tokens, `(num_memories, batch, most, dim)`; where they are among the sorted ones, `(batch * num_memories,
+        most)`; the sorted tokens' places; most, the number of tokens of the fullest memory; and which of the first
+        ones are tokens, in their shape and as `(num_memories, batch, most)`.
+    """
+    chosen = selected_memories.view(*x.shape[:2], -1)
+    count, copies = len(x) * num_memories, chosen.shape[2]
+    memories = chosen + num_memories * torch.arange(len(x), device=x.device).view(-1, 1, 1)
+    if attention_mask is not None:  # padding comes last
+        memories = memories.masked_fill(~attention_mask[:, -x.shape[1] :, None].bool(), count)
+    order = memories.flatten().argsort(stable=True)
+    lengths = memories.flatten().bincount(minlength=count)[:count]
+    most, ends = lengths.max(), lengths.cumsum(0)
+    places = torch.arange(int(most), device=x.device) + (ends - lengths).unsqueeze(1)
+    is_token = places < ends.unsqueeze(1)
+    places = places.masked_fill(~is_token, 0)
+    tokens = x.flatten(0, 1).repeat_interleave(copies, 0)[order][places]
+    in_memories = (len(x), num_memories, int(most))
+    by_memory = tokens.view(*in_memories, -1).transpose(0, 1)
+    return by_memory, places, order, most, is_token, is_token.view(in_memories).transpose(0, 1)
+
+
 def mamba_forward(
     layer: Any,
     input_states: Tensor,

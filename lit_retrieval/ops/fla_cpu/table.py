@@ -95,7 +95,7 @@ _FURTHER_RECURRENCES = [
     *_rows("ours", "fla.ops.gsa", "chunk_gsa fused_recurrent_gsa", "gated_slots.gsa"),
     *_rows("ours", "fla.ops.gsa.gate", "fused_additive_gate", "gated_slots.additive_gate"),
     *_rows("ours", "fla.ops.hgrn", "chunk_hgrn fused_recurrent_hgrn", "gated_rnns.hgrn"),
-    *_rows("ours", "fla.ops.kda.gate", "fused_kda_gate", "delta_products.kda_gate"),
+    *_rows("ours", "fla.ops.kda.gate", "fused_kda_gate", "delta_products.fused_kda_gate"),
     *_rows(
         "ours",
         "fla.ops.momentum_delta_rule",
@@ -137,6 +137,7 @@ _MODULES = [
 ]
 
 _LAYERS = [
+    *_rows("ours", "fla.layers.mom", "transform", "layers.sort_by_memory"),
     *_rows("ours", "fla.layers.mamba", "Mamba.slow_forward", "layers.mamba_forward"),
     *_rows("ours", "fla.layers.mamba2", "Mamba2.torch_forward", "layers.mamba2_forward"),
     *_rows(
