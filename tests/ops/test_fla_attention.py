@@ -22,6 +22,7 @@ from lit_retrieval.ops.fla_cpu.attention import (
     stick_breaking,
     wall,
 )
+from lit_retrieval.ops.fla_cpu.attention_residuals import fused_attnres
 
 HEADS, QUERY_HEADS, KEY_DIM, VALUE_DIM, BLOCK = 2, 4, 6, 5, 3
 TOLERANCE = 2e-5  # float32 rounds to 6e-8; sums over 23 steps and softmax lose two digits
@@ -426,3 +427,18 @@ def test_what_has_no_form_is_refused_by_name():
     }.items():
         with pytest.raises(UserError, match=match):
             run()
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.3])
+def test_attention_residuals_are_a_mean_weighted_by_normed_products(scale):
+    one, two, weight, query = (make(5, "k")["k"] for _ in range(4))
+    weight, query, both = weight[0, 0, 0], query[1, 0, 1], torch.stack([one, two.flip(1)])
+    logits = (both / (both.square().mean(-1, keepdim=True) + 1e-6).sqrt() * weight * query * scale).sum(-1)
+    weights = logits.exp() / logits.exp().sum(0)
+    expected = (weights[..., None] * both).sum(0)
+    mean, found = fused_attnres(query[:, None], list(both), weight, scale=scale, return_weights=True)
+    torch.testing.assert_close((mean, found), (expected, weights))
+    normed = fused_attnres(query.float(), list(both.bfloat16()), weight.float(), 2 * weight.float(), scale=scale)
+    expected = 2 * weight * expected / (expected.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    assert normed.dtype == torch.bfloat16
+    torch.testing.assert_close(normed.double(), expected, rtol=0, atol=5e-2)

@@ -156,6 +156,7 @@ _ATTENTION = [
     *_rows("ours", "fla.ops.attn.parallel", "parallel_attn", "attention.softmax.parallel_attn"),
     *_rows("ours", "fla.ops.attn.decoding", "attn_decoding_one_step", "attention.softmax.attn_decoding_one_step"),
     *_rows("ours", "fla.ops.forgetting_attn", "parallel_forgetting_attn", "attention.softmax.parallel_forgetting_attn"),
+    *_rows("ours", "fla.ops.attnres", "fused_attnres", "attention_residuals"),
     *_rows("ours", "fla.ops.deltaformer", "deltaformer_attn", "attention.delta_former.deltaformer_attn"),
     *_rows("ours", "fla.ops.moba", "parallel_moba", "attention.moba.parallel_moba"),
     *_rows("ours", "fla.ops.nsa.compression", "parallel_nsa_compression", "attention.nsa.parallel_nsa_compression"),
