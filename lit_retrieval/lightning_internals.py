@@ -1,4 +1,4 @@
-"""Our uses of Lightning's private names; see tests/test_private_names.py."""
+"""Our uses of private names of Lightning and of DDP; see tests/test_private_names.py."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,9 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import FSDPStrategy
+from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.nn.parallel import DistributedDataParallel
 
 # With these counts Lightning repeats an interrupted validation from its first sample.
 _BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
@@ -23,6 +25,16 @@ def is_between_steps(trainer: Trainer) -> bool:
     """Whether all gradients have been used in an optimizer step."""
     batches = trainer.fit_loop.epoch_loop.batch_progress.current.completed
     return batches % trainer.accumulate_grad_batches == 0
+
+
+def leave_out_constants(module: nn.Module) -> None:
+    """Keep DDP from broadcasting the buffers of our layers and fla's before each step: they never change."""
+    names = [
+        f"{path}.{name}"
+        for path, part in module.named_modules() if type(part).__module__.split(".")[0] in ("lit_retrieval", "fla")
+        for name, _ in part.named_buffers(recurse=False)
+    ]  # fmt: skip
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, names)  # type: ignore[no-untyped-call]
 
 
 def set_logged_step(trainer: Trainer, step: int) -> None:

@@ -81,6 +81,12 @@ LISTED = {
         {"lit_retrieval/mixers/fla_layer.py"},
         "a state that is handed back in has seen so many tokens",
     ),
+    "_set_params_and_buffers_to_ignore_for_model": Private(
+        "torch",
+        "torch.nn.parallel:DistributedDataParallel",
+        {"lit_retrieval/lightning_internals.py"},
+        "frozen embeddings, which DDP would broadcast before every step",
+    ),
     "_set_seed": Private("lightning", CLI, RETRIEVAL_CLI, "the constructor parses; `run` seeds"),
 }
 # Underscores that are documented, and our own marks on parameters, which mamba-ssm has too.

@@ -12,7 +12,7 @@ from lit_retrieval.constructions import ConstructedModel, Construction
 from lit_retrieval.data import Batch, TranscriptData
 from lit_retrieval.decoding import ModelGraphs, Replies, decode
 from lit_retrieval.errors import UserError
-from lit_retrieval.lightning_internals import whole_parameters
+from lit_retrieval.lightning_internals import leave_out_constants, whole_parameters
 from lit_retrieval.mixers import without_states
 from lit_retrieval.models import NetworkFactory, SequenceModel, Stage, WholeModel, select_positions
 from lit_retrieval.ranges import check_numbers
@@ -133,6 +133,7 @@ class SequenceModule(LightningModule):
             self.model = self.construction.write(data.task.vocabulary)
         if stage == "fit":
             check_classes(self.model, data, self.trainer)
+            leave_out_constants(self)
             if self.first_state is not None:
                 self.passing = StatePassing(self.first_state, self.trainer.accumulate_grad_batches)
         for split in ("val", "test"):
