@@ -9,7 +9,7 @@ from typing import Any
 from jsonargparse import add_instantiator
 from numba import config
 
-from lit_retrieval.cli.endings import DISK_FULL, OUT_OF_MEMORY, ending
+from lit_retrieval.cli.endings import DISK_FULL, LOST, OUT_OF_MEMORY, ending
 from lit_retrieval.cli.help import COMMANDS
 from lit_retrieval.cli.parser import Parser, check_files, instantiate, limit_imports
 from lit_retrieval.cli.ready_configs import find_configs
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (known := ending(error)) is None:
             raise
         line, status = known
-        if is_first_rank() or status in (OUT_OF_MEMORY, DISK_FULL):  # other errors occur on all ranks
+        if is_first_rank() or status in (OUT_OF_MEMORY, DISK_FULL, LOST):  # other errors occur on all ranks
             print(line, file=sys.stderr)
         sys.exit(status)
 
@@ -89,6 +89,7 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*resuming from a checkpoint that ended before the epoch.*")  # exactly
+    warnings.filterwarnings("ignore", message="The `srun` command is available")  # so says every command of a cluster
     warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
     warnings.filterwarnings("ignore", message="Triton is not supported on current platform")  # our kernels run there
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_news)

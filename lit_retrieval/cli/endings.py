@@ -14,11 +14,14 @@ from lit_retrieval.parsing import USER_ERROR
 
 OUT_OF_MEMORY = 4
 DISK_FULL = 5
+LOST = 6
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
 
 _AS_BEFORE = "all written checkpoints are valid; free some space and run the same command again"
+_GONE = "has ended or can't be reached"
+_RESUMES = "the same command resumes the run, on any number of processes"
 _LESS = (
     "lower data.batch_size or data.eval_batch_size, or split a step into several batches with "
     "trainer.accumulate_grad_batches"
@@ -34,6 +37,8 @@ def ending(error: BaseException) -> tuple[str, int] | None:
             return f"error: {_one_line(cause)}", USER_ERROR
         if isinstance(cause, OSError) and cause.errno in _NO_SPACE:
             return f"error: the disk is full: {_one_line(cause)}; {_AS_BEFORE}", DISK_FULL
+        if _is_lost(cause):
+            return f"error: another process of the run {_GONE}: {_one_line(cause)[:200]}; {_RESUMES}", LOST
         if _is_out_of_memory(cause):
             return f"error: out of memory: {_one_line(cause)[:200]}; {_LESS}", OUT_OF_MEMORY
     return None
@@ -57,6 +62,13 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
             yield error
         is_cause = is_cause and error.__cause__ is not None
         error = error.__cause__ or error.__context__
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether this process has lost the others: gloo and the store raise; NCCL ends the process."""
+    if isinstance(error, torch.distributed.DistNetworkError | torch.distributed.DistStoreError):
+        return True
+    return isinstance(error, RuntimeError) and "gloo/transport" in str(error)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -5,7 +5,7 @@ import errno
 import pytest
 import torch
 
-from lit_retrieval.cli.endings import DISK_FULL, OUT_OF_MEMORY, ending
+from lit_retrieval.cli.endings import DISK_FULL, LOST, OUT_OF_MEMORY, ending
 from lit_retrieval.errors import PREEMPTED, RunEndedError, UserError
 from lit_retrieval.parsing import USER_ERROR
 
@@ -16,6 +16,11 @@ KNOWN = [
     (FULL, DISK_FULL),
     (torch.OutOfMemoryError("CUDA out of memory"), OUT_OF_MEMORY),
     (MemoryError(), OUT_OF_MEMORY),
+    (
+        RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.2]:27861"),
+        LOST,
+    ),
+    (torch.distributed.DistStoreError("Timed out after 1801 seconds waiting for clients. 1/2 clients joined."), LOST),
 ]
 
 

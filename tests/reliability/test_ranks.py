@@ -3,13 +3,17 @@
 import json
 import os
 import signal
+import sys
 import time
-from collections import defaultdict
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from machines import INTERFACE, two_machines
 from warm import children, is_running
+from witness import batches, collectives, copy_witness, forget
+
+from lit_retrieval.cli.endings import LOST
+from lit_retrieval.errors import PREEMPTED
 
 slow = pytest.mark.slow
 CONSTRUCTIONS = Path(__file__).parents[2] / "configs/constructions"
@@ -29,6 +33,29 @@ SEARCHING = [
     "--data.max_new_tokens", "110", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false",
     "--trainer.callbacks", "[{class_path: scored.Scored}]",
 ]  # fmt: skip
+# Rank 1 stops in its eighth batch, while there is a file `stop`.
+STOP = """
+import time
+from pathlib import Path
+from lightning.pytorch import Callback
+
+class Stop(Callback):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == 7 and trainer.global_rank == 1 and Path("stop").exists():
+            Path("stop").rename("has_stopped")
+            time.sleep(600)
+"""
+# Rank 1 asks for the end of the run in its fifth step.
+ASKED = """
+import os, signal
+from lightning.pytorch import Callback
+
+class Asked(Callback):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == 4 and trainer.global_rank == 1:
+            os.kill(os.getpid(), signal.SIGUSR1)
+"""
+TORCHRUN = Path(__file__).parents[2] / "configs/trainer/torchrun.yaml"
 # Writes down all scores, under the number of ranks.
 SCORED = """
 import json
@@ -58,48 +85,11 @@ class Limit(Timer):
     def time_elapsed(self, stage="train") -> float:
         return self.batches
 """
-# Writes down the hash of every row that a rank trains on, with the number of its global batch, and how many collectives
-# there have been before each batch, beside those of the gradients.
-WITNESS = """
-import hashlib, os
-import torch
-from lightning.pytorch import Callback
-
-class Witness(Callback):
-    def on_train_start(self, trainer, pl_module):
-        self.count = 0
-        for name in ("all_reduce", "broadcast", "barrier", "all_gather", "reduce", "all_gather_into_tensor"):
-            setattr(torch.distributed, name, self.counted(getattr(torch.distributed, name)))
-
-    def counted(self, collective):
-        def run(*arguments, **options):
-            self.count += 1
-            return collective(*arguments, **options)
-        return run
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        done = trainer.fit_loop.epoch_loop.batch_progress.total.completed
-        with open(f"collectives_{trainer.global_rank}.txt", "a") as file:
-            print(self.count, file=file)
-        with open(f"witness_{trainer.global_rank}.txt", "a") as file:
-            for row, length in zip(batch.tokens.tolist(), batch.length.tolist()):
-                print(done, hashlib.sha256(str(row[:length]).encode()).hexdigest(), file=file)
-"""
 
 
-def batches(place):
-    """The rows of each global batch, as a set of hashes: their order within a batch is the ranks'."""
-    found = defaultdict(list)
-    for path in place.path.glob("witness_*.txt"):
-        for line in path.read_text().splitlines():
-            number, digest = line.split()
-            found[int(number)].append(digest)
-    return {number: sorted(rows) for number, rows in found.items()}
-
-
-def fit(place, *arguments):
-    (place.path / "witness.py").write_text(WITNESS)
-    return place.fit(*STEPS, "--trainer.callbacks", "[{class_path: witness.Witness}]", *arguments)
+def fit(place, *arguments, **options):
+    copy_witness(place.path)
+    return place.fit(*STEPS, "--trainer.callbacks", "[{class_path: witness.Witness}]", *arguments, **options)
 
 
 @pytest.fixture(scope="module")
@@ -129,13 +119,25 @@ def assert_same_losses(one, other):
 )
 def test_workers_and_ranks_change_nothing(place, alone, options):
     fit(place, *QUIET, *options)
-    assert batches(place) == batches(alone) and len(batches(alone)) == 12
+    assert batches(place.path) == batches(alone.path) and len(batches(alone.path)) == 12
     assert_same_losses(alone, place)
-    counts = [int(line) for line in (place.path / "collectives_0.txt").read_text().split()]
-    ranks = len(list(place.path.glob("collectives_*.txt")))
-    steps = [after - before for before, after in pairwise(counts)]
-    # After batches 5 and 10 there is a validation, whose checkpoint the next batch begins with.
-    assert [number for batch, number in enumerate(steps, start=1) if batch not in (5, 6, 10, 11)] == [ranks - 1] * 7
+
+
+@pytest.mark.parametrize("parts", [pytest.param(1, marks=slow), 2, pytest.param(3, marks=slow)])
+def test_a_step_has_one_collective_and_one_more_for_its_gradient(place, parts):
+    """Some steps are logged, and in the fifth rank 1 receives a signal, of which both ranks know before the sixth."""
+    (place.path / "asked.py").write_text(ASKED)
+    said = fit(
+        place, *QUIET, *TWO, "--trainer.callbacks+", "asked.Asked", "--trainer.accumulate_grad_batches", str(parts),
+        "--trainer.log_every_n_steps", "3", "--trainer.val_check_interval", "60", status=PREEMPTED,
+    )  # fmt: skip
+    assert "stopped by SIGUSR1 after 5 steps" in said
+    for rank in (0, 1):
+        found = collectives(place.path, rank)
+        # DDP broadcasts twice, once in a run, which gradients were ready first.
+        first = (3, 1) if parts == 1 else (2, 0)
+        expected = {batch: (1, 1) if (batch + 1) % parts == 0 else (0, 0) for batch in range(5 * parts)}
+        assert found == {**expected, parts: first}
 
 
 @slow
@@ -144,11 +146,9 @@ def test_two_ranks_may_go_on_as_one(place, alone):
     # As if the two ranks had been killed after 10 steps.
     for path in place.folder().glob("step_12.ckpt*"):
         path.unlink()
-    for path in place.path.glob("witness_*.txt"):
-        lines = [line for line in path.read_text().splitlines() if int(line.split()[0]) < 10]
-        path.write_text("".join(f"{line}\n" for line in lines))
+    forget(place.path, 10)
     assert "resuming run after 10 steps" in fit(place, *QUIET)
-    assert batches(place) == batches(alone)
+    assert batches(place.path) == batches(alone.path)
     assert_same_losses(alone, place)
 
 
@@ -167,7 +167,7 @@ def test_two_ranks_hand_their_states_on_to_one(place, twin):
 def test_accumulation_and_the_interval_of_validations_leave_the_samples_alone(place, alone):
     accumulated = ["--trainer.accumulate_grad_batches", "3", "--trainer.max_steps", "4"]
     fit(place, *QUIET, *accumulated, "--trainer.val_check_interval", "6")
-    assert batches(place) == batches(alone)
+    assert batches(place.path) == batches(alone.path)
 
 
 @pytest.mark.parametrize("command", [pytest.param("validate", marks=slow), "test"])
@@ -229,3 +229,51 @@ def test_a_time_limit_stops_all_ranks_and_the_same_command_goes_on(place):
         assert f"stopped by the time limit after {steps} steps" in said and f"validation after {steps} steps" in said
     said = place.fit(*limited, "--trainer.val_check_interval", "3")
     assert "validation after 9 steps" in said and place.checkpoint("step_9")["is_finished"]
+
+
+def start_on(pair, place, *arguments):
+    """Start a run with a rank on each machine, as torchrun's page has it."""
+    place.environment["GLOO_SOCKET_IFNAME"] = INTERFACE
+    of_two = ["--trainer", str(TORCHRUN), "--trainer.num_nodes", "2", "--trainer.devices", "1"]
+    processes = []
+    for rank, machine in enumerate(pair):
+        words = ["--nnodes", "2", "--node_rank", str(rank), "--master_addr", pair[0].address, "--master_port", "29500"]
+        launcher = machine.command(sys.executable, "-m", "lit_retrieval.torchrun", "--nproc_per_node", "1", *words)
+        processes.append(place.start("fit", *of_two, *arguments, "--run_dir", "run", launcher=launcher))
+    return processes
+
+
+@slow
+@pytest.mark.parametrize(("loss", "left"), [("killed", 1), ("unplugged", 2)])
+def test_a_run_that_loses_a_machine_resumes_on_one_or_on_two(place, alone, tiny, loss, left):
+    copy_witness(place.path)
+    (place.path / "stop.py").write_text(STOP)
+    (place.path / "stop").touch()
+    callbacks = "[{class_path: witness.Witness}, {class_path: stop.Stop}]"
+    run = [*STEPS, *QUIET, "--trainer.callbacks", callbacks, "--last_checkpoint.every_n_steps", "2"]
+    seconds = "{class_path: lightning.pytorch.strategies.DDPStrategy, init_args: {timeout: 0:00:10}}"
+    impatient = ["--trainer.strategy", seconds] if loss == "unplugged" else []
+    with two_machines() as pair:
+        processes = start_on(pair, place, *tiny, *run, *impatient)
+        while not (place.path / "has_stopped").exists():
+            assert processes[0].poll() is None, processes[0].communicate()[1][-3000:]
+            time.sleep(0.1)
+        if loss == "unplugged":
+            pair[1].unplug()
+        else:
+            pair[1].kill()
+        out, err = processes[0].communicate(timeout=100)
+        assert f"waiting for the processes of 2 nodes at {pair[0].address}:29500" in out
+        assert processes[0].returncode == LOST, err[-3000:]
+        assert "another process of the run has ended or can't be reached" in err and "Traceback" not in err, err[-3000:]
+    assert place.steps()[0] == 6
+    forget(place.path, 6)
+    if left == 1:
+        assert "resuming run after 6 steps" in place.fit(*run)
+    else:
+        with two_machines() as pair:
+            for process in start_on(pair, place, *tiny, *run):
+                out, err = process.communicate(timeout=300)
+                assert process.returncode == 0, err[-3000:]
+    assert batches(place.path) == batches(alone.path)
+    assert_same_losses(alone, place)

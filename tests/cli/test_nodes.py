@@ -1,0 +1,34 @@
+"""What a run on several nodes says while they wait for each other."""
+
+from types import SimpleNamespace
+
+import pytest
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+
+from lit_retrieval.cli.switches import meeting_place
+
+BY_HAND = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
+STARTED = {
+    LightningEnvironment: {**BY_HAND, "NODE_RANK": "1", "LOCAL_RANK": "0"},
+    TorchElasticEnvironment: {**BY_HAND, "LOCAL_RANK": "0"},
+    SLURMEnvironment: {"MASTER_PORT": "29500", "SLURM_NODELIST": "10.0.0.[1-2]", "SLURM_LOCALID": "0"},
+}
+
+
+@pytest.mark.parametrize("kind", STARTED, ids=lambda kind: kind.__name__)
+def test_the_first_process_of_each_node_says_where_it_waits(monkeypatch, kind):
+    for name in ("MASTER_ADDR", "MASTER_PORT"):  # SLURM's sets them
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for name, value in STARTED[kind].items():
+        monkeypatch.setenv(name, value)
+    trainer = SimpleNamespace(num_nodes=2, strategy=SimpleNamespace(cluster_environment=kind()))
+    expected = "waiting for the processes of 2 nodes at 10.0.0.1:29500 (MASTER_ADDR and MASTER_PORT)"
+    assert meeting_place(trainer) == expected
+    for name in ("LOCAL_RANK", "SLURM_LOCALID"):
+        monkeypatch.setenv(name, "1")
+    assert meeting_place(trainer) is None
+
+
+def test_one_node_waits_for_none():
+    assert meeting_place(SimpleNamespace(num_nodes=1, strategy=SimpleNamespace(cluster_environment=None))) is None
