@@ -13,7 +13,7 @@ import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_retrieval.cli.endings import is_mistake
@@ -39,6 +39,7 @@ from lit_retrieval.training import (
     LastCheckpoint,
     ScalarLogger,
     default_callbacks,
+    drop_points,
     keep_rows,
     logged_names,
 )
@@ -98,6 +99,7 @@ class RetrievalCLI(LightningCLI):
         if (place := meeting_place(self.trainer)) is not None:
             print(place, flush=True)
         with self._only_writer():
+            self._forget_later_steps()
             getattr(self.trainer, str(self.subcommand))(**self._arguments())
 
     def _build(self) -> None:
@@ -199,7 +201,7 @@ class RetrievalCLI(LightningCLI):
         given = {**built["trainer"], **kwargs}
         default = default_callbacks(
             built["inspection"], built["checkpoint"], built["last_checkpoint"], built["gpu"],
-            writes_scores=folder is not None, shows_progress=given["enable_progress_bar"] is not False,
+            writes_scores=folder is not None, shows_bar=given["enable_progress_bar"] is not False,
         )  # fmt: skip
         check_callbacks(_listed(given["callbacks"]), default)
         given["callbacks"] = [*_listed(given["callbacks"]), *default]
@@ -224,21 +226,26 @@ class RetrievalCLI(LightningCLI):
             raise UserError(f"trainer: {' '.join(str(error).split())}") from None
         check_processes(trainer)
         check_folders(writers)
-        if self.subcommand == "fit" and self.start.step > 0 and is_first_rank():
-            for logger in trainer.loggers:
-                if isinstance(logger, CSVLogger):
-                    keep_rows(logger, self.start.step)
         return trainer
 
     def _logger(self) -> ScalarLogger | bool:
         if self.start.folder is None or self.subcommand == "predict":
             return False
-        is_fit = self.subcommand == "fit"
-        # Steps after the checkpoint are logged again: purge_step makes TensorBoard drop the earlier values.
-        return ScalarLogger(
-            self.start.folder.path, name="", version="" if is_fit else str(self.subcommand), default_hp_metric=False,
-            purge_step=self.start.step if is_fit else 0,
-        )  # fmt: skip
+        if self.subcommand == "fit":
+            return ScalarLogger(self.start.folder.path, name="", version="", default_hp_metric=False)
+        # The values of an earlier evaluation are dropped.
+        command = str(self.subcommand)
+        return ScalarLogger(self.start.folder.path, name="", version=command, default_hp_metric=False, purge_step=0)
+
+    def _forget_later_steps(self) -> None:
+        """Remove the logged values of steps after the checkpoint, which a resumed run logs again."""
+        if self.subcommand != "fit" or not is_first_rank():
+            return
+        for logger in self.trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                drop_points(logger, self.start.step)
+            elif isinstance(logger, CSVLogger) and self.start.step > 0:
+                keep_rows(logger, self.start.step)
 
     def _arguments(self) -> dict[str, Any]:
         """The arguments of the Trainer's method."""

@@ -45,8 +45,15 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The checkpoint with the best score."""
-        return self.path / "checkpoints/best.ckpt"
+        """The checkpoint with the best score, where the folder's configuration has it written."""
+        given = (self.configuration() or {}).get("checkpoint") or {}
+        folder, name = Path(given.get("dirpath") or self.path / "checkpoints"), given.get("filename", "best")
+        if name is not None and "{" not in name:
+            return folder / f"{name}.ckpt"
+        found = self.newest()  # which knows the name that a pattern has led to
+        states = {} if found is None else found.content["callbacks"]
+        paths = [one["best_model_path"] for key, one in states.items() if key.startswith("BestCheckpoint")]
+        return folder / Path(next(iter(paths), "best.ckpt")).name
 
     def step_file(self, step: int) -> Path:
         """The checkpoint after `step` optimizer steps."""

@@ -20,7 +20,7 @@ from lit_retrieval.training.score_table import ScoreTable
 from lit_retrieval.training.sequence_module import SequenceModule, logged_names
 from lit_retrieval.training.solved import SolvedStopping
 from lit_retrieval.training.step_seed import StepSeed
-from lit_retrieval.training.tensorboard import ScalarLogger
+from lit_retrieval.training.tensorboard import ScalarLogger, drop_points
 from lit_retrieval.training.throughput import Throughput
 from lit_retrieval.training.transcript_printer import TranscriptPrinter
 
@@ -48,6 +48,7 @@ __all__ = [
     "Throughput",
     "TranscriptPrinter",
     "default_callbacks",
+    "drop_points",
     "keep_rows",
     "logged_names",
 ]

@@ -26,16 +26,16 @@ def default_callbacks(
     last: LastCheckpoint,
     gpu: Gpu | None = None,
     writes_scores: bool = True,
-    shows_progress: bool = True,
+    shows_bar: bool = True,
 ) -> list[Callback]:
     """The callbacks of every run, in the order in which Lightning calls them, after those of `trainer.callbacks`.
 
     Args:
         inspection, best, last, gpu: Those that have configuration keys.
         writes_scores: Whether `test` writes `scores.json`; it needs a run folder.
-        shows_progress: Whether there is a progress bar, or lines where standard output is not a terminal.
+        shows_bar: Whether there is a progress bar in a terminal; elsewhere, and without it, there are lines.
     """
-    progress = ProgressBar() if get_console().is_terminal else ProgressLines()
+    progress = ProgressBar() if shows_bar and get_console().is_terminal else ProgressLines()
     return [
         gpu or Gpu(),  # before any kernel runs
         Preemption(),  # stops a run between two steps, before the others count anything of the next step
@@ -48,7 +48,7 @@ def default_callbacks(
         Memory(),  # prints below the table of scores
         TranscriptPrinter(),
         *([ScoreFile()] if writes_scores else []),
-        *([progress] if shows_progress else []),
+        progress,
         NextCommand(),
         best,  # a checkpoint holds the state of all callbacks: Lightning always calls checkpoint callbacks last
         last,  # after best, so that it holds the best score

@@ -153,3 +153,18 @@ def test_a_finished_run_has_no_other_steps_to_do(command, capfd):
     with pytest.raises(SystemExit) as stopped:
         command("fit", *ONE_STEP, "--run_dir", "one", "--prefer", "command_line")
     assert not stopped.value.code and "one is finished after 1 step;" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "there"),
+    [
+        (["--checkpoint.dirpath", "elsewhere"], "elsewhere/best.ckpt"),
+        (["--checkpoint.filename", "top"], "one/checkpoints/top.ckpt"),
+        (["--checkpoint.dirpath", "elsewhere", "--checkpoint.filename", "at-{step}"], "elsewhere/at-step=1.ckpt"),
+    ],
+)
+def test_the_best_checkpoint_is_found_where_it_was_written(command, reads, capfd, options, there):
+    command("fit", *ONE_STEP, "--run_dir", "one", *options)
+    assert f"in {there}" in capfd.readouterr().out
+    command("test", "--config", "one/config.yaml", "--ckpt_path", "best")
+    assert reads[-1] == Path(there).name and Path(there).is_file()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer, callbacks
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lit_retrieval.cli import main
 from lit_retrieval.cli.ranges import LEAST
@@ -153,6 +154,16 @@ def test_a_csv_file_has_one_row_a_step_after_a_resume(run, capfd):
     assert [row["step"] for row in rows if row["train/loss"]] == list("012345")
     assert [row["step"] for row in rows if row["val/loss"]] == list("135")
     assert "deleted" not in capfd.readouterr().err
+
+
+def test_tensorboard_has_one_point_a_step_after_a_resume(run):
+    place = {"logger.save_dir": "boards", "logger.name": "", "logger.version": ""}
+    for _ in range(2):
+        run({"logger": "lightning.pytorch.loggers.TensorBoardLogger", **place}, "board")
+        points = EventAccumulator("boards").Reload().Scalars("train/loss")
+        assert [point.step for point in points] == list(range(6))
+        for path in Path("board/checkpoints").glob("step_[456].ckpt*"):  # as if killed after three steps
+            path.unlink()
 
 
 def test_a_few_steps_write_nothing(run, folder):

@@ -25,10 +25,11 @@ def test_every_callback_is_in_the_list_or_chosen_by_a_user():
     assert set(names(default())) == ours - {"ProgressBar"}
 
 
+@pytest.mark.parametrize("shows_bar", [True, False])
 @pytest.mark.parametrize("is_terminal", SHOWN)
-def test_a_terminal_has_a_bar_and_a_file_has_lines(monkeypatch, is_terminal):
+def test_a_terminal_has_a_bar_if_wanted_and_a_file_has_lines(monkeypatch, is_terminal, shows_bar):
     monkeypatch.setattr("rich.console.Console.is_terminal", is_terminal)
-    assert set(names(default())) & set(SHOWN.values()) == {SHOWN[is_terminal]}
+    assert set(names(default(shows_bar=shows_bar))) & set(SHOWN.values()) == {SHOWN[is_terminal and shows_bar]}
 
 
 def test_a_trainer_calls_them_in_the_order_of_the_list():
@@ -40,5 +41,4 @@ def test_a_trainer_calls_them_in_the_order_of_the_list():
 
 
 def test_what_a_command_has_no_use_for_is_left_out():
-    left_out = set(names(default())) - set(names(default(writes_scores=False, shows_progress=False)))
-    assert left_out == {"ScoreFile", "ProgressLines"}
+    assert set(names(default())) - set(names(default(writes_scores=False))) == {"ScoreFile"}
