@@ -8,7 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import yaml
@@ -20,6 +23,7 @@ from sweeps.grid import read_grid, trials
 from sweeps.intervals import wilson
 from sweeps.ledger import write_ledger
 from sweeps.live import described, table
+from sweeps.shares import find_shares
 from sweeps.trial import run_trial
 
 from lit_retrieval.errors import PREEMPTED, RunEndedError, UserError
@@ -222,6 +226,69 @@ def test_slots_run_at_a_time_and_a_signal_stops_them_all(place, monkeypatch):
     assert stopped.value.status == PREEMPTED and sorted(begun) == ["one", "two"]
 
 
+def test_each_cell_of_the_papers_grid_has_its_share_of_a_gpu():
+    grid = read_grid(ROOT / "configs/sweeps/paper_figure2.yaml")
+    regimes, sizes = (grid.grid[key] for key in ("data.regime", "data.sizes"))
+    cells = [[point, regime, *map(str, size)] for point, regime, size in product(grid.points, regimes, sizes)]
+    shares = dict(zip(map(" ".join, cells), find_shares(grid.gpus, cells), strict=True))
+    assert len(shares) == 108 and set(shares.values()) == {0.25, 0.5, 1}
+    assert shares["mamba_2M retrieval 128"] == shares["hybrid_2M retrieval 128"] == 1
+    assert shares["mamba_2M retrieval 64"] == shares["transformer_2M retrieval 128"] == 0.5
+    assert shares["mamba_2M cot 128"] == shares["transformer_0.5M retrieval 128"] == 0.25
+
+
+@pytest.mark.parametrize(("there", "asked"), [(2.0, [0.25, 1]), (None, [0, 0])])
+def test_ray_gets_the_share_of_each_trial(place, monkeypatch, there, asked):
+    """In place of Ray there is what `run_on_ray` calls of it."""
+    path = write_grid(place, grid={"data.regime": ["cot", "retrieval"]}, gpus={"any": 0.25, "retrieval": 1}, cpus=2)
+    grid = read_grid(path)
+    found = trials(grid, place)
+    tune, ray = MagicMock(PlacementGroupFactory=lambda bundles: bundles), MagicMock()
+    ray.tune, ray.cluster_resources.return_value = tune, {"GPU": there}
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    runners.run_on_ray(found, grid, place, "abc")
+    resources = tune.with_resources.call_args.args[1]
+    assert [resources({"place": place}) for place in range(2)] == [[{"CPU": 2, "GPU": share}] for share in asked]
+
+
+def test_slurm_gets_an_array_for_each_number_of_gpus(place, monkeypatch):
+    """In place of submitit there is what `run_on_slurm` calls of it."""
+    path = write_grid(
+        place, grid={"data.regime": ["cot", "vanilla", "retrieval"]}, gpus={"any": 0.25, "cot": 0, "retrieval": 2}
+    )
+    grid = read_grid(path)
+    submitit = MagicMock()
+    executor = submitit.AutoExecutor.return_value
+    executor.cluster = "slurm"
+    monkeypatch.setitem(sys.modules, "submitit", submitit)
+    for name in ("PYTHONPATH", "SUBMITIT_PREEMPT_SIGNAL"):  # which it changes
+        monkeypatch.setenv(name, os.environ.get(name, "USR1"))
+    runners.run_on_slurm(trials(grid, place), grid, place, "abc")
+    assert [call.kwargs.get("gpus_per_node") for call in executor.update_parameters.call_args_list] == [None, 1, 2]
+    asked = [call.args[1].configuration["data"]["regime"] for call in executor.submit.call_args_list]
+    assert asked == ["cot", "vanilla", "retrieval"]
+
+
+def test_a_job_that_slurm_stops_saves_its_trial_and_runs_it_again(monkeypatch):
+    """SLURM's signal calls `checkpoint` while the job runs."""
+    monkeypatch.setitem(sys.modules, "submitit.helpers", SimpleNamespace(DelayedSubmission=lambda *call: call))
+    begun, stopped = threading.Event(), []
+
+    def run_trial(trial, stopping):
+        begun.set()
+        assert stopping.wait(30)
+        stopped.append(trial)
+
+    monkeypatch.setattr(runners, "run_trial", run_trial)
+    job = runners._Job()
+    main_thread = threading.Thread(target=job, args=("a trial",))
+    main_thread.start()
+    assert begun.wait(30)
+    again, *arguments = job.checkpoint("a trial")
+    main_thread.join(30)
+    assert stopped == ["a trial"] and isinstance(again, runners._Job) and arguments == ["a trial"]
+
+
 def test_only_the_trials_of_some_words_in_their_order(place):
     path = write_grid(
         place, points={"large": {"model.hidden_size": 16}, "small": {}}, grid={"data.regime": ["cot", "vanilla"]}
@@ -274,6 +341,12 @@ def test_the_commit_is_that_of_the_environment_or_of_git(monkeypatch):
         ({"experiment": "nowhere.yaml"}, "there is no file nowhere.yaml"),
         ({"seeds": ["many"]}, "seeds must be whole numbers, got many"),
         ({"gpus": -1}, "gpus must be 0 or more, got -1"),
+        ({"gpus": 1.5}, "gpus must be a whole number above 1, got 1.5"),
+        ({"gpus": "half"}, "gpus must be a number, or numbers by words, got half"),
+        ({"gpus": {"any": 0.5, "retrieval 4": "much"}}, "gpus.retrieval 4 must be a number, got much"),
+        ({"gpus": {"any": 0.5, "cot": -0.5}}, "gpus.cot must be 0 or more, got -0.5"),
+        ({"gpus": {"any": 0.5, "retrieval 8": 1}}, "each row of gpus must fit a trial, got retrieval 8"),
+        ({"gpus": {"cot": 1}}, "gpus must have a row for every trial, and none fits retrieval 4"),
         ({"cpus": 0}, "cpus must be 1 or more, got 0"),
         ({"retries": -1}, "retries must be 0 or more, got -1"),
         ({"stop_on_plateau": 0}, "stop_on_plateau must be 1 or more, got 0"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from itertools import product
@@ -13,13 +14,17 @@ from lit_retrieval.cli import read_configuration
 from lit_retrieval.errors import UserError
 from lit_retrieval.parsing import read_yaml
 from lit_retrieval.ranges import check_at_least
+from sweeps.shares import Shares, check_shares, find_shares
 
 _FILES = ("data", "model", "trainer")  # keys whose value may be a file, relative to the grid's
 _SEEDS = ("seed_everything", "data.seed")
-_WRITE = {str: "a path", dict: "keys with values", list: "a list", int: "a whole number", (int, float): "a number"}
+_WRITE = {
+    str: "a path", dict: "keys with values", list: "a list", int: "a whole number",
+    (int, float, dict): "a number, or numbers by words",
+}  # fmt: skip
 _KINDS: dict[str, Any] = {
     "experiment": str, "points": dict, "grid": dict, "regimes": dict, "fixed": dict, "slurm": dict, "seeds": list,
-    "checkpoint": str, "cpus": int, "retries": int, "stop_on_plateau": int, "gpus": (int, float),
+    "checkpoint": str, "cpus": int, "retries": int, "stop_on_plateau": int, "gpus": (int, float, dict),
 }  # fmt: skip
 
 
@@ -38,7 +43,8 @@ class Grid:
         seeds: Random seeds of the model and its samples.
         checkpoint: The tested one: best, by closed-loop accuracy of validation, or last, as in the paper.
         cpus: Processor cores per trial.
-        gpus: Share of a GPU per trial, where there is one; small models share one.
+        gpus: Share of a GPU per trial, where there is one; small models share one. Or shares by words of a trial's
+            point, regime and sizes, of which the last row that fits counts: `{any: 0.25, retrieval 128: 0.5}`.
         retries: Restarts of a trial that crashes; it resumes from its newest checkpoint.
         stop_on_plateau: Validations without a rise of closed-loop accuracy after which training stops; never if absent.
         slurm: Parameters that `submitit` passes to SLURM: slurm_partition, timeout_min, ...
@@ -52,7 +58,7 @@ class Grid:
     seeds: list[int] = field(default_factory=lambda: [0])
     checkpoint: Literal["best", "last"] = "best"
     cpus: int = 1
-    gpus: float = 1.0
+    gpus: Shares = 1.0
     retries: int = 2
     stop_on_plateau: int | None = None
     slurm: dict[str, Any] = field(default_factory=dict)
@@ -69,6 +75,7 @@ class Trial(NamedTuple):
         configuration: All keys with their values.
         place: Folder to run the commands in.
         checkpoint: The tested one, best or last.
+        gpus: Share of a GPU.
     """
 
     hash: str
@@ -78,6 +85,13 @@ class Trial(NamedTuple):
     configuration: dict[str, Any]
     place: str
     checkpoint: str = "best"
+    gpus: float = 1.0
+
+    @property
+    def words(self) -> list[str]:
+        """Words that describe the trial: its point, regime and sizes."""
+        data = self.configuration["data"]
+        return [*self.point.split(), data["regime"], *re.findall(r"[^][,{} ]+", str(data["sizes"]))]
 
 
 def read_grid(path: Path) -> Grid:
@@ -105,7 +119,8 @@ def read_grid(path: Path) -> Grid:
         raise UserError(f"grid.{wrong[0]} must be a list, got one value; write a list in {path}, or move it to fixed")
     if wrong := [name for name, keys in (grid.points | grid.regimes).items() if not isinstance(keys, dict)]:
         raise UserError(f"{wrong[0]} must have keys with values; write {{key: value}} in {path}, or {{}} for none")
-    for name, least in (("cpus", 1), ("gpus", 0), ("retries", 0), ("stop_on_plateau", 1)):
+    check_shares(grid.gpus, path)
+    for name, least in (("cpus", 1), ("retries", 0), ("stop_on_plateau", 1)):
         if (number := getattr(grid, name)) is not None:
             check_at_least(name, number, least, f"it in {path}")
     if no_seeds := [seed for seed in grid.seeds if not isinstance(seed, int)]:
@@ -129,7 +144,9 @@ def trials(grid: Grid, folder: Path) -> list[Trial]:
         identity = runs.run_hash(configuration)
         trial = Trial(identity, point, seed, arguments, configuration, str(Path.cwd()), grid.checkpoint)
         found.setdefault(identity, trial)
-    return list(found.values())
+    unique = list(found.values())
+    shares = find_shares(grid.gpus, [trial.words for trial in unique])
+    return [trial._replace(gpus=share) for trial, share in zip(unique, shares, strict=True)]
 
 
 def _combinations(grid: Grid) -> Iterator[tuple[str, int, dict[str, Any]]]:

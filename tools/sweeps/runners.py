@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
+from math import ceil
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -17,6 +19,7 @@ from sweeps.grid import Grid, Trial
 from sweeps.trial import run_trial
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_TIME_LIMITS = 10_000  # after how many a job is not requeued any more
 _LOOK_EVERY = 1.0  # seconds; Python handles no signal that comes just before the main thread waits without a limit
 
 
@@ -65,7 +68,11 @@ def run_on_ray(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str) ->
     os.environ |= {"RAY_CHDIR_TO_TRIAL_DIR": "0", "RAY_AIR_NEW_OUTPUT": "0"}  # the table is ours
     ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     of_place = partial(_run_one, list(trials), sweep, commit, grid.retries, grid.cpus)
-    resources = {"cpu": grid.cpus, "gpu": grid.gpus if ray.cluster_resources().get("GPU") else 0}
+    has_gpus = bool(ray.cluster_resources().get("GPU"))
+
+    def resources(config: dict[str, int]) -> Any:
+        return tune.PlacementGroupFactory([{"CPU": grid.cpus, "GPU": trials[config["place"]].gpus * has_gpus}])
+
     try:
         tune.Tuner(
             tune.with_resources(of_place, resources),
@@ -86,18 +93,46 @@ def _run_one(
 
 
 def run_on_slurm(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str) -> None:
-    """Submit one job array, a job for each trial, and wait; without SLURM, submitit runs processes here."""
+    """Submit a job for each trial, an array for each number of GPUs, and wait; without SLURM, submitit runs them here.
+
+    Before its time limit a job gets SIGUSR1: its trial saves itself, and submitit requeues the job.
+    """
+    os.environ.setdefault("SUBMITIT_PREEMPT_SIGNAL", "USR1")  # read on import; `fit` gets the signal too
     try:
         import submitit
     except ImportError:
         raise UserError("submitit is not installed; pip install 'lit_retrieval[sweep]'") from None
     tools = str(Path(__file__).parents[1])  # jobs inherit the environment, and must find these modules
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [tools, os.environ.get("PYTHONPATH")]))
-    executor = submitit.AutoExecutor(sweep / "slurm")
-    gpus = {"gpus_per_node": 1} if torch.cuda.is_available() or executor.cluster == "slurm" else {}
-    executor.update_parameters(**{"cpus_per_task": grid.cpus, "timeout_min": 24 * 60, **gpus, **grid.slurm})
-    rest = (sweep, commit, grid.retries, grid.cpus)
-    with executor.batch():
-        jobs = [executor.submit(run_trial, trial, *rest) for trial in trials]
+    executor = submitit.AutoExecutor(sweep / "slurm", slurm_max_num_timeout=_TIME_LIMITS)
+    has_gpus, jobs = torch.cuda.is_available() or executor.cluster == "slurm", []
+    for number in sorted({ceil(trial.gpus) for trial in trials}):
+        gpus = {"gpus_per_node": number} if number and has_gpus else {}
+        executor.update_parameters(**{"cpus_per_task": grid.cpus, "timeout_min": 24 * 60, **gpus, **grid.slurm})
+        with executor.batch():
+            jobs += [
+                executor.submit(_Job(), trial, sweep, commit, grid.retries, grid.cpus)
+                for trial in trials if ceil(trial.gpus) == number
+            ]  # fmt: skip
     for job in jobs:
         job.wait()
+
+
+class _Job:
+    """`run_trial` in a form that submitit can stop before a time limit, and start again after it."""
+
+    def __call__(self, *arguments: Any) -> None:
+        """Run or resume a trial, in a thread, since submitit calls `checkpoint` in the main one."""
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=run_trial, args=(*arguments, self._stopping))
+        self._thread.start()
+        while self._thread.is_alive():
+            self._thread.join(_LOOK_EVERY)
+
+    def checkpoint(self, *arguments: Any) -> Any:
+        """Let the trial save itself; returns what the requeued job runs."""
+        from submitit.helpers import DelayedSubmission
+
+        self._stopping.set()
+        self._thread.join()
+        return DelayedSubmission(_Job(), *arguments)
