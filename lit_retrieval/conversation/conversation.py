@@ -58,6 +58,11 @@ class Conversations:
         return len(self._rows.length)
 
     @property
+    def rows(self) -> Rows:
+        """The conversations as arrays."""
+        return self._rows
+
+    @property
     def is_finished(self) -> rules.Flags:
         """Whether all answers have been given or the token limit is reached, `(rows,)`."""
         return self._rows.is_finished
@@ -86,8 +91,10 @@ class Conversations:
 
     def write(self, row: int, words: Ids) -> None:
         """Let the model write `words (time,)` in a row, each after the tokens that are certain to come before it."""
+        _, starts, firsts = self._rules.turns
+        of_user = int(starts[firsts[row + 1]] - starts[firsts[row]])
         while len(words):
-            self._make_room(2 * len(words) + len(self._rules.turns.tokens))
+            self._make_room(2 * len(words) + of_user)
             done, is_waiting = rules.write(self._rows, self._rules, row, words)
             words = words[done:]
             if is_waiting:

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lit_retrieval.conversation import UNDECIDED, Author, Conversation, Reply
+from lit_retrieval.conversation import UNDECIDED, Conversations
 from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_at_least, check_between
 from lit_retrieval.retrieval import EitherFormRetriever
 from lit_retrieval.tasks.random import Counts
 from lit_retrieval.tasks.task import Regime, Task, Transcripts
-from lit_retrieval.tasks.writing import blank_rows
-from lit_retrieval.vocabulary import Vocabulary
+from lit_retrieval.tasks.writing import Rows
+from lit_retrieval.vocabulary import PAD, Vocabulary
 
 _PROBED = 256  # samples that estimate the longest reply
 
@@ -69,17 +69,19 @@ class WordTask(Task):
 
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
-        written = [
-            self._write_sample(seed, int(index), int(size), regime) for index, size in zip(indices, sizes, strict=True)
-        ]
-        longest, most = max(len(sample.tokens) for sample in written), max(len(sample.answers) for sample in written)
-        rows = blank_rows(len(written), longest, most)
-        for row, sample in enumerate(written):
-            length = rows.length[row] = len(sample.tokens)
-            rows.tokens[row, :length], rows.author[row, :length] = sample.tokens, sample.author
-            rows.answers[row, : len(sample.answers)] = sample.answers
-            rows.prompt_length[row] = sample.author.index(Author.MODEL)
-        return rows.transcripts(sizes)
+        pairs = zip(indices, sizes, strict=True)
+        samples = [self._draw_turns(seed, int(index), int(size), regime) for index, size in pairs]
+        encode = self.vocabulary.encode
+        prompts = [[encode(turn.prompt.split()) for turn in turns] for turns in samples]
+        replies = [[encode(turn.reply.split()) for turn in turns] for turns in samples]
+        most = [1 + sum(map(len, said)) for said in replies]  # more answers than there can be, so that none is the last
+        answer_tokens = self.answer_words.tolist()
+        written = Conversations(prompts, answer_tokens, self._retriever, self.vocabulary, num_answers=most)
+        for row, (turns, said) in enumerate(zip(samples, replies, strict=True)):
+            for number, (turn, words) in enumerate(zip(turns, said, strict=True), start=1):
+                written.write(row, words)
+                self._check_turn(written, row, turn, number, number == len(turns))
+        return _transcripts(written, np.array([len(turns[0]) for turns in prompts]), sizes)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
         """Twice the longest of 256 samples; override it if that may be too short."""
@@ -96,21 +98,10 @@ class WordTask(Task):
         """Raise `UserError` below size 1; override it if `draw` takes other sizes."""
         check_at_least("size", size, 1, "data.sizes")
 
-    def _write_sample(self, seed: int, index: int, size: int, regime: Regime) -> Reply:
-        """The transcript of a sample, with its answers alone."""
+    def _draw_turns(self, seed: int, index: int, size: int, regime: Regime) -> list[Turn]:
+        """The turns of a sample."""
         rng = np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))  # all 64 bits of each
-        turns = self._write_turns(self.draw(rng, size), regime)
-        prompts = [self.vocabulary.encode(turn.prompt.split()) for turn in turns]
-        replies = [self.vocabulary.encode(turn.reply.split()) for turn in turns]
-        most = 1 + sum(map(len, replies))  # more answers than there can be, so that the conversation goes on
-        answer_tokens = self.answer_words.tolist()
-        conversation = Conversation(prompts, answer_tokens, self._retriever, self.vocabulary, num_answers=most)
-        for number, (turn, words) in enumerate(zip(turns, replies, strict=True), start=1):
-            conversation.write(words)
-            reply = conversation.reply()
-            reply = reply._replace(answers=[answer for answer in reply.answers if answer != UNDECIDED])
-            self._check_turn(reply, turn, number, number == len(turns))
-        return reply
+        return self._write_turns(self.draw(rng, size), regime)
 
     def _write_turns(self, problem: Any, regime: Regime) -> list[Turn]:
         turns = self.write_turns(problem, regime)
@@ -122,24 +113,32 @@ class WordTask(Task):
             )
         return [Turn(*turn) for turn in turns]
 
-    def _check_turn(self, written: Reply, turn: Turn, number: int, is_last: bool) -> None:
-        """Raise `UserError` unless the last reply ended its turn, and no search took too long."""
-        answers = written.answers
-        has_ended = bool(answers) and written.tokens[-1] == answers[-1]
-        if not has_ended or len(answers) < number or (not is_last and len(answers) > number):
+    def _check_turn(self, written: Conversations, row: int, turn: Turn, number: int, is_last: bool) -> None:
+        """Raise `UserError` unless the last reply in a row ended its turn, and no search took too long."""
+        rows, given = written.rows, int(written.rows.num_given[row])
+        has_ended = given > 0 and rows.tokens[row, rows.length[row] - 1] == rows.answers[row, given - 1]
+        if not has_ended or given < number or (not is_last and given > number):
             raise UserError(
                 f"{type(self).__name__} wrote {turn.reply!r} as reply {number}; a reply ends with its one answer, "
                 "and only the last may have several"
             )
-        count = len(answers) - number + 1
+        count = given - number + 1
         if is_last and self.num_answers not in (None, count):
             raise UserError(
                 f"{type(self).__name__} wrote {turn.reply!r} with {count} answers, and its num_answers is "
                 f"{self.num_answers}; take other words for the steps, or pass num_answers={count} to super().__init__ "
                 "(None if it varies)"
             )
-        if written.num_timeouts:
+        if rows.num_timeouts[row]:
             raise UserError(
                 f"a search of {type(self).__name__} took too long in {turn.reply!r}; write a faster query, since "
                 "samples must not depend on the load of the machine"
             )
+
+
+def _transcripts(written: Conversations, prompt_length: Counts, sizes: Counts) -> Transcripts:
+    """Finished conversations as transcripts."""
+    replies = written.replies()
+    answers = np.where(replies.answers == UNDECIDED, PAD, replies.answers)[:, : written.rows.num_given.max()]
+    distances = np.zeros(answers.shape, np.int64)
+    return Rows(replies.tokens, replies.author, replies.length, prompt_length, answers, distances).transcripts(sizes)
