@@ -75,6 +75,7 @@ FURTHER: dict[str, dict[str, Any]] = {
 
 OTHERS: dict[str, dict[str, Any]] = {
     "CyclicFlowAttention": {"num_heads": 2, "head_dim": 16, "num_slots": 8},
+    "Mamba": {"intermediate_size": 2 * HIDDEN_SIZE, "state_size": 16},
     "LogLinearMamba2": {"num_heads": 4, "head_dim": 16, "state_size": 16},
     "Mamba3": {"head_dim": 16, "state_size": 16},
     "MesaNet": {"num_heads": 2, "head_dim": 16},

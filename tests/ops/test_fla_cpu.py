@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fla_layers import HIDDEN_SIZE, SMALL, make_layer
+from fla_layers import FURTHER, HIDDEN_SIZE, OTHERS, SMALL, make_layer
 from torch import Tensor
 
 from lit_retrieval.mixers import FlaLayer
@@ -105,6 +105,25 @@ def test_layers_agree_with_flas_own_kernels(batch, time, names):
         assert {"outputs", "last state: recurrent 0", "inputs"} < set(parts)
         for part, distance in parts.items():
             assert distance <= TOLERANCE, (name, part)
+
+
+# In fla these take no mask, or mask values only; log-linear attention counts positions from the row's beginning.
+WITHOUT_MASK = {
+    "ABCAttention", "BasedLinearAttention", "LogLinearMamba2", "MomentumDeltaNet", "ReBasedLinearAttention",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in (*SMALL, *FURTHER, *OTHERS) if name not in WITHOUT_MASK])
+def test_padding_on_the_left_changes_nothing(name):
+    layer = make_layer(name).eval()
+    install()
+    x = torch.randn(2, 9, HIDDEN_SIZE, generator=torch.Generator().manual_seed(2))
+    mask = torch.ones(2, 9, dtype=torch.long)
+    mask[0, :4] = 0
+    with torch.inference_mode():
+        padded, alone = layer(x, attention_mask=mask)[0], layer(x[:1, 4:])[0]
+        torch.testing.assert_close(padded[:1, 4:], alone, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(padded[1:], layer(x[1:])[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_function_chooses_by_the_device_of_its_tensors():

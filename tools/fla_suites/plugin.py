@@ -64,7 +64,7 @@ def smaller(name: str, value: Any) -> Any:
     if not isinstance(value, int) or isinstance(value, bool):
         return value
     if name in _TIMES and value > MOST_TOKENS:
-        return MOST_TOKENS - 64 + value % 64  # a last chunk is as full as before
+        return 128 + value % 64  # a last chunk is as full as before
     return min(value, MOST_ROWS) if name == "B" else value
 
 

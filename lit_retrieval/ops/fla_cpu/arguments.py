@@ -32,7 +32,7 @@ def with_arguments_of(theirs: Callable[..., Any], ours: Callable[..., Any], name
     if list(map(_name_and_default, _parameters(ours))) == list(map(_name_and_default, parameters.values())):
         return ours
     takes_any = parameters.pop("kwargs", None) is not None
-    positions, known = tuple(parameters), _names_of(ours)
+    positions, known = tuple(parameters), names_of(ours)
     defaults = {key: one.default for key, one in parameters.items() if key in known}
     if takes_any:
         defaults |= dict.fromkeys([key for key in known if key not in defaults], inspect.Parameter.empty)
@@ -59,7 +59,7 @@ def _parameters(function: Callable[..., Any]) -> Iterable[inspect.Parameter]:
     return inspect.signature(function).parameters.values()
 
 
-def _names_of(function: Callable[..., Any]) -> tuple[str, ...]:
+def names_of(function: Callable[..., Any]) -> tuple[str, ...]:
     """The names of a function's parameters, with those of the `TypedDict` of its `**options`, if it has one."""
     names: list[str] = []
     for parameter in _parameters(function):

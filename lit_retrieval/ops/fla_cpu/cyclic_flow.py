@@ -1,10 +1,12 @@
 """Cyclic flow attention on a CPU, with the arguments of fla's own functions (arXiv:2609.36259)."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from lit_retrieval.ops.fla_cpu.parts import by_parts
 from lit_retrieval.ops.half_precision import in_float32
 from lit_retrieval.ops.linear_recurrence import linear_recurrence
 from lit_retrieval.ops.rms_norm import rms_norm
@@ -13,6 +15,7 @@ _State = tuple[Tensor, Tensor, Tensor]
 
 
 @in_float32
+@partial(by_parts, whole=["readout"])
 def cyclic_flow(
     q: Tensor,
     k: Tensor,
@@ -28,6 +31,7 @@ def cyclic_flow(
     scale: float | None = None,
     initial_state: _State | None = None,
     output_final_state: bool = False,
+    cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, _State | None]:
     """Keys and values are written at a clock's phase, and read by a softmax over the slots of a learned table.
 

@@ -16,7 +16,11 @@ from lit_retrieval.ops.linear_rnn import linear_rnn
 @in_float32
 @by_parts
 def hgrn(
-    x: Tensor, g: Tensor, initial_state: Tensor | None = None, output_final_state: bool = False
+    x: Tensor,
+    g: Tensor,
+    initial_state: Tensor | None = None,
+    output_final_state: bool = False,
+    cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """HGRN (arXiv:2311.04823): h_t = exp(g_t) h_{t-1} + x_t for x and g `(batch, time, dim)`."""
     h = linear_rnn(x, g.exp(), initial_state)
@@ -34,6 +38,7 @@ def rwkv6(
     scale: float | None = None,
     initial_state: Tensor | None = None,
     output_final_state: bool = False,
+    cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """RWKV-6 (arXiv:2404.05892): o_t = (S_{t-1} + diag(u) k_t v_t^T)^T r_t, S_t = diag(exp(w_t)) S_{t-1} + k_t v_t^T.
 

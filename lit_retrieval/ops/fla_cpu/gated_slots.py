@@ -3,6 +3,8 @@
 As in fla's kernels, half precision is computed in float32, and the last states are float32.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from lit_retrieval.ops.linear_recurrence import linear_recurrence
 from lit_retrieval.ops.slot_recurrence import slot_recurrence
 
 
+@partial(by_parts, outputs=2)
 def additive_gate(
     x: Tensor,
     initial_state: Tensor | None = None,
@@ -54,6 +57,7 @@ def gsa(
     scale: float | None = None,
     initial_state: tuple[Tensor, Tensor] | None = None,
     output_final_state: bool = False,
+    cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor | None]]:
     """Gated slot attention (arXiv:2409.07146): softmax attention over slots, into which `s` writes keys and values.
 

@@ -301,7 +301,10 @@ def mamba_forward(
     before, state = x.new_zeros(len(x), *weight.shape), None
     if last_state is not None:
         before, state = last_state["conv_state"], last_state["recurrent_state"].transpose(1, 2)
+    mask = attention_mask if last_state is None else None
+    x = _without_padding(x, mask)
     conv_state, x = _last_inputs(x, before), _convolve_and_activate(layer, x, weight, layer.conv1d.bias, before)
+    x = _without_padding(x, mask)
     sizes = [layer.dt_rank, layer.ssm_state_size, layer.ssm_state_size]
     dt, B, C = layer.x_proj(x).split(sizes, -1)
     dt = F.softplus(layer.dt_proj(dt))
@@ -329,7 +332,9 @@ def mamba2_forward(
         (None, None) if last_state is None else (last_state["conv_state"], last_state["recurrent_state"])
     )
     gate, x, BC, dt = project(layer, input_states, [*2 * [layer.intermediate_size], 2 * groups * state_size, heads])
-    x, BC, conv_state = convolve_apart(layer, x, BC, conv_state)
+    mask = attention_mask if last_state is None else None
+    x, BC, conv_state = convolve_apart(layer, _without_padding(x, mask), _without_padding(BC, mask), conv_state)
+    x, BC = _without_padding(x, mask), _without_padding(BC, mask)
     B, C = (part.reshape(batch, time, groups, state_size) for part in BC.chunk(2, -1))
     dt = F.softplus(widen(dt) + layer.dt_bias).clamp(*layer.dt_limit).unsqueeze(-1)
     log_decay = -widen(layer.A_log).exp().view(-1, 1) * dt
@@ -341,6 +346,11 @@ def mamba2_forward(
     y, gate = y.flatten(2), widen(gate)
     y = gate_and_norm(y, gate, layer) if layer.rmsnorm else y * layer.act(gate)
     return layer.out_proj(y.to(x.dtype)), conv_state, state.transpose(2, 3).contiguous()
+
+
+def _without_padding(x: Tensor, mask: Tensor | None) -> Tensor:
+    """X with zeros at padding tokens, where the mask `(batch, time)` is 0: the convolution's bias is not a token."""
+    return x if mask is None or mask.shape != x.shape[:2] else x * mask.unsqueeze(-1).to(x.dtype)
 
 
 def project(layer: Any, x: Tensor, sizes: list[int]) -> list[Tensor]:

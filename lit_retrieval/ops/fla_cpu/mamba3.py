@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lit_retrieval.ops.fla_cpu.layers import gate_and_norm, project
+from lit_retrieval.ops.fla_cpu.parts import by_parts
 from lit_retrieval.ops.half_precision import in_float32, widen
 from lit_retrieval.ops.linear_recurrence import linear_recurrence
 from lit_retrieval.ops.rms_norm import rms_norm
@@ -50,21 +51,28 @@ def mamba3_forward(
     past_key_values: Any = None,
     use_cache: bool | None = False,
     output_attentions: bool | None = False,
+    cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, None, Any]:
     """Mamba-3 in place of fla's `Mamba3.forward`, for any number of tokens after earlier ones.
 
     Its state is fla's: the angles `(batch, heads, angles)`, the recurrence's `(batch, heads, head_dim, state_size)`,
     and the last token's keys `(batch, ranks, heads, state_size)` and values `(batch, heads, head_dim)`.
     """
-    from fla.layers.utils import get_layer_cache, update_layer_cache
+    from fla.layers.utils import get_layer_cache, repad_hidden_states, unpad_hidden_states, update_layer_cache
 
     last = get_layer_cache(layer, past_key_values)
-    y, state = _mix(layer, hidden_states, None if last is None else last["recurrent_state"])
-    update_layer_cache(layer, past_key_values, recurrent_state=state, offset=hidden_states.shape[1])
-    return y, None, past_key_values
+    (batch, time, _), x, indices = hidden_states.shape, hidden_states, None
+    if last is None:
+        x, indices, cu_seqlens = unpad_hidden_states(x, cu_seqlens, attention_mask, time)
+    y, state = _mix(layer, x, None if last is None else last["recurrent_state"], cu_seqlens=cu_seqlens)
+    update_layer_cache(layer, past_key_values, recurrent_state=state, offset=time)
+    return repad_hidden_states(y, indices, batch, time), None, past_key_values
 
 
-def _mix(layer: Any, x: Tensor, state: _State | None) -> tuple[Tensor, _State]:
+@by_parts
+def _mix(
+    layer: Any, x: Tensor, initial_state: _State | None, cu_seqlens: Tensor | None = None
+) -> tuple[Tensor, _State]:
     heads, ranks, per_rank = layer.num_heads, layer.mimo_rank, layer.n_groups * layer.ssm_state_size
     sizes = [*2 * [layer.intermediate_size], *2 * [per_rank * ranks], *3 * [heads], layer.num_rope_angles]
     z, v, B, C, dt, A, share, angles = (widen(part) for part in project(layer, x, sizes))
@@ -80,7 +88,7 @@ def _mix(layer: Any, x: Tensor, state: _State | None) -> tuple[Tensor, _State]:
         math.pi * angles.tanh().unsqueeze(2) * dt.unsqueeze(3),
     )
     spread = widen(layer.mimo_x).transpose(0, 1) if layer.is_mimo else v.new_ones(1, 1, 1)
-    o, state = _scan(inputs, spread, state, layer.is_mimo)
+    o, state = _scan(inputs, spread, initial_state, layer.is_mimo)
     o = o + widen(layer.D).view(-1, 1) * (v.unsqueeze(2) * spread)
     return layer.out_proj(_gate(layer, o, z).to(x.dtype)), state
 

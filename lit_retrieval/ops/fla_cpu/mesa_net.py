@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lit_retrieval.ops.fla_cpu.parts import by_parts
 from lit_retrieval.ops.fla_cpu.recurrences import unit
 from lit_retrieval.ops.half_precision import in_float32
 from lit_retrieval.ops.linear_recurrence import linear_recurrence
@@ -11,6 +12,7 @@ from lit_retrieval.ops.mesa_solve import mesa_solve
 
 
 @in_float32
+@by_parts
 def mesa_net(
     q: Tensor,
     k: Tensor,
@@ -23,6 +25,7 @@ def mesa_net(
     output_final_state: bool = False,
     max_CG_iteration: int = 30,
     use_qk_l2norm_in_kernel: bool = False,
+    cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Linear attention of queries that a regularised least-squares problem over all keys so far gives.
 

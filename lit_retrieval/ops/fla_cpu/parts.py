@@ -1,32 +1,38 @@
 """Rows of several sequences one after another, as fla packs them: `cu_seqlens` has the positions of their ends."""
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from functools import wraps
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.ops.fla_cpu.arguments import names_of
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 Nested: TypeAlias = Any
 """A tensor, None, or a tuple or list of these."""
 
 
-def by_parts(function: _Function) -> _Function:
+def by_parts(function: _Function, whole: Collection[str] = (), outputs: int = 1) -> _Function:
     """A recurrence that takes `cu_seqlens` too, `(sequences + 1,)`, and then runs on each sequence by itself.
 
     Tensors `(1, time, ...)` are split along time; first states, whose names contain "init" or "cache", have one entry
     for each sequence, and so have the last states. The function returns its outputs `(1, time, ...)`, with or without
-    last states after them. A sequence may be empty: its last state is its first one, or zeros.
+    last states after them, `initial_state` first. A sequence may be empty: its last state is its first one, or zeros.
+
+    Args:
+        function: Its tensors of more than two dimensions are along time, but for `whole`.
+        whole: Names of those that are the same for all sequences.
+        outputs: The number of its results that are along time.
 
     Raises:
         UserError: In a call, if there are several rows, or another number of first states than of sequences.
     """
-    names = list(inspect.signature(function).parameters)
+    names = names_of(function)
+    states = sorted(filter(_is_state, names), key=lambda name: name != "initial_state")
     place = names.index("cu_seqlens") if "cu_seqlens" in names else len(names)
 
     @wraps(function)
@@ -37,9 +43,9 @@ def by_parts(function: _Function) -> _Function:
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         given.pop("cu_seqlens", None)
         lengths = lengths_of(cu_seqlens, next(value for value in given.values() if isinstance(value, Tensor)))
-        parts = _split(given, lengths)
+        parts = _split(given, lengths, whole)
         found = [function(**part) if length else None for part, length in zip(parts, lengths, strict=True)]
-        return _join(found, [next((part[name] for name in part if _is_state(name)), None) for part in parts])
+        return _join(found, [[part.get(name) for name in states] for part in parts], outputs)
 
     return cast(_Function, run)
 
@@ -55,11 +61,12 @@ def lengths_of(cu_seqlens: Tensor, x: Tensor) -> list[int]:
     return lengths
 
 
-def _split(given: dict[str, Any], lengths: list[int]) -> list[dict[str, Any]]:
+def _split(given: dict[str, Any], lengths: list[int], whole: Collection[str]) -> list[dict[str, Any]]:
     """The arguments for each sequence."""
     parts: list[dict[str, Any]] = [{} for _ in lengths]
     for name, value in given.items():
-        for part, one in zip(parts, _split_value(name, value, lengths), strict=True):
+        split = [value] * len(lengths) if name in whole else _split_value(name, value, lengths)
+        for part, one in zip(parts, split, strict=True):
             part[name] = one
     return parts
 
@@ -84,17 +91,18 @@ def _is_state(name: str) -> bool:
     return "init" in name or name == "cache"
 
 
-def _join(found: list[Any], first_states: list[Nested]) -> Any:
-    """The results for all sequences; None for an empty one, whose state stays as it was."""
+def _join(found: list[Any], firsts: list[list[Nested]], outputs: int) -> Any:
+    """The results for all sequences; None for an empty one, whose states stay as they were."""
     full = [one for one in found if one is not None]
     if isinstance(full[0], Tensor):
         return torch.cat(full, 1)
-    outputs = torch.cat([one[0] for one in full], 1)
-    template = full[0][1]
+    in_time = [torch.cat(parts, 1) for parts in zip(*[one[:outputs] for one in full], strict=True)]
+    template = full[0][outputs:]
     states = [
-        _first(first, template) if one is None else one[1] for one, first in zip(found, first_states, strict=True)
+        [_first(*pair) for pair in zip_longest(first[: len(template)], template)] if one is None else one[outputs:]
+        for one, first in zip(found, firsts, strict=True)
     ]
-    return outputs, _stack(states), *full[0][2:]
+    return *in_time, *map(_stack, zip(*states, strict=True))
 
 
 def _first(state: Nested, like: Nested) -> Nested:
@@ -106,7 +114,7 @@ def _first(state: Nested, like: Nested) -> Nested:
     return torch.zeros_like(like) if state is None else state.to(like.dtype)
 
 
-def _stack(states: list[Nested]) -> Nested:
+def _stack(states: Sequence[Nested]) -> Nested:
     if isinstance(states[0], tuple | list):
-        return tuple(_stack(list(parts)) for parts in zip(*states, strict=True))
-    return None if states[0] is None else torch.cat(states)
+        return tuple(map(_stack, zip(*states, strict=True)))
+    return None if states[0] is None else torch.cat(tuple(states))
