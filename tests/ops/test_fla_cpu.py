@@ -109,7 +109,8 @@ def test_layers_agree_with_flas_own_kernels(batch, time, names):
 
 # In fla these take no mask, or mask values only; log-linear attention counts positions from the row's beginning.
 WITHOUT_MASK = {
-    "ABCAttention", "BasedLinearAttention", "LogLinearMamba2", "MomentumDeltaNet", "ReBasedLinearAttention",
+    "ABCAttention", "BasedLinearAttention", "DeltaFormerAttention", "LogLinearMamba2", "MomentumDeltaNet",
+    "ReBasedLinearAttention",
 }  # fmt: skip
 
 
@@ -121,9 +122,9 @@ def test_padding_on_the_left_changes_nothing(name):
     mask = torch.ones(2, 9, dtype=torch.long)
     mask[0, :4] = 0
     with torch.inference_mode():
-        padded, alone = layer(x, attention_mask=mask)[0], layer(x[:1, 4:])[0]
+        padded, alone = layer(x, attention_mask=mask)[0], layer(x[:1, 4:], attention_mask=None)[0]
         torch.testing.assert_close(padded[:1, 4:], alone, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(padded[1:], layer(x[1:])[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(padded[1:], layer(x[1:], attention_mask=None)[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_function_chooses_by_the_device_of_its_tensors():
