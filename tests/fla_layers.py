@@ -96,7 +96,7 @@ def make_layer(name: str, **options: Any) -> nn.Module:
         layer_class = getattr(fla.layers, name, SimpleGatedLinearAttention)
         place = {} if name == "BasedLinearAttention" else {"layer_idx": 0}
         layer: nn.Module = layer_class(
-            hidden_size=HIDDEN_SIZE, **place, **{**(SMALL | FURTHER | OTHERS)[name], **options}
+            hidden_size=HIDDEN_SIZE, **place, **{**(SMALL | FURTHER | OTHERS).get(name, {}), **options}
         )
     with torch.no_grad():
         for parameter in layer.parameters():

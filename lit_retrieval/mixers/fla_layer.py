@@ -77,14 +77,6 @@ class FlaLayer(nn.Module):
         self._has_cache = _takes_cache(layer) and self._name not in _WITHOUT_USABLE_CACHE
         mask = inspect.signature(layer.forward).parameters.get("attention_mask")
         self._needed = {} if mask is None or mask.default is None else {"attention_mask": None}
-        self.train(layer.training)
-
-    def train(self, mode: bool = True) -> "FlaLayer":
-        """Set the training mode; a layer that lets tokens see later ones in it stays in evaluation mode."""
-        super().train(mode)
-        if self._name in _ALWAYS_IN_EVALUATION_MODE:
-            self.layer.training = False
-        return self
 
     def decoding(self, device: torch.device) -> Literal["cache", "prefix"]:
         """How the layer goes on after a first call there: with its own cache, or by reading all tokens again."""
@@ -123,12 +115,16 @@ class FlaLayer(nn.Module):
 
     def _call(self, x: Tensor, **options: Any) -> Tensor:
         """The layer's outputs; raises `UserError` where fla has no kernel for these tensors."""
+        is_training = self.layer.training
+        self.layer.training = is_training and self._name not in _ALWAYS_IN_EVALUATION_MODE
         try:
             result = self.layer(x, **self._needed, **options)
         except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
             if reason := _reason_of_fla(error, x):
                 raise UserError(f"fla's {self._name} {reason}") from error
             raise
+        finally:
+            self.layer.training = is_training
         y: Tensor = result[0] if isinstance(result, tuple) else result
         if x.is_cuda:  # on a CPU our kernels refuse; fla's own would give wrong second derivatives
             refuse_second_derivatives([y])
@@ -174,7 +170,7 @@ def _reason_of_fla(error: Exception, x: Tensor) -> str | None:
 
 @cache
 def _warn_of_slow_decoding(name: str) -> None:
-    warnings.warn(f"fla's {name} has no usable cache: each call reads all tokens again", stacklevel=4)
+    warnings.warn(f"fla's {name} has no usable cache: each call reads all tokens again", stacklevel=2)
 
 
 def _takes_cache(module: nn.Module) -> bool:

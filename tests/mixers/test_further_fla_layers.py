@@ -1,16 +1,22 @@
 """The further layers of fla on a CPU: a step's gradients, decoding in parts, rows that leave, one token, refusals."""
 
+import inspect
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 
 import pytest
 import torch
-from fla_layers import FURTHER, HIDDEN_SIZE, SMALL, make_layer
+from fla_layers import FURTHER, HIDDEN_SIZE, OTHERS, SMALL, make_layer
+from tiny_fit import fit
 from torch import Tensor, nn
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import FlaLayer, PastInputs, as_mixer, make_mixer, select_rows, without_states
 from lit_retrieval.mixers.__main__ import main
 from lit_retrieval.mixers.checks.interface import count_elements
+from lit_retrieval.training import SequenceModule
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fla needs triton, which is for Linux only")
 TOLERANCE = 1e-4  # of gradients in float32 against float64; outputs of parts agree within a tenth of it
@@ -167,4 +173,83 @@ def test_mixers_check_says_how_a_layer_is_decoded(name, options, said, monkeypat
 def test_every_layer_of_fla_is_tested_or_refused():
     import fla.layers
 
-    assert {*SMALL, *FURTHER} <= {*fla.layers.__all__, "SimpleGatedLinearAttention"}
+    tested = {*SMALL, *FURTHER, *OTHERS, "Mamba"} - {"SimpleGatedLinearAttention"}
+    assert tested == {*fla.layers.__all__} - {"YOCOCrossAttention", "YOCOSharedKVBuilder"}
+
+
+# Values for arguments of many layers; a layer that has none of that name has fewer variants.
+VALUES = {
+    "mode": ["chunk", "fused_recurrent"], "num_kv_heads": [1], "num_v_heads": [4], "expand_k": [2.0], "expand_v": [2.0],
+    "use_short_conv": [True, False], "conv_bias": [True], "conv_size": [2], "conv_kernel": [2],
+    "use_conv_bias": [False],
+    "use_output_gate": [True, False], "use_gate": [True, False], "use_input_gate": [True], "gate_fn": ["sigmoid"],
+    "output_gate_activation": ["sigmoid"], "gate_logit_normalizer": [4], "gate_low_rank_dim": [4], "clamp_min": [-1.0],
+    "use_forget_gate": [True, False], "use_scalar_gate": [True], "allow_neg_eigval": [True, False],
+    "lower_bound": [-5.0],
+    "safe_gate": [True], "elementwise_affine": [False], "fuse_norm": [True, False], "output_norm": ["identity"],
+    "use_norm": [False], "feature_map": ["relu", "elu", "identity", "swish", "t2r", "hedgehog", "dpfp", "hadamard"],
+    "tie_feature_map_qk": [True], "do_feature_map_norm": [True], "norm_q": [True], "norm_k": [True],
+    "normalize": [False],
+    "qk_norm": [True, "sum"], "use_qk_norm": [True], "qk_activation": ["relu", "elu", "identity"], "qkv_bias": [True],
+    "use_beta": [False], "use_gamma": [False], "window_size": [7], "use_rope": [True, False], "rope_inv_freq": ["yoco"],
+    "n_groups": [2], "D_has_hdim": [True], "rmsnorm": [False], "norm_before_gate": [True], "dt_limit": [(0.001, 0.1)],
+    "hidden_act": ["gelu"], "dt_init": ["constant"], "use_bias": [True], "value_dim": [48], "num_householder": [1, 3],
+    "use_output_correction": [False], "use_inner_decay": [False], "use_low_rank_w": [False], "use_w_shortconv": [False],
+    "use_p_times_alpha": [False], "min_log_mu": [None], "decay_type": ["GLA"], "bias_rmm": [True],
+    "router_score": ["softmax"], "residual_in_fp32": [False], "attend_current": [True], "shared_mem": [True],
+    "single_kv_proj": [True],
+}  # fmt: skip
+REFUSED = {  # by us, with the reason, or by a mistake in fla's layer
+    ("DeltaFormerAttention", "num_kv_heads"), ("ForgettingAttention", "window_size"), ("GatedSlotAttention", "expand_v")
+}  # fmt: skip
+FIRST = {**SMALL, "Mamba": {"state_size": 8, "intermediate_size": 2 * HIDDEN_SIZE}}
+
+
+def variants(name: str) -> Iterator[tuple[str, FlaLayer]]:
+    """The layer with one argument changed, for all values that fla takes."""
+    import fla.layers
+    from fla.layers.simple_gla import SimpleGatedLinearAttention
+
+    known = inspect.signature(getattr(fla.layers, name, SimpleGatedLinearAttention).__init__).parameters
+    for key, values in VALUES.items():
+        for value in values if key in known and (name, key) not in REFUSED else ():
+            with suppress(AssertionError, AttributeError, KeyError, NotImplementedError, UserWarning, ValueError):
+                yield f"{key}={value}", FlaLayer(make_layer(name, **FIRST.get(name, {}) | {key: value})).eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*FIRST, *FURTHER, *OTHERS])
+def test_variants_train_and_decode_in_parts(name):
+    x, rows, count = draw(3, 37), torch.tensor([2, 0, 2]), 0
+    for changed, mixer in variants(name):
+        for with_gradients in (True, False):
+            with torch.set_grad_enabled(with_gradients):
+                y, _ = mixer(x)
+                parts, _ = run_in_parts(mixer, x, [20, 1, 1, 1, 14])
+                _, middle = run_in_parts(mixer, x[:, :21], [20, 1])
+                kept, _ = mixer(x[rows, 21:], select_rows(middle, rows))
+            torch.testing.assert_close(parts, y, rtol=1e-4, atol=2e-5, msg=changed)
+            torch.testing.assert_close(kept, y[rows, 21:], rtol=1e-4, atol=2e-5, msg=changed)
+            if with_gradients:
+                y.square().sum().backward()
+        grads = [one.grad for one in mixer.parameters() if one.grad is not None]
+        assert grads and all(grad.isfinite().all() for grad in grads), changed
+        count += 1
+    assert count >= 1
+
+
+def test_a_training_step_builds_no_cache_unless_states_are_handed_on(tmp_path):
+    from fla.layers import GatedLinearAttention
+
+    given = []
+
+    class Watched(GatedLinearAttention):
+        def forward(self, hidden_states, past_key_values=None, use_cache=False, **options):
+            if self.training:
+                given.append(use_cache)
+            return super().forward(hidden_states, past_key_values=past_key_values, use_cache=use_cache, **options)
+
+    for first_state in (None, "same"):
+        fit(tmp_path, mixer=partial(Watched, num_heads=2), module=partial(SequenceModule, first_state=first_state))
+        assert set(given) == {first_state == "same"}
+        given.clear()

@@ -19,10 +19,16 @@ from lit_retrieval.ops.half_precision import in_float32, widen
 from lit_retrieval.ops.linear_rnn import linear_rnn
 
 
-class PrecondOptions(Options, total=False):
-    """Further arguments of fla's preconditioned rules."""
-
+class _NormedOptions(Options, total=False):
     use_qk_l2norm_in_kernel: bool
+
+
+class PrecondOptions(_NormedOptions, total=False):
+    """Further arguments of fla's preconditioned rules, see `precond_gated_delta_rule`."""
+
+    x: float
+    eps: float
+    log_atk_scale: Tensor | float | None
 
 
 _CHUNK = 32  # steps of the rule with momentum; a chunk keeps five matrices (steps, steps) for each head
@@ -127,7 +133,7 @@ def precond_gated_delta_rule(
     x: float = 1.5,
     eps: float = 1e-6,
     log_atk_scale: Tensor | float | None = None,
-    **options: Unpack[PrecondOptions],
+    **options: Unpack[_NormedOptions],
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The gated delta rule with a preconditioner for each key: large keys are written with smaller steps.
 
@@ -166,7 +172,26 @@ def _preconditioned(
     return o, None if last is None else (last, energy)
 
 
-precond_kda = precond_gated_delta_rule
+@in_float32
+def precond_kda(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    g_atk: Tensor,
+    beta_atk: Tensor,
+    beta: Tensor,
+    initial_A_state: Tensor | None = None,
+    use_gate_in_kernel: bool = False,
+    A_log: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    lower_bound: float | None = None,
+    **options: Unpack[PrecondOptions],
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The same with KDA's decay for each key, which `kda_gate` computes if asked; else the bound is a promise."""
+    if use_gate_in_kernel:
+        g = kda_gate(g, A_log, dt_bias, lower_bound)
+    return precond_gated_delta_rule(q, k, v, g_atk, g, beta_atk, beta, initial_A_state, **options)
 
 
 def _precondition(
