@@ -39,6 +39,8 @@ def page() -> str:
 
 
 def _describe(row: Row) -> str:
+    if row.kind == "ours" and row.detail.startswith("fla."):
+        return f"fla's `{row.detail.rpartition('.')[2]}`, in PyTorch"
     if row.kind == "ours":
         return f"ours: `{row.detail}`" if row.detail.rpartition(".")[2] not in row.theirs else "ours"
     if row.kind == "naive":

@@ -3,8 +3,9 @@
 To add a row, write ours (any module here; arguments are passed by fla's names, so only names must agree, not their
 order) and one line below: the kind, where fla defines the function, its names, and our function.
 
-- `ours`: our function in this folder, as "module.function"; or "module", for functions named as fla's. It is called
-  for CPU tensors, in every module of fla and of the user that holds fla's function, however it is called.
+- `ours`: our function in this folder, as "module.function"; or "module", for functions named as fla's; or one of fla
+  in PyTorch, "fla.module.function". It is called for CPU tensors, in every module of fla and of the user that holds
+  fla's function, however it is called.
 - `naive`: as `ours`, but slow: a step-by-step function, of fla ("fla.ops.gsa.naive.naive_recurrent_gsa") or of this
   folder. The first call says so.
 - `refused`: no form for a CPU, and why; a call raises `UserError` with that reason.
@@ -122,7 +123,8 @@ _MODULES = [
     *_rows(
         "ours",
         "fla.modules.activations.ops",
-        "elu_p1_bwd elu_p1_fwd sigmoid_bwd sigmoid_fwd swiglu_fwd swiglu_fwdbwd swish_bwd swish_fwd",
+        "elu_p1_bwd elu_p1_fwd logsigmoid_bwd logsigmoid_fwd powglu_fwd powglu_fwdbwd sigmoid_bwd sigmoid_fwd "
+        "sigmoidglu_fwd sigmoidglu_fwdbwd swiglu_fwd swiglu_fwdbwd swish_bwd swish_fwd",
         "activations",
     ),
     *_rows(
@@ -132,6 +134,12 @@ _MODULES = [
     *_rows("ours", "fla.modules.norm.l2norm", "l2norm_bwd l2norm_fwd", "norms"),
     *_rows("ours", "fla.modules.norm.layernorm", "layer_norm_bwd layer_norm_fwd", "norms"),
     *_rows("ours", "fla.modules.norm.layernorm_gated", "layernorm_fn rmsnorm_fn", "norms"),
+    *_rows("ours", "fla.modules.fused_cross_entropy.ops", "cross_entropy_bwd cross_entropy_fwd", "losses"),
+    *_rows("ours", "fla.modules.fused_cross_entropy", "FusedCrossEntropyLoss.forward", "losses.cross_entropy_forward"),
+    *_rows("ours", "fla.modules.fused_kl_div.ops", "fused_kl_div_bwd fused_kl_div_fwd", "losses"),
+    *_rows(
+        "ours", "fla.modules.fused_linear_cross_entropy.ops", "fused_linear_cross_entropy_bwd logsumexp_fwd", "losses"
+    ),
     *_rows("ours", "fla.modules.rotary.ops", "rotary_embedding_fwdbwd", "layers"),
     *_rows("ours", "fla.modules.token_shift", "token_shift", "layers"),
 ]
@@ -175,7 +183,22 @@ _ATTENTION = [
         "parallel_stickbreaking_attn",
         "attention.stick_breaking.parallel_stickbreaking_attn",
     ),
-    *_rows("ours", "fla.ops.utils.cumsum", "chunk_global_cumsum", "sums"),
+    *_rows("ours", "fla.ops.utils.cumsum", "chunk_global_cumsum chunk_local_cumsum", "sums"),
+    *_rows("ours", "fla.ops.utils.pack", "pack_sequence_fwdbwd unpack_sequence_fwdbwd", "sums"),
+    *_rows("ours", "fla.ops.utils.softmax", "softmax_bwd softmax_fwd", "sums"),
+    *_rows("ours", "fla.ops.utils.logsumexp", "logsumexp_fwd", "losses"),
+    *_rows(
+        "ours",
+        "fla.ops.gated_delta_rule.gate",
+        "fused_gdn_gate",
+        "fla.ops.gated_delta_rule.gate.naive_gdn_gate",
+    ),
+    *_rows(
+        "ours",
+        "fla.ops.rwkv7.channel_mixing",
+        "channel_mixing_rwkv7",
+        "fla.ops.rwkv7.channel_mixing.channel_mixing_rwkv7_torch",
+    ),
     *_rows("ours", "fla.ops.utils.pooling", "mean_pooling", "sums"),
     *_rows("ours", "fla.ops.wall_attn", "parallel_wall_attn", "attention.wall.parallel_wall_attn"),
     *_rows("ours", "fla.ops.wall_attn", "parallel_wall_attn_decode", "attention.wall.parallel_wall_attn_decode"),
