@@ -157,3 +157,15 @@ def test_softmax_and_its_gradient():
     p, dp = x.softmax(-1), draw(3, 7, seed=1)
     torch.testing.assert_close(sums.softmax_fwd(x.detach()), p)
     torch.testing.assert_close(sums.softmax_bwd(p.detach(), dp), torch.autograd.grad(p, x, dp)[0])
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_channel_mixing_in_half_precision(dims):
+    from fla.ops.rwkv7.channel_mixing import channel_mixing_rwkv7, channel_mixing_rwkv7_torch
+
+    given = [draw(2, 5, 8), draw(2, 8, seed=1), draw(1, 1, 8, seed=2), draw(8, 16, seed=3), draw(16, 8, seed=4)]
+    halves = [one.bfloat16() for one in given]
+    halves[1] = halves[1] if dims == 2 else halves[1].unsqueeze(1)
+    y, last = channel_mixing_rwkv7(*halves)
+    wanted, _ = channel_mixing_rwkv7_torch(*[one.float() for one in halves])
+    assert torch.equal(y, wanted.bfloat16()) and torch.equal(last, halves[0][:, -1])

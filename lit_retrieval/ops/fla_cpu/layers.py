@@ -284,6 +284,19 @@ def sort_by_memory(
     return by_memory, places, order, most, is_token, is_token.view(in_memories).transpose(0, 1)
 
 
+def channel_mixing_rwkv7(
+    x: Tensor, x_prev: Tensor, x_k: Tensor, key_weight: Tensor, value_weight: Tensor, inplace: bool = True
+) -> tuple[Tensor, Tensor]:
+    """RWKV-7's feed-forward part, after the token `x_prev`, `(batch, dim)` or `(batch, 1, dim)`; and the last token."""
+    return _mix_channels(x, x_prev.view(len(x), 1, -1), x_k, key_weight, value_weight), x[:, -1]
+
+
+@in_float32
+def _mix_channels(x: Tensor, before: Tensor, share: Tensor, key_weight: Tensor, value_weight: Tensor) -> Tensor:
+    k = x.addcmul(torch.cat([before, x[:, :-1]], 1) - x, share) @ key_weight
+    return k.relu().square() @ value_weight
+
+
 def mamba_forward(
     layer: Any,
     input_states: Tensor,

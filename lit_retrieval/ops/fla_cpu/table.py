@@ -193,12 +193,7 @@ _ATTENTION = [
         "fused_gdn_gate",
         "fla.ops.gated_delta_rule.gate.naive_gdn_gate",
     ),
-    *_rows(
-        "ours",
-        "fla.ops.rwkv7.channel_mixing",
-        "channel_mixing_rwkv7",
-        "fla.ops.rwkv7.channel_mixing.channel_mixing_rwkv7_torch",
-    ),
+    *_rows("ours", "fla.ops.rwkv7.channel_mixing", "channel_mixing_rwkv7", "layers"),
     *_rows("ours", "fla.ops.utils.pooling", "mean_pooling", "sums"),
     *_rows("ours", "fla.ops.wall_attn", "parallel_wall_attn", "attention.wall.parallel_wall_attn"),
     *_rows("ours", "fla.ops.wall_attn", "parallel_wall_attn_decode", "attention.wall.parallel_wall_attn_decode"),
