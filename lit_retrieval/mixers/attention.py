@@ -1,6 +1,5 @@
 """LLaMA's causal self-attention, with a key-value cache that grows by doubling."""
 
-from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
@@ -9,6 +8,7 @@ from torch.nn import functional as F
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers.mixer import check_sizes
+from lit_retrieval.ops import rotate
 from lit_retrieval.ranges import check_at_least
 
 Position: TypeAlias = Literal["rope", "alibi", "none"]
@@ -138,37 +138,6 @@ def _alibi_slopes(num_heads: int) -> list[float]:
     power = 1 << (num_heads.bit_length() - 1)
     slopes = [2.0 ** (-8 * i / power) for i in range(1, power + 1)]
     return slopes + [2.0 ** (-4 * i / power) for i in range(1, 2 * (num_heads - power), 2)]
-
-
-def rotate(x: Tensor, start: int, base: float) -> Tensor:
-    """Rotary position embedding: rotate each pair of elements by an angle that grows with the token's position.
-
-    (x_{2i}, x_{2i+1}) at position p is rotated by p base^(-2i / head_dim)  (Su et al. 2021, arXiv:2104.09864), in
-    float32 where `x` has half precision.
-
-    Args:
-        x: `(batch, time, heads, head_dim)`.
-        start: The first token's position.
-        base: The rotary embedding's base.
-
-    Returns:
-        The rotated vectors, shaped like `x`.
-    """
-    time, head_dim = x.shape[1], x.shape[3]
-    capacity = 1 << (start + time - 1).bit_length()  # so that decoding, step by step, needs few tables
-    table = _rotations(capacity, head_dim, base, x.device, x.dtype == torch.float64)
-    turns = table[start : start + time].unsqueeze(1)
-    pairs = torch.view_as_complex(x.to(table.real.dtype).view(*x.shape[:-1], -1, 2))
-    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
-
-
-@lru_cache(maxsize=16)
-@torch.inference_mode(False)  # a table first made while decoding must serve training as well
-def _rotations(capacity: int, head_dim: int, base: float, device: torch.device, is_double: bool) -> Tensor:
-    """The rotations of positions 0 to capacity - 1, complex of float32 or float64, `(capacity, head_dim / 2)`."""
-    frequencies = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-    angles = torch.outer(torch.arange(capacity, dtype=torch.float64), frequencies)
-    return torch.polar(torch.ones_like(angles), angles).to(device, torch.complex128 if is_double else torch.complex64)
 
 
 def _append(state: AttentionState, k: Tensor, v: Tensor) -> AttentionState:

@@ -66,9 +66,9 @@ def _tensors_in(arguments: tuple[Argument, ...]) -> list[Tensor]:
 
 def _as_numba(argument: Argument) -> Any:
     if isinstance(argument, Tensor):
-        return argument.detach().numpy()
+        return (argument.detach() if argument.requires_grad else argument).numpy()
     if isinstance(argument, tuple) and isinstance(argument[0], Tensor):
-        return tuple([tensor.detach().numpy() for tensor in argument])
+        return tuple([_as_numba(tensor) for tensor in argument])
     return np.float32(argument) if isinstance(argument, float) else argument
 
 

@@ -202,6 +202,13 @@ def add_product(typing_context: Any, vector: Any, left: Any, right: Any) -> Any:
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
+def swap_neighbours(typing_context: Any, vector: Any) -> Any:
+    """A vector with lanes 0 and 1, 2 and 3, ... exchanged."""
+    swapped = [lane ^ 1 for lane in range(vector.width)]
+    return vector(vector), _generate_by(lambda builder, value: _shuffle(builder, value, value, swapped))
+
+
+@_intrinsic  # type: ignore[untyped-decorator]
 def fold(typing_context: Any, vector: Any) -> Any:
     """A vector of `WIDTH` lanes with the same total."""
     folded = _Lanes(WIDTH)

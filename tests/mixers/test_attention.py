@@ -5,7 +5,7 @@ import torch
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import Attention, AttentionState, SlidingWindowAttention
-from lit_retrieval.mixers.attention import rotate
+from lit_retrieval.ops import rotate
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from lit_retrieval.ops.lanes import (
     scale,
     store,
     store_scalar,
+    swap_neighbours,
     total,
     zeros,
 )
@@ -32,7 +33,7 @@ def work(width, x, y, result):
     mixed = add_product(add_scaled(scale(x[0], left), load_scalar(pointer(y, 1), 0), right), left, right)
     store(pointer(result, 1), 1, add(mixed, zeros(width)))
     store_scalar(pointer(result, len(result) - 2), 1, total(fold(multiply(left, right))))
-    return total(mixed), total(zeros(width))
+    return total(mixed), total(zeros(width)), total(multiply(swap_neighbours(left), right))
 
 
 @njit
@@ -50,7 +51,8 @@ def test_a_kernel_gives_what_numpy_gives(width):
     left, right = x[1 : width + 1], y[:width]
     expected = x[0] * left + y[1] * right + left * right
     np.testing.assert_allclose(result[2 : width + 2], expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(sums, (expected.sum(), 0.0), rtol=1e-5, atol=1e-5)
+    swapped = left.reshape(-1, 2)[:, ::-1].flatten()
+    np.testing.assert_allclose(sums, (expected.sum(), 0.0, swapped @ right), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(result[-1], (left * right).sum(), rtol=1e-5, atol=1e-5)
     assert not result[[0, 1, -2]].any(), "nothing else is written"
 
