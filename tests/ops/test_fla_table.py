@@ -1,6 +1,9 @@
 """The table of fla's functions: replaced wherever they are held, called with fla's arguments, and in the docs."""
 
+import importlib
+import inspect
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +15,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.ops import fla_cpu
 from lit_retrieval.ops.fla_cpu import __main__ as docs
 from lit_retrieval.ops.fla_cpu import recurrences
-from lit_retrieval.ops.fla_cpu.arguments import with_arguments_of
+from lit_retrieval.ops.fla_cpu.arguments import CHOOSE_KERNELS, OURS, names_of, with_arguments_of
 from lit_retrieval.ops.fla_cpu.install import find, rebind
 from lit_retrieval.ops.fla_cpu.table import TABLE, Row
 
@@ -139,3 +142,73 @@ def test_fla_functions_are_ours_from_every_place():
     expected = recurrences.gla(q, q, q, -q.abs())
     for place in (fla.ops, fla.ops.gla, fla.ops.gla.chunk, fla.layers.gla):
         torch.testing.assert_close(place.chunk_gla(q, q, q, -q.abs()), expected)
+
+
+# Arguments of fla's that ours refuse by name, if they are not at their defaults.
+REFUSED = {
+    "cp_context": "several GPUs share a sequence",
+    "cu_seqlens": "log-linear attention's state has one number of tokens for all rows",
+    "gk": "the preconditioned rule decays by head",
+    "gv": "a decay of each value is another recurrence",
+    "return_intermediate_states": "ours have no chunks",
+    "reverse": "gated slots and RWKV-6 run forwards",
+}
+
+
+@with_fla
+def test_every_argument_of_fla_is_taken_or_refused_by_name():
+    make_layer("GatedLinearAttention")
+    refused = set()
+    for row in TABLE:
+        if row.kind not in ("ours", "naive"):
+            continue
+        module, _, name = row.detail.rpartition(".")
+        module = module if module.startswith("fla.") else f"lit_retrieval.ops.fla_cpu.{module}"
+        known = set(names_of(getattr(importlib.import_module(module), name))) | CHOOSE_KERNELS | {"kwargs"}
+        theirs = inspect.signature(getattr(*find(row.theirs))).parameters
+        missing = {key for key in theirs if key not in known and OURS.get(key) not in known}
+        assert missing <= REFUSED.keys(), row.theirs
+        refused |= missing
+    assert refused == REFUSED.keys()
+
+
+VERSIONS = Path(__file__).parents[1] / "data" / "fla_names"
+
+
+@pytest.fixture(params=sorted(path.stem for path in VERSIONS.iterdir()))
+def version_of_fla(request, monkeypatch) -> tuple[str, set[str]]:
+    """The modules of a version of fla, with a function of its own for each name; no fla is needed."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "fla"]:
+        monkeypatch.delitem(sys.modules, name)
+    paths = set()
+    for line in (VERSIONS / f"{request.param}.txt").read_text().splitlines():
+        module, *names = line.split()
+        parts = module.split(".")
+        for i in range(1, len(parts) + 1):
+            name = ".".join(parts[:i])
+            if name not in sys.modules:
+                monkeypatch.setitem(sys.modules, name, ModuleType(name))
+                vars(sys.modules[name])["__path__"] = []
+        for name in names:
+            owner: object = sys.modules[module]
+            if "." in name:
+                class_name, name = name.split(".")
+                owner = vars(owner).setdefault(class_name, type(class_name, (), {}))
+            setattr(owner, name, make_theirs())
+        paths |= {f"{module}.{name}" for name in names}
+    return request.param, paths
+
+
+def test_in_each_version_of_fla_all_rows_work_but_those_that_moved(version_of_fla):
+    version, names = version_of_fla
+    rows = [row for row in TABLE if row.kind != "through"]
+    moved = [row.theirs for row in rows if row.theirs not in names]
+    assert bool(moved) == (version != "0.6.0")
+    theirs = {row.theirs: getattr(*find(row.theirs)) for row in rows if row.theirs in names}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rebind(TABLE)
+    said = [str(one.message) for one in caught]
+    assert [path for path in moved for line in said if f" {path} " in line] == moved and len(said) == len(moved)
+    for path, before in theirs.items():
+        assert getattr(*find(path)) is not before

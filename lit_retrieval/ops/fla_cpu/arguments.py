@@ -13,8 +13,8 @@ CHOOSE_KERNELS = {
     "max_num_seqs", "output_contiguous", "safe_gate", "solve_tril_precision", "use_graph",
 }  # fmt: skip
 """Arguments of fla's functions that don't change what is computed."""
-_OURS = {"self": "layer"}  # where ours has another name: a method's layer
-_RENAMED = {"transpose_state_layout": "state_v_first"}  # deprecated names, in fla's `**kwargs`
+OURS = {"self": "layer", "transpose_state_layout": "state_v_first"}
+"""Names of fla's arguments that ours have otherwise; deprecated ones, in fla's `**kwargs`, among them."""
 
 
 def with_arguments_of(theirs: Callable[..., Any], ours: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -28,11 +28,12 @@ def with_arguments_of(theirs: Callable[..., Any], ours: Callable[..., Any], name
     Raises:
         UserError: In a call, for another value of an argument that ours doesn't have.
     """
-    parameters = {_OURS.get(key, key): one for key, one in inspect.signature(theirs).parameters.items()}
+    parameters = {OURS.get(key, key): one for key, one in inspect.signature(theirs).parameters.items()}
     if list(map(_name_and_default, _parameters(ours))) == list(map(_name_and_default, parameters.values())):
         return ours
     takes_any = parameters.pop("kwargs", None) is not None
     positions, known = tuple(parameters), names_of(ours)
+    renamed = [key for key in OURS if key in inspect.signature(theirs).parameters]
     defaults = {key: one.default for key, one in parameters.items() if key in known}
     if takes_any:
         defaults |= dict.fromkeys([key for key in known if key not in defaults], inspect.Parameter.empty)
@@ -40,6 +41,9 @@ def with_arguments_of(theirs: Callable[..., Any], ours: Callable[..., Any], name
     @wraps(ours)
     def call(*args: Any, **kwargs: Any) -> Any:
         given = {**dict(zip(positions, args, strict=False)), **kwargs}
+        for key in renamed:
+            if key in given:
+                given[OURS[key]] = given.pop(key)
         if takes_any:
             given = _with_new_names(given, known)
         kept = {key: given.pop(key, default) for key, default in defaults.items()}
@@ -78,7 +82,7 @@ def _is_left_out(key: str, value: Any, parameters: dict[str, inspect.Parameter],
 
 def _with_new_names(given: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
     """The arguments with the new names of deprecated ones, as fla has them: with a warning, and never both."""
-    for old, new in _RENAMED.items():
+    for old, new in OURS.items():
         if old in given and new in known:
             if given.get(new):
                 raise ValueError(f"Cannot pass both `{new}` and the deprecated `{old}`.")

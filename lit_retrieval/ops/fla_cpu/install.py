@@ -41,11 +41,12 @@ def rebind(table: Iterable[Row]) -> None:
             continue
         try:
             owner, attribute = find(row.theirs)
+            ours = _form_on_cpu(row, getattr(owner, attribute))
         except (ImportError, AttributeError):
             warnings.warn(_moved(row.theirs), stacklevel=2)
             continue
         theirs = getattr(owner, attribute)
-        ours = _for_cpu(_form_on_cpu(row, theirs), _where_allowed(theirs, hopper.INSTEAD.get(row.theirs)))
+        ours = _for_cpu(ours, _where_allowed(theirs, hopper.INSTEAD.get(row.theirs)))
         setattr(owner, attribute, ours)
         replaced[id(theirs)] = theirs, ours
     for module in [module for module in sys.modules.values() if isinstance(module, ModuleType)]:

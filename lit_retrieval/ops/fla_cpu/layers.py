@@ -237,8 +237,8 @@ def rwkv7_mixtures(
 
 
 @in_float32
-def rwkv7_keys(k: Tensor, a: Tensor, ka: Tensor) -> Tensor:
-    """The keys k (1 + (a - 1) ka)."""
+def rwkv7_keys(k: Tensor, a: Tensor, ka: Tensor, cu_seqlens: Tensor | None = None) -> Tensor:
+    """The keys k (1 + (a - 1) ka), of each token by itself, whatever sequence it is in."""
     return k.addcmul(k * (a - 1), ka)
 
 

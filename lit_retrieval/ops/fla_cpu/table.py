@@ -135,7 +135,9 @@ _MODULES = [
     *_rows("ours", "fla.modules.norm.layernorm", "layer_norm_bwd layer_norm_fwd", "norms"),
     *_rows("ours", "fla.modules.norm.layernorm_gated", "layernorm_fn rmsnorm_fn", "norms"),
     *_rows("ours", "fla.modules.fused_cross_entropy.ops", "cross_entropy_bwd cross_entropy_fwd", "losses"),
-    *_rows("ours", "fla.modules.fused_cross_entropy", "FusedCrossEntropyLoss.forward", "losses.cross_entropy_forward"),
+    *_rows(
+        "ours", "fla.modules.fused_cross_entropy.ops", "FusedCrossEntropyLoss.forward", "losses.cross_entropy_forward"
+    ),
     *_rows("ours", "fla.modules.fused_kl_div.ops", "fused_kl_div_bwd fused_kl_div_fwd", "losses"),
     *_rows(
         "ours", "fla.modules.fused_linear_cross_entropy.ops", "fused_linear_cross_entropy_bwd logsumexp_fwd", "losses"
