@@ -1,5 +1,6 @@
 """Steps of one token as CUDA graphs: one launch in place of hundreds."""
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lit_retrieval.decoding.generate import DecodableModel
-from lit_retrieval.mixers import map_tensors, tensors_of
+from lit_retrieval.mixers import FixedState, fix_shapes, free_shapes, map_tensors, tensors_of
 from lit_retrieval.models import CudaGraphs, Record
 
 
@@ -22,10 +23,12 @@ class _Graph(NamedTuple):
 
 
 class ModelGraphs:
-    """A model whose steps of one token run as CUDA graphs, if its state is tensors whose shapes do not change.
+    """A model whose steps of one token run as CUDA graphs, if its state can have a form of fixed shapes.
 
-    Attention's state grows, and its steps run as they are. Rows are added up to a power of two, so few graphs are
-    recorded; they serve until the model's weights are in other memory.
+    Rows are added up to a power of two, and attention has room for a power of two of tokens, so few graphs are
+    recorded. All states are in the same memory. Graphs serve until this memory is too small, or the model's weights are
+    in other memory. A state that counts tokens in an int, as those of fla's attention, has no such form: its steps run
+    as they are.
 
     Args:
         model: The model.
@@ -35,31 +38,46 @@ class ModelGraphs:
     def __init__(self, model: DecodableModel, record: Record | None = None) -> None:
         self._model = model
         self._record = record
-        self._graphs: dict[int, _Graph] = {}
+        self._graphs: dict[object, _Graph] = {}
+        self._memory: list[Tensor] = []
         self._made_for: object = None
+        self._graph: _Graph | None = None
         self._returned: Any = None
+        self._room = 0.0
         self._is_on = True
 
     def __call__(self, tokens: Tensor, state: Any = None, positions: Tensor | None = None) -> tuple[Tensor, Any]:
         """Read tokens; see `DecodableModel`. The logits and the state are overwritten by the next call."""
-        is_step = tokens.shape[1] == 1 and bool(tensors_of(state)) and _has_fixed_shapes(state)
-        if not (is_step and self._is_on) or torch.is_autocast_enabled(tokens.device.type):
-            return self._model(tokens, state, positions)
-        if state is not self._returned:
-            self._forget_others()
-        rows = len(tokens)
-        graph = self._graphs.get(_capacity(rows))
+        can_replay = tokens.shape[1] == 1 and self._is_on and not torch.is_autocast_enabled(tokens.device.type)
+        graph = self._prepare(len(tokens), state) if can_replay and tensors_of(state) else None
         if graph is None:
-            logits, new_state = self._model(tokens, state, positions)
-            self._try_to_record(_capacity(rows), state, new_state)
-            return logits, new_state
+            return self._model(tokens, free_shapes(state), positions)
+        rows = len(tokens)
         graph.tokens[:rows].copy_(tokens)
-        if state is not self._returned:
-            map_tensors(lambda old, new: old[:rows].copy_(new), graph.state, state)
-            self._returned = map_tensors(lambda one: one[:rows], graph.state)
         graph.replay()
+        self._room -= 1
         logits = graph.logits[:rows]
         return logits if positions is None else logits.flatten(0, 1).index_select(0, positions), self._returned
+
+    def _prepare(self, rows: int, state: Any) -> _Graph | None:
+        """The graph of a step from this state, which is then in its memory; None if there is none."""
+        if state is self._returned and self._room:
+            return self._graph
+        self._forget_others()
+        state = fix_shapes(state)
+        if not _has_fixed_shapes(state):
+            self._is_on = False
+            return None
+        key = (_capacity(rows), _form(state))
+        if key not in self._graphs:
+            state = map_tensors(torch.clone, state)  # it may be in the memory that is written while recording
+            self._try_to_record(key, state)
+        self._graph = self._graphs.get(key)
+        if self._graph is not None:
+            map_tensors(lambda old, new: old[:rows].copy_(new), self._graph.state, state)
+            self._returned = map_tensors(lambda one: one[:rows], self._graph.state)
+            self._room = _room(state)
+        return self._graph
 
     def _forget_others(self) -> None:
         """Forget the graphs of weights in other memory, as after `to`."""
@@ -69,16 +87,14 @@ class ModelGraphs:
         if made_for != self._made_for:
             self._graphs, self._made_for = {}, made_for
 
-    def _try_to_record(self, capacity: int, state: Any, new_state: Any) -> None:
-        """Record a step for so many rows, if it returns a state of the shapes that it is given."""
-        shapes = [[(one.shape, one.dtype) for one in tensors_of(part)] for part in (state, new_state)]
-        if not _has_fixed_shapes(new_state) or shapes[0] != shapes[1]:
+    def _try_to_record(self, key: tuple[int, object], state: Any) -> None:
+        """Record a step from states of this form, if it returns a state of the same shapes."""
+        static = self._place(key[0], state)
+        tokens = torch.zeros(key[0], 1, dtype=torch.int64, device=tensors_of(state)[0].device)
+        logits, new_state = self._model(tokens, static)  # compiles kernels
+        if _form(new_state) != key[1]:
             self._is_on = False
             return
-        static = map_tensors(lambda one: one.new_zeros(capacity, *one.shape[1:]), state)
-        device = tensors_of(state)[0].device
-        tokens = torch.zeros(capacity, 1, dtype=torch.int64, device=device)
-        logits, _ = self._model(tokens, static)  # compiles kernels
         logits = torch.empty_like(logits)
 
         def step() -> None:
@@ -88,11 +104,23 @@ class ModelGraphs:
 
         self._record = self._record or CudaGraphs()
         try:
-            self._graphs[capacity] = _Graph(tokens, static, logits, self._record(step))
+            self._graphs[key] = _Graph(tokens, static, logits, self._record(step))
         except RuntimeError as error:
             self._is_on = False
             reason = " ".join(str(error).split())[:200]
             warnings.warn(f"decoding can't be recorded as a CUDA graph, and runs without: {reason}", stacklevel=2)
+
+    def _place(self, rows: int, state: Any) -> Any:
+        """Zeros in place of a state's tensors, for so many rows, in the memory of all graphs."""
+        tensors = tensors_of(state)
+        if [(one.dtype, one.device) for one in self._memory] != [(one.dtype, one.device) for one in tensors]:
+            self._graphs, self._memory = {}, [one.new_empty(0) for one in tensors]
+        sizes = [rows * one[0].numel() for one in tensors]
+        if any(size > len(part) for size, part in zip(sizes, self._memory, strict=True)):
+            pairs = zip(sizes, self._memory, strict=True)
+            self._graphs, self._memory = {}, [part.new_empty(max(size, len(part))) for size, part in pairs]
+        parts = iter(self._memory)
+        return map_tensors(lambda one: next(parts)[: rows * one[0].numel()].view(rows, *one.shape[1:]).zero_(), state)
 
 
 def _capacity(rows: int) -> int:
@@ -100,7 +128,21 @@ def _capacity(rows: int) -> int:
 
 
 def _has_fixed_shapes(state: Any) -> bool:
-    """Whether a state is tensors only: an int in it counts tokens."""
-    if isinstance(state, tuple):
+    """Whether a state is tensors only, but for a `FixedState`: an int in others counts tokens."""
+    if isinstance(state, tuple) and not isinstance(state, FixedState):
         return all(_has_fixed_shapes(part) for part in state)
-    return state is None or isinstance(state, Tensor)
+    return state is None or isinstance(state, Tensor | FixedState)
+
+
+def _form(state: Any) -> object:
+    """Shapes, but for the rows, and dtypes of a state, and its ints: states of one form share a graph."""
+    if isinstance(state, tuple):
+        return tuple(_form(part) for part in state)
+    return (state.shape[1:], state.dtype) if isinstance(state, Tensor) else state
+
+
+def _room(state: Any) -> float:
+    """Steps after which a part of the state must have another form."""
+    if isinstance(state, FixedState):
+        return state.room
+    return min((_room(part) for part in state), default=math.inf) if isinstance(state, tuple) else math.inf

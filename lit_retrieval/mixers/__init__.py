@@ -1,6 +1,6 @@
 """Layers that map (batch, time, hidden_size) to the same, with a state: attention, recurrences, feed-forward layers."""
 
-from lit_retrieval.mixers.attention import Attention, AttentionState
+from lit_retrieval.mixers.attention import Attention, AttentionState, FixedState, WindowState
 from lit_retrieval.mixers.canon import Canon
 from lit_retrieval.mixers.fla_layer import FlaLayer, FlaState, PastInputs, as_mixer, make_mixer
 from lit_retrieval.mixers.gated_rnn import GRU, LSTM, LSTMState
@@ -11,6 +11,8 @@ from lit_retrieval.mixers.mixer import (
     Mixer,
     MixerFactory,
     State,
+    fix_shapes,
+    free_shapes,
     map_tensors,
     select_rows,
     tensors_of,
@@ -18,12 +20,12 @@ from lit_retrieval.mixers.mixer import (
 )
 from lit_retrieval.mixers.parallel import Parallel
 from lit_retrieval.mixers.reglu import ReGLU
-from lit_retrieval.mixers.sliding_window_attention import SlidingWindowAttention, WindowState
+from lit_retrieval.mixers.sliding_window_attention import SlidingWindowAttention
 from lit_retrieval.mixers.swiglu import SwiGLU
 
 __all__ = [
-    "GRU", "LSTM", "Attention", "AttentionState", "Canon", "FlaLayer", "FlaState", "Inspectable", "LSTMState",
-    "LinearRNN", "Mamba", "MambaState", "Mixer", "MixerFactory", "Parallel", "PastInputs", "ReGLU",
-    "SlidingWindowAttention", "State", "SwiGLU", "WindowState", "as_mixer", "make_mixer", "map_tensors", "select_rows",
-    "tensors_of", "without_states",
+    "GRU", "LSTM", "Attention", "AttentionState", "Canon", "FixedState", "FlaLayer", "FlaState", "Inspectable",
+    "LSTMState", "LinearRNN", "Mamba", "MambaState", "Mixer", "MixerFactory", "Parallel", "PastInputs", "ReGLU",
+    "SlidingWindowAttention", "State", "SwiGLU", "WindowState", "as_mixer", "fix_shapes", "free_shapes", "make_mixer",
+    "map_tensors", "select_rows", "tensors_of", "without_states",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""LLaMA's causal self-attention, with a key-value cache that grows by doubling."""
+"""LLaMA's causal self-attention, with a key-value cache that grows by doubling, or has a fixed shape."""
 
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -7,11 +7,49 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers.mixer import check_sizes
+from lit_retrieval.mixers.mixer import State, check_sizes
 from lit_retrieval.ops import rotate
 from lit_retrieval.ranges import check_at_least
 
 Position: TypeAlias = Literal["rope", "alibi", "none"]
+
+
+class FixedState(NamedTuple):
+    """Keys and values with which each step of one token has the same shapes, as a CUDA graph needs it.
+
+    Args:
+        keys, values: `(batch, heads, slots, head_dim)`; the token at position p is in slot p modulo the slots.
+        length: Tokens so far, the same number in each row, int64 `(batch,)`.
+        capacity: A power of two of tokens for which there is room.
+        window: The slots of a sliding window; None for as many as the capacity.
+    """
+
+    keys: Tensor
+    values: Tensor
+    length: Tensor
+    capacity: int
+    window: int | None
+
+    @property
+    def room(self) -> int:
+        """Tokens that may still be added; a GPU makes the host wait for it."""
+        return self.capacity - int(self.length[0])
+
+    def fixed(self) -> "FixedState":
+        """The same with room for a token or more."""
+        if self.room:
+            return self
+        if self.window is not None:
+            return self._replace(capacity=2 * self.capacity)
+        return _fix(self.keys, self.values, self.capacity)
+
+    def free(self) -> State:
+        """The state as the layer returns it: `AttentionState`, or `WindowState` of a window."""
+        length = int(self.length[0])
+        if self.window is None:
+            return AttentionState(self.keys, self.values, length)
+        kept = torch.arange(max(0, length - self.window + 1), length, device=self.keys.device) % self.window
+        return WindowState(self.keys.index_select(2, kept), self.values.index_select(2, kept), length, self.window)
 
 
 class AttentionState(NamedTuple):
@@ -20,6 +58,32 @@ class AttentionState(NamedTuple):
     keys: Tensor
     values: Tensor
     length: int
+
+    def fixed(self) -> FixedState:
+        """The same for steps of the same shapes."""
+        return _fix(self.keys[:, :, : self.length], self.values[:, :, : self.length], self.length)
+
+
+class WindowState(NamedTuple):
+    """The `keys` and `values` of the last tokens, `(batch, heads, kept, head_dim)`, of `length` tokens in all."""
+
+    keys: Tensor
+    values: Tensor
+    length: int
+    window: int
+
+    def fixed(self) -> FixedState:
+        """The same for steps of the same shapes."""
+        return _fix(self.keys, self.values, self.length, self.window)
+
+
+def _fix(keys: Tensor, values: Tensor, length: int, window: int | None = None) -> FixedState:
+    """The state after `length` tokens with the keys and values of the last ones, `(batch, heads, kept, head_dim)`."""
+    capacity = 1 << length.bit_length()
+    slots = capacity if window is None else window
+    at = torch.arange(length - keys.shape[2], length, device=keys.device) % slots
+    keys, values = (one.new_zeros(*one.shape[:2], slots, one.shape[3]).index_copy(2, at, one) for one in (keys, values))
+    return FixedState(keys, values, torch.full((len(keys),), length, device=keys.device), capacity, window)
 
 
 class Attention(nn.Module):
@@ -59,26 +123,41 @@ class Attention(nn.Module):
         for projection in (self.qkv_proj, self.out_proj):
             nn.init.normal_(projection.weight, std=0.02)
 
-    def forward(self, x: Tensor, state: AttentionState | None = None) -> tuple[Tensor, AttentionState]:
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Let each token attend to itself and to those before it; see `Mixer.forward`.
 
         Without gradients new keys are written into the state's memory: two different continuations need a copy each.
         """
+        if isinstance(state, FixedState):
+            return self._step(x, state)
         q, k, v = self._project(x, 0 if state is None else state.length)
         keys, values, state = self._remember(state, k, v)
         return self.out_proj(self._attend(q, keys, values).transpose(1, 2).flatten(2)), state
 
-    def _project(self, x: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _step(self, x: Tensor, state: FixedState) -> tuple[Tensor, FixedState]:
+        """The same for one token, `(batch, 1, hidden_size)`, and without gradients."""
+        at, slots = state.length[:1], state.keys.shape[2]
+        q, k, v = self._project(x, at, state.capacity)
+        for kept, new in ((state.keys, k), (state.values, v)):
+            kept.index_copy_(2, at % slots, new)
+        distances = (at - torch.arange(slots, device=x.device)) % slots
+        mask = (distances <= at)[None]  # the other slots have no token yet
+        if self.position == "alibi":
+            mask = (-self.slopes.view(1, -1, 1, 1) * distances).masked_fill(~mask, -torch.inf).to(q.dtype)
+        mixed = F.scaled_dot_product_attention(q, state.keys, state.values, mask)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2)), state._replace(length=state.length + 1)
+
+    def _project(self, x: Tensor, start: int | Tensor, capacity: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, `(batch, heads, time, head_dim)`; the first two rotated to their positions."""
         batch, time, hidden_size = x.shape
         # Two products, not one and a split: each result is contiguous, and their gradients need not be joined again.
         qk_weight, v_weight = self.qkv_proj.weight[: 2 * hidden_size], self.qkv_proj.weight[2 * hidden_size :]
         qk = F.linear(x, qk_weight).view(batch, time, 2 * self.num_heads, self.head_dim)
-        qk = rotate(qk, start, self.rope_base) if self.position == "rope" and self.rope_base else qk
+        qk = rotate(qk, start, self.rope_base, capacity) if self.position == "rope" and self.rope_base else qk
         q, k = qk.transpose(1, 2).chunk(2, 1)
         return q, k, F.linear(x, v_weight).view(batch, time, self.num_heads, self.head_dim).transpose(1, 2)
 
-    def _remember(self, state: AttentionState | None, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, AttentionState]:
+    def _remember(self, state: State, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, State]:
         """All keys and values, the new ones `(batch, heads, time, head_dim)` included, and the state with them."""
         state = AttentionState(k, v, k.shape[2]) if state is None else _append(state, k, v)
         return state.keys[:, :, : state.length], state.values[:, :, : state.length], state

@@ -112,6 +112,25 @@ def map_tensors(function: Callable[..., Tensor], *states: State) -> State:
     raise TypeError(f"a state holds a {type(first).__name__}; write tensors, ints, None and tuples of them")
 
 
+def fix_shapes(state: State) -> State:
+    """The state in a form with which steps of one token have the same shapes, where its parts have one (`fixed`)."""
+    return _convert(state, "fixed")
+
+
+def free_shapes(state: State) -> State:
+    """The state in the form that a mixer returns: what `fix_shapes` has converted is converted back (`free`)."""
+    return _convert(state, "free")
+
+
+def _convert(state: State, method: str) -> State:
+    if hasattr(state, method):
+        return getattr(state, method)()
+    if not isinstance(state, tuple):
+        return state
+    parts = [_convert(part, method) for part in state]
+    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+
+
 def select_rows(state: State, rows: Tensor) -> State:
     """Keep some samples of a batch: the given rows of every tensor in a state.
 

@@ -3,12 +3,8 @@
 import torch
 from torch import Tensor
 
-from lit_retrieval.mixers.attention import Attention, AttentionState, Position
-from lit_retrieval.mixers.mixer import check_sizes
-
-
-class WindowState(AttentionState):
-    """The `keys` and `values` of the last tokens, `(batch, heads, kept, head_dim)`, of `length` tokens in all."""
+from lit_retrieval.mixers.attention import Attention, Position, WindowState
+from lit_retrieval.mixers.mixer import State, check_sizes
 
 
 class SlidingWindowAttention(Attention):
@@ -35,13 +31,13 @@ class SlidingWindowAttention(Attention):
         check_sizes(hidden_size, layer_idx, window=window)
         self.window = window
 
-    def _remember(self, state: AttentionState | None, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, AttentionState]:
+    def _remember(self, state: State, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, State]:
         """Keys and values of the last tokens and the new ones; of these the next token sees the last `window - 1`."""
         time = k.shape[2] if state is None else state.length + k.shape[2]
         if state is not None:
             k, v = torch.cat([state.keys, k], 2), torch.cat([state.values, v], 2)
         first = max(0, k.shape[2] - self.window + 1)
-        return k, v, WindowState(_own_rows(k, first), _own_rows(v, first), time)
+        return k, v, WindowState(_own_rows(k, first), _own_rows(v, first), time, self.window)
 
     def _attend(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """The same as in `Attention`, in blocks of `window` queries and twice as many keys: linear in the length."""

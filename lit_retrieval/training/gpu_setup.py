@@ -22,8 +22,7 @@ class Gpu(Callback):
             IEEE float32 everywhere.
         autotune: Let fla's kernels choose block sizes by timing them, for 2 to 15 minutes a kind of layer; a resumed
             run then no longer repeats the bits.
-        graphs: Run training steps, and the steps of decoding where a model's state does not grow, as CUDA graphs: much
-            faster where the GPU waits for the host.
+        graphs: Run training steps and steps of decoding as CUDA graphs: much faster where the GPU waits for the host.
     """
 
     def __init__(self, float32: Literal["tf32"] | None = None, autotune: bool = False, graphs: bool = True) -> None:

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers import Attention, AttentionState, SlidingWindowAttention
+from lit_retrieval.mixers import (
+    Attention,
+    AttentionState,
+    SlidingWindowAttention,
+    fix_shapes,
+    free_shapes,
+    select_rows,
+)
 from lit_retrieval.ops import rotate
 
 
@@ -119,6 +126,38 @@ def test_positions_are_those_of_a_loop_over_heads_and_tokens(num_heads, position
     torch.testing.assert_close(mixer(x)[0][0], expected, rtol=1e-4, atol=1e-6)
     _, state = mixer(x[:, :7])
     torch.testing.assert_close(mixer(x[:, 7:], state)[0][0], expected[7:], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("window", [None, 1, 3, 8])
+@pytest.mark.parametrize("position", ["rope", "alibi", "none"])
+@torch.no_grad()
+def test_steps_of_fixed_shapes_equal_the_whole(position, window):
+    """From a state of any length on, through a grown capacity, with a row that leaves, and back in the usual form."""
+    torch.manual_seed(0)
+    options = {"num_heads": 2, "position": position}
+    mixer = Attention(16, 0, **options) if window is None else SlidingWindowAttention(16, 0, window, **options)
+    mixer = mixer.double()
+    torch.nn.init.normal_(mixer.qkv_proj.weight, std=0.3)
+    x = torch.randn(3, 14, 16, dtype=torch.float64)
+    y, _ = mixer(x)
+    for before in (1, 4, 7):
+        _, state = mixer(x[:, :before])
+        state = fix_shapes((state, None))
+        kept = torch.tensor([0, 1, 2])
+        for at in range(before, 12):
+            if at == 9:
+                kept = torch.tensor([2, 0])
+                state = select_rows(state, kept)
+            state = fix_shapes(state)
+            pointer = state[0].keys.data_ptr()
+            found, new = mixer(x[kept, at : at + 1], state[0])
+            state = (new, None)
+            torch.testing.assert_close(found[:, 0], y[kept, at])
+            assert new.keys.data_ptr() == pointer and new.room == new.capacity - at - 1 >= 0
+            assert new.keys.shape[2] == (new.capacity if window is None else window)
+        (state, _) = free_shapes(state)
+        torch.testing.assert_close(mixer(x[kept, 12:], state)[0], y[kept, 12:])
+        assert mixer.state_size(12) == (12 if window is None else min(12, window - 1)) * 2 * 16
 
 
 def test_no_rope_base_is_no_position_and_rope_needs_one():

@@ -13,7 +13,7 @@ from lit_retrieval.ops.rotary.naive import rotate_naive
 __all__ = ["rotate", "rotate_cpu", "rotate_naive"]
 
 
-def rotate(x: Tensor, start: int, base: float) -> Tensor:
+def rotate(x: Tensor, start: int | Tensor, base: float, capacity: int = 0) -> Tensor:
     """Rotary position embedding: rotate each pair of elements by an angle that grows with the token's position.
 
     (x_{2i}, x_{2i+1}) at position p is rotated by p base^(-2i / head_dim)  (Su et al. 2021, arXiv:2104.09864), in
@@ -21,18 +21,22 @@ def rotate(x: Tensor, start: int, base: float) -> Tensor:
 
     Args:
         x: `(batch, time, heads, head_dim)`, with an even `head_dim`.
-        start: The first token's position.
+        start: The first token's position; or that of the only one, as a tensor, `(1,)`, which no host has to read.
         base: The rotary embedding's base.
+        capacity: A power of two above the position, if that is a tensor.
 
     Returns:
         The rotated vectors, shaped like `x`.
     """
-    stop, head_dim = start + x.shape[1], x.shape[3]
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    head_dim, dtype = x.shape[3], torch.float64 if x.dtype == torch.float64 else torch.float32
+    run = rotate_cpu if head_dim % WIDTH == 0 and runs_on_numba(x) else rotate_naive
+    if isinstance(start, Tensor):
+        return run(x, _table(capacity, head_dim, base, x.device, dtype).index_select(0, start), 0)
+    stop = start + x.shape[1]
     if torch.compiler.is_compiling():  # the size of a table would be compiled in
         return rotate_naive(x, _turns(start, stop, head_dim, base, x.device, dtype), 0)
     turns = _table(1 << (stop - 1).bit_length(), head_dim, base, x.device, dtype)
-    return (rotate_cpu if head_dim % WIDTH == 0 and runs_on_numba(x) else rotate_naive)(x, turns, start)
+    return run(x, turns, start)
 
 
 @lru_cache(maxsize=16)
