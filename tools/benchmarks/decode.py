@@ -82,7 +82,8 @@ def commits(
 ) -> None:
     """Time closed-loop decoding of this commit against another one's, alternately, each in a process of its own.
 
-    Both write the true transcripts of IsTree on binary graphs, as in `decode`.
+    Both write the true transcripts of IsTree on binary graphs, as in `decode`. The times are those of the processor, so
+    that other programs on the machine matter less.
 
     Args:
         checkout: A folder with the other commit, as `git worktree add` makes it.
@@ -101,7 +102,7 @@ def commits(
             words = Problem("none", regime, size, batch).num_words
             speeds = [f"{words / seconds:,.0f}" for seconds in (others, ours)]
             table.add_row(model, str(size), f"{words:,}", *speeds, f"{others / ours:.2f}")
-    table.caption = f"medians of {rounds}; IsTree {regime}; {batch} rows; CPU, {threads} threads"
+    table.caption = f"medians of {rounds}; IsTree {regime}; {batch} rows; processor time, {threads} threads"
     Console().print(table)
 
 
@@ -109,7 +110,7 @@ def _time_in_turns(checkout: Path, arguments: list[object], rounds: int) -> list
     """The median seconds of the other commit and of this one."""
     times: list[list[float]] = [[], []]
     sides = [_start(folder, arguments) for folder in (checkout, _TOOLS.parent)]
-    for _ in range(rounds + 1):
+    for _ in range(rounds):
         for seconds, side in zip(times, sides, strict=True):
             assert side.stdin is not None and side.stdout is not None
             side.stdin.write("\n")
@@ -117,7 +118,7 @@ def _time_in_turns(checkout: Path, arguments: list[object], rounds: int) -> list
             seconds.append(float(side.stdout.readline()))
     for side in sides:
         side.communicate()
-    return [statistics.median(seconds[1:]) for seconds in times]
+    return [statistics.median(seconds) for seconds in times]
 
 
 def _start(folder: Path, arguments: list[object]) -> subprocess.Popen[str]:
