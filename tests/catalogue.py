@@ -40,11 +40,13 @@ TASKS: dict[str, tuple[Task, list[int]]] = {
     "is_tree_random": (IsTree(max_size=16, distribution="random"), [4, 8, 16]),
     "is_tree_tour": (IsTree(max_size=16, distribution="random", stop_at_cycle=False), [4, 16]),
     "mqar": (MQAR(vocab_size=16, num_kv_pairs=2), [8, 16]),
+    "mqar_written": (MQAR(vocab_size=16, num_kv_pairs=2, answers="written"), [8, 16]),
     "mqar_full": (MQAR(vocab_size=16, num_kv_pairs=2, random_non_queries=False, query_form="full"), [8, 16]),
     "ngram_retrieval": (NGramRetrieval(max_size=16, num_words=12), [3, 8, 16]),
     "ngram_retrieval_full": (NGramRetrieval(max_size=16, num_words=12, ngram_size=4, query_form="full"), [4, 8, 16]),
     "string_copying": (StringCopying(max_size=16, vocab_size=5), [1, 8, 16]),
     "string_copying_full": (StringCopying(max_size=16, vocab_size=5, query_form="full"), [1, 8, 16]),
     "mixture": (Mixture([Counting(max_size=16), StringCopying(16, 5), IsTree(16)], [2.0, 1.0, 1.0]), [4, 8, 16]),
+    "mixture_beside": (Mixture([MQAR(vocab_size=16, num_kv_pairs=2), AssociativeRecall(8, 8)]), [8, 16]),
     "own_task": (Hops(), [1, 8, 16]),
 }

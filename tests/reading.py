@@ -26,9 +26,12 @@ def read_all(transcripts: Transcripts, task: Task) -> Iterator[tuple[list[str], 
 
 
 def text_of(transcripts: Transcripts, task: Task, row: int) -> str:
-    """A row as one line, what the retriever wrote in brackets."""
-    marked = zip(*read(transcripts, task, row), strict=True)
-    return " ".join(f"[{word}]" if by == Author.RETRIEVER else word for word, by in marked)
+    """A row as one line, what the retriever wrote in brackets, and answers that are not written in braces."""
+    answers, parts = iter(task.vocabulary.decode(transcripts.answers[row])), []
+    for word, by in zip(*read(transcripts, task, row), strict=True):
+        before = f"{{{next(answers)}}} " if by == Author.ASKED else ""
+        parts.append(f"[{word}]" if by == Author.RETRIEVER else before + word)
+    return " ".join(parts)
 
 
 def check_bounds(task: Task, size: int, regime: Regime, count: int = 2000) -> npt.NDArray[np.int64]:

@@ -30,6 +30,7 @@ RENAMED = {"budget": "max_new_tokens"}
 NEEDED: dict[str, dict[str, Any]] = {  # arguments without a default
     "MachineRun": {"table": TABLE}, "SmallSpaceRun": {"table": TABLE, "space": 8},
     "Parallel": {"mixers": [mixers.GRU, mixers.Mamba]}, "Mixture": {"tasks": [Counting(16), IsTree(16)]},
+    "Imported": {"vocab_size": 4},
 }  # fmt: skip
 
 
@@ -81,6 +82,7 @@ MAKERS: dict[str, tuple[Callable[..., Any], Callable[[Any], None]]] = {
     },
     **{one.__name__: (partial(one, **NEEDED.get(one.__name__, {})), run_task) for one in classes_of(tasks, Task)},
     "Hops": (Hops, run_task),
+    "Imported": (partial(tasks.Imported, vocab_size=4), lambda task: None),  # its samples are those of files
     "RegularExpressionRetriever": (RegularExpressionRetriever, run_retriever),
     "TranscriptData": (small_data, run_data),
     "SequenceModel": (small_model, lambda model: model(torch.zeros(1, 3, dtype=torch.int64))),

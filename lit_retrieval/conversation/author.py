@@ -12,12 +12,17 @@ Authors = npt.NDArray[np.int8]
 
 
 class Author(IntEnum):
-    """Who wrote a token of a transcript; a model is trained and scored on the tokens of MODEL alone."""
+    """Who wrote a token of a transcript; a model is trained and scored on the tokens of MODEL and ASKED alone.
+
+    ASKED is a token of the user that stands where the model is asked for an answer: the answer is scored, but the next
+    token that the model reads is this one, not its answer.
+    """
 
     PAD = 0
     PROMPT = 1
     MODEL = 2
     RETRIEVER = 3
+    ASKED = 4
 
 
 class Span(NamedTuple):
@@ -39,3 +44,9 @@ def spans(author: Authors | Sequence[int]) -> Iterator[Span]:
     for start, stop in pairwise(bounds):
         if start < stop:
             yield Span(Author(int(authors[start])), start, stop)
+
+
+def users_one(author: Authors | Sequence[int]) -> Authors:
+    """The authors of a transcript, `(time,)`, with PROMPT for ASKED: both are the user's."""
+    authors = np.asarray(author, np.int8)
+    return np.where(authors == Author.ASKED, np.int8(Author.PROMPT), authors)

@@ -1,11 +1,14 @@
 """Finished conversations."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
-from lit_retrieval.conversation.author import Authors
+import numpy as np
+import numpy.typing as npt
+
+from lit_retrieval.conversation.author import Author, Authors
 from lit_retrieval.conversation.turns import Places
-from lit_retrieval.vocabulary import PAD, Ids
+from lit_retrieval.vocabulary import PAD, Ids, Vocabulary
 
 UNDECIDED = -1
 
@@ -45,6 +48,14 @@ class Replies:
         self.tokens, self.author, self.length = tokens, author, length
         self.answers, self.num_searches, self.num_timeouts = answers, num_searches, num_timeouts
 
+    @classmethod
+    def join(cls, parts: Sequence[tuple[Places, "Replies"]]) -> "Replies":
+        """The replies of a batch from those of some of its rows: indices `(rows,)` and their replies."""
+        order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+        names = ("tokens", "author", "length", "answers", "num_searches", "num_timeouts")
+        arrays: Any = (_stack([getattr(one, name) for _, one in parts])[order] for name in names)
+        return cls(*arrays)
+
     def __len__(self) -> int:
         return len(self.length)
 
@@ -62,3 +73,18 @@ class Replies:
         return list(self) == list(other) if isinstance(other, Replies | list) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def words_with_answers(reply: Reply, vocabulary: Vocabulary) -> list[str]:
+    """The words of a conversation; where the model was asked, its answer stands in braces before the user's word."""
+    answers = iter(reply.answers)
+    return [
+        f"{{{vocabulary.words[next(answers)]}}} {word}" if by == Author.ASKED else word
+        for word, by in zip(vocabulary.decode(reply.tokens), reply.author, strict=True)
+    ]
+
+
+def _stack(parts: Sequence[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
+    """Arrays one below the other, those of two dimensions widened with PAD at the right, which is 0."""
+    width = max(one.shape[-1] for one in parts)
+    return np.concatenate([one if one.ndim == 1 else np.pad(one, ((0, 0), (0, width - one.shape[1]))) for one in parts])

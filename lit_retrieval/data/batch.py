@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lit_retrieval.tasks import Author, Transcripts
+from lit_retrieval.tasks.random import Counts
 from lit_retrieval.vocabulary import PAD
 
 _IDS = ("tokens", "answers")
@@ -16,8 +17,9 @@ _IDS = ("tokens", "answers")
 class Batch(NamedTuple):
     """`Transcripts` as tensors of the same names and shapes; token ids are int64, authors int8.
 
-    `positions` are those at which a model is trained and scored: the tokens before those of the model, as flat indices
-    into `tokens[:, :-1]`, int64 `(targets,)`. They are computed on the CPU, since a GPU would make the host wait.
+    `positions` are those at which a model is trained and scored: the tokens before those of MODEL and of ASKED, as flat
+    indices into `tokens[:, :-1]`, and `targets` what is right there: the model's token, or the answer; both int64
+    `(targets,)`. They are computed on the CPU, since a GPU would make the host wait.
     """
 
     tokens: Tensor
@@ -29,11 +31,7 @@ class Batch(NamedTuple):
     distances: Tensor
     kinds: Tensor
     positions: Tensor
-
-    @property
-    def targets(self) -> Tensor:
-        """The tokens that the model writes, `(targets,)`."""
-        return self.tokens[:, 1:].flatten().index_select(0, self.positions)
+    targets: Tensor
 
     @property
     def rows(self) -> Tensor:
@@ -54,5 +52,17 @@ def collate(transcripts: Transcripts) -> Batch:
     """The same batch as tensors."""
     arrays = {field.name: getattr(transcripts, field.name) for field in fields(Transcripts)}
     arrays |= {name: arrays[name].astype(np.int64) for name in _IDS}
-    arrays["positions"] = np.flatnonzero(transcripts.author[:, 1:] == Author.MODEL)
+    arrays["positions"], arrays["targets"] = _targets(transcripts)
     return Batch(**{name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()})
+
+
+def _targets(transcripts: Transcripts) -> tuple[Counts, Counts]:
+    """The `positions` and `targets` of a batch."""
+    author = transcripts.author[:, 1:]
+    positions = np.flatnonzero((author == Author.MODEL) | (author == Author.ASKED))
+    targets = transcripts.tokens[:, 1:].ravel()[positions].astype(np.int64)
+    is_asked = author.ravel()[positions] == Author.ASKED
+    if is_asked.any():
+        answers = transcripts.answers[(author == Author.ASKED).any(1)]
+        targets[is_asked] = answers[answers != PAD]
+    return positions, targets

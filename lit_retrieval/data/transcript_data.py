@@ -22,7 +22,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import batches_trained
 from lit_retrieval.ranges import check_at_most, check_between, check_memory, check_numbers
 from lit_retrieval.retrieval import EitherFormRetriever, Retriever
-from lit_retrieval.tasks import Regime, SampleFile, SampleStream, Sizes, SizeSpec, Task, load_samples
+from lit_retrieval.tasks import Regime, SampleFile, SampleStream, Sizes, SizeSpec, Task, Transcripts, load_samples
 from lit_retrieval.tasks.random import derive_seed
 
 # What a split is called in the names of arguments, before `_samples` and `_file`.
@@ -173,6 +173,13 @@ class TranscriptData(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[Batch]:
         """The same `predict_samples` every time."""
         return self._eval_loader("predict")
+
+    def some_of_size(self, size: int, count: int) -> Transcripts:
+        """Up to `count` samples of a size, from a file that has one, or else new ones."""
+        for file in self._files.values():
+            if len(found := file.indices_of(size)[:count]):
+                return file.take(found)
+        return self.task.sample(self.seed, np.arange(count), np.full(count, size), self.regime)
 
     def stream(self, split: str) -> SampleStream:
         """The generated samples of a split: `fit`, `validate`, `test` or `predict`."""

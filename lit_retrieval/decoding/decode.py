@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 
-from lit_retrieval.conversation import Conversations, Replies, Turns
+from lit_retrieval.conversation import Author, Conversations, Replies, Turns
+from lit_retrieval.decoding.beside import answer_beside
 from lit_retrieval.decoding.generate import DecodableModel, generate
 from lit_retrieval.retrieval import Retriever
 from lit_retrieval.tasks import Task, Transcripts
@@ -19,7 +21,7 @@ def decode(
     max_new_tokens: int,
     device: torch.device | None = None,
 ) -> Replies:
-    """Let a model write its part of each transcript, greedily, and run its searches.
+    """Let a model write its part of each transcript, greedily, and run its searches, or answer beside its tokens.
 
     Args:
         model: The model.
@@ -32,6 +34,14 @@ def decode(
     Returns:
         The reply of each row, in their order.
     """
+    is_asked = (transcripts.author == Author.ASKED).any(1)
+    if is_asked.all() and len(transcripts):
+        return answer_beside(model, transcripts, device)
+    if is_asked.any():
+        parts = [np.flatnonzero(is_asked), np.flatnonzero(~is_asked)]
+        return Replies.join(
+            [(rows, decode(model, transcripts[rows], task, retriever, max_new_tokens, device)) for rows in parts]
+        )
     turns = Turns.of(transcripts.tokens, transcripts.author)
     num_answers = (transcripts.answers != PAD).sum(1).tolist()
     return generate(model, begin(turns, task, retriever, max_new_tokens, num_answers), device)

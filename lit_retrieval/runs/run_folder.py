@@ -83,7 +83,7 @@ class RunFolder:
             remove_checkpoint(path)
 
     def configuration(self) -> dict[str, Any] | None:
-        """The configuration with which the run was started; None in a new folder."""
+        """The configuration with which the run was started, as this version writes it; None in a new folder."""
         try:
             content: dict[str, Any] = yaml.safe_load((self.path / "config.yaml").read_text())
         except FileNotFoundError:
@@ -92,6 +92,7 @@ class RunFolder:
             raise UserError(
                 f"{self.path / 'config.yaml'} can't be read; restore it, or use another run folder"
             ) from None
+        _add_what_was_not_a_key(content)
         return content
 
     def newest_beside(self) -> "RunFolder":
@@ -157,3 +158,11 @@ class RunFolder:
 def after_steps(step: int) -> str:
     """`after 1 step`, `after 1,000 steps`."""
     return f"after {step:,} step" + ("" if step == 1 else "s")
+
+
+def _add_what_was_not_a_key(value: Any) -> None:
+    """Enter what an older version did where a configuration of this one has a key: MQAR wrote all of its answers."""
+    if isinstance(value, dict) and value.get("class_path") == "lit_retrieval.tasks.MQAR":
+        value["init_args"] = {"answers": "written", **(value.get("init_args") or {})}
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _add_what_was_not_a_key(child)

@@ -4,6 +4,7 @@ from lit_retrieval.conversation import Author
 from lit_retrieval.renamed import take_old_names
 from lit_retrieval.tasks.associative_recall import AssociativeRecall
 from lit_retrieval.tasks.counting import Counting
+from lit_retrieval.tasks.imported import Imported
 from lit_retrieval.tasks.index import Index
 from lit_retrieval.tasks.is_tree import IsTree
 from lit_retrieval.tasks.machine_run import MachineRun, SmallSpaceRun
@@ -19,8 +20,8 @@ from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcrip
 from lit_retrieval.tasks.word_task import Turn, WordTask
 
 __all__ = [
-    "MQAR", "REGIMES", "AssociativeRecall", "Author", "Counting", "Index", "IsTree", "MachineRun", "Mixture",
-    "NGramRetrieval", "QueryForm", "Regime", "SampleFile", "SampleHash", "SampleStream", "SizeSpec", "Sizes",
+    "MQAR", "REGIMES", "AssociativeRecall", "Author", "Counting", "Imported", "Index", "IsTree", "MachineRun",
+    "Mixture", "NGramRetrieval", "QueryForm", "Regime", "SampleFile", "SampleHash", "SampleStream", "SizeSpec", "Sizes",
     "SmallSpaceRun", "StringCopying", "Task", "Transcripts", "Turn", "WordTask", "describe", "flatten",
     "load_samples", "read_manifest", "save_samples",
 ]  # fmt: skip

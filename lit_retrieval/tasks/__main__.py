@@ -4,7 +4,7 @@ import re
 import signal
 import sys
 from argparse import SUPPRESS
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import groupby
 from pathlib import Path
@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.progress import track
 
 from lit_retrieval.conformance import path_of, print_report
-from lit_retrieval.conversation import Author
+from lit_retrieval.conversation import Author, Reply, spans, users_one, words_with_answers
 from lit_retrieval.errors import UserError
 from lit_retrieval.numba_cache import announce_compilation
 from lit_retrieval.parsing import OneLineErrors, Replace, fail, put_first, replace_whole
 from lit_retrieval.ranges import check_at_least
 from lit_retrieval.tasks.checks import report
+from lit_retrieval.tasks.imported import Imported, read_arrays
 from lit_retrieval.tasks.sample_file import Form, describe, load_samples, save_samples
 from lit_retrieval.tasks.sample_stream import SampleStream, Split
 from lit_retrieval.tasks.sizes import SizeSpec
@@ -74,6 +75,25 @@ def _take(stream: SampleStream, samples: int, starts: range) -> Iterator[Transcr
         yield batch
 
 
+def import_arrays(file: Path, output: Path, vocab_size: int | None = None, overwrite: bool = False) -> None:
+    """Write the samples of another package, a .npz file of inputs and labels, as a file of ours.
+
+    Train on it with `--data.task lit_retrieval.tasks.Imported`, its vocab_size, and data.train_file and val_file.
+
+    Args:
+        file: A .npz file with integers `inputs` and `labels`, (samples, time): the model is asked for labels[i, t] when
+            it has read inputs[i, :t + 1]; -100, or false in a third array `mask`, is no label.
+        output: A .npz or .jsonl file for `data.train_file`, `data.val_file` or `data.test_file`.
+        vocab_size: Number of ids; the largest of both arrays and 1 if absent.
+        overwrite: Replace an existing file.
+    """
+    inputs, labels = read_arrays(file)
+    task = Imported(int(max(inputs.max(), labels.max())) + 1 if vocab_size is None else vocab_size)
+    about = {"task": describe(task), "regime": "vanilla", "source": file.name}
+    save_samples(output, task.vocabulary, [task.transcripts(inputs, labels)], about, overwrite=overwrite)
+    print(f"{output}: {len(inputs):,} samples of Imported, vocab_size {task.vocab_size}")
+
+
 def show(
     task: Task,
     regime: Regime = "retrieval",
@@ -82,7 +102,8 @@ def show(
     seed: int = 0,
     split: Split = "fit",
 ) -> None:
-    """Print samples: each prompt, and on the lines below it the reply, with retrieved tokens in [brackets].
+    """Print samples: each prompt, and on the lines below it the reply, with retrieved tokens in [brackets],
+    and answers that are not written in {braces}.
 
     Args:
         task: The task: a class of lit_retrieval.tasks, or your own.
@@ -128,8 +149,9 @@ def check_class(
 
 def _lines(transcripts: Transcripts, row: int, vocabulary: Vocabulary) -> Iterator[str]:
     """A line for the user's part of each turn, and one for the reply."""
-    words = vocabulary.decode(transcripts.tokens[row])
-    for _, turn in groupby(transcripts.spans(row), key=lambda span: span.author == Author.PROMPT):
+    tokens, author = (one[row, : transcripts.length[row]].tolist() for one in (transcripts.tokens, transcripts.author))
+    words = words_with_answers(Reply(tokens, author, transcripts.answers_of(row), 0), vocabulary)
+    for _, turn in groupby(spans(users_one(author)), key=lambda span: span.author == Author.PROMPT):
         yield " ".join(span.mark(" ".join(words[span.start : span.stop])) for span in turn)
 
 
@@ -171,7 +193,9 @@ def _noting_signals() -> Iterator[None]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the subcommand of the command line; a user's mistake ends it with one line and status 2."""
     announce_compilation()
-    functions = {function.__name__.replace("_", "-"): function for function in (write, show, check, check_class)}
+    functions: dict[str, Callable[..., None]] = {
+        "write": write, "show": show, "check": check, "check-class": check_class, "import": import_arrays,
+    }  # fmt: skip
     parser = Parser(prog="python -m lit_retrieval.tasks", description="The tasks without the trainer.")
     subcommands = parser.add_subcommands()
     for name, function in functions.items():
@@ -179,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         subparser = Parser(description=about)
         subparser.add_argument("--config", action="config", help="a YAML file with any of the arguments below")
         subparser.add_argument("--replace", action=Replace, help=SUPPRESS, default=SUPPRESS)
-        subparser.add_function_arguments(function, as_positional=function is check)
+        subparser.add_function_arguments(function, as_positional=function is check or function is import_arrays)
         subcommands.add_subcommand(name, subparser, help=about)
     try:
         given = list(sys.argv[1:] if arguments is None else arguments)

@@ -1,5 +1,7 @@
 """Multi-query associative recall, as in Zoology."""
 
+from typing import Literal, get_args
+
 import numpy as np
 import numpy.typing as npt
 from numba import njit
@@ -7,13 +9,14 @@ from numba import njit
 from lit_retrieval.conversation import Authors
 from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_above, check_choice, check_numbers
-from lit_retrieval.tasks.pairs import FIRST_KEY, ask_for_key, pair_words, query_pieces, write_pairs
+from lit_retrieval.tasks.pairs import FIRST_KEY, ask_beside_key, ask_for_key, pair_words, query_pieces, write_pairs
 from lit_retrieval.tasks.queries import search_length
 from lit_retrieval.tasks.random import Counts, Stream, draw_below, draw_share, open_stream, shuffle
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts
-from lit_retrieval.tasks.writing import Rows, ask, blank_rows
+from lit_retrieval.tasks.writing import Rows, ask, ask_beside, blank_rows
 from lit_retrieval.vocabulary import MOST_WORDS, START, Ids, Vocabulary
 
+Answers = Literal["beside", "written"]
 BLANK = "_"
 LARGEST_POWER = 16  # the weight of the 2**20th slot is 2**300 then; above 1 most queries come at the end anyway
 
@@ -28,21 +31,26 @@ class MQAR(Task):
     (`retrieval`). A sample of size 12 with 2 pairs, retrieved tokens in brackets::
 
         prompt:    <s> k5 v1 k2 v4 k1 v4 k2
-        vanilla:   v4 k5 v1
+        vanilla:   {v4} v3 k5 {v1} k1
         cot:       k5 k2 v4 k5 k5 v1
         retrieval: <StartSearch> k2 <EndSearch> [v4] v4 k5 <StartSearch> k5 <EndSearch> [v1] v1
 
-    The size of a problem is its number of tokens in `vanilla`, without `<s>` (Zoology's input_seq_len). An answer takes
-    the position of one of Zoology's random tokens, and the transcript ends with the last answer.
+    The size of a problem is its number of tokens in `vanilla`, without `<s>` (Zoology's input_seq_len). In `vanilla`,
+    as in Zoology, the model is asked for the value at the key, and then reads another word, whatever it has answered.
+    With `answers: written`, as in the other regimes, the value takes the position of that word. Since no value comes
+    twice, a model can then guess the later values by elimination: with P pairs it gets (1 + 1/2 + ... + 1/P) / P of
+    them, 0.52 of 4, without having recalled one. A transcript ends with the last answer, or the word beside it.
 
     Args:
         vocab_size: Keys and values together, half of each.
         num_kv_pairs: Pairs, each queried once.
         power_a: Exponent of the power law, above 0 and up to 16; near 0 most queries come soon after the pairs, at 1
             all slots are equally likely.
-        random_non_queries: Fill the slots between the queries with random keys and values, not with `_`.
+        random_non_queries: Fill the slots between the queries, and the places of answers beside them, with random keys
+            and values, not with `_`.
         query_form: How a search is written: `short` (`k2`), or `full`, a regular expression word by word
             (`(?<!\S) k2 \s+(\S+)`).
+        answers: Where the answers of `vanilla` are: `beside` the words that the model reads, or `written` among them.
     """
 
     def __init__(
@@ -52,6 +60,7 @@ class MQAR(Task):
         power_a: float = 0.01,
         random_non_queries: bool = True,
         query_form: QueryForm = "short",
+        answers: Answers = "beside",
     ) -> None:
         check_numbers("data.task.init_args", MOST_WORDS, vocab_size=(vocab_size, 4), num_kv_pairs=(num_kv_pairs, 1))
         check_above("power_a", power_a, 0, "data.task.init_args.power_a", LARGEST_POWER)
@@ -61,11 +70,13 @@ class MQAR(Task):
                 f"{vocab_size // 2}; raise data.task.init_args.vocab_size"
             )
         check_choice("query_form", query_form, ("short", "full"))
+        check_choice("answers", answers, get_args(Answers))
         self.vocab_size = vocab_size
         self.num_kv_pairs = num_kv_pairs
         self.power_a = power_a
         self.random_non_queries = random_non_queries
         self.query_form = query_form
+        self.answers = answers
         self._num_keys = self._num_values = vocab_size // 2
         self.vocabulary = Vocabulary([*pair_words(self._num_keys, self._num_values, query_form), BLANK])
         first_value = FIRST_KEY + self._num_keys
@@ -80,7 +91,7 @@ class MQAR(Task):
         blank = -1 if self.random_non_queries else int(self.vocabulary.encode([BLANK])[0])
         _write_batch(
             np.uint64(seed), indices, sizes, self._num_keys, self._num_values, self._weights(longest), blank,
-            REGIMES.index(regime), self._pieces, rows,
+            REGIMES.index(regime), self._pieces, self._is_beside(regime), rows,
         )  # fmt: skip
         return rows.transcripts(sizes)
 
@@ -109,6 +120,9 @@ class MQAR(Task):
         turn = {"vanilla": 1, "cot": (self.num_kv_pairs + 3) / 2, "retrieval": search_length(self._pieces) + 1}[regime]
         return int(self.num_kv_pairs * turn)
 
+    def _is_beside(self, regime: Regime) -> bool:
+        return regime == "vanilla" and self.answers == "beside"
+
     def _weights(self, size: int) -> npt.NDArray[np.float64]:
         """Weight of each slot after the pairs for a query, `(slots,)`."""
         return np.arange(1.0, (size - 2 * self.num_kv_pairs) // 2 + 1) ** (self.power_a - 1)
@@ -117,7 +131,7 @@ class MQAR(Task):
 @njit(cache=True)
 def _write_batch(
     seed: np.uint64, indices: Counts, sizes: Counts, num_keys: int, num_values: int, weights: npt.NDArray[np.float64],
-    blank: int, regime: int, pieces: Ids, rows: Rows,
+    blank: int, regime: int, pieces: Ids, is_beside: bool, rows: Rows,
 ) -> None:  # fmt: skip
     num_pairs, keys, values = rows.answers.shape[1], np.arange(num_keys), np.arange(num_values)
     for row in range(len(indices)):
@@ -135,7 +149,12 @@ def _write_batch(
             if asked[slot] >= 0:
                 if query == 0:
                     rows.prompt_length[row] = at + 1
-                at = ask_for_key(rows, row, at, query, 1 + 2 * asked[slot], regime, pieces)
+                pair = 1 + 2 * asked[slot]
+                if is_beside:
+                    at = ask_beside_key(rows, row, at, query, pair)
+                    at = ask_beside(tokens, author, at, _filler(stream, num_keys + num_values, blank))
+                else:
+                    at = ask_for_key(rows, row, at, query, pair, regime, pieces)
                 query += 1
                 if query == num_pairs:
                     break
@@ -164,5 +183,10 @@ def _draw_slots(stream: Stream, weights: npt.NDArray[np.float64], count: int) ->
 def _fill(tokens: Ids, author: Authors, at: int, stream: Stream, num_words: int, blank: int) -> int:
     """Write the two tokens of a slot without a query; returns the next position."""
     for _ in range(2):
-        at = ask(tokens, author, at, FIRST_KEY + draw_below(stream, num_words) if blank < 0 else blank)
+        at = ask(tokens, author, at, _filler(stream, num_words, blank))
     return at
+
+
+@njit(cache=True)
+def _filler(stream: Stream, num_words: int, blank: int) -> int:
+    return FIRST_KEY + draw_below(stream, num_words) if blank < 0 else blank

@@ -38,6 +38,14 @@ def write_pairs(tokens: Ids, author: Authors, at: int, keys: Counts, first_value
 
 
 @njit(cache=True)
+def ask_beside_key(rows: Rows, row: int, at: int, query: int, pair: int) -> int:
+    """Ask for the key at position `pair`, with the answer beside it: see `ask_for_key`; returns the next position."""
+    tokens = rows.tokens[row]
+    rows.answers[row, query], rows.distances[row, query] = tokens[pair + 1], at - (pair + 1)
+    return ask(tokens, rows.author[row], at, tokens[pair])
+
+
+@njit(cache=True)
 def ask_for_key(rows: Rows, row: int, at: int, query: int, pair: int, regime: int, pieces: Ids) -> int:
     """Write a question for the key at position `pair`, and the reply; returns the next position.
 

@@ -53,6 +53,10 @@ class SampleFile:
         """The sizes of the problems, in ascending order."""
         return [int(size) for size in np.unique(self._flat["sizes"])]
 
+    def indices_of(self, size: int) -> Counts:
+        """The indices of the problems of a size, `(found,)`."""
+        return np.flatnonzero(self._flat["sizes"] == size)
+
     def take(self, indices: Counts) -> Transcripts:
         """The samples with these indices, 0 to `len(self) - 1`, `(batch,)`."""
         flat = self._flat

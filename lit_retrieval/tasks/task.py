@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 import numpy as np
@@ -25,9 +25,9 @@ class Transcripts:
 
     Args:
         tokens: Token ids, `(batch, time)`.
-        author: `Author` of each token, `(batch, time)`.
+        author: `Author` of each token, `(batch, time)`; a row has tokens of MODEL or of ASKED.
         length: Tokens in each row, `(batch,)`.
-        prompt_length: Tokens before the model's first, `(batch,)`.
+        prompt_length: Tokens before the model's first, or before the first of ASKED, `(batch,)`.
         answers: The right answers in the order of the questions, padded with PAD, `(batch, answers)`.
         sizes: Size of each problem, in the task's own measure, `(batch,)`.
         distances: Tokens from each answer in the prompt to the end of its question, `(batch, answers)`; 0 if it is not
@@ -46,6 +46,10 @@ class Transcripts:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def __getitem__(self, rows: Counts) -> "Transcripts":
+        """Some rows, by their indices, `(rows,)`."""
+        return Transcripts(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     def turns(self, row: int) -> Iterator[Ids]:
         """What the user writes in this row, token ids `(time,)` each: the prompt, then what follows each answer."""
@@ -68,7 +72,7 @@ class Task(ABC):
 
     Attributes:
         vocabulary: All words, for any size up to the largest.
-        answer_words: Token ids that end a turn when the model writes one, `(words,)`.
+        answer_words: Token ids of the answers; a turn ends when the model writes one, `(words,)`.
         chance: Share of right answers among blind guesses.
         regimes: The regimes that the task has.
         kinds: Names of the kinds of problems that are scored separately; empty if there is one kind.

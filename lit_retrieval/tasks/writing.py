@@ -10,7 +10,8 @@ from lit_retrieval.tasks.random import Counts
 from lit_retrieval.tasks.task import REGIMES, Transcripts
 from lit_retrieval.vocabulary import Ids
 
-_PROMPT, _MODEL, _RETRIEVER = int(Author.PROMPT), int(Author.MODEL), int(Author.RETRIEVER)
+_PROMPT, _MODEL = int(Author.PROMPT), int(Author.MODEL)
+_RETRIEVER, _ASKED = int(Author.RETRIEVER), int(Author.ASKED)
 VANILLA, COT, RETRIEVAL = range(len(REGIMES))  # a regime's number, in compiled code
 
 
@@ -61,4 +62,11 @@ def say(tokens: Ids, author: Authors, at: int, word: int) -> int:
 def put(tokens: Ids, author: Authors, at: int, word: int) -> int:
     """Write a retrieved token."""
     tokens[at], author[at] = word, _RETRIEVER
+    return at + 1
+
+
+@njit(cache=True)
+def ask_beside(tokens: Ids, author: Authors, at: int, word: int) -> int:
+    """Write a token of the user where the model is asked for an answer that is not written."""
+    tokens[at], author[at] = word, _ASKED
     return at + 1

@@ -3,7 +3,7 @@
 import html
 import re
 
-from lit_retrieval.conversation import Author, spans
+from lit_retrieval.conversation import Author, spans, users_one, words_with_answers
 from lit_retrieval.decoding import Reply
 from lit_retrieval.training.transcript_printer import collapse, phrases, verdict
 from lit_retrieval.vocabulary import PAD, Vocabulary
@@ -20,26 +20,39 @@ def markdown(reply: Reply, right: list[int], answers: list[int], vocabulary: Voc
         answers: The right answers.
         vocabulary: The words of the token ids.
     """
-    wrong = first_wrong(reply, right)
-    parts = []
-    for span in spans(reply.author):
-        words = [_escape(word) for word in vocabulary.decode(reply.tokens[span.start : span.stop])]
-        if wrong is not None and span.start <= wrong < span.stop:
-            true = "nothing" if _at(right, wrong) == PAD else _escape(vocabulary.words[_at(right, wrong)])
-            words[wrong - span.start] = f"**⟦{words[wrong - span.start]}⟧** (should be **{true}**)"
+    wrong, parts = first_wrong(reply, right, answers), []
+    words = [_escape(word) for word in words_with_answers(reply, vocabulary)]
+    if wrong is not None:
+        place, given, true = wrong
+        marked = f"**⟦{_escape(vocabulary.words[given])}⟧** (should be **{_name(true, vocabulary)}**)"
+        is_asked = reply.author[place] == Author.ASKED
+        words[place] = f"{marked} {_escape(vocabulary.words[reply.tokens[place]])}" if is_asked else marked
+    for span in spans(users_one(reply.author)):
         end = "\n\n" if span.author == Author.PROMPT else " "
-        parts.append(span.mark(" ".join(collapse(words)), "\\[", "\\]") + end)
+        parts.append(span.mark(" ".join(collapse(words[span.start : span.stop])), "\\[", "\\]") + end)
     runs = (("".join(phrase), count) for phrase, count in phrases(parts))
     shown = (text if count == 1 else f"({text.rstrip()}) x {count} " for text, count in runs)
     return f"{''.join(shown).strip()}\n\n{_escape(verdict(reply.answers, answers, vocabulary).plain)}"
 
 
-def first_wrong(reply: Reply, right: list[int]) -> int | None:
-    """The position of the model's first token that differs from the right transcript; None if there is none."""
-    for position, (token, author) in enumerate(zip(reply.tokens, reply.author, strict=True)):
-        if author == Author.MODEL and token != _at(right, position):
-            return position
+def first_wrong(reply: Reply, right: list[int], answers: list[int]) -> tuple[int, int, int] | None:
+    """The first position where the model wrote another token, or gave another answer, than is right, with both tokens.
+
+    None if all are right. The arguments are those of `markdown`.
+    """
+    pairs = iter(zip(reply.answers, answers, strict=True))
+    for place, (token, author) in enumerate(zip(reply.tokens, reply.author, strict=True)):
+        if author == Author.ASKED:
+            given, true = next(pairs)
+        else:
+            given, true = token, _at(right, place) if author == Author.MODEL else token
+        if given != true:
+            return place, given, true
     return None
+
+
+def _name(token: int, vocabulary: Vocabulary) -> str:
+    return "nothing" if token == PAD else _escape(vocabulary.words[token])
 
 
 def _at(right: list[int], position: int) -> int:

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_retrieval.lightning_internals import whole_parameters
@@ -38,8 +37,7 @@ class Memory(Callback):
 def longest_transcript(module: SequenceModule, size: int | None = None) -> int:
     """Tokens in the longest of some transcripts of a size; of the largest evaluation size if absent."""
     data = module.data
-    sizes = np.full(_SAMPLES, data.eval_values[-1] if size is None else size)
-    return int(data.task.sample(data.seed, np.arange(_SAMPLES), sizes, data.regime).length.max())
+    return int(data.some_of_size(data.eval_values[-1] if size is None else size, _SAMPLES).length.max())
 
 
 def describe(module: SequenceModule) -> str:

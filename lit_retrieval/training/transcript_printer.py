@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich import get_console
 from rich.text import Text
 
-from lit_retrieval.conversation import Author, spans
+from lit_retrieval.conversation import Author, spans, users_one, words_with_answers
 from lit_retrieval.data import Batch
 from lit_retrieval.decoding import UNDECIDED, Reply
 from lit_retrieval.errors import UserError
@@ -49,10 +49,10 @@ def render(reply: Reply, vocabulary: Vocabulary, collapses: bool = False) -> Tex
         vocabulary: The words of the token ids.
         collapses: Whether repeated words and phrases are shown once, with their number.
     """
-    text, parts = Text(), []
-    for span in spans(reply.author):
-        words = vocabulary.decode(reply.tokens[span.start : span.stop])
-        written = span.mark(" ".join(collapse(words) if collapses else words))
+    text, parts, words = Text(), [], words_with_answers(reply, vocabulary)
+    for span in spans(users_one(reply.author)):
+        own = words[span.start : span.stop]
+        written = span.mark(" ".join(collapse(own) if collapses else own))
         parts.append((written + ("\n" if span.author == Author.PROMPT else " "), _STYLES[span.author]))
     for phrase, count in phrases(parts) if collapses else [(parts, 1)]:
         text.append("(" * (count > 1))

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from lit_retrieval import runs
 from lit_retrieval.errors import UserError
@@ -66,3 +67,13 @@ with RunFolder(Path({str(folder.path)!r})).writing():
     other.communicate()
     with folder.writing():
         pass
+
+
+def test_mqar_of_an_older_version_wrote_all_of_its_answers(tmp_path):
+    old = {"class_path": "lit_retrieval.tasks.MQAR", "init_args": {"num_kv_pairs": 2}}
+    mixture = {"class_path": "lit_retrieval.tasks.Mixture", "init_args": {"tasks": [old, {**old, "init_args": None}]}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data": {"task": mixture}}))
+    (first, second) = RunFolder(tmp_path).configuration()["data"]["task"]["init_args"]["tasks"]
+    assert first["init_args"] == {"num_kv_pairs": 2, "answers": "written"} and second["init_args"] == {
+        "answers": "written"
+    }

@@ -36,6 +36,7 @@ TASKS = {
     "is_tree_binary": (IsTree(max_size=6), 6),
     "is_tree_random": (IsTree(max_size=6, distribution="random"), 6),
     "mqar": (MQAR(vocab_size=16, num_kv_pairs=3), 16),
+    "mqar_written": (MQAR(vocab_size=16, num_kv_pairs=3, answers="written"), 16),
     "ngram_retrieval": (NGramRetrieval(max_size=12, num_words=6), 12),
     "ngram_retrieval_full": (NGramRetrieval(max_size=12, num_words=4, ngram_size=4, query_form="full"), 12),
     "string_copying": (StringCopying(max_size=5), 5),

@@ -14,6 +14,9 @@ def answer(words, regime, form, num_pairs):
     keys, values = listed[::2], dict(zip(listed[::2], listed[1::2], strict=True))
 
     def reply(key):
+        if regime == "beside":
+            yield f"{{{values[key]}}}", Author.ASKED
+            return
         if regime == "cot":
             yield from ((passed, Author.MODEL) for passed in keys[: keys.index(key) + 1])
         if regime == "retrieval":
@@ -28,7 +31,7 @@ def answer(words, regime, form, num_pairs):
 @pytest.mark.parametrize("random_non_queries", [True, False])
 @pytest.mark.parametrize(("regime", "form"), [*((regime, "short") for regime in REGIMES), ("retrieval", "full")])
 def test_ten_thousand_transcripts_answer_their_questions(regime, random_non_queries, form):
-    task = MQAR(vocab_size=20, num_kv_pairs=3, power_a=0.3, random_non_queries=random_non_queries, query_form=form)
+    task = MQAR(20, 3, 0.3, random_non_queries, form, answers="written")
     transcripts = task.sample(2, np.arange(10_000), np.resize([12, 14, 30], 10_000), regime)
     for row, (prompt, rest) in enumerate(read_all(transcripts, task)):
         listed = prompt[1:7]
@@ -56,11 +59,48 @@ def test_ten_thousand_transcripts_answer_their_questions(regime, random_non_quer
         assert transcripts.distances[row].tolist() == [end - at for end, at in zip(ends, places, strict=True)]
 
 
+@pytest.mark.parametrize("random_non_queries", [True, False])
+def test_ten_thousand_transcripts_ask_beside_their_words(random_non_queries):
+    """Zoology's inputs and labels: the label is beside the key, and another word follows it."""
+    task = MQAR(20, 3, 0.3, random_non_queries)
+    transcripts = task.sample(2, np.arange(10_000), np.resize([12, 14, 30], 10_000), "vanilla")
+    followers = []
+    for row in range(10_000):
+        words, authors = read(transcripts, task, row)
+        listed = words[1:7]
+        assert words[0] == "<s>" and len(set(listed)) == 6 and authors[-1] == Author.ASKED
+        places = [at for at, by in enumerate(authors) if by == Author.ASKED]
+        keys, values = [words[at - 1] for at in places], dict(zip(listed[::2], listed[1::2], strict=True))
+        assert set(authors) == {Author.PROMPT, Author.ASKED} and places[0] == transcripts.prompt_length[row]
+        assert sorted(keys) == sorted(listed[::2]) and all(at % 2 == 0 and at > 7 for at in places)
+        assert task.vocabulary.decode(transcripts.answers[row]) == [values[key] for key in keys]
+        given = [1 + 2 * listed[::2].index(key) + 1 for key in keys]
+        assert transcripts.distances[row].tolist() == [at - 1 - place for at, place in zip(places, given, strict=True)]
+        followers += [words[at] for at in places]
+    shares = np.unique(followers, return_counts=True)[1] / len(followers)
+    assert abs(shares - 1 / 20).max() < 0.008 if random_non_queries else set(followers) == {"_"}
+
+
+@pytest.mark.parametrize(("answers", "right"), [("written", (1 + 1 / 2 + 1 / 3 + 1 / 4) / 4), ("beside", 1 / 4)])
+def test_values_can_be_guessed_by_elimination_where_answers_are_written(answers, right):
+    """Right answers of a model that recalls nothing, and guesses among the values that it has not seen again."""
+    task = MQAR(vocab_size=4096, num_kv_pairs=4, answers=answers)
+    transcripts = task.sample(0, np.arange(2000), np.full(2000, 64), "vanilla")
+    credit = []
+    for row, (words, authors) in enumerate(read(transcripts, task, row) for row in range(2000)):
+        by = Author.ASKED if answers == "beside" else Author.MODEL
+        values, places = set(words[2:9:2]), [at for at, author in enumerate(authors) if author == by]
+        for at, answer in zip(places, task.vocabulary.decode(transcripts.answers[row]), strict=True):
+            unseen = values - set(words[9:at])
+            credit.append((answer in unseen) / max(1, len(unseen)))
+    assert abs(np.mean(credit) - right) < 0.01
+
+
 def gaps(power_a, count):
     """Places of the queries behind the pairs, in pairs of words, `(count, 4)`."""
     task = MQAR(vocab_size=64, num_kv_pairs=4, power_a=power_a, random_non_queries=False)
     transcripts = task.sample(0, np.arange(count), np.full(count, 40), "vanilla")
-    is_asked = (transcripts.author[:, 1:] == Author.MODEL) & (transcripts.author[:, :-1] == Author.PROMPT)
+    is_asked = transcripts.author[:, 1:] == Author.ASKED
     return (np.nonzero(is_asked)[1].reshape(count, 4) - 9) // 2
 
 
@@ -98,10 +138,11 @@ def test_replies_reach_their_bounds(regime):
 
 def test_the_sample_in_the_docstring_is_well_formed():
     def expected(prompt, regime):
-        reply = answer(prompt, regime, "short", 2)
-        yield from reply("k2")
-        yield "k5", Author.PROMPT
-        yield from reply("k5")
+        is_beside = regime == "vanilla"
+        reply = answer(prompt, "beside" if is_beside else regime, "short", 2)
+        for key, user in (("k2", "v3 k5" if is_beside else "k5"), ("k5", "k1" if is_beside else "")):
+            yield from reply(key)
+            yield from ((word, Author.PROMPT) for word in user.split())
 
     check_docstring(MQAR, expected)
 

@@ -15,6 +15,7 @@ from lit_retrieval.decoding import UNDECIDED, Reply
 from lit_retrieval.tasks import AssociativeRecall, Author, Counting, IsTree
 from lit_retrieval.training.marked_transcript import first_wrong, markdown
 from lit_retrieval.training.pictures import color, panels, table
+from lit_retrieval.vocabulary import PAD
 
 TASK = AssociativeRecall(num_keys=4, num_values=4)
 MIXERS = (
@@ -47,7 +48,7 @@ def transcript():
 
 def test_a_right_transcript_has_no_mark(transcript):
     reply, tokens, answers = transcript
-    assert first_wrong(reply, tokens) is None
+    assert first_wrong(reply, tokens, answers) is None
     text = markdown(reply, tokens, answers, TASK.vocabulary)
     assert "⟦" not in text and "&lt;StartSearch&gt;" in text and "1 of 1 right" in text
 
@@ -70,15 +71,24 @@ def test_the_first_wrong_word_of_the_models_is_marked_with_the_right_one(transcr
     other = next(token for token in answers if token != tokens[place])
     wrong = [*tokens[:place], other, *tokens[place + 1 :]]
     changed = Reply(wrong, reply.author, [UNDECIDED], 1)
-    assert first_wrong(changed, tokens) == place
+    assert first_wrong(changed, tokens, answers) == (place, other, tokens[place])
     given, true = TASK.vocabulary.words[other], TASK.vocabulary.words[tokens[place]]
     assert f"**⟦{given}⟧** (should be **{true}**)" in markdown(changed, tokens, answers, TASK.vocabulary)
+
+
+def test_a_wrong_answer_beside_the_words_is_marked_with_the_right_one():
+    reply = Reply([10, 11, 12, 13], [Author.PROMPT, Author.PROMPT, Author.ASKED, Author.ASKED], [14, 15], 0)
+    assert first_wrong(reply, reply.tokens, [14, 16]) == (3, 15, 16)
+    words = TASK.vocabulary.words
+    text = markdown(reply, reply.tokens, [14, 16], TASK.vocabulary)
+    assert text.startswith(f"{words[10]} {words[11]} \\{{{words[14]}\\}} {words[12]} ")
+    assert f"**⟦{words[15]}⟧** (should be **{words[16]}**) {words[13]}" in text
 
 
 def test_a_word_after_the_end_should_have_been_nothing(transcript):
     reply, tokens, answers = transcript
     longer = Reply([*reply.tokens, tokens[1]], [*reply.author, Author.MODEL], reply.answers, 1)
-    assert first_wrong(longer, tokens) == len(tokens)
+    assert first_wrong(longer, tokens, answers) == (len(tokens), tokens[1], PAD)
     assert "(should be **nothing**)" in markdown(longer, tokens, answers, TASK.vocabulary)
 
 

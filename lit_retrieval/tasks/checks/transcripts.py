@@ -14,14 +14,15 @@ _PATIENT = 5.0  # seconds: here a busy machine must not turn an answer into FAIL
 
 
 def can_be_written(case: Case) -> str:
-    """Each regime can be written: a prompt of the user, then the model, then padding."""
+    """Each regime can be written: a prompt of the user, then the model or what it is asked beside, then padding."""
     lengths = []
     for regime in case.regimes:
         found = case.sample(regime)
         for row, (tokens, author, _, prompt, _) in enumerate(rows_of(found)):
             is_form_right = 0 < prompt < len(tokens) and set(author[:prompt]) == {Author.PROMPT}
             padding = found.tokens[row, len(tokens) :].any() or found.author[row, len(tokens) :].any()
-            if not is_form_right or author[prompt] != Author.MODEL or padding:
+            forms = {Author.MODEL, Author.ASKED} & set(author)  # a row has one of them
+            if not is_form_right or {author[prompt]} != forms or padding:
                 raise BrokenRuleError(
                     f"a transcript must be a prompt, then the model's token, then padding; sample {row} in regime "
                     f"{regime} is not: set prompt_length and author"
@@ -36,11 +37,16 @@ def ends_with_its_answers(case: Case) -> str:
     """The answers are answer words, and the model writes these, and no others outside a search."""
     counts: set[int] = set()
     for regime in case.regimes:
-        for row, (_, _, answers, _, _) in enumerate(case.rows(regime)):
+        for row, (_, author, answers, _, _) in enumerate(case.rows(regime)):
             if not answers or not set(answers) <= set(case.task.answer_words.tolist()):
                 raise BrokenRuleError(
                     f"answers must be one or more of answer_words, got the ids {answers} in sample {row} of regime "
                     f"{regime}"
+                )
+            if (asked := author.count(Author.ASKED)) not in (0, len(answers)):
+                raise BrokenRuleError(
+                    f"each token of ASKED must have an answer, got {asked} and {len(answers)} in sample {row} of "
+                    f"regime {regime}"
                 )
             counts.add(len(answers))
     return f"answers a sample: {min(counts)} to {max(counts)}"
@@ -71,6 +77,7 @@ def is_solved_by_its_oracle(case: Case) -> str:
     answer_tokens, searches = case.task.answer_words.tolist(), 0
     for regime in case.regimes:
         found = case.sample(regime)
+        found = found[np.flatnonzero((found.author != Author.ASKED).all(1))]  # in other rows the model writes nothing
         rows, turns = list(rows_of(found)), Turns.of(found.tokens, found.author)
         counts = [len(row.answers) for row in rows]
         oracle = Conversations(turns, answer_tokens, retriever, case.task.vocabulary, num_answers=counts)

@@ -1,0 +1,100 @@
+"""Arrays of inputs and labels that another package has drawn."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reading import text_of
+
+from lit_retrieval.cli import main
+from lit_retrieval.data import collate
+from lit_retrieval.errors import UserError
+from lit_retrieval.tasks import Imported, load_samples
+from lit_retrieval.tasks.__main__ import main as tasks_main
+from lit_retrieval.tasks.imported import NO_LABEL, read_arrays
+
+INPUTS = np.array([[3, 1, 3, 0], [2, 2, 0, 1], [1, 0, 3, 2]])
+LABELS = np.array([[NO_LABEL, NO_LABEL, 1, 3], [0, NO_LABEL, NO_LABEL, NO_LABEL], [2, 2, 2, 2]])
+WRITTEN = ["w3 w1 w3 {w1} w0 {w3} .", "w2 {w0} w2 w0 w1", "w1 {w2} w0 {w2} w3 {w2} w2 {w2} ."]
+
+
+@pytest.fixture
+def arrays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write(**changed):
+        np.savez("theirs.npz", **{"inputs": INPUTS, "labels": LABELS, **changed})
+        return Path("theirs.npz")
+
+    return write
+
+
+def test_the_model_is_asked_where_a_label_is_and_reads_the_inputs_alone():
+    task = Imported(vocab_size=4)
+    transcripts = task.transcripts(INPUTS, LABELS)
+    assert [text_of(transcripts, task, row) for row in range(3)] == WRITTEN
+    batch = collate(transcripts)
+    asked = np.argwhere(LABELS != NO_LABEL)
+    assert batch.rows.tolist() == asked[:, 0].tolist()
+    assert (batch.positions % (batch.tokens.shape[1] - 1)).tolist() == asked[:, 1].tolist()
+    assert task.vocabulary.decode(batch.targets.tolist()) == [f"w{label}" for label in LABELS[LABELS != NO_LABEL]]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_file_of_theirs_becomes_a_file_of_ours(arrays, capsys, masked):
+    mask = LABELS != NO_LABEL
+    file = arrays(**({"labels": np.where(mask, LABELS, 0), "mask": mask} if masked else {}))
+    tasks_main(["import", str(file), "ours.npz"])
+    assert "3 samples of Imported, vocab_size 4" in capsys.readouterr().out
+    samples = load_samples(Path("ours.npz"))
+    assert [text_of(samples.take(np.arange(3)), Imported(4), row) for row in range(3)] == WRITTEN
+    assert samples.manifest["task"]["init_args"] == {"vocab_size": 4}
+
+
+def test_a_model_trains_on_them_and_is_scored(arrays, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    inputs = rng.integers(0, 4, (64, 6))
+    labels = np.where(np.arange(6) == 5, inputs[:, :1], NO_LABEL)  # the first input, at the last
+    tasks_main(["import", str(arrays(inputs=inputs, labels=labels)), "ours.npz"])
+    monkeypatch.setattr("sys.argv", ["lit_retrieval"])
+    files = ["--data.train_file", "ours.npz", "--data.val_file", "ours.npz", "--data.test_file", "ours.npz"]
+    task = ["--data.task", "lit_retrieval.tasks.Imported", "--data.task.vocab_size", "4", "--data.regime", "vanilla"]
+    few = ["--model.learning_rate", "1e-2", "--model.warmup_samples", "0", "--trainer.max_steps", "60"]
+    others = ["--data.sizes", "[6]", "--trainer.accelerator", "cpu", "--run_dir", "run", "--model.hidden_size", "32"]
+    arguments = ["--config", "quickstart", *task, *files, *few, *others]
+    main(["fit", *arguments])
+    capsys.readouterr()
+    main(["test", *arguments, "--ckpt_path", "last"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("all ")]
+    assert float(line.split()[1]) > 0.6, "a guess is 0.25"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"inputs": INPUTS.astype(float)}, "must be integers of one shape"),
+        ({"labels": LABELS[:, 1:]}, "must be integers of one shape"),
+        ({"inputs": INPUTS[0], "labels": LABELS[0]}, "must be integers of one shape"),
+        ({"mask": np.ones(3)}, "must be integers of one shape"),
+        ({"labels": np.full_like(LABELS, NO_LABEL)}, "each sample must have a label, got none in sample 0"),
+        ({"labels": np.where(LABELS == 3, -1, LABELS)}, "labels must be ids from 0 to 3, got -1 to 2"),
+    ],
+)
+def test_other_arrays_are_refused(arrays, capsys, changed, said):
+    with pytest.raises(SystemExit) as stopped:
+        tasks_main(["import", str(arrays(**changed)), "ours.npz"])
+    assert stopped.value.code == 2 and said in capsys.readouterr().err
+    assert not Path("ours.npz").exists()
+
+
+def test_a_file_that_has_no_arrays_is_refused(tmp_path):
+    (tmp_path / "text.npz").write_text("no arrays")
+    np.savez(tmp_path / "others.npz", x=INPUTS, y=LABELS)
+    for name, said in (("text", "can't be read as .npz"), ("others", "inputs and labels missing"), ("none", "read")):
+        with pytest.raises(UserError, match=said):
+            read_arrays(tmp_path / f"{name}.npz")
+
+
+def test_it_draws_none_of_its_own():
+    with pytest.raises(UserError, match=r"name files of them in data\.train_file"):
+        Imported(4).sample(0, np.arange(1), np.full(1, 4), "vanilla")
