@@ -363,6 +363,14 @@ def test_a_parallax_query_of_padding_gives_zeros():
     torch.testing.assert_close(o[1, 3:], parallax.parallel_parallax(q[1:, 3:], r[1:, 3:], k[1:, 3:], v[1:, 3:])[0])
 
 
+def test_wall_attention_forgets_at_once_without_overflow():
+    inputs = make(21, "q", "k", "v", "decay")
+    inputs["decay"] = 400 * inputs["decay"]
+    assert_near(
+        with_gradients(run_wall, {name: one.float() for name, one in inputs.items()}), with_gradients(wall_loop, inputs)
+    )
+
+
 @pytest.mark.parametrize("size", [4, 64])
 def test_wall_attention_decodes_from_flas_cache(size):
     q, k, v, decay, g, sink = make(23, "q", "k", "v", "decay", "g", "sink").values()

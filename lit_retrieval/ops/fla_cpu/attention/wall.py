@@ -4,12 +4,13 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.ops.fla_cpu.attention.parts import by_parts, visible, weights_of
 from lit_retrieval.ops.half_precision import in_float32, widen
 
-_BLOCK = 16  # queries; within a block the decays of all pairs of steps are computed, (16, 16, key_dim) for each head
+_BLOCK = 64  # queries, a power of 2
 _LN2 = 0.6931471805599453
 
 
@@ -98,28 +99,44 @@ def wall_attention(
     """
     if k.shape[2] == 0 or q.shape[2] % k.shape[2]:
         raise UserError(f"the heads of q must be a multiple of k's, got {q.shape[2]} and {k.shape[2]}")
-    queries, keys, heads = q.shape[1], k.shape[1], q.shape[2]
-    k = k.repeat_interleave(heads // k.shape[2], 2) * (k.shape[-1] ** -0.5 if scale is None else scale)
-    g, scalar = g.to(q.dtype).cumsum(1), None if g_scalar is None else g_scalar.to(q.dtype).cumsum(1)
+    queries, first = q.shape[1], k.shape[1] - q.shape[1]
+    k = k.repeat_interleave(q.shape[2] // k.shape[2], 2) * (k.shape[-1] ** -0.5 if scale is None else scale)
+    scalar = None if g_scalar is None else g_scalar.to(q.dtype).cumsum(1)
+    size = min(_BLOCK, 1 << (queries - 1).bit_length())
+    whole = (0, 0, 0, 0, 0, -queries % size)  # the last block is filled with zeros
+    total = F.pad(g.to(q.dtype), whole).cumsum(1)
+    q, k, total = (one.transpose(1, 2) for one in (F.pad(q, whole), F.pad(k, whole), total))
+    blocks = (one.unflatten(2, (-1, size)) for one in (q, k[:, :, first:], total[:, :, first:]))  # type: ignore[no-untyped-call]
+    own = _own_scores(*blocks)
     outputs = []
-    for start in range(0, queries, _BLOCK):
-        stop = min(start + _BLOCK, queries)
-        here, end = keys - queries + start, keys - queries + stop
-        first = 0 if window is None else max(0, here - window + 1)
-        scores = _block_scores(q[:, start:stop], k[:, first:end], g[:, first:end])
-        part = None if scalar is None else scalar[:, first:end]
-        outputs.append(_weigh(scores, v[:, first:end], part, sink, window)[0])
+    for block, start in enumerate(range(0, queries, size)):
+        here, end = first + start, first + min(start + size, queries)
+        low = 0 if window is None else max(0, here - window + 1)
+        anchor = total[:, :, here : here + 1]
+        keys = k[:, :, low:here] * (anchor - total[:, :, low:here]).exp()
+        past = (q[:, :, start : end - first] * (total[:, :, here:end] - anchor).exp()) @ keys.mT
+        scores = torch.cat([past, own[:, :, block, : end - here, : end - here]], -1)
+        part = None if scalar is None else scalar[:, low:end]
+        outputs.append(_weigh(scores, v[:, low:end], part, sink, window)[0])
     return (torch.cat(outputs, 1),)
 
 
-def _block_scores(q: Tensor, k: Tensor, g: Tensor) -> Tensor:
-    """The scores of a block of queries, `(batch, heads, queries, keys)`; the caller masks keys after a query."""
-    here = k.shape[1] - q.shape[1]
-    own = g[:, here:]
-    before = k[:, :here] * (own[:, :1] - g[:, :here]).exp()
-    past = torch.einsum("bihd,bjhd->bhij", q * (own - own[:, :1]).exp(), before)
-    decay = (own[:, :, None] - own[:, None]).clamp(max=0).exp()  # of a key after a query too, which nobody sees
-    return torch.cat([past, torch.einsum("bihd,bjhd,bijhd->bhij", q, k[:, here:], decay)], -1)
+def _own_scores(q: Tensor, k: Tensor, total: Tensor) -> Tensor:
+    """The scores of each block's keys and queries, `(..., size, size)`, zero for keys after a query.
+
+    Halves of a block are blocks themselves; keys of the first half decay up to the second one's first step, and from
+    there its queries do. All blocks of a size are computed at once.
+    """
+    size = q.shape[-2]
+    if size == 1:
+        return (q * k).sum(-1, keepdim=True)
+    halves = [one.unflatten(-2, (2, size // 2)) for one in (q, k, total)]  # type: ignore[no-untyped-call]
+    inner = _own_scores(*(one.flatten(-4, -3) for one in halves))
+    first, second = inner.unflatten(-3, (-1, 2)).unbind(-3)  # type: ignore[no-untyped-call]
+    (_, q), (k, _), (before, after) = (one.unbind(-3) for one in halves)
+    anchor = after[..., :1, :]
+    across = (q * (after - anchor).exp()) @ (k * (anchor - before).exp()).mT
+    return torch.cat([F.pad(first, (0, size // 2)), torch.cat([across, second], -1)], -2)
 
 
 def _weigh(
