@@ -4,6 +4,7 @@ import importlib
 import logging
 import sys
 import warnings
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -140,9 +141,24 @@ def test_padding_on_the_left_changes_no_token(mixer, name):
     assert actual[1, mask[1] == 0].abs().max() < 1e-6 or "MoBA" in name
 
 
+@pytest.mark.parametrize("bounds", [[0, 1, 5, 13], [0, 6, 12]], ids=["uneven", "even"])
+@torch.inference_mode()
+def test_packed_rows_are_sequences_by_themselves(mixer, bounds):
+    x = inputs(1, bounds[-1])
+    packed = mixer.layer(x, attention_mask=None, cu_seqlens=torch.tensor(bounds, dtype=torch.int32))[0]
+    alone = [mixer.layer(x[:, start:stop], attention_mask=None)[0] for start, stop in pairwise(bounds)]
+    torch.testing.assert_close(packed, torch.cat(alone, 1), rtol=1e-5, atol=1e-5)
+
+
 def test_half_precision_stays_half(mixer):
-    y, _ = mixer.bfloat16()(inputs(2, 9).bfloat16())
-    assert y.dtype == torch.bfloat16 and y.isfinite().all()
+    x = inputs(2, 9).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        y, _ = mixer(x.float())
+    y.square().mean().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in mixer.parameters())
+    half, _ = mixer.bfloat16()(x)
+    assert y.dtype == half.dtype == torch.bfloat16
+    torch.testing.assert_close(half, y, rtol=0.1, atol=0.2)
 
 
 def test_a_window_that_fla_ignores_in_training_is_refused():

@@ -32,18 +32,23 @@ def deltaformer_attn(
     """
     if q.shape[2] != k.shape[2]:
         raise UserError(f"DeltaFormer's q and k must have the same heads, got {q.shape[2]} and {k.shape[2]}")
-    beta = torch.ones_like(k[..., 0]) if beta is None else beta
-    u = by_parts(_corrected, (v,), (q, k, beta), cu_seqlens)[0]
-    if attention_mask is not None:
-        return softmax_attention(q, k, u, is_real=attention_mask.bool())[0]
-    return by_parts(softmax_attention, (q,), (k, u), cu_seqlens)[0]
+    return _attend(q, k, v, torch.ones_like(k[..., 0]) if beta is None else beta, attention_mask, cu_seqlens)[0]
 
 
 @in_float32
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, attention_mask: Tensor | None, cu_seqlens: Tensor | None
+) -> tuple[Tensor, ...]:
+    u = by_parts(_corrected, (v,), (q, k, beta), cu_seqlens)[0]
+    if attention_mask is not None:
+        return softmax_attention(q, k, u, is_real=attention_mask.bool())
+    return by_parts(softmax_attention, (q,), (k, u), cu_seqlens)
+
+
 def _corrected(v: Tensor, q: Tensor, k: Tensor, beta: Tensor) -> tuple[Tensor]:
     """u, from the unit triangular system (1 + beta P) u = v; P has the weights of the keys before each query."""
     q, k, v = (one.transpose(1, 2) for one in (q, k, v))
     steps, dim = k.shape[2:]
     p, _ = weights_of(q @ k.mT * dim**-0.5, visible(steps, steps, device=q.device).tril(-1))
     u = torch.linalg.solve_triangular(beta.transpose(1, 2).unsqueeze(-1) * p, v, upper=False, unitriangular=True)
-    return (u.transpose(1, 2),)
+    return (u.transpose(1, 2).contiguous(),)  # packed or not, the same numbers to the last bit
