@@ -65,9 +65,9 @@ def draw_comba(randn: Randn, time: int) -> Arguments:
 
 
 def comba(**given: Any) -> Any:
-    from fla.ops.comba.naive import naive_recurrent_comba
+    from fla.ops.comba.naive import naive_chunk_comba
 
-    return naive_recurrent_comba(**given, output_final_state=True)
+    return naive_chunk_comba(**given, output_final_state=True)
 
 
 def draw_gdn2(randn: Randn, time: int) -> Arguments:

@@ -70,14 +70,16 @@ def comba(
     q: Tensor, k: Tensor, v: Tensor, p: Tensor | None, g: Tensor, beta: Tensor | None = None,
     use_qk_l2norm_in_kernel: bool = False, **options: Unpack[Options],
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-    """Comba's rule (arXiv:2506.02475): what is corrected is read at `p`, a key of its own, and written at `k`."""
+    """Comba's rule (arXiv:2506.02475): what is corrected is read at `p`, a key of its own, and written at `k`.
+
+    That is before the state decays, as in fla's kernels and `naive_chunk_comba`; `naive_recurrent_comba` reads later.
+    """
     p = k if p is None else p
     if use_qk_l2norm_in_kernel:
         q, k, p = unit(q), unit(k), unit(p)
     q, k, p = (_for_each_head(one, v) for one in (q, k, p))
     rate = torch.ones_like(g).unsqueeze(-1) if beta is None else beta.unsqueeze(-1)
-    log_decay = g.unsqueeze(-1)
-    return _run(q, k, v, log_decay, -rate * log_decay.exp() * p, k, rate, **options)
+    return _run(q, k, v, g.unsqueeze(-1), -rate * p, k, rate, **options)
 
 
 @in_float32
