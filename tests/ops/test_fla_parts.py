@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.ops.fla_cpu import layers, recurrences
+from lit_retrieval.ops.fla_cpu import layers, naive, recurrences
 
 ENDS = [0, 1, 1, 6, 17]  # sequences of 1, 0, 5 and 11 tokens
 TIME, HEADS, DIM = ENDS[-1], 2, 8
@@ -97,6 +97,19 @@ def test_half_inputs_are_computed_in_float32(name):
             )
         if state is not None:
             torch.testing.assert_close(found["last"], wanted["last"], rtol=1e-5, atol=1e-6)
+
+
+def test_ojas_rule_is_the_delta_rule_with_keys_and_values_exchanged():
+    """Its state is the other's transposed; what the step-by-step rule reads is compared by the state alone."""
+    given, state = inputs("delta_rule"), draw(4, HEADS, DIM, DIM)
+    decay = -given["q"].abs()
+    options = {"output_final_state": True, "cu_seqlens": torch.tensor(ENDS)}
+    oja = {"q": given["q"], "k": given["v"], "v": given["k"], "gv": decay, "beta": given["beta"]}
+    o, found = naive.gated_oja_rule(**oja, initial_state=state, **options)
+    _, wanted = recurrences.delta_rule(**given, g=decay, initial_state=state.transpose(2, 3), **options)
+    torch.testing.assert_close(found, wanted.transpose(2, 3))
+    last = torch.einsum("bhk,bhkv->bhv", DIM**-0.5 * given["q"][:, -1], found[-1:])
+    torch.testing.assert_close(o[:, -1], last)
 
 
 def test_normalised_linear_attention_keeps_a_sum_of_keys_for_each_sequence():

@@ -93,6 +93,12 @@ _FURTHER_RECURRENCES = [
     *_rows("ours", "fla.ops.comba", "chunk_comba fused_recurrent_comba", "delta_products.comba"),
     *_rows("ours", "fla.ops.gated_delta_product", "chunk_gated_delta_product", "delta_products.gated_delta_product"),
     *_rows("ours", "fla.ops.gdn2", "chunk_gdn2 fused_recurrent_gdn2", "delta_products.gdn2"),
+    *_rows(
+        "naive",
+        "fla.ops.gated_oja_rule",
+        "chunk_gated_oja_rule fused_recurrent_gated_oja_rule",
+        "naive.gated_oja_rule",
+    ),
     *_rows("ours", "fla.ops.gsa", "chunk_gsa fused_recurrent_gsa", "gated_slots.gsa"),
     *_rows("ours", "fla.ops.gsa.gate", "fused_additive_gate", "gated_slots.additive_gate"),
     *_rows("ours", "fla.ops.hgrn", "chunk_hgrn fused_recurrent_hgrn", "gated_rnns.hgrn"),
