@@ -169,6 +169,7 @@ _LAYERS = [
 ]
 
 _ATTENTION = [
+    *_rows("ours", "fla.models.cat.modeling_cat", "flex_attention_compiled", "attention.masked.flex_attention"),
     *_rows("ours", "fla.ops.attn.parallel", "parallel_attn", "attention.softmax.parallel_attn"),
     *_rows("ours", "fla.ops.attn.decoding", "attn_decoding_one_step", "attention.softmax.attn_decoding_one_step"),
     *_rows("ours", "fla.ops.forgetting_attn", "parallel_forgetting_attn", "attention.softmax.parallel_forgetting_attn"),
