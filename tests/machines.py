@@ -3,11 +3,10 @@
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import which
-from typing import IO
 
 import pytest
 
@@ -27,21 +26,18 @@ class Machine:
 
     def command(self, *words: str | Path) -> list[str]:
         """A command as one that runs on this machine."""
-        return ["ip", "netns", "exec", self.name, *map(str, words)]
+        # `ip netns exec` would hide /sys/fs/cgroup.
+        return ["nsenter", f"--net=/run/netns/{self.name}", *map(str, words)]
 
-    def start(
-        self, words: Sequence[str | Path], folder: Path, environment: Mapping[str, str], out: int | IO[bytes]
-    ) -> subprocess.Popen[bytes]:
-        """Start a command in a folder; standard output and error go to `out`."""
-        return subprocess.Popen(
-            self.command(*words), cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
+    def pids(self) -> list[int]:
+        """The processes of this machine."""
+        return [int(pid) for pid in _ip("netns", "pids", self.name).split()]
 
     def kill(self) -> None:
         """Kill all processes of this machine."""
-        for pid in _ip("netns", "pids", self.name).split():
-            os.kill(int(pid), signal.SIGKILL)
+        for pid in self.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def unplug(self) -> None:
         """Cut the cable: nothing that is sent arrives, and nobody is told."""

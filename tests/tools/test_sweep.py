@@ -8,14 +8,18 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
 import yaml
+from machines import two_machines
 from rich.console import Console
+from slurm import cluster
 from sweep import main
 from sweeps import files, runners
 from sweeps.curve import still_rising
@@ -27,6 +31,7 @@ from sweeps.shares import find_shares
 from sweeps.trial import run_trial
 
 from lit_retrieval.errors import PREEMPTED, RunEndedError, UserError
+from lit_retrieval.runs import RunFolder
 
 ROOT = Path(__file__).parents[2]
 MAMBA = {"class_path": "lit_retrieval.mixers.Mamba", "init_args": {"state_dim": 2}}
@@ -65,6 +70,19 @@ class CrashingOnce(Plain):
             Path("has_crashed").touch()
             raise RuntimeError("crashed on purpose, once")
         return super().forward(x, state)
+"""
+
+
+# While there is a file `slow`, the first start of a job takes longer than a time limit.
+SLOW = """
+import os, time
+from pathlib import Path
+from lightning.pytorch import Callback
+
+class Slow(Callback):
+    def on_train_batch_end(self, trainer, *arguments):
+        if Path("slow").exists() and "SLURM_RESTART_COUNT" not in os.environ:
+            time.sleep(5)
 """
 
 
@@ -443,6 +461,72 @@ def test_submitit_runs_a_grid_where_there_is_no_slurm(place):
     pytest.importorskip("submitit")
     run(write_grid(place, grid={"data.regime": ["vanilla", "cot"]}), "--on", "slurm")
     assert len(results(place)) == 2
+
+
+def fit_on(machine):
+    """The folder of the run that is trained on a machine; None if there is none."""
+    for pid in machine.pids():
+        with suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            if words[1:4] == ["-m", "lit_retrieval", "fit"]:
+                return Path(words[words.index("--run_dir") + 1])
+    return None
+
+
+@pytest.mark.slow
+def test_a_sweep_on_two_machines_of_ray_loses_one_and_has_all_rows(place):
+    """One core each, so each machine runs one of the three trials at a time."""
+    pytest.importorskip("ray")
+    (place / "slow.py").write_text(SLOW)
+    (place / "slow").touch()
+    path = write_grid(
+        place, fixed={**TINY, "trainer.max_steps": 20, "trainer.callbacks": [{"class_path": "slow.Slow"}]},
+        grid={"data.regime": ["vanilla", "cot", "retrieval"]},
+    )  # fmt: skip
+    with TemporaryDirectory(prefix="ray") as temporary, two_machines() as (one, other):
+        ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
+        address = f"{one.address}:6379"
+        environment = {**os.environ, "PYTHONPATH": f"{place}:{ROOT}", "RAY_ADDRESS": address}
+        commands = [
+            one.command(*ray, "--head", f"--node-ip-address={one.address}", f"--temp-dir={temporary}"),
+            other.command(*ray, f"--address={address}", f"--node-ip-address={other.address}"),
+            one.command(sys.executable, ROOT / "tools/sweep.py", path, "--on", "ray"),
+        ]
+        *_, sweep = [
+            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            for command in commands
+        ]
+        while (run := fit_on(other)) is None or not RunFolder(run).step_files():
+            assert sweep.poll() is None, sweep.communicate()[0]
+            time.sleep(0.2)
+        other.kill()
+        (place / "slow").unlink()
+        said, _ = sweep.communicate(timeout=400)
+        assert sweep.returncode == 0, said
+    lost = files.read(run.parent / "result.json")
+    assert lost["attempts"] == 2 and "resuming" in (run.parent / "log.txt").read_text()
+    assert len((place / "sweeps/tiny/results.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.slow
+def test_an_array_of_slurm_is_saved_before_its_time_limit_requeued_and_resumed(place):
+    """Two trials on two nodes. The signal comes after three minutes or later, so a start has time to end."""
+    pytest.importorskip("submitit")
+    (place / "slow.py").write_text(SLOW)
+    (place / "slow").touch()
+    path = write_grid(
+        place, fixed={**TINY, "trainer.max_steps": 100, "trainer.callbacks": [{"class_path": "slow.Slow"}]},
+        grid={"data.regime": ["vanilla", "cot"]}, gpus=0, retries=0,
+        slurm={"timeout_min": 4, "slurm_signal_delay_s": 30},
+    )  # fmt: skip
+    with two_machines() as pair, cluster(place / "slurm", pair) as slurm:
+        slurm.run(sys.executable, ROOT / "tools/sweep.py", path, "--on", "slurm", PYTHONPATH=f"{place}:{ROOT}")
+    assert len(results(place)) == 2
+    for result in map(files.read, results(place)):
+        log = (place / "sweeps/tiny/trials" / result["hash"] / "log.txt").read_text()
+        assert result["attempts"] >= 2, log
+        assert "stopped by SIG" in log and "resuming" in log and "step 100/100" in log
+    assert len((place / "sweeps/tiny/results.csv").read_text().splitlines()) == 3
 
 
 def test_a_trial_of_another_commit_is_one_line_and_nothing_is_deleted(place, monkeypatch, capsys):
