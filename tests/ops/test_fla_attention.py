@@ -422,8 +422,10 @@ def test_what_has_no_form_is_refused_by_name():
     q, k, v = make(4, *QKV).values()
     for match, run in {
         "multiple": lambda: softmax.parallel_attn(q[:, :, :3], k, v),
-        "batch size must be 1": lambda: softmax.parallel_attn(q, k, v, cu_seqlens=torch.tensor([0, 4])),
-        "row's length 4": lambda: softmax.parallel_attn(q[:1], k[:1], v[:1], cu_seqlens=torch.tensor([0, 3])),
+        "batch size is expected to be 1": lambda: softmax.parallel_attn(q, k, v, cu_seqlens=torch.tensor([0, 4])),
+        "rise from 0 to the number of tokens, 4": lambda: softmax.parallel_attn(
+            q[:1], k[:1], v[:1], cu_seqlens=torch.tensor([0, 3])
+        ),
         "dropout_p=0.5": lambda: flash.flash_attn_func(q, k, v, 0.5, causal=True),
         "causal=False": lambda: flash.flash_attn_func(q, k, v),
         "softcap=2.0": lambda: flash.flash_attn_func(q, k, v, causal=True, softcap=2.0),

@@ -4,13 +4,13 @@ The queries are always the last steps of the keys, so that a function serves a w
 """
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.ops.fla_cpu.parts import lengths_of
 
 Bounds = Tensor | tuple[Tensor, Tensor] | None
 """fla's `cu_seqlens`: where each part of a packed row begins, and the row's end; one for queries and one for keys."""
@@ -32,36 +32,22 @@ def by_parts(
     if cu_seqlens is None:
         return attend(*queries, *keys)
     both = cu_seqlens if isinstance(cu_seqlens, tuple) else (cu_seqlens, cu_seqlens)
-    (q_bounds, q_rows), (k_bounds, k_rows) = map(_bounds, both, (queries, keys))
-    if q_rows and k_rows:
-        inputs = [*(_as_rows(one, q_rows) for one in queries), *(_as_rows(one, k_rows) for one in keys)]
-        return tuple(one.flatten(0, 1).unsqueeze(0) for one in attend(*inputs))
-    parts = [
-        attend(*(_cut(one, *q_part) for one in queries), *(_cut(one, *k_part) for one in keys))
-        for q_part, k_part in zip(pairwise(q_bounds), pairwise(k_bounds), strict=True)
-        if q_part[1] > q_part[0]
-    ]
+    lengths = [lengths_of(ends, _first(side)) for ends, side in zip(both, (queries, keys), strict=True)]
+    if all(len(set(side)) == 1 and side[0] for side in lengths):
+        rows = (None if one is None else one.view(len(lengths[0]), -1, *one.shape[2:]) for one in (*queries, *keys))
+        return tuple(one.flatten(0, 1).unsqueeze(0) for one in attend(*rows))
+    sides = zip((queries, keys), lengths, strict=True)
+    split = [_split(one, side) for tensors, side in sides for one in tensors]
+    parts = [attend(*part) for length, *part in zip(lengths[0], *split, strict=True) if length]
     return tuple(torch.cat(results, 1) for results in zip(*parts, strict=True))
 
 
-def _bounds(cu_seqlens: Tensor, tensors: Sequence[Tensor | None]) -> tuple[list[int], int]:
-    """The bounds of the parts, and how many there are if all have the same length, else 0."""
-    bounds: list[int] = cu_seqlens.tolist()
-    batch, time = next(one.shape[:2] for one in tensors if one is not None)
-    if batch != 1:
-        raise UserError(f"the batch size must be 1 with cu_seqlens, got {batch}; flatten the batch into one row")
-    if bounds[0] != 0 or bounds[-1] != time:
-        raise UserError(f"cu_seqlens must go from 0 to the row's length {time}, got {bounds}")
-    lengths = {end - start for start, end in pairwise(bounds)}
-    return bounds, len(bounds) - 1 if len(lengths) == 1 and time else 0
+def _first(tensors: Sequence[Tensor | None]) -> Tensor:
+    return next(one for one in tensors if one is not None)
 
 
-def _as_rows(x: Tensor | None, rows: int) -> Tensor | None:
-    return None if x is None else x.unflatten(1, (rows, -1)).squeeze(0)  # type: ignore[no-untyped-call]
-
-
-def _cut(x: Tensor | None, start: int, stop: int) -> Tensor | None:
-    return None if x is None else x[:, start:stop]
+def _split(x: Tensor | None, lengths: list[int]) -> Sequence[Tensor | None]:
+    return [None] * len(lengths) if x is None else torch.split(x, lengths, 1)
 
 
 def in_groups(x: Tensor, heads: int) -> Tensor:
