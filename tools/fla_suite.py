@@ -61,7 +61,7 @@ def run(checkout: Path, only: str = "", out: Path | None = None, seconds: int = 
         print(*rows[-1][:1], dict(zip(OUTCOMES, rows[-1].counts(), strict=True)), file=sys.stderr)
         if out is not None:
             write(rows[-1], out, checkout)
-    Console().print(table([*rows, Tested("all", [test for row in rows for test in row.tests])]))
+    Console(width=120).print(table([*rows, Tested("all", [test for row in rows for test in row.tests])]))
 
 
 def test_files(checkout: Path, only: str) -> list[str]:

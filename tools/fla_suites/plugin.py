@@ -18,7 +18,7 @@ import torch
 warnings.filterwarnings("ignore")
 torch.set_num_threads(1)
 
-MOST_TOKENS, MOST_ROWS = 152, 2  # longer and larger inputs are cut; multiples of 4 stay so, for tests that split
+MOST_TOKENS = 152  # longer packed rows are cut
 _TIMES = {"T", "N", "seq_len", "seqlen", "Tq", "Tk"}  # fla's names for a number of tokens
 _NOT_COVERED = (
     "active drivers",
@@ -54,21 +54,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         for name, value in parameters.items():
-            parameters[name] = smaller(name, value)
-        if "q_lens" in parameters:  # the queries are the last tokens of each sequence
-            lengths = [end - start for start, end in pairwise(parameters["cu_seqlens"])]
-            parameters["q_lens"] = list(map(min, parameters["q_lens"], lengths))
+            parameters[name] = smaller(name, value, is_model="/models/" in str(item.path))
 
 
-def smaller(name: str, value: Any) -> Any:
-    """The value of a test's parameter, cut if it is a size: fewer tokens, rows or, for packed rows, ends."""
+def smaller(name: str, value: Any, is_model: bool = False) -> Any:
+    """The value of a test's parameter, cut if it is a size: fewer tokens, rows, layers or, for packed rows, ends."""
     if name == "cu_seqlens" and isinstance(value, list | tuple) and value and value[-1] > MOST_TOKENS:
         return _smaller_ends(list(value))
     if not isinstance(value, int) or isinstance(value, bool):
         return value
+    if name in _TIMES and is_model:
+        return min(value, 64)
     if name in _TIMES and value > 192:
         return 128 + (value % 64 or 64)  # a last chunk is as full as before, and a test may split at 128
-    return min(value, MOST_ROWS) if name == "B" else value
+    return min(value, 2) if name == "B" or (name == "L" and is_model) else value
 
 
 def _smaller_ends(ends: list[int]) -> list[int]:
