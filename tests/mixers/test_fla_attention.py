@@ -51,6 +51,12 @@ LAYERS: dict[str, tuple[str, dict[str, Any]]] = {
     "wall, gate and window": ("wall_attn.WallAttention", {"num_heads": 4, "window_size": 6, "use_scalar_gate": True}),
 }
 
+# In fla these refuse padding with a cache; MoBA attends to all keys then; and the latent one with a window cuts the mask
+# to the window, but not the keys.
+NO_CACHE_OF_PADDING = {
+    "DeltaFormer", "MoBA", "MoBA, gate", "latent, window", "stick", "wall", "wall, window", "wall, gate and window"
+}  # fmt: skip
+
 
 def make(name: str, **more: Any) -> nn.Module:
     """The layer, with its usual weights moved a little at random, so that no gate is wide open."""
@@ -139,6 +145,23 @@ def test_padding_on_the_left_changes_no_token(mixer, name):
     torch.testing.assert_close(actual[:1], y[:1], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(actual[1:, real], expected, rtol=1e-5, atol=1e-5)
     assert actual[1, mask[1] == 0].abs().max() < 1e-6 or "MoBA" in name
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name not in NO_CACHE_OF_PADDING])
+@torch.no_grad()
+def test_decoding_from_flas_cache_goes_on_behind_padding(name):
+    from fla.models.utils import Cache
+
+    layer, x, mask, cache = make(name), inputs(2, 12), torch.ones(2, 12, dtype=torch.long), Cache()
+    mask[1, :3] = 0
+    outputs = []
+    for start, stop in pairwise([0, 8, 9, 10, 11, 12]):
+        part, seen = x[:, start:stop], mask[:, :stop]
+        y, _, cache = layer(part, attention_mask=seen, past_key_values=cache, use_cache=True)
+        outputs.append(y)
+    actual = torch.cat(outputs, 1)
+    torch.testing.assert_close(actual[:1], layer(x[:1], attention_mask=None)[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(actual[1:, 3:], layer(x[1:, 3:], attention_mask=None)[0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("bounds", [[0, 1, 5, 13], [0, 6, 12]], ids=["uneven", "even"])
