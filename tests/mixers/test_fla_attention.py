@@ -51,8 +51,8 @@ LAYERS: dict[str, tuple[str, dict[str, Any]]] = {
     "wall, gate and window": ("wall_attn.WallAttention", {"num_heads": 4, "window_size": 6, "use_scalar_gate": True}),
 }
 
-# In fla these refuse padding with a cache; MoBA attends to all keys then; and the latent one with a window cuts the mask
-# to the window, but not the keys.
+# In fla these refuse padding with a cache; MoBA attends to all keys then; the latent one with a window cuts the mask to
+# the window, but not the keys.
 NO_CACHE_OF_PADDING = {
     "DeltaFormer", "MoBA", "MoBA, gate", "latent, window", "stick", "wall", "wall, window", "wall, gate and window"
 }  # fmt: skip
