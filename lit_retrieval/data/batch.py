@@ -1,5 +1,6 @@
 """A batch of transcripts as tensors."""
 
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import NamedTuple
 
@@ -41,6 +42,21 @@ class Batch(NamedTuple):
     def answers_of(self, row: int) -> list[int]:
         """The right answers of a row, without padding."""
         return [answer for answer in self.answers[row].tolist() if answer != PAD]
+
+    def split(self, most_tokens: int) -> Iterator["Batch"]:
+        """Parts of some rows each, with at most so many tokens if a row has no more; the batch itself if it has."""
+        count = max(1, most_tokens // self.tokens.shape[1])
+        if count >= len(self.tokens):
+            yield self
+            return
+        starts = range(0, len(self.tokens), count)
+        width = self.tokens.shape[1] - 1
+        firsts = torch.tensor([start * width for start in starts], device=self.positions.device)
+        bounds = [*torch.searchsorted(self.positions, firsts).tolist(), len(self.positions)]
+        for start, first, last in zip(starts, bounds[:-1], bounds[1:], strict=True):
+            rows = {field.name: getattr(self, field.name)[start : start + count] for field in fields(Transcripts)}
+            positions, targets = self.positions[first:last] - start * width, self.targets[first:last]
+            yield Batch(**rows, positions=positions, targets=targets)
 
     def transcripts(self) -> Transcripts:
         """The same batch as arrays."""

@@ -54,6 +54,16 @@ def teacher_forced(logits: Tensor, batch: Batch) -> dict[str, Measured]:
     }
 
 
+def join(parts: Sequence[dict[str, Measured]]) -> dict[str, Measured]:
+    """What was measured on consecutive parts of a batch, as if on the whole of it."""
+    return {
+        name: Measured(
+            torch.cat([part[name].values for part in parts]), torch.cat([part[name].weights for part in parts])
+        )
+        for name in parts[0]
+    }
+
+
 def given_answers(replies: Replies, batch: Batch) -> Tensor:
     """The answers of the replies, shaped like `batch.answers`; PAD where it has PAD."""
     answers = torch.full(batch.answers.shape, PAD)

@@ -29,8 +29,10 @@ from lit_retrieval.training.optimizers import (
     skip_unless_finite,
 )
 from lit_retrieval.training.score_name import QUANTITIES, TRAIN_NAMES
-from lit_retrieval.training.scores import Scores, closed_loop, teacher_forced
+from lit_retrieval.training.scores import Measured, Scores, closed_loop, join, teacher_forced
 from lit_retrieval.training.step_graph import StepGraphs
+
+_MOST_TOKENS = 2**21  # that are read at a time for the teacher-forced scores: more rows may be decoded together
 
 
 def make_scores(data: TranscriptData) -> Scores:
@@ -255,11 +257,15 @@ class SequenceModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _score(self, split: str, batch: Batch) -> Replies:
-        logits, _ = self(batch.tokens[:, :-1], positions=batch.positions)
         replies = self.decode(batch)
-        measured = teacher_forced(logits, batch) | closed_loop(replies, batch, self.data.task.chances)
+        forced = join([self._teacher_forced(part) for part in batch.split(_MOST_TOKENS)])
+        measured = forced | closed_loop(replies, batch, self.data.task.chances)
         cast("Scores", self.scores[split]).update(measured, batch)
         return replies
+
+    def _teacher_forced(self, batch: Batch) -> dict[str, Measured]:
+        logits, _ = self(batch.tokens[:, :-1], positions=batch.positions)
+        return teacher_forced(logits, batch)
 
     def _log_scores(self, split: str) -> None:
         scores = cast("Scores", self.scores[split])

@@ -84,12 +84,15 @@ def test_the_rules_are_those_of_a_plain_conversation(name, retriever):
     rng = np.random.default_rng(len(name))
     for regime in REGIMES:
         transcripts = task.sample(0, np.arange(6), np.resize(sizes, 6), regime)
+        transcripts = transcripts[np.flatnonzero(~(transcripts.author == Author.ASKED).any(1))]  # others are read only
+        if not len(transcripts):
+            continue
         for share_wrong, share_signs in ((0, 0), (0.02, 0), (1, 0), (1, 0.4)):
             words = choices(rng, transcripts, len(task.vocabulary), share_wrong, share_signs)
             limit = int((transcripts.length - transcripts.prompt_length).max()) + (0 if share_wrong == 1 else 20)
             replies = play_both(task, transcripts, words, RETRIEVERS[retriever], limit)
             if not share_wrong and (retriever in ("either", "kept") or regime != "retrieval"):
-                assert (replies.answers == transcripts.answers).all()
+                assert [one.answers for one in replies] == [transcripts.answers_of(row) for row in range(len(replies))]
 
 
 WORDS = Vocabulary(["a", "b", "c", "yes", "no"])

@@ -7,7 +7,7 @@ from lit_retrieval.data import collate
 from lit_retrieval.decoding import UNDECIDED, Replies
 from lit_retrieval.tasks import AssociativeRecall, Author, Counting, Index, Mixture, StringCopying
 from lit_retrieval.training.score_name import Group
-from lit_retrieval.training.scores import Measured, Scores, closed_loop, teacher_forced
+from lit_retrieval.training.scores import Measured, Scores, closed_loop, join, teacher_forced
 from lit_retrieval.vocabulary import PAD
 
 TASK = AssociativeRecall(num_keys=8, num_values=4, num_queries=2)
@@ -72,6 +72,21 @@ def test_undecided_answers_count_as_a_guess_in_the_papers_score():
     assert scores["undecided"] == pytest.approx(3 / 8)
     assert scores["paper_score"] == pytest.approx(4 / 8 + 0.25 * 3 / 8)
     assert scores["searches"] == 2 and scores["all_right"] == pytest.approx(1 / 4)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 9])
+def test_a_batch_is_scored_in_parts_as_in_one(rows):
+    logits = torch.randn(*BATCH.tokens[:, 1:].shape, len(TASK.vocabulary), generator=torch.Generator().manual_seed(0))
+    parts = list(BATCH.split(rows * BATCH.tokens.shape[1]))
+    assert [len(part.tokens) for part in parts] == {1: [1] * 4, 2: [2, 2], 3: [3, 1]}.get(rows, [4])
+    assert torch.equal(torch.cat([part.targets for part in parts]), BATCH.targets)
+    scored = []
+    for part, own in zip(parts, logits.split(rows), strict=True):
+        scored.append(teacher_forced(own.flatten(0, 1)[part.positions], part))
+    whole = forced(logits)
+    for name, (values, weights) in join(scored).items():
+        torch.testing.assert_close(values, whole[name].values)
+        assert torch.equal(weights, whole[name].weights)
 
 
 def compute(scores, measured, batch=BATCH):
