@@ -12,6 +12,7 @@ from lit_retrieval.tasks import (
     IsTree,
     Mixture,
     NGramRetrieval,
+    StateTracking,
     StringCopying,
     Task,
 )
@@ -46,7 +47,11 @@ TASKS: dict[str, tuple[Task, list[int]]] = {
     "ngram_retrieval_full": (NGramRetrieval(max_size=16, num_words=12, ngram_size=4, query_form="full"), [4, 8, 16]),
     "string_copying": (StringCopying(max_size=16, vocab_size=5), [1, 8, 16]),
     "string_copying_full": (StringCopying(max_size=16, vocab_size=5, query_form="full"), [1, 8, 16]),
+    "parity": (StateTracking("parity"), [1, 8, 16]),
+    "permutations": (StateTracking("s3", "final"), [1, 8, 16]),
     "mixture": (Mixture([Counting(max_size=16), StringCopying(16, 5), IsTree(16)], [2.0, 1.0, 1.0]), [4, 8, 16]),
     "mixture_beside": (Mixture([MQAR(vocab_size=16, num_kv_pairs=2), AssociativeRecall(8, 8)]), [8, 16]),
     "own_task": (Hops(), [1, 8, 16]),
 }
+
+CASES = [(name, regime) for name, (task, _) in TASKS.items() for regime in task.regimes]

@@ -44,7 +44,7 @@ def check_bounds(task: Task, size: int, regime: Regime, count: int = 2000) -> np
 
 
 def check_docstring(cls: type[Task], expected_reply: Callable[[list[str], Regime], Reply]) -> None:
-    """The sample in a task's docstring is what the second solver writes, in all three regimes."""
+    """The sample in a task's docstring is what the second solver writes, in all of its regimes."""
     shown: dict[str, list[str]] = {}
     line = None
     for words in map(str.split, (inspect.getdoc(cls) or "").splitlines()):
@@ -53,6 +53,6 @@ def check_docstring(cls: type[Task], expected_reply: Callable[[list[str], Regime
             shown.setdefault(line, []).extend(words[1:] if words[0] == f"{line}:" else words)
         elif not words:
             line = None
-    for regime in REGIMES:
+    for regime in cls.regimes:
         reply = expected_reply(shown["prompt"], regime)
         assert shown[regime] == [f"[{word}]" if by == Author.RETRIEVER else word for word, by in reply]

@@ -15,6 +15,7 @@ from lit_retrieval.tasks.sample_file import SampleFile, describe, load_samples, 
 from lit_retrieval.tasks.sample_hash import SampleHash, flatten
 from lit_retrieval.tasks.sample_stream import SampleStream
 from lit_retrieval.tasks.sizes import Sizes, SizeSpec
+from lit_retrieval.tasks.state_tracking import StateTracking
 from lit_retrieval.tasks.string_copying import StringCopying
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts
 from lit_retrieval.tasks.word_task import Turn, WordTask
@@ -22,7 +23,7 @@ from lit_retrieval.tasks.word_task import Turn, WordTask
 __all__ = [
     "MQAR", "REGIMES", "AssociativeRecall", "Author", "Counting", "Imported", "Index", "IsTree", "MachineRun",
     "Mixture", "NGramRetrieval", "QueryForm", "Regime", "SampleFile", "SampleHash", "SampleStream", "SizeSpec", "Sizes",
-    "SmallSpaceRun", "StringCopying", "Task", "Transcripts", "Turn", "WordTask", "describe", "flatten",
+    "SmallSpaceRun", "StateTracking", "StringCopying", "Task", "Transcripts", "Turn", "WordTask", "describe", "flatten",
     "load_samples", "read_manifest", "save_samples",
 ]  # fmt: skip
 

@@ -82,7 +82,7 @@ def test_the_rules_are_those_of_a_plain_conversation(name, retriever):
     """One pass for each regime and kind of words."""
     task, sizes = TASKS[name]
     rng = np.random.default_rng(len(name))
-    for regime in REGIMES:
+    for regime in task.regimes:
         transcripts = task.sample(0, np.arange(6), np.resize(sizes, 6), regime)
         transcripts = transcripts[np.flatnonzero(~(transcripts.author == Author.ASKED).any(1))]  # others are read only
         if not len(transcripts):

@@ -69,7 +69,7 @@ def test_workers_do_not_change_the_samples(num_workers, regime, batch_size):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_worker_writes_the_samples_of_every_task(name):
-    assert_workers_change_nothing(name, "retrieval", batch_size=16, num_workers=1)
+    assert_workers_change_nothing(name, TASKS[name][0].regimes[-1], batch_size=16, num_workers=1)
 
 
 def assert_same_but_for_padding(ours, theirs):
@@ -82,10 +82,10 @@ def assert_same_but_for_padding(ours, theirs):
 
 @pytest.mark.parametrize("name", TASKS)
 @settings(max_examples=5, deadline=None)
-@given(batch_size=st.integers(1, 9), world_size=st.integers(1, 4), regime=st.sampled_from(REGIMES))
-def test_a_sample_is_the_same_in_any_batch_of_any_rank(name, batch_size, world_size, regime):
+@given(batch_size=st.integers(1, 9), world_size=st.integers(1, 4), place=st.integers(0, 2))
+def test_a_sample_is_the_same_in_any_batch_of_any_rank(name, batch_size, world_size, place):
     task, sizes = TASKS[name]
-    samples = BatchDataset(SampleStream(task, regime, sizes, 3, "fit"))
+    samples = BatchDataset(SampleStream(task, task.regimes[place % len(task.regimes)], sizes, 3, "fit"))
     whole = samples[np.arange(12)].transcripts()
     for rank in range(world_size):
         for indices in FiniteBatchIndices(batch_size, 12, rank, world_size):

@@ -15,12 +15,12 @@ from reading import text_of
 
 from lit_retrieval.tasks import (
     MQAR,
-    REGIMES,
     AssociativeRecall,
     Counting,
     Index,
     IsTree,
     NGramRetrieval,
+    StateTracking,
     StringCopying,
 )
 
@@ -39,6 +39,8 @@ TASKS = {
     "mqar_written": (MQAR(vocab_size=16, num_kv_pairs=3, answers="written"), 16),
     "ngram_retrieval": (NGramRetrieval(max_size=12, num_words=6), 12),
     "ngram_retrieval_full": (NGramRetrieval(max_size=12, num_words=4, ngram_size=4, query_form="full"), 12),
+    "state_tracking": (StateTracking("s3"), 6),
+    "state_tracking_final": (StateTracking("a5", "final"), 6),
     "string_copying": (StringCopying(max_size=5), 5),
 }
 
@@ -46,7 +48,7 @@ TASKS = {
 def golden(name):
     task, size = TASKS[name]
     lines = []
-    for regime in REGIMES:
+    for regime in task.regimes:
         transcripts = task.sample(0, np.arange(3), np.full(3, size), regime)
         lines.extend(f"{regime}: {text_of(transcripts, task, row)}" for row in range(3))
     return "\n".join(lines) + "\n"

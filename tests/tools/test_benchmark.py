@@ -8,7 +8,7 @@ from benchmark import main
 from benchmarks.models import MODEL_FILES, build_model
 from rich.console import Console
 
-from lit_retrieval.tasks import REGIMES, IsTree
+from lit_retrieval.tasks import IsTree
 
 data, ops, replay, train = (
     importlib.import_module(f"benchmarks.{name}") for name in ("data", "ops", "replay", "train")
@@ -90,7 +90,9 @@ def test_ratios_of_training_steps_are_those_of_their_times(rows, monkeypatch):
 def test_samples_of_every_task_and_regime_are_timed(rows, monkeypatch):
     monkeypatch.setattr(data, "Console", lambda width: Console(width=200))  # no name on two lines
     found = rows("data", "--batch", "2", "--rounds", "1", "--seconds", "0.0001", "--steps", "false")
-    assert [tuple(row[:2]) for row in found] == [(name, regime) for name in data.tasks() for regime in REGIMES]
+    assert [tuple(row[:2]) for row in found] == [
+        (name, regime) for name, task in data.tasks().items() for regime in task.regimes
+    ]
     for name, _, *speeds, share in found:
         has = [data._has(data.tasks()[name], length) for length in data._LENGTHS]
         assert [speed != "-" for speed in speeds] == has and share == "-"

@@ -2,19 +2,17 @@
 
 import pytest
 import torch
-from catalogue import TASKS
+from catalogue import CASES, TASKS
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.mixers import LinearRNN
 from lit_retrieval.models import Stage
-from lit_retrieval.tasks import REGIMES
 from lit_retrieval.training import Inspection, SequenceModule, TranscriptPrinter
 
 
-@pytest.mark.parametrize("regime", REGIMES)
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(("name", "regime"), CASES)
 def test_two_sizes_in_a_batch_are_scored_drawn_and_printed(name, regime, tmp_path, capsys):
     task, sizes = TASKS[name]
     torch.manual_seed(0)

@@ -15,15 +15,14 @@ from lit_retrieval.data import BatchDataset
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks import (
     MQAR,
-    REGIMES,
     AssociativeRecall,
-    Author,
     Counting,
     Index,
     IsTree,
     NGramRetrieval,
     Regime,
     SampleStream,
+    StateTracking,
     StringCopying,
     Task,
 )
@@ -44,6 +43,7 @@ def tasks() -> dict[str, Task]:
         "Index, code": Index(max_size=256, distribution=_CODE),
         "IsTree, binary": IsTree(max_size=128),
         "IsTree, random": IsTree(max_size=128, distribution="random"),
+        "StateTracking, A_5": StateTracking("a5"),
         "MQAR, 16 pairs": MQAR(vocab_size=8192, num_kv_pairs=16),
         "NGramRetrieval": NGramRetrieval(max_size=256),
         "StringCopying": StringCopying(max_size=256),
@@ -66,7 +66,7 @@ def data(batch: int = 64, rounds: int = 5, seconds: float = 0.2, steps: bool = T
     table = Table("task", "regime", *columns, "share of a training step")
     slowest = float("inf")
     for name, task in tasks().items():
-        for regime in REGIMES:
+        for regime in task.regimes:
             speeds = {
                 length: _samples_per_second(task, regime, length, batch, rounds, seconds)
                 for length in _LENGTHS
@@ -117,12 +117,11 @@ def _share_of_a_step(task: Task, regime: Regime, batch: int, rounds: int, sample
     model = build_model(MODEL_FILES / "mamba_0.5M.yaml", len(task.vocabulary))
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     samples = _stream(task, regime, _STEP_LENGTH)[np.arange(batch)]
-    is_model = samples.author[:, 1:] == Author.MODEL
     times = []
     for _ in range(rounds + 1):
         start = perf_counter()
-        logits, _ = model(samples.tokens[:, :-1])
-        torch.autograd.backward(F.cross_entropy(logits[is_model], samples.tokens[:, 1:][is_model]))
+        logits, _ = model(samples.tokens[:, :-1], positions=samples.positions)
+        torch.autograd.backward(F.cross_entropy(logits, samples.targets))
         optimizer.step()
         optimizer.zero_grad()
         times.append(perf_counter() - start)
