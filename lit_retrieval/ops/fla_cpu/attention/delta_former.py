@@ -49,6 +49,6 @@ def _corrected(v: Tensor, q: Tensor, k: Tensor, beta: Tensor) -> tuple[Tensor]:
     """u, from the unit triangular system (1 + beta P) u = v; P has the weights of the keys before each query."""
     q, k, v = (one.transpose(1, 2) for one in (q, k, v))
     steps, dim = k.shape[2:]
-    p, _ = weights_of(q @ k.mT * dim**-0.5, visible(steps, steps, device=q.device).tril(-1))
+    p = weights_of(q * dim**-0.5 @ k.mT, visible(steps, steps, device=q.device).tril(-1))
     u = torch.linalg.solve_triangular(beta.transpose(1, 2).unsqueeze(-1) * p, v, upper=False, unitriangular=True)
     return (u.transpose(1, 2).contiguous(),)  # packed or not, the same numbers to the last bit

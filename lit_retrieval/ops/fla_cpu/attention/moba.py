@@ -34,7 +34,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, chunk_size: int, others: int) -> tu
     if others > 0:
         chunk = torch.arange(steps, device=q.device) // chunk_size
         is_visible = is_visible & ((chunk == chunk[:, None]) | _chosen(q, k, chunk, others))
-    weights, _ = weights_of(q @ k.mT * dim**-0.5, is_visible)
+    weights = weights_of(q * dim**-0.5 @ k.mT, is_visible)
     return (out_of_groups(weights @ v),)
 
 

@@ -17,6 +17,7 @@ from lit_retrieval.ops.fla_cpu.attention.parts import (
     Bounds,
     by_parts,
     in_groups,
+    log_sum_exp,
     out_of_groups,
     shared,
     visible,
@@ -170,11 +171,11 @@ def _attend(
     keys, parts = k.shape[1], []
     if g_cmp is not None:
         key_means, value_means = mean_pooling(k, sizes.block), mean_pooling(v, sizes.block)
-        parts.append(_attend_to_means(sizes, q, key_means, value_means, keys)[0] * g_cmp.unsqueeze(-1))
+        parts.append(_answer(_score_means(sizes, q, key_means, keys), value_means) * g_cmp.unsqueeze(-1))
         if block_indices is None:
             block_indices = _choose(sizes, q, key_means, keys)[0]
     assert block_indices is not None
-    chosen = _attend_to_chosen(sizes, q, block_indices, counts, k, v)[0]
+    chosen = _answer(_score_chosen(sizes, q, block_indices, counts, k), v)
     parts.append(chosen if g_slc is None else chosen * g_slc.unsqueeze(-1))
     if g_swa is not None and sizes.window > 0:
         parts.append(softmax_attention(q, k, v, window=sizes.window)[0] * g_swa.unsqueeze(-1))
@@ -186,17 +187,21 @@ def _steps(queries: int, keys: int, device: torch.device) -> Tensor:
     return torch.arange(keys - queries, keys, device=device).unsqueeze(-1)
 
 
-def _weigh_means(sizes: _Sizes, q: Tensor, k: Tensor, keys: int) -> tuple[Tensor, Tensor]:
-    """Each query's weights of the blocks that end at its own step or before it, and their log-sum-exp."""
+def _score_means(sizes: _Sizes, q: Tensor, k: Tensor, keys: int) -> tuple[Tensor, Tensor]:
+    """Each query's scores of the blocks, and whether they end at its own step or before it."""
     ends = torch.arange(1, k.shape[1] + 1, device=q.device) * sizes.block - 1
-    scores = in_groups(q, k.shape[2]) @ shared(k).mT * sizes.scale
-    return weights_of(scores, ends <= _steps(q.shape[1], keys, q.device))
+    return in_groups(q, k.shape[2]) * sizes.scale @ shared(k).mT, ends <= _steps(q.shape[1], keys, q.device)
+
+
+def _answer(scored: tuple[Tensor, Tensor], v: Tensor) -> Tensor:
+    return out_of_groups(weights_of(*scored) @ shared(v))
 
 
 @in_float32
 def _attend_to_means(sizes: _Sizes, q: Tensor, k: Tensor, v: Tensor, keys: int) -> tuple[Tensor, Tensor]:
-    weights, total = _weigh_means(sizes, q, k, keys)
-    return out_of_groups(weights @ shared(v)), out_of_groups(total)
+    scored = _score_means(sizes, q, k, keys)
+    total = log_sum_exp(*scored)
+    return _answer(scored, v), out_of_groups(total)
 
 
 @torch.no_grad()
@@ -205,7 +210,7 @@ def _choose(sizes: _Sizes, q: Tensor, k: Tensor, keys: int) -> tuple[Tensor]:
     q, k = widen(q), widen(k)
     own = _steps(q.shape[1], keys, q.device) // sizes.block
     block = torch.arange(k.shape[1], device=q.device)
-    rank = _weigh_means(sizes, q, k, keys)[0].mean(2)
+    rank = weights_of(*_score_means(sizes, q, k, keys)).mean(2)
     for forced, order in ((block == 0, 2.0), (block == own - 1, 3.0), (block == own, 4.0)):
         rank = rank.masked_fill(forced, order)
     rank = F.pad(rank.masked_fill(block > own, -1), (0, max(0, sizes.chosen - len(block))), value=-1)
@@ -217,7 +222,18 @@ def _choose(sizes: _Sizes, q: Tensor, k: Tensor, keys: int) -> tuple[Tensor]:
 def _attend_to_chosen(
     sizes: _Sizes, q: Tensor, block_indices: Tensor, counts: Tensor | None, k: Tensor, v: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Attention to the first `counts` of the given blocks; a block given twice counts twice, as in fla."""
+    scored = _score_chosen(sizes, q, block_indices, counts, k)
+    total = log_sum_exp(*scored)
+    return _answer(scored, v), out_of_groups(total)
+
+
+def _score_chosen(
+    sizes: _Sizes, q: Tensor, block_indices: Tensor, counts: Tensor | None, k: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Each query's scores of the keys, and whether they are in the first `counts` of its blocks.
+
+    A block that is given twice counts twice, as in fla.
+    """
     queries, (keys, heads) = q.shape[1], k.shape[1:3]
     if counts is not None:
         place = torch.arange(block_indices.shape[-1], device=q.device)
@@ -226,6 +242,5 @@ def _attend_to_chosen(
     blocks = block_indices.long().masked_fill((block_indices < 0) | (block_indices > none), none).transpose(1, 2)
     times = q.new_zeros(*blocks.shape[:3], none + 1).scatter_add(-1, blocks, torch.ones_like(blocks, dtype=q.dtype))
     times = times[..., torch.arange(keys, device=q.device) // sizes.block].unsqueeze(2)
-    scores = in_groups(q, heads) @ shared(k).mT * sizes.scale + times.clamp(min=1).log()
-    weights, total = weights_of(scores, (times > 0) & visible(queries, keys, device=q.device))
-    return out_of_groups(weights @ shared(v)), out_of_groups(total)
+    scores = in_groups(q, heads) * sizes.scale @ shared(k).mT + times.clamp(min=1).log()
+    return scores, (times > 0) & visible(queries, keys, device=q.device)

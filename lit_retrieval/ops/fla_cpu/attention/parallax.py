@@ -67,6 +67,6 @@ def _attend(
     is_visible = visible(queries, keys, window, q.device)
     if first is not None:
         is_visible = is_visible & (torch.arange(keys, device=q.device) >= first.view(-1, 1, 1, 1, 1))
-    p, _ = weights_of((q @ k.mT) * (dim**-0.5 if scale is None else scale), is_visible)
+    p = weights_of(q * (dim**-0.5 if scale is None else scale) @ k.mT, is_visible)
     s = r @ k.mT
     return (out_of_groups((p * (1 + (p * s).sum(-1, keepdim=True) - s)) @ v),)

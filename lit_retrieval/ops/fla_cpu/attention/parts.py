@@ -79,15 +79,23 @@ def visible(queries: int, keys: int, window: int | None = None, device: torch.de
     return mask if window is None else mask.triu(last - window + 1)
 
 
-def weights_of(scores: Tensor, is_visible: Tensor, sink: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The softmax of scores over the visible keys, zero for a query that sees none, and its log-sum-exp.
+def weights_of(scores: Tensor, is_visible: Tensor, sink: Tensor | None = None) -> Tensor:
+    """The softmax of scores over the visible keys, zero for a query that sees none; writes into `scores`.
 
     A `sink` is one more score for each query, without a value: it takes part in the sum alone.
     """
-    scores = scores.masked_fill(~is_visible, torch.finfo(scores.dtype).min)
+    scores.masked_fill_(~is_visible, torch.finfo(scores.dtype).min)
     if sink is not None:
         scores = torch.cat([scores, sink.to(scores.dtype).expand(*scores.shape[:-1], 1)], -1)
-        is_visible = F.pad(is_visible, (0, 1), value=True)
-    weights = scores.softmax(-1).masked_fill(~is_visible, 0)
-    total = scores.logsumexp(-1).masked_fill(~is_visible.any(-1), 0)
-    return (weights if sink is None else weights[..., :-1]), total
+        return weights_of(scores, F.pad(is_visible, (0, 1), value=True))[..., :-1]
+    weights, sees_none = scores.softmax(-1), ~is_visible.any(-1, keepdim=True)
+    is_needed = torch.compiler.is_compiling() or bool(sees_none.any())
+    return weights.masked_fill(sees_none, 0) if is_needed else weights
+
+
+def log_sum_exp(scores: Tensor, is_visible: Tensor, sink: Tensor | None = None) -> Tensor:
+    """The log of the sum that `weights_of` divides by, and 0 for a query that sees no key."""
+    scores = scores.masked_fill(~is_visible, -torch.inf)
+    if sink is not None:
+        scores = torch.cat([scores, sink.to(scores.dtype).expand(*scores.shape[:-1], 1)], -1)
+    return scores.logsumexp(-1).masked_fill(~is_visible.any(-1), 0)

@@ -80,7 +80,7 @@ def path_attention(
         mask = visible(q_own.shape[-2], end, device=q.device)
         if is_real is not None:
             mask = mask & is_real[:, None, None, None, :end]
-        outputs.append(weights_of(scores * scale, mask)[0] @ v[..., :end, :])
+        outputs.append(weights_of(scores * scale, mask) @ v[..., :end, :])
         seen = torch.cat([seen - seen @ u.mT @ w_own, own - moved.mT @ w_own], -2)
     return out_of_groups(torch.cat(outputs, -2)), seen.squeeze(2).transpose(1, 2)
 

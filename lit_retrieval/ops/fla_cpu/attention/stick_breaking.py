@@ -41,7 +41,7 @@ def parallel_stickbreaking_attn(
 @in_float32
 def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None, attend_current: bool) -> tuple[Tensor, Tensor]:
     steps, heads, dim = k.shape[1:]
-    scores = in_groups(q, heads) @ shared(k).mT * (dim**-0.5 if scale is None else scale)
+    scores = in_groups(q, heads) * (dim**-0.5 if scale is None else scale) @ shared(k).mT
     mask = visible(steps, steps, device=q.device).tril(0 if attend_current else -1)
     log_rest = F.logsigmoid(-scores).masked_fill(~mask, 0)  # what each key leaves of the stick
     log_after = log_rest.flip(-1).cumsum(-1).flip(-1) - log_rest

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.ops.fla_cpu.attention.parts import by_parts, visible, weights_of
+from lit_retrieval.ops.fla_cpu.attention.parts import by_parts, log_sum_exp, visible, weights_of
 from lit_retrieval.ops.half_precision import in_float32, widen
 
 _BLOCK = 64  # queries, a power of 2
@@ -76,8 +76,10 @@ def parallel_wall_attn_decode(
         -1,
     )
     scalar = None if g_scalar_cumsum is None else widen(g_scalar_cumsum) * _LN2
-    o, total = _weigh(scores * scale, widen(v), scalar, sink_bias, window_size)
-    return o.to(v.dtype), total / _LN2
+    scores, mask = _plus_decays(scores * scale, scalar), visible(q.shape[1], v.shape[1], window_size, q.device)
+    sink = None if sink_bias is None else sink_bias.view(-1, 1, 1)
+    total = log_sum_exp(scores, mask, sink).transpose(1, 2) / _LN2
+    return _answer(scores, widen(v), mask, sink).to(v.dtype), total
 
 
 @in_float32
@@ -100,6 +102,7 @@ def wall_attention(
     if k.shape[2] == 0 or q.shape[2] % k.shape[2]:
         raise UserError(f"the heads of q must be a multiple of k's, got {q.shape[2]} and {k.shape[2]}")
     queries, first = q.shape[1], k.shape[1] - q.shape[1]
+    sink = None if sink is None else sink.view(-1, 1, 1)
     k = k.repeat_interleave(q.shape[2] // k.shape[2], 2) * (k.shape[-1] ** -0.5 if scale is None else scale)
     scalar = None if g_scalar is None else g_scalar.to(q.dtype).cumsum(1)
     size = min(_BLOCK, 1 << (queries - 1).bit_length())
@@ -117,7 +120,8 @@ def wall_attention(
         past = (q[:, :, start : end - first] * (total[:, :, here:end] - anchor).exp()) @ keys.mT
         scores = torch.cat([past, own[:, :, block, : end - here, : end - here]], -1)
         part = None if scalar is None else scalar[:, low:end]
-        outputs.append(_weigh(scores, v[:, low:end], part, sink, window)[0])
+        mask = visible(end - here, end - low, window, q.device)
+        outputs.append(_answer(_plus_decays(scores, part), v[:, low:end], mask, sink))
     return (torch.cat(outputs, 1),)
 
 
@@ -139,16 +143,15 @@ def _own_scores(q: Tensor, k: Tensor, total: Tensor) -> Tensor:
     return torch.cat([F.pad(first, (0, size // 2)), torch.cat([across, second], -1)], -2)
 
 
-def _weigh(
-    scores: Tensor, v: Tensor, scalar: Tensor | None, sink: Tensor | None, window: int | None
-) -> tuple[Tensor, Tensor]:
-    """Outputs and log-sum-exps of scores `(batch, heads, queries, keys)`, to which scalar decays are added."""
-    (heads, queries, keys), batch = scores.shape[1:], len(scores)
-    if scalar is not None:
-        total = scalar.transpose(1, 2)
-        scores = scores + total[..., -queries:, None] - total[..., None, :]
-    sinks = None if sink is None else sink.view(1, -1, 1, 1)
-    weights, total = weights_of(scores, visible(queries, keys, window, scores.device), sinks)
-    group = weights.reshape(batch, v.shape[2], -1, queries, keys)
-    o = torch.einsum("bhgij,bjhd->bihgd", group, v).reshape(batch, queries, heads, -1)
-    return o, total.transpose(1, 2)
+def _plus_decays(scores: Tensor, scalar: Tensor | None) -> Tensor:
+    """Scores `(batch, heads, queries, keys)` plus what a scalar decays between their steps."""
+    if scalar is None:
+        return scores
+    total = scalar.transpose(1, 2)
+    return scores + total[..., -scores.shape[2] :, None] - total[..., None, :]
+
+
+def _answer(scores: Tensor, v: Tensor, is_visible: Tensor, sink: Tensor | None) -> Tensor:
+    weights = weights_of(scores, is_visible, sink)
+    group = weights.unflatten(1, (v.shape[2], -1))  # type: ignore[no-untyped-call]
+    return torch.einsum("bhgij,bjhd->bihgd", group, v).flatten(2, 3)
