@@ -45,7 +45,8 @@ class TranscriptData(LightningDataModule):
             [8, 16], {8: 3, 16: 1} with weights, or a range such as 4..8, or 8..64..8 with a step.
         eval_sizes: Sizes for validation, test and prediction; the training sizes if absent.
         batch_size: Samples in a training step, over all ranks.
-        eval_batch_size: Samples that are decoded at a time, over all ranks.
+        eval_batch_size: Samples that are decoded at a time, over all ranks; above 256 a rank, only as many as have
+            their states in a quarter of the memory.
         val_samples: Samples in a validation run.
         test_samples: Samples in a test run.
         predict_samples: Samples that `predict` decodes and prints.

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -28,6 +29,7 @@ from lit_retrieval.training.optimizers import (
     parameter_groups,
     skip_unless_finite,
 )
+from lit_retrieval.training.rows_at_once import rows_at_once
 from lit_retrieval.training.score_name import QUANTITIES, TRAIN_NAMES
 from lit_retrieval.training.scores import Measured, Scores, closed_loop, join, teacher_forced
 from lit_retrieval.training.step_graph import StepGraphs
@@ -236,11 +238,15 @@ class SequenceModule(LightningModule):
         return self.decode(batch)
 
     def decode(self, batch: Batch) -> Replies:
-        """The model's continuation of each row's prompt, with its searches run."""
-        data = self.data
-        return decode(
-            self.decoder or self, batch.transcripts(), data.task, data.retriever, data.max_new_tokens, self.device
-        )
+        """The model's continuation of each row's prompt, with its searches run; in parts if memory needs it."""
+        data, transcripts = self.data, batch.transcripts()
+        rows, longest = len(transcripts), int(transcripts.prompt_length.max()) + data.max_new_tokens
+        most = rows_at_once(self.model, rows, longest, self.device)
+        shared = data.task, data.retriever, data.max_new_tokens, self.device
+        if most >= rows:
+            return decode(self.decoder or self, transcripts, *shared)
+        parts = [np.arange(start, min(start + most, rows)) for start in range(0, rows, most)]
+        return Replies.join([(part, decode(self.decoder or self, transcripts[part], *shared)) for part in parts])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer and its schedule."""

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from lit_retrieval.data import BatchDataset, TranscriptData, collate
 from lit_retrieval.mixers import Mamba
 from lit_retrieval.models import Stage
 from lit_retrieval.tasks import Author, IsTree, SampleStream
-from lit_retrieval.training import SequenceModule
+from lit_retrieval.training import SequenceModule, rows_at_once, sequence_module
 from lit_retrieval.training.global_step import GlobalStep
 from lit_retrieval.training.optimizers import parameter_groups
 
@@ -44,6 +45,21 @@ def test_a_retrieved_word_is_no_target():
     transcripts = samples.transcripts()
     author = np.where(transcripts.author == Author.MODEL, transcripts.author, 0)
     torch.testing.assert_close(loss_of(one, samples), loss_of(one, collate(replace(transcripts, author=author))))
+
+
+def test_rows_are_decoded_in_parts_if_memory_needs_it(monkeypatch):
+    monkeypatch.setattr(rows_at_once, "_FEW", 3)
+    monkeypatch.setattr(rows_at_once, "memory_size", lambda: 4 * 5 * 1000)
+    sized = SimpleNamespace(state_bits=lambda length: 8 * length)
+    counts = [(2, 10**6), (3, 10**6), (8, 10**6), (8, 1000), (8, 100)]
+    found = [rows_at_once.rows_at_once(sized, rows, length, torch.device("cpu")) for rows, length in counts]
+    assert found == [2, 3, 3, 5, 8]
+
+    one, samples = module().eval(), batch()
+    monkeypatch.setattr(SequenceModule, "data", TranscriptData(TASK, "retrieval", [4], max_new_tokens=20))
+    whole, calls = one.decode(samples), []
+    monkeypatch.setattr(sequence_module, "rows_at_once", lambda *arguments: calls.append(arguments[1:3]) or 3)
+    assert one.decode(samples) == whole and calls == [(8, int(samples.prompt_length.max()) + 20)]
 
 
 def test_the_schedule_counts_the_warm_up_in_samples(tmp_path):
