@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import FlaLayer, select_rows
 from lit_retrieval.ops import fla_cpu
+from lit_retrieval.ops.fla_cpu.table import FLASH_ATTENTION_USERS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fla needs triton, which is for Linux only")
 HIDDEN_SIZE = 32
@@ -188,3 +189,22 @@ def test_a_window_that_fla_ignores_in_training_is_refused():
     layer = make("forgetting", window_size=3)
     with pytest.raises(UserError, match="window_size=None"):
         layer(inputs(1, 4))
+
+
+def test_flash_attention_is_asked_for_on_other_devices_only():
+    fla_cpu.install()
+    q = torch.empty(1, 4, 2, 8, device="meta")
+    for path in FLASH_ATTENTION_USERS:
+        module = importlib.import_module(path)
+        with pytest.raises(UserError, match="pip install flash-attn"):
+            module.flash_attn_func(q, q, q, causal=True)
+    without = {path for path, module in sys.modules.items() if path.startswith("fla.") and _lacks_flash(module)}
+    assert without <= {
+        "fla.ops.deltaformer.parallel",
+        "fla.ops.moba.parallel",
+        "fla.ops.nsa.parallel",
+    }  # ours as a whole
+
+
+def _lacks_flash(module: object) -> bool:
+    return vars(module).get("flash_attn_func", vars(module).get("flash_attn_varlen_func", 0)) is None
