@@ -51,7 +51,7 @@ def run(checkout: Path, only: str = "", out: Path | None = None, seconds: int = 
         only: Words that a file's path must have one of, such as "layers/ test_kda"; all files if empty.
         out: Folder for `files.csv`, the table, and `cases.csv`, the tests that did not pass and why; rows of files
             that do not run are kept.
-        seconds: Most seconds for a test; a file may take two hours.
+        seconds: Most seconds of processor time for a test; a file may take two hours.
     """
     check_at_least("seconds", seconds, 1, "--seconds")
     found, rows = test_files(checkout, only), list[Tested]()

@@ -36,7 +36,7 @@ class TooSlowError(Exception):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--outcomes", type=Path, help="file that gets a line of JSON for each test")
-    parser.addoption("--seconds", type=int, default=25, help="most seconds for a test")
+    parser.addoption("--seconds", type=int, default=25, help="most seconds of processor time for a test")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -84,15 +84,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     seconds = item.config.getoption("--seconds")
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        raise TooSlowError(f"stopped after {seconds} s")
+        raise TooSlowError(f"stopped after {seconds} s of processor time")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         return (yield)
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 @pytest.hookimpl(wrapper=True)
