@@ -34,9 +34,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 for room in ("cli", "tasks"):
     MAY_IMPORT[room] |= {"numba_cache"}
-MAY_IMPORT["machines"] = MAY_IMPORT["conformance"] = {*FOR_ALL}
+MAY_IMPORT["machines"] = MAY_IMPORT["automata"] = MAY_IMPORT["conformance"] = {*FOR_ALL}
 MAY_IMPORT["training"].add("conformance")
-MAY_IMPORT["tasks"].add("machines")
+MAY_IMPORT["tasks"] |= {"machines", "automata"}
 for room in ("tasks", "mixers"):
     MAY_IMPORT[room] |= {"parsing", "conformance"}  # they have command lines of their own
 MAY_IMPORT["constructions"].add("machines")
@@ -46,6 +46,7 @@ ROOMS_WITHOUT_TORCH = [
     *FOR_ALL,
     "conformance",
     "machines",
+    "automata",
     "parsing",
     "vocabulary",
     "retrieval",
