@@ -30,7 +30,7 @@ RENAMED = {"budget": "max_new_tokens"}
 NEEDED: dict[str, dict[str, Any]] = {  # arguments without a default
     "MachineRun": {"table": TABLE}, "SmallSpaceRun": {"table": TABLE, "space": 8},
     "Parallel": {"mixers": [mixers.GRU, mixers.Mamba]}, "Mixture": {"tasks": [Counting(16), IsTree(16)]},
-    "Imported": {"vocab_size": 4},
+    "Imported": {"vocab_size": 4}, "ReadAgain": {"task": Counting(16)},
 }  # fmt: skip
 
 

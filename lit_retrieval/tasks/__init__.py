@@ -11,6 +11,7 @@ from lit_retrieval.tasks.machine_run import MachineRun, SmallSpaceRun
 from lit_retrieval.tasks.mixture import Mixture
 from lit_retrieval.tasks.mqar import MQAR
 from lit_retrieval.tasks.ngram_retrieval import NGramRetrieval
+from lit_retrieval.tasks.read_again import ReadAgain
 from lit_retrieval.tasks.sample_file import SampleFile, describe, load_samples, read_manifest, save_samples
 from lit_retrieval.tasks.sample_hash import SampleHash, flatten
 from lit_retrieval.tasks.sample_stream import SampleStream
@@ -22,9 +23,9 @@ from lit_retrieval.tasks.word_task import Turn, WordTask
 
 __all__ = [
     "MQAR", "REGIMES", "AssociativeRecall", "Author", "Counting", "Imported", "Index", "IsTree", "MachineRun",
-    "Mixture", "NGramRetrieval", "QueryForm", "Regime", "SampleFile", "SampleHash", "SampleStream", "SizeSpec", "Sizes",
-    "SmallSpaceRun", "StateTracking", "StringCopying", "Task", "Transcripts", "Turn", "WordTask", "describe", "flatten",
-    "load_samples", "read_manifest", "save_samples",
+    "Mixture", "NGramRetrieval", "QueryForm", "ReadAgain", "Regime", "SampleFile", "SampleHash", "SampleStream",
+    "SizeSpec", "Sizes", "SmallSpaceRun", "StateTracking", "StringCopying", "Task", "Transcripts", "Turn", "WordTask",
+    "describe", "flatten", "load_samples", "read_manifest", "save_samples",
 ]  # fmt: skip
 
 __getattr__ = take_old_names(__name__, Fingerprint="SampleHash", load="load_samples", save="save_samples")
