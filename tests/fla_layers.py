@@ -82,6 +82,9 @@ OTHERS: dict[str, dict[str, Any]] = {
 }
 
 
+_WITH_FLASH_ATTENTION = {"Attention", "BitAttention", "MoBA", "MultiheadLatentAttention"}
+
+
 def make_layer(name: str, **options: Any) -> nn.Module:
     """The layer with its usual weights moved a little at random: RWKV-7's outputs would be zero otherwise."""
     logging.disable(logging.WARNING)  # fla's advice on other packages
@@ -90,8 +93,8 @@ def make_layer(name: str, **options: Any) -> nn.Module:
         import fla.layers
         from fla.layers.simple_gla import SimpleGatedLinearAttention
 
-        if name in FURTHER:
-            install()  # some layers look for flash-attn when they are made
+        if name in _WITH_FLASH_ATTENTION:
+            install()  # they look for flash-attn when they are made
         torch.manual_seed(0)
         layer_class = getattr(fla.layers, name, SimpleGatedLinearAttention)
         place = {} if name == "BasedLinearAttention" else {"layer_idx": 0}
