@@ -92,11 +92,20 @@ def interpret(batch: int, time: int, names: Iterable[str]) -> dict[str, dict[str
 # Ours have no chunks, so 17 steps show whether both mean the same; 66 are two beyond a chunk of fla's kernels. These
 # three are of different families: a decay for each key, a delta rule, and a decay for each head.
 FAMILIES = ("GatedLinearAttention", "DeltaNet", "MultiScaleRetention")
+# Those further layers whose kernels the interpreter can run, float32, with the gradient of the first state.
+INTERPRETED = (
+    "Comba", "GatedDeltaNet2", "GatedSlotAttention", "PrecondGatedDeltaNet", "PrecondKDA", "Raven", "RodimusAttention",
+    "YOCOGatedRetention",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("batch", "time", "names"),
-    [(1, 17, FAMILIES), *(pytest.param(*size, tuple(SMALL), marks=pytest.mark.slow) for size in ((1, 17), (2, 66)))],
+    [
+        (1, 17, FAMILIES),
+        *(pytest.param(*size, tuple(SMALL), marks=pytest.mark.slow) for size in ((1, 17), (2, 66))),
+        pytest.param(1, 9, INTERPRETED, marks=pytest.mark.slow),
+    ],
 )
 def test_layers_agree_with_flas_own_kernels(batch, time, names):
     distances = interpret(batch, time, names)
