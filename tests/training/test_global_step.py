@@ -1,4 +1,4 @@
-"""The gradient of a step is that of its global batch, however it is cut, and the host waits for nothing."""
+"""The gradient of a step is that of its global batch, however it is cut."""
 
 from types import SimpleNamespace
 
@@ -6,12 +6,9 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from tiny_fit import Recording, fit
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from lit_retrieval.errors import RunEndedError
-from lit_retrieval.mixers import Attention, Mamba
-from lit_retrieval.tasks import IsTree
-from lit_retrieval.training import FiniteLoss, LastCheckpoint, Throughput
+from lit_retrieval.training import FiniteLoss, LastCheckpoint
 from lit_retrieval.training.global_step import GlobalStep
 
 
@@ -93,54 +90,3 @@ def test_no_checkpoint_is_written_once_a_step_was_not_taken(tmp_path):
     with pytest.raises(RunEndedError, match="not finite in step 6"):
         fit(tmp_path, module=Spoiled, steps=30, callbacks=[Weights(), FiniteLoss(), LastCheckpoint(every_n_steps=8)])
     assert not list(tmp_path.rglob("*.ckpt"))
-
-
-class Waits(TorchDispatchMode):
-    """Counts the operations for which the host would wait for a GPU: reading a number, or the size of a selection."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        is_selection = name in ("index", "index_put", "index_put_") and any(
-            one is not None and one.dtype == torch.bool for one in args[1]
-        )
-        if name in ("_local_scalar_dense", "nonzero", "masked_select", "equal") or is_selection:
-            self.found.append(name)
-        return func(*args, **(kwargs or {}))
-
-
-class Watch(Callback):
-    """Watches the steps that neither begin a run nor are looked at."""
-
-    def __init__(self):
-        self.mode = Waits()
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        pl_module.whole_step._waits = True
-        if batch_idx == 1:
-            self.mode.__enter__()
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if batch_idx == 8:
-            self.mode.__exit__(None, None, None)
-
-
-@pytest.mark.parametrize("mixer", [Mamba, Attention])
-@pytest.mark.parametrize("accumulated", [1, 2])
-def test_the_host_waits_for_nothing_between_two_looks(tmp_path, mixer, accumulated):
-    watch = Watch()
-    options = {"log_every_n_steps": 50, "accumulate_grad_batches": accumulated, "gradient_clip_val": 1.0}
-    callbacks = [FiniteLoss(), Throughput(), watch]
-    fit(tmp_path, IsTree(max_size=16), steps=10 // accumulated, mixer=mixer, callbacks=callbacks, **options)
-    assert watch.mode.found == []
-
-
-def test_a_wait_is_found_where_there_is_one():
-    values = torch.arange(4)
-    with Waits() as waits:
-        values.sum().item()
-        values[values > 1]
-    assert waits.found == ["_local_scalar_dense", "index"]
