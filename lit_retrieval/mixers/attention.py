@@ -168,7 +168,10 @@ class Attention(nn.Module):
         mask = self._mask(time, length, q.device)
         if self.position == "alibi":
             mask = self._alibi(time, length, mask).to(q.dtype)
-        return F.scaled_dot_product_attention(q, keys, values, mask, is_causal=mask is None and time == length)
+        is_causal = mask is None
+        if time != length:  # an `if`, since a compiler's lengths may be symbols, and so would be what `==` gives
+            is_causal = False
+        return F.scaled_dot_product_attention(q, keys, values, mask, is_causal=is_causal)
 
     def _mask(self, time: int, length: int, device: torch.device) -> Tensor | None:
         """Which of `length` keys the last `time` tokens see, bool `(time, length)`; None if each sees all before it."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_retrieval.mixers import FlaLayer, Mixer, Parallel, State, tensors_of
+from lit_retrieval.models.compiled_blocks import Block, check_mixers, compile_block, run_block
 
 
 class MixerStack(nn.Module):
@@ -17,6 +18,16 @@ class MixerStack(nn.Module):
     mixers: nn.ModuleList
     norms: nn.ModuleList
     embedding: Tensor
+    _compiled: Block | None = None
+
+    def compile_blocks(self, device: torch.device) -> None:
+        """Let training run each block as `torch.compile` compiles it; raises `UserError` if it can't on this device.
+
+        Calls without gradients or with a state run as before: a decoded token is too little work, and scores do not
+        depend on the compiler.
+        """
+        check_mixers(self.mixers, device)
+        self._compiled = compile_block()
 
     def mix(self, hidden: Tensor, states: tuple[State, ...] | None) -> tuple[Tensor, tuple[State, ...]]:
         """Compute h = h + mixer(norm(h)) for one mixer after the other.
@@ -29,9 +40,9 @@ class MixerStack(nn.Module):
             The sum, shaped like `hidden`, and the states after the last token.
         """
         new_states = []
+        run = self._compiled if states is None and torch.is_grad_enabled() else None
         for mixer, norm, state in zip(self.mixers, self.norms, states or (None,) * len(self.mixers), strict=True):
-            mixed, new_state = mixer(norm(hidden), state)
-            hidden = hidden + mixed
+            hidden, new_state = (run or run_block)(mixer, norm, hidden, state)
             new_states.append(new_state)
         return hidden, tuple(new_states)
 

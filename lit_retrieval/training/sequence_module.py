@@ -5,6 +5,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -16,6 +17,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import leave_out_constants, whole_parameters
 from lit_retrieval.mixers import without_states
 from lit_retrieval.models import NetworkFactory, SequenceModel, Stage, WholeModel, select_positions
+from lit_retrieval.models.compiled_blocks import FIX
 from lit_retrieval.ranges import check_numbers
 from lit_retrieval.training.conformance import check_classes
 from lit_retrieval.training.first_state import FirstState, StatePassing, check_passing, read_to_ends
@@ -75,6 +77,8 @@ class SequenceModule(LightningModule):
         optimizer: Another optimizer than AdamW, by class_path, such as torch.optim.SGD.
         lr_scheduler: Another schedule of the learning rate, by class_path, such as torch.optim.lr_scheduler.StepLR; it
             moves every step, and warmup_samples is not used.
+        compile: blocks to train with each block of stages compiled by torch.compile, for a GPU; decoding and scores are
+            not. It changes the rounding.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class SequenceModule(LightningModule):
         network: NetworkFactory | None = None,
         optimizer: OptimizerFactory | None = None,
         lr_scheduler: SchedulerFactory | None = None,
+        compile: Literal["blocks"] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -109,6 +114,7 @@ class SequenceModule(LightningModule):
         self.optimizer_factory = optimizer
         self.scheduler_factory = lr_scheduler
         self.first_state = first_state
+        self.compiles_blocks = compile == "blocks"
         self.passing: StatePassing | None = None
         self.learning_rate = learning_rate
         self.warmup_samples = warmup_samples
@@ -144,10 +150,21 @@ class SequenceModule(LightningModule):
             self.scores[split] = make_scores(data)
 
     def on_fit_start(self) -> None:
-        """Raise `UserError` if sequences can't begin in each other's last states, and the model is to do it."""
+        """Raise `UserError` if sequences can't begin in each other's last states, or blocks can't be compiled."""
+        if self.compiles_blocks:
+            self._compile_blocks()
         if self.passing is not None:
             with whole_parameters(self.trainer), self.trainer.precision_plugin.forward_context():
                 check_passing(self.model)
+
+    def _compile_blocks(self) -> None:
+        if self.passing is not None:
+            raise UserError(f"model.compile needs sequences that begin in zeros; {FIX} or model.first_state")
+        if isinstance(self.trainer.strategy, FSDPStrategy | ModelParallelStrategy):
+            raise UserError(f"model.compile does not work with sharded weights; {FIX}, or set another trainer.strategy")
+        if not isinstance(self.model, SequenceModel):
+            raise UserError(f"model.compile compiles the blocks of model.stages; {FIX}")
+        self.model.compile_blocks(self.trainer.strategy.root_device)
 
     def forward(self, tokens: Tensor, state: Any = None, positions: Tensor | None = None) -> tuple[Tensor, Any]:
         """The logits of the next token, and the state; see `SequenceModel.forward`."""

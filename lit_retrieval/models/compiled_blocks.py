@@ -1,0 +1,52 @@
+"""The blocks of a model, each compiled by `torch.compile`; equal blocks share their code."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.mixers import FlaLayer, LinearRNN, Mamba, State
+
+Block: TypeAlias = Callable[[nn.Module, nn.Module, Tensor, State], tuple[Tensor, State]]
+FIX = "leave out model.compile"
+
+
+def run_block(mixer: nn.Module, norm: nn.Module, hidden: Tensor, state: State) -> tuple[Tensor, State]:
+    """Compute h + mixer(norm(h)) for h, `(batch, time, hidden_size)`, and the mixer's state after the last token."""
+    mixed, new_state = mixer(norm(hidden), state)
+    return hidden + mixed, new_state
+
+
+def compile_block() -> Block:
+    """`run_block` as `torch.compile` compiles it: once for each kind of mixer and of its arguments, for any length.
+
+    The modules are arguments, so that their weights are inputs of the compiled code, and their names in a checkpoint
+    stay what they are.
+    """
+    compiled = torch.compile(run_block, fullgraph=True, dynamic=True)
+
+    def run(mixer: nn.Module, norm: nn.Module, hidden: Tensor, state: State) -> tuple[Tensor, State]:
+        try:
+            return compiled(mixer, norm, hidden, state)
+        except RuntimeError as error:
+            if not type(error).__module__.startswith("torch._"):
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"model.compile can't compile {type(mixer).__name__}: {reason}; {FIX}") from error
+
+    return run
+
+
+def check_mixers(mixers: nn.ModuleList, device: torch.device) -> None:
+    """Raise `UserError` if a mixer can't be compiled, or would take very long."""
+    for module in mixers.modules():
+        if isinstance(module, FlaLayer):
+            kind = type(module.layer).__name__
+            raise UserError(f"model.compile can't compile fla's {kind}, whose kernels are compiled already; {FIX}")
+        if isinstance(module, nn.RNNBase):
+            raise UserError(f"model.compile can't compile {type(module).__name__}, which is one kernel already; {FIX}")
+        if isinstance(module, Mamba | LinearRNN) and device.type == "cpu":
+            kind = type(module).__name__
+            raise UserError(f"model.compile would unroll the steps of {kind} on a CPU; {FIX}, or train on a GPU")
