@@ -77,7 +77,16 @@ def test_every_file_is_an_experiment_or_a_part_of_one_or_a_sweep_or_a_task_of_on
     assert sorted([*EXPERIMENTS, *PARTS, *CONSTRUCTIONS, *SWEEPS, *others]) == sorted(CONFIGS.rglob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", PARTS, ids=name)
+def is_like_another(path):
+    """Models of fla differ in the layer alone."""
+    return "fla.layers" in path.read_text() and path.stem not in ("gla_0.5M", "mesa_net_0.5M")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] if is_like_another(path) else []) for path in PARTS],
+    ids=name,
+)
 def test_every_part_fits_into_an_experiment(path):
     quickstart, part = str(CONFIGS / "experiments/quickstart.yaml"), path.parent.name
     read = read_configuration(["fit", "--config", quickstart, f"--{part}", str(path)])[part]

@@ -76,7 +76,7 @@ WITHOUT_CACHE = {"CAT", "DeltaFormer", "StickBreakingAttention"}  # fla's own co
 WITHOUT_MASK = {"WallTransformer"}  # fla's layer takes no mask after the first call, and `generate` gives one
 # In training one draws the length of its chunks, one balances its memories, and one adds noise to its routes.
 OTHER_LOSS = {"CAT", "Mom", "Raven"}
-QUICK = {"CyclicFlowAttention", "GLA", "LogLinearMamba2", "Mamba3", "MesaNet", "RWKV7", "Transformer"}
+QUICK = {"CyclicFlowAttention", "GLA", "LogLinearMamba2", "Mamba3", "MesaNet", "Transformer"}
 
 
 @pytest.fixture(params=[name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MODELS])

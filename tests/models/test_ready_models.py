@@ -1,5 +1,6 @@
 """The model files: their size, that they learn, and one attention layer on top of each."""
 
+import json
 import logging
 import sys
 import warnings
@@ -15,7 +16,8 @@ from jsonargparse import ArgumentParser
 from torch.nn import functional as F
 
 from lit_retrieval.data import BatchDataset
-from lit_retrieval.mixers import Attention
+from lit_retrieval.mixers import Attention, MixerFactory
+from lit_retrieval.mixers.checks import report
 from lit_retrieval.models import SequenceModel
 from lit_retrieval.tasks import AssociativeRecall, Author, SampleStream
 
@@ -26,13 +28,14 @@ OF_FLA = {name for name in NAMES if "fla.layers" in (CONFIGS / f"{name}_0.5M.yam
 # Gradients on an H100 (data/results/gpu) that differ by more than sums in another order: linear_attention's are
 # ill-conditioned, and those of kda and rwkv7 have been compared in TF32 only.
 LESS_ALIKE = {"rwkv7": 0.0026, "kda": 0.0090, "linear_attention": 0.0011}
+WITH_REFERENCE = [name.removesuffix("_0.5M") for name in json.loads(REFERENCE.read_text())]
 QUICK = ("deltanet", "gla", "gru", "mamba", "transformer")  # one of each kind
 TOP = yaml.safe_load(
     "{mixers: [{class_path: lit_retrieval.mixers.Attention}, {class_path: lit_retrieval.mixers.SwiGLU}]}"
 )
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[pytest.param(name, marks=() if name in WITH_REFERENCE else pytest.mark.slow) for name in NAMES])
 def name(request):
     if request.param in OF_FLA and sys.platform != "linux":
         pytest.skip("fla needs triton, which is for Linux only")
@@ -59,7 +62,8 @@ def read(name: str) -> dict:
     return yaml.safe_load((CONFIGS / f"{name}_0.5M.yaml").read_text())
 
 
-def test_its_size_is_the_papers_within_a_tenth_and_as_its_first_line_says(name):
+@pytest.mark.parametrize("name", NAMES, indirect=True)
+def test_its_size_is_the_papers_within_a_tenth_and_as_its_first_lines_say(name):
     model = build(read(name))
     # The paper's own hybrid is 12.8% below its Transformer.
     assert abs(model.num_parameters / PAPERS_SIZE - 1) < (0.13 if name == "hybrid" else 0.1)
@@ -111,6 +115,7 @@ def test_the_reference_of_the_first_step_is_current(name):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", WITH_REFERENCE, indirect=True)
 def test_on_a_gpu_its_first_step_is_that_of_a_cpu_and_it_learns(name):
     full_name = f"{name}_0.5M"
     difference = reference.compare(reference.first_step(full_name, "cuda"), reference.read(REFERENCE, full_name))
@@ -129,3 +134,23 @@ def test_one_stage_more_puts_attention_on_top(name):
     _, state = model(tokens[:, :5])
     torch.testing.assert_close(model(tokens[:, 5:], state)[0], logits[:, 5:], rtol=1e-4, atol=1e-4)
     assert isinstance(model.mixers[-2], Attention)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in sorted(OF_FLA)], indirect=True)
+def test_its_layer_keeps_all_rules_of_a_mixer(name):
+    config = read(name)
+    layer = config["stages"][0]["mixers"][0]
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--mixer", type=MixerFactory)
+    made = parser.instantiate(parser.parse_object({"mixer": layer})).mixer
+    verdicts = list(report(made, config["hidden_size"], 0))
+    assert len(verdicts) > 25
+    assert not [verdict for verdict in verdicts if verdict.result == "FAIL"]
+
+
+def test_every_layer_of_fla_that_can_be_a_mixer_has_a_file():
+    import fla.layers
+
+    used = {read(name)["stages"][0]["mixers"][0]["class_path"].split(".")[-1] for name in OF_FLA}
+    no_mixers = {"YOCOCrossAttention", "YOCOSharedKVBuilder"}
+    assert used == {*fla.layers.__all__, "SimpleGatedLinearAttention"} - no_mixers

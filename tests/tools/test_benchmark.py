@@ -68,15 +68,12 @@ def test_a_model_in_a_loop_computes_the_same(name):
     torch.testing.assert_close(other(tokens), model(tokens)[0], rtol=1e-3, atol=1e-4)  # float32 through all layers
 
 
-def test_every_model_of_fla_is_compared_with_itself_in_a_loop():
-    files = {path.name.removesuffix("_0.5M.yaml"): path for path in MODEL_FILES.glob("*_0.5M.yaml")}
-    assert {name for name, path in files.items() if "FlaLayer" in path.read_text()} <= {*IN_A_LOOP}
-
-
 def test_training_steps_are_timed(rows):
     one = ["--batch", "1", "--time", "2", "--vocab_size", "4", "--rounds", "1"]
     (row,) = rows("train", "--models", "[linear_rnn]", *one)
     assert row[0] == "linear_rnn" and row[3] == "one step at a time" and all(row)
+    (row,) = rows("train", "--models", "[linear_rnn]", *one, "--alternatives", "false")
+    assert all(row[:3]) and not any(row[3:])
 
 
 def test_ratios_of_training_steps_are_those_of_their_times(rows, monkeypatch):

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from benchmarks.models import MODEL_FILES, build_model
 from benchmarks.naive_fla import naive_recurrences
-from lit_retrieval.mixers import FlaLayer, linear_rnn
+from lit_retrieval.mixers import linear_rnn
 from lit_retrieval.models import SequenceModel
 from lit_retrieval.ops.linear_rnn import linear_rnn_naive
 
@@ -74,7 +74,10 @@ class _Naive(nn.Module):
         return outputs
 
 
-_IN_A_LOOP = ("linear_rnn",)  # ours, compared with a loop over time, as fla's layers are
+_IN_A_LOOP = (  # compared with a loop over time; fla's further layers have tests against theirs
+    "deltanet", "gated_deltanet", "gla", "hgrn2", "kda", "linear_attention", "linear_rnn", "mamba2", "retnet", "rwkv7",
+    "simple_gla",
+)  # fmt: skip
 _OF_PACKAGES: dict[str, tuple[str, Callable[[Tensor], nn.Module]]] = {
     "mamba": ("mambapy", _MambapyModel),
     "transformer": ("transformers", _LlamaModel),
@@ -84,7 +87,12 @@ _PACKAGES = ("torch", "numba", "mambapy", "transformers")
 
 
 def train(
-    models: list[str] | None = None, batch: int = 64, time: int = 128, vocab_size: int = 64, rounds: int = 5
+    models: list[str] | None = None,
+    batch: int = 64,
+    time: int = 128,
+    vocab_size: int = 64,
+    rounds: int = 5,
+    alternatives: bool = True,
 ) -> None:
     """Time a training step, forward and backward, of our 0.5M models, and of alternatives.
 
@@ -103,6 +111,7 @@ def train(
         time: Tokens per sequence.
         vocab_size: Number of tokens.
         rounds: Turns of each model, after one that is not counted.
+        alternatives: Whether to time alternatives too; else each model is compared with our Transformer alone.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     table = Table(
@@ -112,7 +121,7 @@ def train(
     tokens = torch.randint(vocab_size, (batch, time), device=device)
     for name in models or sorted(path.name.removesuffix("_0.5M.yaml") for path in MODEL_FILES.glob("*_0.5M.yaml")):
         ours = build_model(MODEL_FILES / f"{name}_0.5M.yaml", vocab_size).to(device)
-        other_name, other = _other_side(name, ours, device)
+        other_name, other = _other_side(name, ours, device) if alternatives else ("", None)
         sides = [ours, transformer, *([other] if other is not None else [])]
         ours_ms, transformer_ms, *other_ms = _time_in_turns(sides, tokens, rounds)
         compared = [f"{other_ms[0]:.0f}", f"{other_ms[0] / ours_ms:.2f}"] if other_ms else ["", ""]
@@ -131,8 +140,7 @@ def _other_side(name: str, ours: SequenceModel, device: str) -> tuple[str, nn.Mo
     if name in _OF_PACKAGES:
         package, make = _OF_PACKAGES[name]
         return package, _make(package, make, ours.embedding).to(device)
-    is_of_fla = any(isinstance(mixer, FlaLayer) for mixer in ours.mixers)
-    if device == "cpu" and (is_of_fla or name in _IN_A_LOOP):
+    if device == "cpu" and name in _IN_A_LOOP:
         return "one step at a time", _Naive(ours)
     return "", None
 
