@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lit_retrieval.mixers.attention import Attention, Position, WindowState
-from lit_retrieval.mixers.mixer import State, check_sizes
+from lit_retrieval.mixers.mixer import State, check_sizes, fix_shapes, free_shapes
 
 
 class SlidingWindowAttention(Attention):
@@ -30,6 +30,17 @@ class SlidingWindowAttention(Attention):
         super().__init__(hidden_size, layer_idx, num_heads, rope_base, position)
         check_sizes(hidden_size, layer_idx, window=window)
         self.window = window
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """Let each token attend to the last ones; see `Attention.forward`.
+
+        On a CPU, the state of single tokens without gradients is a `FixedState`: their keys and values are written into
+        a ring, and no others are copied. In attention to all tokens that form is slower there.
+        """
+        if state is not None and x.is_cpu and not torch.compiler.is_compiling():
+            is_step = x.shape[1] == 1 and not torch.is_grad_enabled()
+            state = fix_shapes(state) if is_step else free_shapes(state)
+        return super().forward(x, state)
 
     def _remember(self, state: State, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, State]:
         """Keys and values of the last tokens and the new ones; of these the next token sees the last `window - 1`."""

@@ -70,3 +70,27 @@ def test_a_state_keeps_its_own_tokens_alone_in_memory():
         kept = [one.untyped_storage().nbytes() // one.element_size() for one in (state.keys, state.values)]
         assert sum(kept) <= 2 * 2 * mixer.state_size(500)
         _, state = mixer(torch.randn(2, 1, HIDDEN_SIZE, dtype=torch.float64), state)
+
+
+@pytest.mark.parametrize("position", ["rope", "alibi"])
+def test_single_tokens_are_written_into_a_ring(position):
+    """Between longer pieces, and before a piece with gradients."""
+    mixer = make(5, position)
+    x = torch.randn(2, 24, HIDDEN_SIZE, dtype=torch.float64)
+    expected, _ = mixer(x)
+    with torch.no_grad():
+        y, state = mixer(x[:, :3])
+        parts, places = [y], set()
+        for at in range(3, 14):
+            y, state = mixer(x[:, at : at + 1], state)
+            parts.append(y)
+            places.add(state.keys.data_ptr())
+        assert len(places) == 1 and state.keys.shape[2] == 5
+        y, state = mixer(x[:, 14:17], state)
+        parts.append(y)
+        y, state = mixer(x[:, 17:18], state)
+        parts.append(y)
+    y, state = mixer(x[:, 18:19], state)
+    parts += [y, mixer(x[:, 19:], state)[0]]
+    assert y.requires_grad
+    torch.testing.assert_close(torch.cat(parts, 1), expected)
