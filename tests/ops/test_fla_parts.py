@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.ops.fla_cpu import layers, naive, recurrences
+from lit_retrieval.ops.fla_cpu import layers, log_linear, naive, recurrences
 
 ENDS = [0, 1, 1, 6, 17]  # sequences of 1, 0, 5 and 11 tokens
 TIME, HEADS, DIM = ENDS[-1], 2, 8
@@ -110,6 +110,18 @@ def test_ojas_rule_is_the_delta_rule_with_keys_and_values_exchanged():
     torch.testing.assert_close(found, wanted.transpose(2, 3))
     last = torch.einsum("bhk,bhkv->bhv", DIM**-0.5 * given["q"][:, -1], found[-1:])
     torch.testing.assert_close(o[:, -1], last)
+
+
+def test_levels_of_log_linear_attention_begin_anew_in_each_sequence():
+    q, k, v = (draw(1, TIME, HEADS, DIM, seed=seed) for seed in range(3))
+    g, scales = -draw(1, TIME, HEADS, seed=3).abs(), draw(1, TIME, HEADS, 5, seed=4)
+    given = {"q": q, "k": k, "v": v, "g": g, "level_scales": scales}
+    packed, _ = log_linear.log_linear_attention(**given, cu_seqlens=torch.tensor(ENDS))
+    for start, end in ((0, 1), (1, 6), (6, 17)):
+        alone, _ = log_linear.log_linear_attention(**{key: value[:, start:end] for key, value in given.items()})
+        torch.testing.assert_close(packed[:, start:end], alone)
+    with pytest.raises(UserError, match="packed rows have no states"):
+        log_linear.log_linear_attention(**given, cu_seqlens=torch.tensor(ENDS), output_final_state=True)
 
 
 def test_normalised_linear_attention_keeps_a_sum_of_keys_for_each_sequence():

@@ -147,7 +147,6 @@ def test_fla_functions_are_ours_from_every_place():
 # Arguments of fla's that ours refuse by name, if they are not at their defaults.
 REFUSED = {
     "cp_context": "several GPUs share a sequence",
-    "cu_seqlens": "log-linear attention's state has one number of tokens for all rows",
     "gk": "the preconditioned rule decays by head",
     "gv": "a decay of each value is another recurrence",
     "return_intermediate_states": "ours have no chunks",

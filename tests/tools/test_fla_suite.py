@@ -64,7 +64,7 @@ def test_outcomes_are_counted_by_file_and_named(tmp_path, warm):
 
 def test_sizes_are_cut_and_what_is_no_size_is_not():
     given = {"T": 2048, "B": 4, "H": 8, "scale": 0.1, "cu_seqlens": [0, 0, 7, 2000]}
-    cut = {"T": 192, "B": 2, "H": 8, "scale": 0.1, "cu_seqlens": [0, 0, 1, 152]}
+    cut = {"T": 256, "B": 2, "H": 8, "scale": 0.1, "cu_seqlens": [0, 0, 1, 152]}
     assert {name: plugin.smaller(name, value) for name, value in given.items()} == cut
     assert [plugin.smaller(name, 9, is_model=True) for name in "LBTH"] == [2, 2, 9, 9]
     assert plugin.smaller("T", 1024, is_model=True) == 64

@@ -65,8 +65,8 @@ def smaller(name: str, value: Any, is_model: bool = False) -> Any:
         return value
     if name in _TIMES and is_model:
         return min(value, 64)
-    if name in _TIMES and value > 192:
-        return 128 + (value % 64 or 64)  # a last chunk is as full as before, and a test may split at 128
+    if name in _TIMES and value > 256:  # a power of two stays one; else a last chunk is as full as before
+        return 256 if value & (value - 1) == 0 else 128 + (value % 64 or 64)
     return min(value, 2) if name == "B" or (name == "L" and is_model) else value
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.ops.fla_cpu.layers import convolve_apart, gate_and_norm, project
+from lit_retrieval.ops.fla_cpu.parts import by_parts
 from lit_retrieval.ops.half_precision import in_float32, widen
 from lit_retrieval.ops.linear_recurrence.naive import for_each_head
 
@@ -30,6 +31,7 @@ def log_linear_attention(
     initial_state: Any = None,
     output_final_state: bool = False,
     scale: float | None = 1.0,
+    cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
     """Attention with a decay, in which a query has a scale for each level of tokens.
 
@@ -39,16 +41,28 @@ def log_linear_attention(
         g: The log of the decay, `(batch, time, heads)`.
         level_scales: `(batch, time, heads, levels)`.
         initial_state: fla's `LogLinearAttentionState`, as this function returned it.
+        cu_seqlens: Ends of the sequences in the one row; these have no states.
     """
     from fla.ops.log_linear_attn.chunk import LogLinearAttentionState
 
     scale = q.shape[-1] ** -0.5 if scale is None else scale
+    if cu_seqlens is not None:
+        if initial_state is not None or output_final_state:
+            raise UserError("packed rows have no states in log-linear attention on a CPU; give each sequence a row")
+        return _attend_to_parts(scale * q, k, v, g, level_scales, cu_seqlens=cu_seqlens), None
     before = None if initial_state is None else (initial_state.ht, int(initial_state.offsets[0]))
     o, (blocks, count) = attend_by_level(scale * q, k, v, g, level_scales, before)
     if not output_final_state:
         return o, None
     offsets = torch.full((len(v),), count, dtype=torch.int32)
     return o, LogLinearAttentionState(blocks, offsets, *5 * [None])
+
+
+@by_parts
+def _attend_to_parts(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, scales: Tensor, cu_seqlens: Tensor | None = None
+) -> Tensor:
+    return attend_by_level(q, k, v, g, scales, None)[0]
 
 
 @in_float32
