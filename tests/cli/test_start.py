@@ -159,7 +159,7 @@ def test_a_finished_run_has_no_other_steps_to_do(command, capfd):
     ("options", "there"),
     [
         (["--checkpoint.dirpath", "elsewhere"], "elsewhere/best.ckpt"),
-        (["--checkpoint.filename", "top"], "one/checkpoints/top.ckpt"),
+        pytest.param(["--checkpoint.filename", "top"], "one/checkpoints/top.ckpt", marks=pytest.mark.slow),
         (["--checkpoint.dirpath", "elsewhere", "--checkpoint.filename", "at-{step}"], "elsewhere/at-step=1.ckpt"),
     ],
 )
