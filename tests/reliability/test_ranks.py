@@ -159,7 +159,7 @@ def test_two_ranks_hand_their_states_on_to_one(place, twin):
     fit(place, *same, *TWO)
     for path in place.folder().glob("step_12.ckpt*"):
         path.unlink()
-    assert "resuming run after 6 steps" in fit(place, *same)
+    assert "resuming run after 10 steps" in fit(place, *same)
     assert_same_losses(twin, place)
 
 
