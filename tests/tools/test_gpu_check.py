@@ -4,12 +4,17 @@ import argparse
 import json
 import subprocess
 import sys
+from functools import partial
+from types import SimpleNamespace
 
 import gpu_check
 import pytest
-from gpu_checks import graphs, machine, models, own, reference
+import torch
+from gpu_checks import fit, graphs, machine, models, own, reference
 from gpu_checks.check import Check
 from gpu_checks.ready import REFERENCE
+
+from lit_retrieval.cli import main
 
 PHASES = {**machine.PHASES, **own.PHASES}
 
@@ -34,6 +39,24 @@ def test_a_model_is_compared_with_the_reference_and_learns(tmp_path):
     compared, trained, timed = rows(tmp_path)
     assert compared["loss_off"] < 1e-5 and compared["gradient_off"] < 1e-4
     assert trained["last"] < trained["first"] and timed["ms_a_step"] > 0
+
+
+def test_without_tf32_a_model_is_compared_only(tmp_path):
+    with (tmp_path / "lock").open("w") as lock:
+        models.check_one(Check("ieee", tmp_path, "cpu", is_tiny=True), "gru_0.5M", lock.fileno())
+    (compared,) = rows(tmp_path)
+    assert compared["gradient_off"] < 1e-4 and compared["f32"] == "ieee"
+
+
+def test_the_real_command_is_fitted_and_its_curve_is_a_row(tmp_path, monkeypatch):
+    def start(command, stdout, stderr):
+        main(command[3:])  # here, since a process of its own would import for six seconds
+        return SimpleNamespace(wait=lambda: 0)
+
+    monkeypatch.setattr(fit, "subprocess", SimpleNamespace(Popen=start))
+    fit.fit(Check("fit", tmp_path, "cpu", is_tiny=True))
+    (row,) = rows(tmp_path)
+    assert row["steps"] == 2 and row["val_loss"] > 0 and "error" not in row
 
 
 def test_an_error_in_one_model_is_a_row(tmp_path):
@@ -73,6 +96,14 @@ def test_steps_taken_whole_have_the_same_weights(tmp_path):
     graphs.graphs(Check("graphs", tmp_path, "cpu", is_tiny=True))
     compared = rows(tmp_path)[-1]
     assert compared["same"] and compared["graphs"] == 1 and compared["off"] < 1e-5
+
+
+def test_steps_with_compiled_blocks_have_weights_like_those_without(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # code would take seconds
+    torch.compiler.reset()
+    graphs.blocks(Check("blocks", tmp_path, "cpu", is_tiny=True))
+    compared = rows(tmp_path)[-1]
+    assert compared["off"] < 1e-4 and compared["blocks_ms"] > 0 and compared["graphs"] == 1
 
 
 @pytest.mark.slow

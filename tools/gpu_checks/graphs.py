@@ -1,4 +1,4 @@
-"""The phase that compares training steps as CUDA graphs with steps without, in Lightning's own loop."""
+"""The phases that compare ways of taking training steps, in Lightning's own loop: as CUDA graphs, compiled by block."""
 
 import time
 import warnings
@@ -86,11 +86,23 @@ def _compare(check: Check, name: str, length: Length) -> None:
     )  # fmt: skip
 
 
+def blocks(check: Check) -> None:
+    """Of a step as a graph with compiled blocks and without: milliseconds, and how far the weights are apart."""
+    cases = [(name, length) for length in _LENGTHS for name in OWN]
+    for name, (size, regime) in [("transformer_0.5M", (4, "vanilla"))] if check.is_tiny else cases:
+        with check.attempt(name=name, regime=regime):
+            plain, compiled = (_train(check, name, (size, regime), "graph", one) for one in (None, "blocks"))  # type: ignore[arg-type]
+            check.row(
+                name=name, size=size, regime=regime, plain_ms=plain.ms, blocks_ms=compiled.ms, graphs=compiled.recorded,
+                off=_off(compiled.weights, plain.weights),
+            )  # fmt: skip
+
+
 def _off(found: Tensor, wanted: Tensor) -> float:
     return float((found - wanted).norm() / wanted.norm())
 
 
-def _train(check: Check, name: str, length: Length, way: Way) -> _Steps:
+def _train(check: Check, name: str, length: Length, way: Way, compiles: Literal["blocks"] | None = None) -> _Steps:
     """Train a fresh model; what is written about graphs that fail is a row."""
     (size, regime), steps = length, _Steps(check, way)
     task = IsTree(max_size=size)
@@ -104,22 +116,26 @@ def _train(check: Check, name: str, length: Length, way: Way) -> _Steps:
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        trainer.fit(_module(name, len(task.vocabulary)), data)
+        trainer.fit(_module(name, len(task.vocabulary), compiles), data)
     for one in said:
         if "CUDA graph" in str(one.message):
             check.row(name=name, way=way, note=str(one.message)[:300])
     peak = torch.cuda.max_memory_reserved() / 2**30 if check.device == "cuda" else 0.0
-    check.row(is_printed=False, name=name, way=way, regime=regime, s=time.perf_counter() - start, peak_gib=peak)
+    check.row(
+        is_printed=False, name=name, way=compiles or way, regime=regime, s=time.perf_counter() - start, peak_gib=peak
+    )
     return steps
 
 
-def _module(name: str, vocab_size: int) -> SequenceModule:
+def _module(name: str, vocab_size: int, compiles: Literal["blocks"] | None) -> SequenceModule:
     """A fresh module of a file in configs/model, with the same weights each time."""
     torch.manual_seed(0)
     parser = ArgumentParser()
     parser.add_class_arguments(SequenceModule, sub_configs=True)
     config = yaml.safe_load((MODEL_FILES / f"{name}.yaml").read_text())
-    return SequenceModule(**parser.instantiate(parser.parse_object({"vocab_size": vocab_size, **config})))
+    return SequenceModule(
+        **parser.instantiate(parser.parse_object({"vocab_size": vocab_size, "compile": compiles, **config}))
+    )
 
 
-PHASES = {"graphs": graphs}
+PHASES = {"graphs": graphs, "blocks": blocks}
