@@ -257,6 +257,8 @@ MISTAKES = [
     (["fit", "TINY", "--model.optimizer", "torch.nn.Linear"], "torch.nn.Linear"),
     (["fit", "TINY", "--model.optimizer", "torch.optim.SGD", "--model.optimizer.momentum", "-1"], "momentum"),
     (["fit", "TINY", "--model.initializer_range", "-1"], "initializer_range must be above 0 and finite, got -1"),
+    (["fit", "TINY", "--model.compile", "blocks"], "leave out model.compile, or train on a GPU"),
+    (["fit", "TINY", "--model.compile", "all"], "model.compile"),
     (["fit", "TINY", "--model", "torch.nn.Linear"], "there is no file torch.nn.Linear"),
     # Files that list a key twice, and checkpoints.
     (["fit", "TINY", "--config", "twice.yaml"], "twice.yaml"),

@@ -98,6 +98,7 @@ def test_steps_taken_whole_have_the_same_weights(tmp_path):
     assert compared["same"] and compared["graphs"] == 1 and compared["off"] < 1e-5
 
 
+@pytest.mark.slow
 def test_steps_with_compiled_blocks_have_weights_like_those_without(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # code would take seconds
     torch.compiler.reset()

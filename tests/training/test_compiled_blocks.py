@@ -2,10 +2,13 @@
 
 import os
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.strategies import FSDPStrategy
+from own_networks import Gru
 from tiny_fit import fit
 
 from lit_retrieval.cli import main
@@ -80,9 +83,8 @@ def test_equal_blocks_share_their_code_and_only_training_runs_it(graphs):
     assert len(graphs) == 3, "attention, its window and SwiGLU"
 
 
-@pytest.mark.parametrize(
-    "as_graphs", [pytest.param(False, marks=pytest.mark.slow), True], ids=["in steps", "as graphs"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("as_graphs", [False, True], ids=["in steps", "as graphs"])
 def test_a_resumed_run_repeats_the_bits(tmp_path, graphs, as_graphs):
     whole, _ = fit(
         tmp_path, module=BLOCKS, mixer=Attention, steps=6, callbacks=[Seen(as_graphs, tmp_path / "three.ckpt")]
@@ -116,9 +118,24 @@ def test_a_mixer_that_cant_be_compiled_is_refused(said):
         model.compile_blocks(torch.device("cpu"))
 
 
-def test_states_that_are_passed_on_are_refused_before_the_first_step(tmp_path):
-    with pytest.raises(UserError, match=r"^model.compile needs .*; leave out model.compile or model.first_state$"):
-        fit(tmp_path, module=partial(BLOCKS, first_state="same"), mixer=Attention, steps=1)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"first_state": "same"}, "needs sequences that begin in zeros; leave out model.compile or model.first_state"),
+        ({"network": Gru}, "compiles the blocks of model.stages; leave out model.compile"),
+    ],
+    ids=str,
+)
+def test_what_has_no_blocks_to_compile_is_refused_before_the_first_step(tmp_path, options, said):
+    with pytest.raises(UserError, match=f"^model.compile {said}$"):
+        fit(tmp_path, module=partial(BLOCKS, **options), mixer=Attention, steps=1)
+
+
+def test_sharded_weights_are_refused():
+    module = BLOCKS(5, 8, [Stage([Attention])])
+    module.trainer = SimpleNamespace(strategy=FSDPStrategy())
+    with pytest.raises(UserError, match=r"^model.compile does not work with sharded weights; leave out model.compile"):
+        module.on_fit_start()
 
 
 class Reads(torch.nn.Module):
