@@ -9,6 +9,7 @@ from torch import nn
 from lit_retrieval.mixers import (
     GRU,
     LSTM,
+    TTT,
     Attention,
     Canon,
     LinearRNN,
@@ -17,6 +18,7 @@ from lit_retrieval.mixers import (
     ReGLU,
     SlidingWindowAttention,
     SwiGLU,
+    Titans,
 )
 
 HIDDEN_SIZE = 16
@@ -33,6 +35,8 @@ MIXERS: dict[str, Callable[..., nn.Module]] = {
     "Canon": Canon,
     "LSTM": partial(LSTM, state_dim=12),
     "GRU": partial(GRU, state_dim=12),
+    "TTT": partial(TTT, num_heads=2, mini_batch=6),
+    "Titans": partial(Titans, num_heads=2, chunk=6),
     "attention beside Mamba": partial(Parallel, mixers=[partial(Attention, num_heads=2), partial(Mamba, state_dim=4)]),
     "linear RNN beside a window": partial(
         Parallel, mixers=[partial(LinearRNN, diagonal=True), partial(SlidingWindowAttention, num_heads=2, window=5)]

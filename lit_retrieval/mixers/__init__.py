@@ -22,10 +22,12 @@ from lit_retrieval.mixers.parallel import Parallel
 from lit_retrieval.mixers.reglu import ReGLU
 from lit_retrieval.mixers.sliding_window_attention import SlidingWindowAttention
 from lit_retrieval.mixers.swiglu import SwiGLU
+from lit_retrieval.mixers.titans import Titans, TitansState
+from lit_retrieval.mixers.ttt import TTT, TTTState
 
 __all__ = [
-    "GRU", "LSTM", "Attention", "AttentionState", "Canon", "FixedState", "FlaLayer", "FlaState", "Inspectable",
+    "GRU", "LSTM", "TTT", "Attention", "AttentionState", "Canon", "FixedState", "FlaLayer", "FlaState", "Inspectable",
     "LSTMState", "LinearRNN", "Mamba", "MambaState", "Mixer", "MixerFactory", "Parallel", "PastInputs", "ReGLU",
-    "SlidingWindowAttention", "State", "SwiGLU", "WindowState", "as_mixer", "fix_shapes", "free_shapes", "make_mixer",
-    "map_tensors", "select_rows", "tensors_of", "without_states",
+    "SlidingWindowAttention", "State", "SwiGLU", "TTTState", "Titans", "TitansState", "WindowState", "as_mixer",
+    "fix_shapes", "free_shapes", "make_mixer", "map_tensors", "select_rows", "tensors_of", "without_states",
 ]  # fmt: skip

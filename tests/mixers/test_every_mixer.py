@@ -13,7 +13,8 @@ from lit_retrieval.mixers import ReGLU, select_rows, tensors_of
 NUMBERS = {  # in the state after 3 and after 9 tokens
     "attention": (96, 288), "window": (96, 128), "window of one": (0, 0), "Mamba": (224, 224), "linear RNN": (16, 16),
     "attention, ALiBi": (96, 288), "window, ALiBi": (96, 128), "window, no positions": (96, 128),
-    "diagonal linear RNN": (16, 16), "Canon": (48, 48), "LSTM": (24, 24), "GRU": (12, 12),
+    "diagonal linear RNN": (16, 16), "Canon": (48, 48), "LSTM": (24, 24), "GRU": (12, 12), "TTT": (288, 288),
+    "Titans": (384, 384),
     "attention beside Mamba": (320, 512), "linear RNN beside a window": (112, 144), "SwiGLU": (0, 0), "ReGLU": (0, 0),
 }  # fmt: skip
 TOLERANCE = 1e-4  # float32 rounds to 6e-8; sums over all steps and channels lose up to three digits
@@ -36,7 +37,8 @@ def with_gradients(mixer: nn.Module, run, x: Tensor, before: Tensor | None) -> d
     """Outputs, last state, and the gradients of a loss on both for inputs, parameters and the first state."""
     x = x.clone().requires_grad_()
     first_state = None if before is None else mixer(before.clone().requires_grad_())[1]
-    first = {f"first state {place}": tensor for place, tensor in enumerate(tensors_of(first_state))}
+    states = enumerate(tensors_of(first_state))
+    first = {f"first state {place}": tensor for place, tensor in states if tensor.requires_grad}
     y, state = run(x, first_state)
     last = {f"state {place}": tensor for place, tensor in enumerate(tensors_of(state))}
     weighted = [

@@ -25,7 +25,7 @@ NAMES = [*MIXERS, *(SMALL if sys.platform == "linux" else ())]
 CASES = [(name, precision, "cpu") for name in NAMES for precision in PRECISIONS if precision != "16-mixed"] + [
     pytest.param(name, precision, "cuda", marks=ON_A_GPU) for name in MIXERS for precision in PRECISIONS
 ]
-RECURRENT = {"Mamba", "Canon", "linear RNN", "diagonal linear RNN", "LSTM", "GRU"}
+RECURRENT = {"Mamba", "Canon", "linear RNN", "diagonal linear RNN", "LSTM", "GRU", "TTT", "Titans"}
 UNSEEN = 5  # first positions, left out of the loss: where few keys are mixed, a norm's gradient may be all rounding
 LIMITS = {"outputs": 6, "steps": 6}  # in units of the format's rounding; at most 3 were measured
 GRADIENT_LIMIT = 16  # the same, of gradients; 10 were measured, of a decay's parameter
