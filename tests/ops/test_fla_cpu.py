@@ -14,7 +14,7 @@ from fla_layers import FURTHER, HIDDEN_SIZE, OTHERS, SMALL, make_layer
 from torch import Tensor
 
 from lit_retrieval.mixers import FlaLayer
-from lit_retrieval.ops.fla_cpu import hopper, install, layers, recurrences
+from lit_retrieval.ops.fla_cpu import install, layers, on_gpu, recurrences
 from lit_retrieval.ops.linear_recurrence import linear_recurrence_naive
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fla needs triton, which is for Linux only")
@@ -170,7 +170,7 @@ def test_a_decay_for_each_key_gives_the_numbers_of_one_for_each_head(name):
     install()
     results = []
     ours = {"chunk_gated_delta_rule": recurrences.gated_delta_rule, "chunk_simple_gla": recurrences.gla}[name]
-    for function in (getattr(hopper, name), ours):
+    for function in (getattr(on_gpu, name), ours):
         given, options = made_for(name)
         leaves = [one.requires_grad_() for one in (*given, *options.values()) if isinstance(one, Tensor)]
         y, state = function(*given, **options)
@@ -182,9 +182,45 @@ def test_a_decay_for_each_key_gives_the_numbers_of_one_for_each_head(name):
 @pytest.mark.parametrize("is_refused", [True, False])
 def test_flas_function_is_replaced_where_it_refuses_the_gpu(monkeypatch, is_refused):
     module = importlib.import_module("lit_retrieval.ops.fla_cpu.install")
-    monkeypatch.setattr(hopper, "_refuses_gates", lambda: is_refused)
-    choose = module._where_allowed(lambda *args, g=None: "theirs", lambda *args, g=None: "instead")
+    monkeypatch.setattr(on_gpu, "_refuses_gates", lambda: is_refused)
+    choose = module._for_gpu(lambda *args, g=None: "theirs", lambda *args, g=None: "instead", on_gpu.is_refused)
     x = torch.empty(1, device="meta")
     with_gate = "instead" if is_refused else "theirs"
     assert [choose(x, x, x, x), choose(x, x, x, g=x), choose(x, x, x)] == [with_gate, with_gate, "theirs"]
-    assert module._where_allowed(lambda x: "theirs", None)(x) == "theirs"
+    assert module._for_gpu(lambda x: "theirs")(x) == "theirs"
+
+
+@pytest.mark.parametrize("time", [1, 7])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_mamba2_by_flas_kernels_is_mamba2(groups, time):
+    """What runs on a GPU, here with our function in place of fla's kernel."""
+    make_layer("Mamba2")
+    install()
+    shapes = [
+        (2, time, groups, 8),
+        (2, time, groups, 8),
+        (2, time, 4, 6),
+        (2, time, 4, 1),
+        (2, 4, 8, 6),
+        (2, time, 4, 1),
+        (4, 6),
+    ]
+    generator, results = torch.Generator().manual_seed(0), []
+    q, k, v, decay, state, rate, skip = (torch.randn(*shape, generator=generator).requires_grad_() for shape in shapes)
+    leaves = [q, k, v, decay, state, rate, skip]
+    for recur in (layers.recur_by_fla, layers.linear_recurrence):
+        y, last = recur(q, k, v, -decay.exp(), state=state, rate=rate.sigmoid(), skip=skip)
+        results.append([y, last, *torch.autograd.grad(y.square().sum() + last.square().sum(), leaves)])
+    for found, wanted in zip(*results, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_whole_mamba2_is_the_same_by_flas_kernels(monkeypatch):
+    layer, x = make_layer("Mamba2"), torch.randn(2, 9, HIDDEN_SIZE)
+    mixer = FlaLayer(layer)
+    wanted, state = mixer(x)
+    step, _ = mixer(x[:, :1], state)
+    monkeypatch.setattr(layers, "linear_recurrence", layers.recur_by_fla)
+    found, state = mixer(x)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(mixer(x[:, :1], state)[0], step, rtol=1e-4, atol=1e-5)

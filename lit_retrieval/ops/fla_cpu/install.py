@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.ops.arrays import refuse_to_record
-from lit_retrieval.ops.fla_cpu import hopper
+from lit_retrieval.ops.fla_cpu import on_gpu
 from lit_retrieval.ops.fla_cpu.arguments import with_arguments_of
 from lit_retrieval.ops.fla_cpu.attention import flash
 from lit_retrieval.ops.fla_cpu.table import FLASH_ATTENTION_USERS, TABLE, Row
@@ -46,7 +46,7 @@ def rebind(table: Iterable[Row]) -> None:
             warnings.warn(_moved(row.theirs), stacklevel=2)
             continue
         theirs = getattr(owner, attribute)
-        ours = _for_cpu(ours, _where_allowed(theirs, hopper.INSTEAD.get(row.theirs)))
+        ours = _for_cpu(ours, _for_gpu(theirs, *on_gpu.INSTEAD.get(row.theirs, ())))
         setattr(owner, attribute, ours)
         replaced[id(theirs)] = theirs, ours
     for module in [module for module in sys.modules.values() if isinstance(module, ModuleType)]:
@@ -161,14 +161,18 @@ def _for_cpu(ours: Callable[..., Any], theirs: Callable[..., Any]) -> Callable[.
     return choose
 
 
-def _where_allowed(theirs: Callable[..., Any], instead: Callable[..., Any] | None) -> Callable[..., Any]:
-    """Their function or, where it refuses the GPU, the other one."""
+def _for_gpu(
+    theirs: Callable[..., Any],
+    instead: Callable[..., Any] | None = None,
+    is_replaced: Callable[..., bool] = on_gpu.always,
+) -> Callable[..., Any]:
+    """Their function or, where it is replaced, the other one."""
     if instead is None:
         return theirs
 
     @wraps(theirs, updated=())
     def choose(*args: Any, **kwargs: Any) -> Any:
-        return (instead if hopper.is_refused(*args, **kwargs) else theirs)(*args, **kwargs)
+        return (instead if is_replaced(*args, **kwargs) else theirs)(*args, **kwargs)
 
     return choose
 

@@ -352,13 +352,25 @@ def mamba2_forward(
     dt = F.softplus(widen(dt) + layer.dt_bias).clamp(*layer.dt_limit).unsqueeze(-1)
     log_decay = -widen(layer.A_log).exp().view(-1, 1) * dt
     state = None if state is None else state.transpose(2, 3)
-    y, state = linear_recurrence(
-        widen(C), widen(B), widen(x).view(batch, time, heads, -1), log_decay, state=state, rate=dt,
-        skip=widen(layer._get_D(expand_to_head_dim=True)),
-    )  # fmt: skip
+    inputs = widen(C), widen(B), widen(x).view(batch, time, heads, -1), log_decay
+    recur = linear_recurrence if x.is_cpu else recur_by_fla
+    y, state = recur(*inputs, state=state, rate=dt, skip=widen(layer._get_D(expand_to_head_dim=True)))
     y, gate = y.flatten(2), widen(gate)
     y = gate_and_norm(y, gate, layer) if layer.rmsnorm else y * layer.act(gate)
     return layer.out_proj(y.to(x.dtype)), conv_state, state.transpose(2, 3).contiguous()
+
+
+def recur_by_fla(
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, state: Tensor | None, rate: Tensor, skip: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mamba-2's `linear_recurrence` by fla's kernels of simple GLA, for a GPU."""
+    from fla.ops.simple_gla import chunk_simple_gla, fused_recurrent_simple_gla
+
+    shared = v.shape[2] // q.shape[2]  # heads of a group
+    q, k = q.repeat_interleave(shared, 2), k.repeat_interleave(shared, 2)
+    run = fused_recurrent_simple_gla if q.shape[1] == 1 else chunk_simple_gla
+    y, last = run(q, k, v * rate, log_decay.squeeze(-1), scale=1.0, initial_state=state, output_final_state=True)
+    return y + v * skip, last
 
 
 def _without_padding(x: Tensor, mask: Tensor | None) -> Tensor:

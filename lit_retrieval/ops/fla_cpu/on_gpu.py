@@ -1,7 +1,9 @@
-"""fla's gated layers on Hopper GPUs with Triton 3.4.0 to 3.7.0, which compiles a kernel of their backward wrongly.
+"""What runs on a GPU instead of some of fla's functions.
 
-fla refuses it there. The same numbers come from kernels with a decay for each key, here the same one for all keys of a
-head.
+On Hopper GPUs with Triton 3.4.0 to 3.7.0, which compiles a kernel of their backward wrongly, fla refuses its gated
+layers. The same numbers come from kernels with a decay for each key, here the same one for all keys of a head.
+
+Without the package mamba-ssm, fla's Mamba-2 keeps numbers for all pairs of tokens in a chunk; ours calls fla's kernels.
 """
 
 from collections.abc import Callable
@@ -10,6 +12,8 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
+
+from lit_retrieval.ops.fla_cpu.layers import mamba2_forward
 
 
 def is_refused(*args: Any, **kwargs: Any) -> bool:
@@ -53,11 +57,17 @@ def chunk_simple_gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor, **options: Any)
     return found
 
 
-INSTEAD: dict[str, Callable[..., Any]] = {
-    "fla.ops.gated_delta_rule.chunk_gated_delta_rule": chunk_gated_delta_rule,
-    "fla.ops.simple_gla.chunk_simple_gla": chunk_simple_gla,
+def always(*args: Any, **kwargs: Any) -> bool:
+    """True."""
+    return True
+
+
+INSTEAD: dict[str, tuple[Callable[..., Any], Callable[..., bool]]] = {
+    "fla.layers.mamba2.Mamba2.torch_forward": (mamba2_forward, always),
+    "fla.ops.gated_delta_rule.chunk_gated_delta_rule": (chunk_gated_delta_rule, is_refused),
+    "fla.ops.simple_gla.chunk_simple_gla": (chunk_simple_gla, is_refused),
 }
-"""fla's functions, and what runs instead of them where fla refuses them."""
+"""fla's functions, what runs instead of them on a GPU, and when: a function of their arguments."""
 
 
 def _for_each_key(g: Tensor, k: Tensor) -> Tensor:
