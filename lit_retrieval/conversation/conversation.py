@@ -113,7 +113,7 @@ class Conversations:
 
     def _search(self, row: int) -> None:
         """Let the retriever answer the query that a row has ended."""
-        context, query = rules.visible(self._rows, row), rules.query_of(self._rows, row).copy()
+        context, query = rules.visible(self._rows, row).copy(), rules.query_of(self._rows, row).copy()
         try:
             found = self._retriever(context, query, self._vocabulary)
         except TimeoutError:
@@ -141,19 +141,18 @@ class Conversations:
             wide = _blank(self._rules.turns, self._rules.num_answers, max(needed, 2 * capacity))
             wide.tokens[:, :capacity] = rows.tokens
             wide.author[:, :capacity] = rows.author
-            wide.is_visible[:, :capacity] = rows.is_visible
-            self._rows = Rows(wide.tokens, wide.author, wide.is_visible, *rows[3:])
+            wide.visible[:, :capacity] = rows.visible
+            self._rows = Rows(wide.tokens, wide.author, wide.visible, *rows[3:])
 
 
 def _blank(turns: Turns, num_answers: Places, capacity: int) -> Rows:
     """Rows without tokens, with room for so many."""
     count = len(num_answers)
-    length, certain, num_given, num_searches, num_timeouts = (np.zeros(count, np.int64) for _ in range(5))
+    seen, length, certain, given, searches, timeouts = (np.zeros(count, np.int64) for _ in range(6))
     return Rows(
         np.zeros((count, capacity), np.int32), np.zeros((count, capacity), np.int8),
-        np.zeros((count, capacity), np.bool_), length, certain, np.full(count, NONE), turns.firsts[:-1].copy(),
-        np.zeros((count, int(num_answers.max(initial=0))), np.int32), num_given, num_searches, num_timeouts,
-        num_answers == 0,
+        np.zeros((count, capacity), np.int32), seen, length, certain, np.full(count, NONE), turns.firsts[:-1].copy(),
+        np.zeros((count, int(num_answers.max(initial=0))), np.int32), given, searches, timeouts, num_answers == 0,
     )  # fmt: skip
 
 

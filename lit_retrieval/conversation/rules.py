@@ -23,7 +23,8 @@ class Rows(NamedTuple):
     Args:
         tokens: The tokens so far, and after them those that are certain to come next, `(rows, capacity)`.
         author: Who wrote each, `(rows, capacity)`.
-        is_visible: Whether a query may see the token, `(rows, capacity)`.
+        visible: The tokens that a query may see, `(rows, capacity)`; see `visible`.
+        num_visible: How many there are, `(rows,)`.
         length: Tokens so far, `(rows,)`.
         certain: The same, with those that are certain to come next, `(rows,)`.
         query: Where the unfinished query begins, NONE outside of one, `(rows,)`.
@@ -37,7 +38,8 @@ class Rows(NamedTuple):
 
     tokens: Ids
     author: Authors
-    is_visible: Flags
+    visible: Ids
+    num_visible: Places
     length: Places
     certain: Places
     query: Places
@@ -127,7 +129,7 @@ def insert(rows: Rows, row: int, found: Ids) -> None:
     """Let what a search has found, `(tokens,)`, come next."""
     for token in found:
         _expect(rows, row, token, _RETRIEVER)
-    rows.is_visible[row, rows.length[row] - 1] = True  # the <EndSearch>, in place of the whole search
+    _see(rows, row, END_SEARCH)  # in place of the whole search
     rows.query[row] = NONE
     rows.num_searches[row] += 1
 
@@ -141,12 +143,7 @@ def visible(rows: Rows, row: int) -> Ids:
     (`~`) are found in the prompt only, and parents (`-`) in the trace only. The `<EndSearch>` also separates tokens
     that were not adjacent.
     """
-    seen, count = np.empty(rows.length[row], np.int32), 0
-    for at in range(rows.length[row]):
-        if rows.is_visible[row, at]:
-            seen[count] = rows.tokens[row, at]
-            count += 1
-    return seen[:count]
+    return rows.visible[row, : rows.num_visible[row]]
 
 
 @njit(cache=True)
@@ -172,7 +169,8 @@ def _take(rows: Rows, rules: Rules, row: int, choice: int) -> bool:
         pass
     elif token == START_SEARCH:
         if begun != NONE:
-            rows.is_visible[row, begun:at] = True
+            for place in range(begun, at):
+                _see(rows, row, rows.tokens[row, place])
         rows.query[row] = at + 1
     elif token == END_SEARCH:
         ends_query = author == _MODEL
@@ -181,7 +179,7 @@ def _take(rows: Rows, rules: Rules, row: int, choice: int) -> bool:
         elif begun == NONE:
             rows.query[row] = at
     elif begun == NONE:
-        rows.is_visible[row, at] = True
+        _see(rows, row, token)
         if author == _MODEL and 0 <= token < len(rules.is_answer) and rules.is_answer[token]:
             rows.answers[row, rows.num_given[row]] = token
             rows.num_given[row] += 1
@@ -213,6 +211,12 @@ def _search(rows: Rows, rules: Rules, row: int) -> bool:
     found[0] = short_form.answer(visible(rows, row), query, rules.numbers)
     insert(rows, row, found)
     return True
+
+
+@njit(cache=True)
+def _see(rows: Rows, row: int, token: int) -> None:
+    rows.visible[row, rows.num_visible[row]] = token
+    rows.num_visible[row] += 1
 
 
 @njit(cache=True)
