@@ -41,35 +41,19 @@ TINY = {
     "trainer.max_steps": 4, "trainer.val_check_interval": 2, "trainer.accelerator": "cpu",
     "trainer.log_every_n_steps": 1,
 }  # fmt: skip
-MIXERS = """
+CALLBACKS = """
 from pathlib import Path
+from lightning.pytorch import Callback
 
-from torch import nn
-
-
-class Plain(nn.Module):
-    def __init__(self, hidden_size: int, layer_idx: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(hidden_size, hidden_size)
-
-    def forward(self, x, state=None):
-        return self.linear(x), None
-
-    def state_size(self, length: int) -> int:
-        return 0
-
-
-class Crashing(Plain):
-    def forward(self, x, state=None):
+class Crashing(Callback):
+    def on_train_batch_start(self, *arguments):
         raise RuntimeError("crashed on purpose")
 
-
-class CrashingOnce(Plain):
-    def forward(self, x, state=None):
+class CrashingOnce(Callback):
+    def on_train_batch_start(self, *arguments):
         if not Path("has_crashed").exists():
             Path("has_crashed").touch()
             raise RuntimeError("crashed on purpose, once")
-        return super().forward(x, state)
 """
 
 
@@ -90,7 +74,7 @@ class Slow(Callback):
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["tools/sweep.py"])
-    (tmp_path / "crashing.py").write_text(MIXERS)
+    (tmp_path / "crashing.py").write_text(CALLBACKS)
     return tmp_path
 
 
@@ -426,10 +410,10 @@ def test_a_sweep_that_is_killed_goes_on_without_what_is_done(place):
 @pytest.mark.parametrize("on", ["here", "ray"])
 def test_a_trial_that_crashes_is_retried_then_reported_and_the_others_finish(place, on):
     pytest.importorskip("ray" if on == "ray" else "lit_retrieval")
-    mixers = {
-        name: [{"mixers": [{"class_path": f"crashing.{name}"}]}] for name in ("Plain", "Crashing", "CrashingOnce")
+    crashing = {
+        name: {"trainer.callbacks": [{"class_path": f"crashing.{name}"}]} for name in ("Crashing", "CrashingOnce")
     }
-    path = write_grid(place, points={name: {"model.stages": stages} for name, stages in mixers.items()}, retries=1)
+    path = write_grid(place, points={"Plain": {}, **crashing}, retries=1)
     _, err = run(path, "--on", on, status=1)
     notes = {one["point"]: one for one in map(files.read, (place / "sweeps/tiny").glob("trials/*/trial.json"))}
     assert {name: one["status"] for name, one in notes.items()} == {
