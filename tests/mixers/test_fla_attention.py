@@ -174,6 +174,14 @@ def test_packed_rows_are_sequences_by_themselves(mixer, bounds):
     torch.testing.assert_close(packed, torch.cat(alone, 1), rtol=1e-5, atol=1e-5)
 
 
+@torch.inference_mode()
+def test_sequences_may_be_rows_and_packed_at_once():
+    layer, x = make("attention"), inputs(3, 4)
+    ends = torch.tensor([0, 1, 4, 8, 12], dtype=torch.int32)
+    row = layer(x.view(1, 12, -1), cu_seqlens=ends)[0]
+    torch.testing.assert_close(layer(x, cu_seqlens=ends)[0].view_as(row), row)
+
+
 def test_half_precision_stays_half(mixer):
     x = inputs(2, 9).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):

@@ -55,6 +55,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         for name, value in parameters.items():
             parameters[name] = smaller(name, value, is_model="/models/" in str(item.path))
+        if "q_lens" in parameters:  # the queries are the last tokens of each sequence
+            lengths = [end - start for start, end in pairwise(parameters["cu_seqlens"])]
+            parameters["q_lens"] = list(map(min, parameters["q_lens"], lengths))
 
 
 def smaller(name: str, value: Any, is_model: bool = False) -> Any:

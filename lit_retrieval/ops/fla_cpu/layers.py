@@ -201,13 +201,16 @@ def rotary_embedding_fwdbwd(
 
 
 def positions_of(x: Tensor, cu_seqlens: Tensor | None, offsets: int | Tensor) -> Tensor:
-    """The position of each token of x `(batch, time, ...)` in its sequence, plus the sequence's offset if any."""
+    """The position of each token of x `(batch, time, ...)` in its sequence, plus the sequence's offset if any.
+
+    As in fla, the rows of a batch are read as one row of sequences.
+    """
     offsets = torch.as_tensor(offsets, device=x.device)
     if cu_seqlens is None:
         return torch.arange(x.shape[1], device=x.device) + offsets.view(-1, 1)
-    starts = [torch.arange(length) for length in lengths_of(cu_seqlens, x)]
+    starts = [torch.arange(length) for length in lengths_of(cu_seqlens, x.flatten(0, 1).unsqueeze(0))]
     counts = torch.tensor([len(one) for one in starts])
-    return (torch.cat(starts) + offsets.expand(len(starts)).repeat_interleave(counts)).unsqueeze(0)
+    return (torch.cat(starts) + offsets.expand(len(starts)).repeat_interleave(counts)).view(len(x), -1)
 
 
 @by_parts
