@@ -46,7 +46,8 @@ class RunFolder:
     @property
     def best(self) -> Path:
         """The checkpoint with the best score, where the folder's configuration has it written."""
-        given = (self.configuration() or {}).get("checkpoint") or {}
+        configuration = self.configuration()  # anything, if somebody has written into the file
+        given = (configuration.get("checkpoint") if isinstance(configuration, dict) else None) or {}
         folder, name = Path(given.get("dirpath") or self.path / "checkpoints"), given.get("filename", "best")
         if name is not None and "{" not in name:
             return folder / f"{name}.ckpt"
