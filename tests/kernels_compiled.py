@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -85,8 +86,15 @@ def pretend() -> Compiled:
     torch.cuda.device_count = lambda: 1
     torch.cuda.current_device = lambda: 0
     torch.cuda.get_device_name = lambda *args: "NVIDIA H100 80GB HBM3"
+    torch.cuda.get_device_properties = lambda *args: SimpleNamespace(
+        name=torch.cuda.get_device_name(),
+        shared_memory_per_block=SHARED,
+        shared_memory_per_block_optin=SHARED,
+        multi_processor_count=132,
+    )
     torch.cuda.get_device_capability = lambda *args: divmod(CAPABILITY, 10)
     torch.Tensor.is_cuda, torch.Tensor.is_cpu = property(lambda one: True), property(lambda one: False)
+    torch.compiler.set_stance("force_eager")  # of what fla has PyTorch compile
     return Compiled()
 
 
