@@ -48,7 +48,7 @@ def gated_delta_product(
 
     `k`, `v` and `beta` have `num_householder` steps for each token.
     """
-    k, v, beta = (one.view(len(q), q.shape[1], num_householder, *one.shape[2:]) for one in (k, v, beta))
+    k, v, beta = (one.reshape(len(q), q.shape[1], num_householder, *one.shape[2:]) for one in (k, v, beta))
     return _rules_of_tokens(q, k, v, g, beta, **options)
 
 
@@ -202,7 +202,7 @@ def _precondition(
     """The keys at which the state is written, shaped like `k`, and the last energies, `(batch, heads, key_dim)`."""
     decays = log_decay.exp().unsqueeze(-1).expand_as(k).flatten(2)
     before = None if state is None else state.flatten(1)
-    energy = linear_rnn((rate.unsqueeze(-1) * k.square()).flatten(2), decays, before).view_as(k)
+    energy = linear_rnn((rate.unsqueeze(-1) * k.square()).flatten(2), decays, before).reshape(k.shape)
     return k * squash(energy), energy[:, -1]
 
 
@@ -281,7 +281,7 @@ def _in_chunks(x: Tensor) -> Tensor:
     """`(batch, time, heads, dim)` as `(batch, heads, chunks, steps, dim)`, filled up with zeros."""
     steps = min(_CHUNK, x.shape[1])
     padded = F.pad(x.transpose(1, 2), (0, 0, 0, -x.shape[1] % steps))
-    return padded.view(*padded.shape[:2], -1, steps, padded.shape[3])
+    return padded.reshape(*padded.shape[:2], -1, steps, padded.shape[3])
 
 
 def _decays_between(log_decay: Tensor) -> Tensor:
