@@ -33,8 +33,10 @@ _NO_MIXERS = {
 }
 _FLA = "fla."  # how the paths of its classes begin
 _DECAYING = {
-    "GatedDeltaNet", "GatedLinearAttention", "HGRN2Attention", "KimiDeltaAttention", "Mamba2", "MultiScaleRetention",
-    "RWKV7Attention", "SimpleGatedLinearAttention",
+    "ABCAttention", "Comba", "GatedDeltaNet", "GatedDeltaNet2", "GatedLinearAttention", "GatedSlotAttention",
+    "HGRN2Attention", "KimiDeltaAttention", "LightNetAttention", "Mamba2", "MultiScaleRetention",
+    "PrecondGatedDeltaNet", "PrecondKDA", "RWKV7Attention", "Raven", "RodimusAttention", "SimpleGatedLinearAttention",
+    "YOCOGatedRetention",
 }  # fmt: skip
 _PARTS = ("recurrent_state", "attn_state", "conv_state", "ffn_state")  # of fla's cache, as `FlaState` has them
 
@@ -141,7 +143,7 @@ class FlaLayer(nn.Module):
     def inspect(self, x: Tensor) -> dict[str, Tensor]:
         """`decay`: how much of its state each row keeps at each token, `(1, rows, time)`; no map without a decay.
 
-        A row is a head, or a key of a head if each key has its own decay. What a delta rule removes besides is not
+        A row is a head, or a key or slot of a head if each has its own decay. What a delta rule removes besides is not
         shown. The layer runs on a CPU, where our recurrence records the decay, whatever device it is on.
         """
         if self._name not in _DECAYING:

@@ -22,6 +22,11 @@ from lit_retrieval.training import SequenceModule
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fla needs triton, which is for Linux only")
 TOLERANCE = 1e-4  # of gradients in float32 against float64; outputs of parts agree within a tenth of it
+ROWS = {  # heads, times keys or slots where each decays by itself
+    "ABCAttention": 2 * 8, "Comba": 2, "GatedDeltaNet2": 2 * 16, "GatedSlotAttention": 2 * 8,
+    "LightNetAttention": 2 * 16, "PrecondGatedDeltaNet": 2, "PrecondKDA": 2 * 16, "Raven": 2 * 8,
+    "RodimusAttention": 16, "YOCOGatedRetention": 2,
+}  # fmt: skip
 READ_AGAIN = {
     "BasedLinearAttention", "DeltaFormerAttention", "MoBA", "MomAttention", "ReBasedLinearAttention",
     "StickBreakingAttention",
@@ -82,6 +87,14 @@ def test_parts_equal_the_whole_and_rows_may_leave_and_repeat(mixer, with_gradien
     torch.testing.assert_close(alone, y[:, :1], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(kept, y[rows, 21:], rtol=1e-4, atol=1e-5)
     assert count_elements(whole) == count_elements(last) == 3 * mixer.state_size(37)
+
+
+def test_a_decay_is_shown_where_there_is_one(mixer, name):
+    maps = mixer.inspect(draw(1, 5))
+    assert {kind: tuple(one.shape) for kind, one in maps.items()} == (
+        {"decay": (1, ROWS[name], 5)} if name in ROWS else {}
+    )
+    assert all(one.min() >= 0 and one.max() <= 1 for one in maps.values())
 
 
 def test_a_layer_without_a_usable_cache_keeps_its_inputs(mixer, name):
