@@ -121,7 +121,9 @@ def _scales_of(scales: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
     differences = queries.unsqueeze(1) ^ keys
     bits = 1 << torch.arange(scales.shape[-1], device=scales.device)
     levels = (differences.unsqueeze(-1) >= bits).sum(-1)
-    return scales.gather(3, levels.expand(*scales.shape[:2], -1, -1))
+    # A product with one-hot vectors: to gather, and to scatter gradients, takes longer.
+    chosen = F.one_hot(levels, scales.shape[-1]).to(scales.dtype)
+    return torch.einsum("bhql,qkl->bhqk", scales, chosen)
 
 
 def log_linear_mamba2_forward(
@@ -153,10 +155,11 @@ def _mix(layer: Any, x: Tensor, mask: Tensor | None, last: dict[str, Any]) -> tu
     gate, x, BC, dt, level = project(
         layer, x, [*2 * [layer.intermediate_size], 2 * groups * layer.ssm_state_size, heads, heads * layer.L.shape[-1]]
     )
-    mask = torch.ones_like(x[..., :1]) if mask is None else mask.unsqueeze(-1)
-    x, BC, conv_state = convolve_apart(layer, x * mask, BC * mask, last["conv_state"])
-    B, C = (widen(part).reshape(batch, time, groups, -1) for part in (BC * mask).chunk(2, -1))
-    v = widen(x * mask).view(batch, time, heads, -1)
+    x, BC = _masked(x, mask), _masked(BC, mask)
+    x, BC, conv_state = convolve_apart(layer, x, BC, last["conv_state"])
+    x, BC = _masked(x, mask), _masked(BC, mask)
+    B, C = (widen(part).reshape(batch, time, groups, -1) for part in BC.chunk(2, -1))
+    v = widen(x).view(batch, time, heads, -1)
     dt = F.softplus(widen(dt) + layer.dt_bias)
     scales = F.softplus(widen(layer.L).flatten() * widen(level)).view(batch, time, heads, -1)
     g = -widen(layer.A_log).exp() * dt
@@ -164,3 +167,8 @@ def _mix(layer: Any, x: Tensor, mask: Tensor | None, last: dict[str, Any]) -> tu
     y, gate = (y + v * widen(layer.D).view(heads, -1)).flatten(2), widen(gate)
     y = gate_and_norm(y, gate, layer) if layer.rmsnorm else y * layer.act(gate)
     return layer.out_proj(y.to(x.dtype)), conv_state, state
+
+
+def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    """The inputs, with zeros where the mask is 0."""
+    return x if mask is None else x * mask.unsqueeze(-1)

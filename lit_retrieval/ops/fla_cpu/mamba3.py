@@ -88,8 +88,7 @@ def _mix(
         math.pi * angles.tanh().unsqueeze(2) * dt.unsqueeze(3),
     )
     spread = widen(layer.mimo_x).transpose(0, 1) if layer.is_mimo else v.new_ones(1, 1, 1)
-    o, state = _scan(inputs, spread, initial_state, layer.is_mimo)
-    o = o + widen(layer.D).view(-1, 1) * (v.unsqueeze(2) * spread)
+    o, state = _scan(inputs, spread, widen(layer.D), initial_state, layer.is_mimo)
     return layer.out_proj(_gate(layer, o, z).to(x.dtype)), state
 
 
@@ -101,10 +100,12 @@ def _by_head(layer: Any, x: Tensor, norm: Any, bias: Tensor) -> Tensor:
 
 
 @in_float32
-def _scan(inputs: _Inputs, spread: Tensor, state: _State | None, by_halves: bool) -> tuple[Tensor, _State]:
-    """The outputs, `(batch, time, ranks, heads, head_dim)`, without D, and the state after the last token.
+def _scan(
+    inputs: _Inputs, spread: Tensor, skip: Tensor, state: _State | None, by_halves: bool
+) -> tuple[Tensor, _State]:
+    """The outputs, `(batch, time, ranks, heads, head_dim)`, and the state after the last token.
 
-    `spread` makes a value for each rank, `(ranks, heads or 1, head_dim or 1)`.
+    `spread` makes a value for each rank, `(ranks, heads or 1, head_dim or 1)`; `skip` is D, `(heads,)`.
     """
     q, k, v, log_decay, dt, share, angles = inputs
     angles = angles.cumsum(1) if state is None else angles.cumsum(1) + state[0].unsqueeze(1)
@@ -122,8 +123,14 @@ def _scan(inputs: _Inputs, spread: Tensor, state: _State | None, by_halves: bool
     o, after = _recur(q, k, values, log_decay, own + later, before)
     dots = torch.einsum("bthrn,bthsn->bthrs", q.transpose(2, 3), k.transpose(2, 3))
     unseen = torch.ones_like(dots[0, 0, 0]).triu(1) * (own + later)[..., None, None]
-    o = o + torch.einsum("bthrs,btshp->btrhp", dots * (unseen - later[..., None, None]), values)
+    shares = dots * (unseen - later[..., None, None]) + torch.eye(q.shape[2]).to(q) * skip[:, None, None]
+    o = o + (shares[..., 0, 0].unsqueeze(2).unsqueeze(4) * values if q.shape[2] == 1 else _mix_ranks(shares, values))
     return o, (angles[:, -1], after.transpose(2, 3).contiguous(), k[:, -1], v[:, -1])
+
+
+def _mix_ranks(shares: Tensor, values: Tensor) -> Tensor:
+    """Each rank's sum of the values of all, `(batch, time, ranks, heads, head_dim)`."""
+    return torch.einsum("bthrs,btshp->btrhp", shares, values)
 
 
 def _recur(
