@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
-from time import perf_counter
+from time import perf_counter, process_time
 from unittest.mock import patch
 
 import torch
@@ -93,6 +93,7 @@ def train(
     vocab_size: int = 64,
     rounds: int = 5,
     alternatives: bool = True,
+    processor_time: bool = False,
 ) -> None:
     """Time a training step, forward and backward, of our 0.5M models, and of alternatives.
 
@@ -112,8 +113,10 @@ def train(
         vocab_size: Number of tokens.
         rounds: Turns of each model, after one that is not counted.
         alternatives: Whether to time alternatives too; else each model is compared with our Transformer alone.
+        processor_time: Whether to take the processor's time, of all threads, in place of the clock's.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    clock = process_time if processor_time else perf_counter
     table = Table(
         "model", "ms", "of Transformer's", "compared with", "ms", "times as fast", "layer: ms", "times as fast"
     )
@@ -123,12 +126,13 @@ def train(
         ours = build_model(MODEL_FILES / f"{name}_0.5M.yaml", vocab_size).to(device)
         other_name, other = _other_side(name, ours, device) if alternatives else ("", None)
         sides = [ours, transformer, *([other] if other is not None else [])]
-        ours_ms, transformer_ms, *other_ms = _time_in_turns(sides, tokens, rounds)
+        ours_ms, transformer_ms, *other_ms = _time_in_turns(sides, tokens, rounds, clock)
         compared = [f"{other_ms[0]:.0f}", f"{other_ms[0] / ours_ms:.2f}"] if other_ms else ["", ""]
         alone = _time_layer(ours, batch, time, rounds) if isinstance(other, _Naive) else ["", ""]
         table.add_row(name, f"{ours_ms:.0f}", f"{ours_ms / transformer_ms:.2f}", other_name, *compared, *alone)
+    kind = " of processor time" if processor_time else ""
     table.caption = (
-        f"medians of {rounds} turns at batch {batch}, time {time}, float32; {device} ({platform.machine()}), "
+        f"medians of {rounds} turns{kind} at batch {batch}, time {time}, float32; {device} ({platform.machine()}), "
         f"threads: {torch.get_num_threads()}; "
         + ", ".join(f"{package} {version(package)}" for package in _PACKAGES if find_spec(package))
     )
@@ -160,7 +164,9 @@ def _time_layer(model: SequenceModel, batch: int, time: int, rounds: int) -> lis
     return [f"{ours_ms:.1f}", f"{other_ms / ours_ms:.2f}"]
 
 
-def _time_in_turns(modules: list[nn.Module], inputs: Tensor, rounds: int) -> list[float]:
+def _time_in_turns(
+    modules: list[nn.Module], inputs: Tensor, rounds: int, clock: Callable[[], float] = perf_counter
+) -> list[float]:
     """Median milliseconds of a forward and a backward of each module; the modules are timed alternately.
 
     Inputs are tokens, `(batch, time)`, for models, and `(batch, time, hidden_size)` for layers.
@@ -169,13 +175,13 @@ def _time_in_turns(modules: list[nn.Module], inputs: Tensor, rounds: int) -> lis
     for _ in range(rounds + 1):
         for module, module_times in zip(modules, times, strict=True):
             for _ in range(2):
-                start = perf_counter()
+                start = clock()
                 output = module(inputs)
                 outputs = output[0] if isinstance(output, tuple) else output  # ours also returns its state
                 torch.autograd.backward(_loss(outputs, inputs))
                 if inputs.is_cuda:
                     torch.cuda.synchronize()
-                milliseconds = 1000 * (perf_counter() - start)
+                milliseconds = 1000 * (clock() - start)
             module_times.append(milliseconds)
     return [statistics.median(module_times[1:]) for module_times in times]
 
