@@ -62,6 +62,14 @@ def test_outcomes_are_counted_by_file_and_named(tmp_path, warm):
     assert any("a_module_that_is_not_there" in reason for reason in cases.values())
 
 
+def test_the_page_in_the_docs_has_the_published_counts():
+    root = TOOL.parents[1]
+    page = (root / "docs/fla_suite.md").read_text()
+    for row in csv.DictReader((root / "data/results/fla_suite/files.csv").open()):
+        counts = [row[name] for name in EXPECTED]
+        assert f"| `{row['file']}` | {' | '.join(counts)} |" in page
+
+
 def test_sizes_are_cut_and_what_is_no_size_is_not():
     given = {"T": 2048, "B": 4, "H": 8, "scale": 0.1, "cu_seqlens": [0, 0, 7, 2000]}
     cut = {"T": 256, "B": 2, "H": 8, "scale": 0.1, "cu_seqlens": [0, 0, 1, 152]}

@@ -22,7 +22,8 @@ not take is an error that names it, unless it only chooses between kernels. Laye
 do without it on a CPU.
 
 This page is made from the table in `lit_retrieval/ops/fla_cpu/table.py`, by `python -m lit_retrieval.ops.fla_cpu >
-docs/fla.md`. A function that is not listed runs on a GPU only.
+docs/fla.md`. A function that is not listed runs on a GPU only. fla's own tests say what works:
+[fla_suite.md](fla_suite.md).
 
 | fla's function | on a CPU |
 |---|---|
