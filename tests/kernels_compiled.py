@@ -1,7 +1,7 @@
 """Runs the GPU path of ready models on a machine without a GPU: kernels are compiled for it, and not launched.
 
 Run as `python kernels_compiled.py NAME ...` with files of configs/model. Prints, as JSON, for each name how many
-kernels were compiled for forward, backward and steps of one token, and what failed.
+kernels were compiled for forward, backward and steps of one token, what failed, and what is not installed.
 The tensors are on the CPU but say that they are on a GPU; kernels do not write, so results are of no meaning.
 """
 
@@ -19,6 +19,8 @@ import triton
 import yaml
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
+
+from lit_retrieval.errors import UserError
 
 CAPABILITY, SHARED = 90, 232_448  # of an H100: its compute capability, and the bytes that a block of threads may share
 LENGTH = 100  # not a number of full blocks
@@ -127,9 +129,17 @@ def main() -> None:
     compiled = pretend()
     for name in sys.argv[1:]:
         before, errors = set(compiled.kernels), len(compiled.errors)
-        run_model(name)
+        needs = ""
+        try:
+            run_model(name)
+        except UserError as error:
+            if "install flash-attn" not in str(error):
+                raise
+            needs = str(error)
         new = sorted(compiled.kernels[one] for one in set(compiled.kernels) - before)
-        print(json.dumps({"model": name, "kernels": new, "errors": compiled.errors[errors:]}), flush=True)
+        print(
+            json.dumps({"model": name, "kernels": new, "errors": compiled.errors[errors:], "needs": needs}), flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -25,4 +25,6 @@ def test_all_kernels_of_a_ready_model_compile(tmp_path, name):
     assert ran.returncode == 0, ran.stderr[-2000:]
     found = json.loads(ran.stdout.splitlines()[-1])
     print(f"{name}: {len(found['kernels'])} kernels")
+    if found["needs"]:
+        pytest.skip(found["needs"])
     assert found["errors"] == [] and bool(found["kernels"]) == (name not in OF_PYTORCH)
