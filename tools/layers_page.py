@@ -1,5 +1,6 @@
 """Prints docs/layers.md: each layer of fla, what computes it on a CPU, and how it is decoded, all found by running."""
 
+import csv
 import logging
 import sys
 import warnings
@@ -23,14 +24,22 @@ Every layer of `fla.layers` that can be a mixer has a model of the paper's 0.5M,
 those of `attention` are PyTorch's attention, all others are recurrences of our own. On a GPU fla's own kernels run.
 `cache` keeps fla's state from one token to the next; `prefix` reads all tokens again in each call, since fla's own code
 has no usable cache. The state is in elements, after 128 tokens, over all blocks; that of log-linear Mamba-2 has a
-matrix for each bit of the number of tokens that is set, of which 128 has one and 127 seven.
+matrix for each bit of the number of tokens that is set, of which 128 has one and 127 seven. The last column is the time
+of a training step, as a multiple of our Transformer's (`data/results/training_speed.csv`).
+
+Eight take over three times as long. Native sparse attention has no kernel for a CPU: it computes three kinds of
+attention under masks, of 16 heads. Log-linear Mamba-2 and Mamba-3 have 14 and 18 blocks, whose levels, angles and
+products of keys are operations of PyTorch around the recurrence. A mixture of memories sorts its tokens by memory, and
+momentum's recurrence runs in chunks in PyTorch. The matrices of PaTH, stick-breaking and Wall attention grow with the
+square of the length, and PyTorch has no fused kernel for them.
 
 `YOCOCrossAttention` and `YOCOSharedKVBuilder` are refused: the one attends to keys and values that another layer makes,
 and these are all that the other one makes.
 
-| layer | NAME | by | decoding | parameters | state |
-|---|---|---|---|---|---|
+| layer | NAME | by | decoding | parameters | state | step |
+|---|---|---|---|---|---|---|
 """
+_SPEED = MODEL_FILES.parents[1] / "data/results/training_speed.csv"
 _LENGTH = 128  # tokens
 _KERNELS = {row.detail for row in TABLE if row.kind == "ours"}
 _FOLDER = "ops/fla_cpu/"
@@ -57,7 +66,10 @@ def _line(path: Path) -> str:
         layer(torch.randn(1, 5, model.embedding.shape[1]))
     by = ", ".join(f"`{name}`" for name in sorted(names)) or "PyTorch's attention"
     cells = (f"`{kind}`", f"`{path.stem.removesuffix('_0.5M')}`", by, layer.decoding(torch.device("cpu")))
-    return f"| {' | '.join(cells)} | {model.num_parameters:,} | {model.state_size(_LENGTH):,} |\n"
+    sizes = f"{model.num_parameters:,} | {model.state_size(_LENGTH):,}"
+    with _SPEED.open(encoding="utf-8") as file:
+        shares = {row["model"]: row["share_of_transformer"] for row in csv.DictReader(file)}
+    return f"| {' | '.join(cells)} | {sizes} | {float(shares[path.stem]):.1f} |\n"
 
 
 @contextmanager
