@@ -84,11 +84,11 @@ def test_an_oracle_writes_every_transcript_again_word_for_word_and_scores_one(na
 def test_rows_whose_answers_are_beside_or_written_are_decoded_together_as_apart():
     task, transcripts = sample("mixture_beside", "vanilla", 20)
     model = model_of("mamba", len(task.vocabulary)).eval()
-    together = play(model, task, transcripts)
+    together = play(model, task, transcripts, max_new_tokens=5)
     asked = (transcripts.author == Author.ASKED).any(1)
     assert 0 < asked.sum() < 20
     for row in range(20):
-        (alone,) = play(model, task, transcripts[np.array([row])])
+        (alone,) = play(model, task, transcripts[np.array([row])], max_new_tokens=5)
         assert alone == together[row]
         assert (alone.tokens == transcripts.tokens[row, : transcripts.length[row]].tolist()) or not asked[row]
     batch = collate(transcripts)

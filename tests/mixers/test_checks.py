@@ -172,9 +172,13 @@ def test_a_mistake_in_the_command_is_one_line(arguments, said, capsys):
 @WITHOUT_CUDA
 @pytest.mark.skipif(sys.platform != "linux", reason="fla needs Linux")
 def test_a_layer_that_runs_on_a_gpu_only_says_so():
-    from fla.layers import GatedSlotAttention
+    class Unknown(nn.Linear):
+        """A layer whose kernel is Triton's, as Triton says it where it finds no GPU."""
 
-    layer = as_mixer(GatedSlotAttention(hidden_size=HIDDEN_SIZE, num_heads=2, layer_idx=0))
+        def forward(self, hidden_states, past_key_values=None, use_cache=False):
+            raise RuntimeError("0 active drivers ([]). There should only be one.")
+
+    layer = as_mixer(Unknown(HIDDEN_SIZE, HIDDEN_SIZE))
     assert isinstance(layer, FlaLayer)
-    with pytest.raises(UserError, match="fla's GatedSlotAttention runs on a GPU only"):
+    with pytest.raises(UserError, match="fla's Unknown runs on a GPU only"):
         check_mixer(layer.eval(), HIDDEN_SIZE)

@@ -1,5 +1,4 @@
 from types import SimpleNamespace
-from unittest.mock import Mock
 
 import numpy as np
 from rich import get_console
@@ -62,7 +61,7 @@ def test_phrases_are_the_parts_again():
 def test_it_prints_on_the_console_of_the_progress_bar():
     """A live bar is on the console that rich shares, and moves down for what is printed there."""
     words = TASK.vocabulary.encode(["v1", "v2"]).tolist()
-    module = Mock(spec=SequenceModule, data=SimpleNamespace(task=TASK))
+    module = object.__new__(type("WithData", (SequenceModule,), {"data": SimpleNamespace(task=TASK)}))
     batch = SimpleNamespace(answers_of=lambda row: words[:1])
     with get_console().capture() as capture:
         reply = Reply(words, [Author.PROMPT, Author.MODEL], words[:1], 0)
