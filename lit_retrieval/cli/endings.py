@@ -65,10 +65,11 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_lost(error: BaseException) -> bool:
-    """Whether this process has lost the others: gloo and the store raise; NCCL ends the process."""
+    """Whether this process has lost others: gloo, the store and a data loader raise; NCCL ends the process."""
     if isinstance(error, torch.distributed.DistNetworkError | torch.distributed.DistStoreError):
         return True
-    return isinstance(error, RuntimeError) and "gloo/transport" in str(error)
+    said = str(error)
+    return isinstance(error, RuntimeError) and ("gloo/transport" in said or said.startswith("DataLoader timed out"))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -30,6 +30,7 @@ _KEYS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"
 
 _MANY = 100_000  # samples of a batch, from which on its memory is estimated
 _BYTES = 9  # of a token: its id and its author
+_PATIENCE = 600  # seconds for a batch of a worker; one that CPython has forked beside a new thread may never begin
 
 
 class TranscriptData(LightningDataModule):
@@ -208,7 +209,8 @@ class TranscriptData(LightningDataModule):
     def _loader(self, samples: BatchDataset | FileDataset, sampler: BatchIndices) -> DataLoader[Batch]:
         return DataLoader(
             samples, sampler=sampler, batch_size=None, num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0, worker_init_fn=partial(_leave_signals_to_training, os.getpid()),
+            timeout=_PATIENCE if self.num_workers else 0, persistent_workers=self.num_workers > 0,
+            worker_init_fn=partial(_leave_signals_to_training, os.getpid()),
         )  # fmt: skip
 
     def _rank(self) -> tuple[int, int]:

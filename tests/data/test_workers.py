@@ -2,15 +2,18 @@
 
 import multiprocessing
 import pickle
+import time
 from dataclasses import fields
 
 import numpy as np
 import pytest
 from catalogue import TASKS
+from torch.utils.data import get_worker_info
 
-from lit_retrieval.data import BatchDataset, FileDataset, TranscriptData
+from lit_retrieval.cli.endings import LOST, ending
+from lit_retrieval.data import BatchDataset, FileDataset, TranscriptData, transcript_data
 from lit_retrieval.retrieval import EitherFormRetriever, RegularExpressionRetriever, ShortFormRetriever
-from lit_retrieval.tasks import IsTree, SampleStream, load_samples, save_samples
+from lit_retrieval.tasks import Index, IsTree, SampleStream, load_samples, save_samples
 
 INDICES = np.arange(8)
 RETRIEVERS = [EitherFormRetriever(), RegularExpressionRetriever(), ShortFormRetriever()]
@@ -80,3 +83,21 @@ def test_workers_of_every_start_method_write_the_same_samples_and_end_with_train
         worker.terminate()  # by this process, which stands for training
         worker.join(30)
         assert worker.exitcode == 0, "it ends in order"
+
+
+class Stuck(Index):
+    """A task that a worker never ends to write."""
+
+    def write(self, seed, indices, sizes, regime):
+        if get_worker_info() is not None:
+            time.sleep(60)
+        return super().write(seed, indices, sizes, regime)
+
+
+def test_a_worker_that_gives_nothing_ends_the_run_in_one_line(monkeypatch):
+    monkeypatch.setattr(transcript_data, "_PATIENCE", 1)
+    data = TranscriptData(Stuck(16), "vanilla", [4], batch_size=2, num_workers=1)
+    with pytest.raises(RuntimeError, match="DataLoader timed out after 1 seconds") as raised:
+        next(iter(data.train_dataloader()))
+    line, status = ending(raised.value)
+    assert status == LOST and "the same command resumes the run" in line
