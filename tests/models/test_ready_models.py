@@ -31,7 +31,7 @@ LESS_ALIKE = {"rwkv7": 0.0026, "kda": 0.0090, "linear_attention": 0.0011}
 WITH_REFERENCE = [name.removesuffix("_0.5M") for name in json.loads(REFERENCE.read_text())]
 QUICK = ("deltanet", "gla", "gru", "mamba", "transformer")  # one of each kind
 # PyTorch's aot_eager takes a gradient of softplus in the layer for contiguous, which it isn't.
-BROKEN = {"momentum_deltanet": {"torch.compile"}}
+BROKEN = {"log_linear_mamba2": {"torch.compile"}, "momentum_deltanet": {"torch.compile"}}
 TOP = yaml.safe_load(
     "{mixers: [{class_path: lit_retrieval.mixers.Attention}, {class_path: lit_retrieval.mixers.SwiGLU}]}"
 )
@@ -140,6 +140,7 @@ def test_one_stage_more_puts_attention_on_top(name):
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in sorted(OF_FLA)], indirect=True)
 def test_its_layer_keeps_all_rules_of_a_mixer(name):
+    torch.manual_seed(0)  # what BitNet and Raven round may flip with some weights
     config = read(name)
     layer = config["stages"][0]["mixers"][0]
     parser = ArgumentParser(exit_on_error=False)
