@@ -18,7 +18,7 @@ NAMES = "parity, zN (2 to 1000), sN or aN (3 to 6)"
 def transitions(automaton: str | Table) -> Transitions:
     """The states after each state and symbol, `(states, symbols)`; state 0 is the first.
 
-    Raises `UserError` for a name that is none of NAMES, and for a table with a state or a symbol missing.
+    Raises `UserError` for a name that is not one of NAMES, and for a table that lacks a state or a symbol.
 
     Args:
         automaton: `parity`; a group by its name, whose states and symbols are its elements: `z5` (addition modulo 5),

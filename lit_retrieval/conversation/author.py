@@ -46,7 +46,7 @@ def spans(author: Authors | Sequence[int]) -> Iterator[Span]:
             yield Span(Author(int(authors[start])), start, stop)
 
 
-def users_one(author: Authors | Sequence[int]) -> Authors:
+def asked_as_prompt(author: Authors | Sequence[int]) -> Authors:
     """The authors of a transcript, `(time,)`, with PROMPT for ASKED: both are the user's."""
     authors = np.asarray(author, np.int8)
     return np.where(authors == Author.ASKED, np.int8(Author.PROMPT), authors)

@@ -95,6 +95,8 @@ def read_arrays(path: Path) -> tuple[Counts, Counts]:
     A .npz file has `inputs`, `labels` and perhaps `mask`, which is true where there is a label; elsewhere a label is
     -100. Raises `UserError` if it has not.
     """
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; write the path of a .npz file of inputs and labels")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays: dict[str, Array] = {name: file[name] for name in file.files}

@@ -3,7 +3,7 @@
 import html
 import re
 
-from lit_retrieval.conversation import Author, spans, users_one, words_with_answers
+from lit_retrieval.conversation import Author, asked_as_prompt, spans, words_with_answers
 from lit_retrieval.decoding import Reply
 from lit_retrieval.training.transcript_printer import collapse, phrases, verdict
 from lit_retrieval.vocabulary import PAD, Vocabulary
@@ -27,7 +27,7 @@ def markdown(reply: Reply, right: list[int], answers: list[int], vocabulary: Voc
         marked = f"**⟦{_escape(vocabulary.words[given])}⟧** (should be **{_name(true, vocabulary)}**)"
         is_asked = reply.author[place] == Author.ASKED
         words[place] = f"{marked} {_escape(vocabulary.words[reply.tokens[place]])}" if is_asked else marked
-    for span in spans(users_one(reply.author)):
+    for span in spans(asked_as_prompt(reply.author)):
         end = "\n\n" if span.author == Author.PROMPT else " "
         parts.append(span.mark(" ".join(collapse(words[span.start : span.stop])), "\\[", "\\]") + end)
     runs = (("".join(phrase), count) for phrase, count in phrases(parts))

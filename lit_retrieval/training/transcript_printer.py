@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich import get_console
 from rich.text import Text
 
-from lit_retrieval.conversation import Author, spans, users_one, words_with_answers
+from lit_retrieval.conversation import Author, asked_as_prompt, spans, words_with_answers
 from lit_retrieval.data import Batch
 from lit_retrieval.decoding import UNDECIDED, Reply
 from lit_retrieval.errors import UserError
@@ -50,7 +50,7 @@ def render(reply: Reply, vocabulary: Vocabulary, collapses: bool = False) -> Tex
         collapses: Whether repeated words and phrases are shown once, with their number.
     """
     text, parts, words = Text(), [], words_with_answers(reply, vocabulary)
-    for span in spans(users_one(reply.author)):
+    for span in spans(asked_as_prompt(reply.author)):
         own = words[span.start : span.stop]
         written = span.mark(" ".join(collapse(own) if collapses else own))
         parts.append((written + ("\n" if span.author == Author.PROMPT else " "), _STYLES[span.author]))

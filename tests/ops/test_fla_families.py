@@ -24,7 +24,7 @@ class Family(NamedTuple):
 
     Args:
         ours: The function under test.
-        theirs: From the same arguments: outputs, and last states unless there are none.
+        theirs: fla's function, or a loop; it returns the outputs and, if the family has them, the last states.
         draw: Makes the tensors for so many steps.
         states: The names of the first states among them.
     """

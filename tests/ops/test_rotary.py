@@ -79,4 +79,6 @@ def test_no_number_is_complex(dtype):
     """CUDA has no complex bfloat16, that of float16 is experimental, and compilers see through neither."""
     with RefuseComplex():
         x = torch.randn(2, 5, 3, 16, dtype=dtype, requires_grad=True)
-        rotate(x, 0, 99.0).sum().backward()
+        y = rotate(x, 0, 99.0)
+        y.sum().backward()
+    assert y.dtype == x.grad.dtype == dtype

@@ -90,7 +90,11 @@ def test_other_arrays_are_refused(arrays, capsys, changed, said):
 def test_a_file_that_has_no_arrays_is_refused(tmp_path):
     (tmp_path / "text.npz").write_text("no arrays")
     np.savez(tmp_path / "others.npz", x=INPUTS, y=LABELS)
-    for name, said in (("text", "can't be read as .npz"), ("others", "inputs and labels missing"), ("none", "read")):
+    for name, said in (
+        ("text", "can't be read as .npz"),
+        ("others", "inputs and labels missing"),
+        ("none", "there is no file"),
+    ):
         with pytest.raises(UserError, match=said):
             read_arrays(tmp_path / f"{name}.npz")
 

@@ -4,6 +4,7 @@ Loaded with `-p fla_suites.plugin`; it writes a line of JSON for each test into 
 """
 
 import json
+import re
 import signal
 import warnings
 from collections.abc import Generator
@@ -112,7 +113,8 @@ def pytest_runtest_makereport(
 def pytest_collectreport(report: pytest.CollectReport) -> None:
     """A file that can't be imported, as one test."""
     if report.failed:
-        _failed_to_import.append((report.nodeid, str(report.longrepr).splitlines()[-1]))
+        reason = re.sub(r"/\S*site-packages/", "", str(report.longrepr).splitlines()[-1])
+        _failed_to_import.append((report.nodeid, reason))
 
 
 _failed_to_import: list[tuple[str, str]] = []

@@ -88,8 +88,8 @@ def abc(
 ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
     """Attention with bounded memory (arXiv:2110.02488): each slot is a mean of keys and values with weights exp(s).
 
-    The state is fla's, the slots' keys and values, and besides the log of the sum of their weights, without which
-    nobody can go on; from fla's two the sums begin anew.
+    The state is fla's, the keys and values of the slots, and the log of the sum of their weights, which the next steps
+    need; if a state has only fla's two parts, the sums start from zero.
     """
     keys, values, sums = (*initial_state, None)[:3] if initial_state else (None, None, None)
     s, g, last_sum = additive_gate(s, sums)

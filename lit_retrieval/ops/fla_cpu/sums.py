@@ -33,7 +33,7 @@ def chunk_local_cumsum(
     cu_seqlens: Tensor | None = None,
     output_dtype: torch.dtype | None = torch.float32,
 ) -> Tensor:
-    """As `chunk_global_cumsum`, begun anew at each multiple of `chunk_size` steps of a sequence."""
+    """As `chunk_global_cumsum`, but the sum restarts every `chunk_size` steps of a sequence."""
 
     def add_up(g: Tensor, _: Tensor) -> tuple[Tensor]:
         chunks = [chunk_global_cumsum(chunk, reverse, None, scale, None) for chunk in torch.split(g, chunk_size, 1)]
