@@ -2,22 +2,22 @@
 
 from lit_retrieval.conversation import Author
 from lit_retrieval.renamed import take_old_names
-from lit_retrieval.tasks.associative_recall import AssociativeRecall
-from lit_retrieval.tasks.counting import Counting
+from lit_retrieval.tasks.automata.machine_run import MachineRun, SmallSpaceRun
+from lit_retrieval.tasks.automata.state_tracking import StateTracking
+from lit_retrieval.tasks.graphs.is_tree import IsTree
 from lit_retrieval.tasks.imported import Imported
-from lit_retrieval.tasks.index import Index
-from lit_retrieval.tasks.is_tree import IsTree
-from lit_retrieval.tasks.machine_run import MachineRun, SmallSpaceRun
 from lit_retrieval.tasks.mixture import Mixture
-from lit_retrieval.tasks.mqar import MQAR
-from lit_retrieval.tasks.ngram_retrieval import NGramRetrieval
 from lit_retrieval.tasks.read_again import ReadAgain
+from lit_retrieval.tasks.recall.associative_recall import AssociativeRecall
+from lit_retrieval.tasks.recall.counting import Counting
+from lit_retrieval.tasks.recall.index import Index
+from lit_retrieval.tasks.recall.mqar import MQAR
+from lit_retrieval.tasks.recall.ngram_retrieval import NGramRetrieval
+from lit_retrieval.tasks.recall.string_copying import StringCopying
 from lit_retrieval.tasks.sample_file import SampleFile, describe, load_samples, read_manifest, save_samples
 from lit_retrieval.tasks.sample_hash import SampleHash, flatten
 from lit_retrieval.tasks.sample_stream import SampleStream
 from lit_retrieval.tasks.sizes import Sizes, SizeSpec
-from lit_retrieval.tasks.state_tracking import StateTracking
-from lit_retrieval.tasks.string_copying import StringCopying
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts
 from lit_retrieval.tasks.word_task import Turn, WordTask
 

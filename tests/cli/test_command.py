@@ -202,7 +202,7 @@ def test_a_run_trains_and_is_tested_on_files(capsys):
     task = ["--data.task", "{class_path: lit_retrieval.tasks.IsTree, init_args: {max_size: 5}}", "--data.sizes", "[5]"]
     said = refuse(capsys, "fit", *TINY, *task, "--data.train_file", "train.npz")
     assert "train.npz has another vocabulary than data.task; set data.task to the task that wrote it" in said
-    assert '"class_path": "lit_retrieval.tasks.is_tree.IsTree", "init_args": {"max_size": 4' in said
+    assert '"class_path": "lit_retrieval.tasks.graphs.is_tree.IsTree", "init_args": {"max_size": 4' in said
     content = Path("train.npz").read_bytes()
     Path("train.npz").write_bytes(content[:-1])
     assert "train.npz is damaged: its sha256" in refuse(capsys, "fit", *TINY, "--data.train_file", "train.npz")

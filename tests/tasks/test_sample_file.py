@@ -58,7 +58,7 @@ def test_the_manifest_says_how_to_make_the_task_again():
     described = describe(TASKS["mixture"][0])
     assert described["class_path"].endswith(".Mixture") and described["init_args"]["weights"] == [2.0, 1.0, 1.0]
     assert described["init_args"]["tasks"][1] == {
-        "class_path": "lit_retrieval.tasks.string_copying.StringCopying",
+        "class_path": "lit_retrieval.tasks.recall.string_copying.StringCopying",
         "init_args": {"max_size": 16, "vocab_size": 5, "query_form": "short"},
     }
 

@@ -9,9 +9,16 @@ from numba import njit
 from lit_retrieval.conversation import Authors
 from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_above, check_choice, check_numbers
-from lit_retrieval.tasks.pairs import FIRST_KEY, ask_beside_key, ask_for_key, pair_words, query_pieces, write_pairs
 from lit_retrieval.tasks.queries import search_length
 from lit_retrieval.tasks.random import Counts, Stream, draw_below, draw_share, open_stream, shuffle
+from lit_retrieval.tasks.recall.pairs import (
+    FIRST_KEY,
+    ask_beside_key,
+    ask_for_key,
+    pair_words,
+    query_pieces,
+    write_pairs,
+)
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts
 from lit_retrieval.tasks.writing import Rows, ask, ask_beside, blank_rows
 from lit_retrieval.vocabulary import MOST_WORDS, START, Ids, Vocabulary

@@ -8,7 +8,7 @@ from numba import njit
 from lit_retrieval.conversation import Authors
 from lit_retrieval.ranges import check_choice, check_numbers
 from lit_retrieval.retrieval import short_form
-from lit_retrieval.tasks.graphs import Ends, draw_binary_graph, draw_random_graph, shuffle_edges
+from lit_retrieval.tasks.graphs.graphs import Ends, draw_binary_graph, draw_random_graph, shuffle_edges
 from lit_retrieval.tasks.queries import search_edge_after, search_first_edge, search_parent
 from lit_retrieval.tasks.random import Counts, open_stream
 from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts, check_range

@@ -5,9 +5,9 @@ from numba import njit
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_choice, check_numbers
-from lit_retrieval.tasks.pairs import FIRST_KEY, ask_for_key, pair_words, query_pieces, write_pairs
 from lit_retrieval.tasks.queries import search_length
 from lit_retrieval.tasks.random import Counts, draw_below, open_stream, shuffle
+from lit_retrieval.tasks.recall.pairs import FIRST_KEY, ask_for_key, pair_words, query_pieces, write_pairs
 from lit_retrieval.tasks.task import REGIMES, Distribution, QueryForm, Regime, Task, Transcripts
 from lit_retrieval.tasks.writing import Rows, ask, blank_rows
 from lit_retrieval.vocabulary import ASK, MOST_WORDS, START, Ids, Vocabulary

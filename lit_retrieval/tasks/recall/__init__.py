@@ -1,0 +1,1 @@
+"""Tasks that ask for something that stands in the context."""
