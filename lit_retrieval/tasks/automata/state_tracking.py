@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import numpy as np
 from numba import njit
 
-from lit_retrieval.automata import Table, Transitions, transitions
+from lit_retrieval.automata import Automaton, Outputs, Table, make_automaton
 from lit_retrieval.ranges import check_at_least, check_choice
 from lit_retrieval.tasks.random import Counts, draw_below, open_stream
 from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts
@@ -31,27 +31,36 @@ class StateTracking(Task):
 
         <s> x1 {=1} x0 {=1} x1 {=0} ?
 
-    The size of a problem is the number of its symbols.
+    The size of a problem is the number of its symbols. Of the regular tasks of the Chomsky hierarchy
+    (arXiv:2207.02098), parity check is `parity`, even pairs `even_pairs` and cycle navigation `cycle5`, all with
+    `final` supervision; modular arithmetic is `ModularArithmetic`.
 
     Args:
-        automaton: `parity`, `zN`, `sN` or `aN`, or a table of the next states by state and symbol, the first state
-            first: `{even: {0: even, 1: odd}, odd: {0: odd, 1: even}}`.
+        automaton: `parity`, `zN`, `sN` or `aN`; `cycleN`, a walk on a circle of N places by x0 (stay), x1 (go on) and
+            x2 (go back); `even_pairs`, a word of bits, which is asked whether the number of unequal neighbours is even
+            (`=0`) or odd (`=1`); or a table of the next states by state and symbol, the first state first:
+            `{even: {0: even, 1: odd}, odd: {0: odd, 1: even}}`.
         supervision: Where the states of `vanilla` are asked for: `dense`, after each symbol, or `final`.
+        outputs: What is asked for in each state of a table, if not for the state itself: `{even: accept, odd: reject}`.
+            A word is then asked whether it is in a regular language.
     """
 
     regimes = ("vanilla", "cot")
 
-    def __init__(self, automaton: str | Table = "s3", supervision: Supervision = "dense") -> None:
+    def __init__(
+        self, automaton: str | Table = "s3", supervision: Supervision = "dense", outputs: Outputs | None = None
+    ) -> None:
         check_choice("supervision", supervision, get_args(Supervision))
         self.automaton = automaton
         self.supervision = supervision
-        self._transitions = transitions(automaton)
-        states, symbols = self._transitions.shape
-        counts = {"x": symbols, "q": states, "=": states}
+        self.outputs = outputs
+        self._automaton = make_automaton(automaton, outputs)
+        (states, symbols), asked = self._automaton.transitions.shape, self._automaton.num_outputs
+        counts = {"x": symbols, "q": states, "=": asked}
         self.vocabulary = Vocabulary(f"{kind}{one}" for kind, count in counts.items() for one in range(count))
         self._first_step, self._first_answer = FIRST_WORD + symbols, FIRST_WORD + symbols + states
-        self.answer_words = np.arange(self._first_answer, self._first_answer + states, dtype=np.int32)
-        self.chance = 1 / states
+        self.answer_words = np.arange(self._first_answer, self._first_answer + asked, dtype=np.int32)
+        self.chance = 1 / asked
 
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
@@ -59,7 +68,7 @@ class StateTracking(Task):
         width = 2 + longest + (0 if is_dense else self.longest_reply(longest, regime))
         rows = blank_rows(len(indices), width, longest if is_dense else 1)
         _write_batch(
-            np.uint64(seed), indices, sizes, self._transitions, self._first_step, self._first_answer,
+            np.uint64(seed), indices, sizes, self._automaton, self._first_step, self._first_answer,
             REGIMES.index(regime), is_dense, rows,
         )  # fmt: skip
         return rows.transcripts(sizes)
@@ -82,10 +91,10 @@ class StateTracking(Task):
 
 @njit(cache=True)
 def _write_batch(
-    seed: np.uint64, indices: Counts, sizes: Counts, table: Transitions, first_step: int, first_answer: int,
+    seed: np.uint64, indices: Counts, sizes: Counts, automaton: Automaton, first_step: int, first_answer: int,
     regime: int, is_dense: bool, rows: Rows,
 ) -> None:  # fmt: skip
-    longest = sizes.max()
+    longest, (table, outputs) = sizes.max(), automaton
     states = np.empty(longest, np.int64)
     for row in range(len(indices)):
         tokens, author = rows.tokens[row], rows.author[row]
@@ -99,7 +108,7 @@ def _write_batch(
             else:
                 at = ask(tokens, author, at, FIRST_WORD + symbol)
             if is_dense:
-                rows.answers[row, place] = first_answer + state
+                rows.answers[row, place] = first_answer + outputs[state]
         if is_dense:
             rows.prompt_length[row] = 2
             rows.length[row] = ask_beside(tokens, author, at, ASK)
@@ -108,5 +117,5 @@ def _write_batch(
         if regime == COT:
             for place in range(size):
                 at = say(tokens, author, at, first_step + states[place])
-        rows.answers[row, 0] = first_answer + state
-        rows.length[row] = say(tokens, author, at, first_answer + state)
+        rows.answers[row, 0] = first_answer + outputs[state]
+        rows.length[row] = say(tokens, author, at, first_answer + outputs[state])
