@@ -1,9 +1,12 @@
 """Every task, distribution and form of query, small, for the tests that hold for all of them."""
 
+import inspect
+from collections.abc import Iterable
 from typing import Literal
 
 from hops import Hops
 
+import lit_retrieval.tasks
 from lit_retrieval.tasks import (
     MQAR,
     AssociativeRecall,
@@ -57,3 +60,13 @@ TASKS: dict[str, tuple[Task, list[int]]] = {
 }
 
 CASES = [(name, regime) for name, (task, _) in TASKS.items() for regime in task.regimes]
+
+# Classes whose problems are those of other tasks, of files, or of a construction of a theorem.
+OF_OTHERS = {"Imported", "MachineRun", "Mixture", "ReadAgain", "SmallSpaceRun"}
+
+
+def missing(names: Iterable[str]) -> set[str]:
+    """The exported classes of tasks that are not among `names`, other than those of `OF_OTHERS`."""
+    exported = {name: getattr(lit_retrieval.tasks, name) for name in lit_retrieval.tasks.__all__}
+    is_task = {name for name, one in exported.items() if inspect.isclass(one) and issubclass(one, Task)}
+    return {name for name in is_task if not inspect.isabstract(exported[name])} - OF_OTHERS - set(names)

@@ -1,11 +1,13 @@
 """Every file in configs/ goes through the command line."""
 
+import re
 from dataclasses import replace
 from math import prod
 from pathlib import Path
 
 import pytest
 import yaml
+from catalogue import missing
 from sweeps.grid import read_grid, trials
 
 from lit_retrieval.cli import main, read_configuration
@@ -116,3 +118,8 @@ def test_an_experiment_is_references_and_a_seed(path):
     for line in lines:
         key, value = line.split(": ")
         assert key == "seed_everything" or (path.parent / value).is_file()
+
+
+def test_every_exported_task_has_a_data_file():
+    text = "".join(path.read_text() for path in PARTS if path.parent.name == "data")
+    assert not missing(re.findall(r"lit_retrieval\.tasks\.(\w+)", text))

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1]))  # when run as a script
+sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "configs/own_task")]  # run as a script
+from catalogue import missing
 from reading import text_of
 
 from lit_retrieval.tasks import (
@@ -57,6 +58,10 @@ def golden(name):
 @pytest.mark.parametrize("name", TASKS)
 def test_transcripts_are_the_golden_ones(name):
     assert golden(name) == (GOLDEN / f"{name}.txt").read_text()
+
+
+def test_every_exported_task_has_golden_transcripts():
+    assert not missing(type(task).__name__ for task, _ in TASKS.values())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from catalogue import CASES, TASKS
+from catalogue import CASES, TASKS, missing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import check_bounds
@@ -68,3 +68,7 @@ def test_turns_are_the_runs_of_the_prompts_author():
     transcripts = TASKS["associative_recall_4"][0].sample(0, np.arange(1), np.full(1, 8), "cot")
     first, *later = transcripts.turns(0)
     assert len(first) == transcripts.prompt_length[0] == 11 and [len(turn) for turn in later] == [1, 1, 1]
+
+
+def test_every_exported_task_is_in_the_catalogue():
+    assert not missing(type(task).__name__ for task, _ in TASKS.values())

@@ -4,11 +4,12 @@ import importlib
 
 import pytest
 import torch
+import yaml
 from benchmark import main
 from benchmarks.models import MODEL_FILES, build_model
 from rich.console import Console
 
-from lit_retrieval.tasks import IsTree
+from lit_retrieval.tasks import Index, IsTree
 
 data, ops, replay, train = (
     importlib.import_module(f"benchmarks.{name}") for name in ("data", "ops", "replay", "train")
@@ -84,22 +85,29 @@ def test_ratios_of_training_steps_are_those_of_their_times(rows, monkeypatch):
     ]
 
 
-def test_samples_of_every_task_and_regime_are_timed(rows, monkeypatch):
+def test_samples_of_every_suite_and_regime_are_timed(rows, monkeypatch):
     monkeypatch.setattr(data, "Console", lambda width: Console(width=200))  # no name on two lines
     found = rows("data", "--batch", "2", "--rounds", "1", "--seconds", "0.0001", "--steps", "false")
+    tasks = data.tasks()
     assert [tuple(row[:2]) for row in found] == [
-        (name, regime) for name, task in data.tasks().items() for regime in task.regimes
+        (name, regime) for name, task in tasks.items() for regime in task.regimes
     ]
     for name, _, *speeds, share in found:
-        has = [data._has(data.tasks()[name], length) for length in data._LENGTHS]
-        assert [speed != "-" for speed in speeds] == has and share == "-"
+        assert [speed != "-" for speed in speeds] == [length in data._sizes(tasks[name]) for length in data._LENGTHS]
+        assert share == "-" and speeds != ["-"] * len(speeds)
+    files = [yaml.safe_load(file.read_text())["task"] for file in data._SUITES.glob("*.yaml")]
+    assert len(tasks) == len({str(task) for task in files}), "each task once"
 
 
-def test_a_share_of_a_step_is_the_time_of_its_samples_over_its_own(monkeypatch):
-    clock = iter(range(100))
-    monkeypatch.setattr(data, "perf_counter", lambda: float(next(clock)))  # a step takes one second
-    monkeypatch.setattr(data, "_STEP_LENGTH", 9)
-    assert data._share_of_a_step(IsTree(max_size=8), "vanilla", 2, 1, 8.0) == "25.000%"
+def test_a_size_is_that_of_the_nearest_length():
+    assert data._sizes(Index(max_size=100)) == {16: 13, 64: 61}, "<s>, the words, ? and a position"
+    assert data._sizes(IsTree(max_size=128)) == {16: 6, 64: 22, 256: 86}, "<s>, three words an edge, ?"
+
+
+def test_a_step_is_timed_without_the_first(monkeypatch):
+    clock = iter([0.0, 9.0, 10.0, 12.0])
+    monkeypatch.setattr(data, "perf_counter", lambda: next(clock))
+    assert data._seconds_of_a_step(data._stream(IsTree(max_size=8), "vanilla", 4), 2, 1) == 2.0
 
 
 @pytest.mark.parametrize("regime", ["vanilla", "cot", pytest.param("retrieval", marks=pytest.mark.slow)])

@@ -1,8 +1,9 @@
 """The subcommand `data`."""
 
 import statistics
+from collections.abc import Iterator
+from pathlib import Path
 from time import perf_counter
-from typing import Literal
 
 import numpy as np
 import torch
@@ -11,49 +12,34 @@ from rich.table import Table
 from torch.nn import functional as F
 
 from benchmarks.models import MODEL_FILES, build_model
-from lit_retrieval.data import BatchDataset
+from lit_retrieval.data import BatchDataset, TranscriptData
 from lit_retrieval.errors import UserError
-from lit_retrieval.tasks import (
-    MQAR,
-    AssociativeRecall,
-    Counting,
-    Index,
-    IsTree,
-    NGramRetrieval,
-    Regime,
-    SampleStream,
-    StateTracking,
-    StringCopying,
-    Task,
-)
+from lit_retrieval.parsing import OneLineErrors
+from lit_retrieval.tasks import Author, Regime, SampleStream, Task, describe
 
-_LENGTHS = (16, 64, 256)  # tokens between `<s>` and the question
-_STEP_LENGTH = 64  # tokens in a training step: the smallest length for which every task has a problem
-_CODE: Literal["random_access_code"] = "random_access_code"
+_SUITES = Path(__file__).parents[2] / "data" / "evaluation"
+_LENGTHS = (16, 64, 256)  # tokens of the user
+_STEP_LENGTH = 64  # tokens of the user in a training step
+_DRAWN = 4  # samples of each size that tell how long its problems are
 
 
 def tasks() -> dict[str, Task]:
-    """Every built-in task and distribution, at a size with problems of all lengths."""
-    return {
-        "AssociativeRecall": AssociativeRecall(num_keys=128, num_values=128),
-        "AssociativeRecall, code": AssociativeRecall(num_keys=128, num_values=128, distribution=_CODE),
-        "Counting": Counting(max_size=256),
-        "Counting, code": Counting(max_size=256, distribution=_CODE),
-        "Index": Index(max_size=256),
-        "Index, code": Index(max_size=256, distribution=_CODE),
-        "IsTree, binary": IsTree(max_size=128),
-        "IsTree, random": IsTree(max_size=128, distribution="random"),
-        "StateTracking, A_5": StateTracking("a5"),
-        "MQAR, 16 pairs": MQAR(vocab_size=8192, num_kv_pairs=16),
-        "NGramRetrieval": NGramRetrieval(max_size=256),
-        "StringCopying": StringCopying(max_size=256),
-    }
+    """The task of every frozen suite, by the suite's name; the first of those that ask for the same task."""
+    parser = OneLineErrors()
+    parser.add_class_arguments(TranscriptData, "data")
+    found: dict[str, Task] = {}
+    for file in sorted(_SUITES.glob("*.yaml")):
+        task = parser.instantiate(parser.parse_args(["--data", str(file), "--data.suite", "null"])).data.task
+        if describe(task) not in map(describe, found.values()):
+            found[file.stem] = task
+    return found
 
 
 def data(batch: int = 64, rounds: int = 5, seconds: float = 0.2, steps: bool = True) -> None:
-    """Time sample generation on one thread, alone and as a share of a training step.
+    """Time sample generation on one thread, alone and as a share of a training step, for the task of every suite.
 
-    Samples are generated as for training: tokens written, searches answered, and converted to tensors. The training
+    Samples are generated as for training: tokens written, searches answered, and converted to tensors. Each task is
+    timed at the sizes whose problems have about 16, 64 and 256 tokens of the user (`-`: there are none). The training
     step is forward, backward and AdamW of mamba_0.5M on all threads, on problems of 64 tokens.
 
     Args:
@@ -66,16 +52,19 @@ def data(batch: int = 64, rounds: int = 5, seconds: float = 0.2, steps: bool = T
     table = Table("task", "regime", *columns, "share of a training step")
     slowest = float("inf")
     for name, task in tasks().items():
+        sizes = _sizes(task)
         for regime in task.regimes:
             speeds = {
-                length: _samples_per_second(task, regime, length, batch, rounds, seconds)
-                for length in _LENGTHS
-                if _has(task, length)
+                length: _samples_per_second(_stream(task, regime, size), batch, rounds, seconds)
+                for length, size in sizes.items()
             }
-            share = _share_of_a_step(task, regime, batch, rounds, speeds[_STEP_LENGTH]) if steps else "-"
+            share = "-"
+            if steps and _STEP_LENGTH in sizes:
+                step = _seconds_of_a_step(_stream(task, regime, sizes[_STEP_LENGTH]), batch, rounds)
+                share = f"{batch / speeds[_STEP_LENGTH] / step:.3%}"
             shown = (f"{speeds[length]:,.0f}" if length in speeds else "-" for length in _LENGTHS)
             table.add_row(name, regime, *shown, share)
-            slowest = min(slowest, speeds[_LENGTHS[-1]])
+            slowest = min(slowest, speeds.get(_LENGTHS[-1], slowest))
     table.caption = (
         f"medians of {rounds}; batches of {batch}; CPU, training step on {torch.get_num_threads()} threads; "
         f"slowest at {_LENGTHS[-1]} tokens: {slowest:,.0f} samples/s"
@@ -83,25 +72,30 @@ def data(batch: int = 64, rounds: int = 5, seconds: float = 0.2, steps: bool = T
     Console(width=120).print(table)
 
 
-def _size(task: Task, length: int) -> int:
-    """The size of problems with `length` tokens; an edge of IsTree has three tokens."""
-    return length // 3 + 1 if isinstance(task, IsTree) else length
+def _sizes(task: Task) -> dict[int, int]:
+    """The size whose problems come nearest to each length, by the length; none that is a quarter off."""
+    sizes = np.fromiter(_sizes_up_to(task, 2 * _LENGTHS[-1]), np.int64)
+    drawn = task.sample(0, np.arange(_DRAWN * len(sizes)), np.repeat(sizes, _DRAWN), task.regimes[0])
+    is_users = (drawn.author == Author.PROMPT) | (drawn.author == Author.ASKED)
+    lengths = is_users.sum(1).reshape(-1, _DRAWN).mean(1)
+    nearest = {length: int(np.abs(lengths - length).argmin()) for length in _LENGTHS}
+    return {length: int(sizes[at]) for length, at in nearest.items() if abs(lengths[at] - length) <= length / 4}
 
 
-def _has(task: Task, length: int) -> bool:
-    try:
-        task.check_size(_size(task, length))
-    except UserError:
-        return False
-    return True
+def _sizes_up_to(task: Task, largest: int) -> Iterator[int]:
+    for size in range(1, largest + 1):
+        try:
+            task.check_size(size)
+        except UserError:
+            continue
+        yield size
 
 
-def _stream(task: Task, regime: Regime, length: int) -> BatchDataset:
-    return BatchDataset(SampleStream(task, regime, [_size(task, length)], seed=0, split="fit"))
+def _stream(task: Task, regime: Regime, size: int) -> BatchDataset:
+    return BatchDataset(SampleStream(task, regime, [size], seed=0, split="fit"))
 
 
-def _samples_per_second(task: Task, regime: Regime, length: int, batch: int, rounds: int, seconds: float) -> float:
-    stream = _stream(task, regime, length)
+def _samples_per_second(stream: BatchDataset, batch: int, rounds: int, seconds: float) -> float:
     stream[np.arange(batch)]  # compiles what has not been compiled yet
     speeds, first = [], 0
     for _ in range(rounds):
@@ -113,10 +107,10 @@ def _samples_per_second(task: Task, regime: Regime, length: int, batch: int, rou
     return statistics.median(speeds)
 
 
-def _share_of_a_step(task: Task, regime: Regime, batch: int, rounds: int, samples_per_second: float) -> str:
-    model = build_model(MODEL_FILES / "mamba_0.5M.yaml", len(task.vocabulary))
+def _seconds_of_a_step(stream: BatchDataset, batch: int, rounds: int) -> float:
+    samples = stream[np.arange(batch)]
+    model = build_model(MODEL_FILES / "mamba_0.5M.yaml", len(stream.samples.task.vocabulary))
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    samples = _stream(task, regime, _STEP_LENGTH)[np.arange(batch)]
     times = []
     for _ in range(rounds + 1):
         start = perf_counter()
@@ -125,4 +119,4 @@ def _share_of_a_step(task: Task, regime: Regime, batch: int, rounds: int, sample
         optimizer.step()
         optimizer.zero_grad()
         times.append(perf_counter() - start)
-    return f"{batch / samples_per_second / statistics.median(times[1:]):.3%}"
+    return statistics.median(times[1:])
