@@ -33,6 +33,10 @@ TASKS: dict[str, tuple[Task, list[int]]] = {
         AssociativeRecall(num_keys=16, num_values=4, distribution=CODE, query_form="full"),
         [2, 8, 32],
     ),
+    "associative_recall_newest": (
+        AssociativeRecall(num_keys=8, num_values=4, num_queries=2, values_per_key=2, counts="newest"),
+        [8, 32],
+    ),
     "counting": (Counting(max_size=16, num_words=6, max_threshold=5), [1, 8, 16]),
     "counting_code": (Counting(max_size=16, distribution=CODE), [1, 8, 16]),
     "counting_full": (Counting(max_size=16, num_words=6, max_threshold=5, query_form="full"), [1, 8, 16]),

@@ -6,6 +6,7 @@ r"""The query language: the paper's short form, and the regular expressions that
 | `v ~ u` | the other end of v's first edge after the edge {u, v} | r1, r3 |
 | `- v` | the parent recorded in `parent - v` | r2, r4 |
 | `q_1 ... q_k` | the word after the first occurrence of these words | AR, c-gram (Theorem 5.2) |
+| `> q_1 ... q_k` | the word after their last occurrence that a word follows | |
 | `@ k` | the word at position k, counted from 0 for `<s>` | Index (Theorem 5.2) |
 | `q > t` | q, if it occurs more than t times before the last `?` | Counting (Theorem 5.2) |
 
@@ -40,6 +41,8 @@ def to_regular_expression(query: Sequence[str]) -> str | None:
     signs = [word for word in query if word in _SIGNS]
     if names and not signs:
         return f"{' '.join(names)} {_GROUP}"
+    if names and signs == [_MORE] and query[0] == _MORE:
+        return f"^.*{' '.join(names)} {_GROUP}"
     if len(signs) != 1 or len(query) not in (2, 3):
         return None
     if len(query) == 2 and query[0] == _AT and is_numeral(query[1]):

@@ -70,14 +70,26 @@ def index_parents(context: Ids, parents: Ids) -> None:
 def word_after(context: Ids, phrase: Ids) -> int:
     """The token after the first occurrence of `phrase (tokens,)` in `context (time,)`; FAILED if there is none."""
     for at in range(len(context) - len(phrase)):
-        found = True
-        for offset in range(len(phrase)):
-            if context[at + offset] != phrase[offset]:
-                found = False
-                break
-        if found:
+        if _is_at(context, at, phrase):
             return int(context[at + len(phrase)])
     return FAILED
+
+
+@njit(cache=True)
+def word_after_last(context: Ids, phrase: Ids) -> int:
+    """The token after the last occurrence of `phrase (tokens,)` that one follows; FAILED if there is none."""
+    for at in range(len(context) - len(phrase) - 1, -1, -1):
+        if _is_at(context, at, phrase):
+            return int(context[at + len(phrase)])
+    return FAILED
+
+
+@njit(cache=True)
+def _is_at(context: Ids, at: int, phrase: Ids) -> bool:
+    offset = 0
+    while offset < len(phrase) and context[at + offset] == phrase[offset]:
+        offset += 1
+    return offset == len(phrase)
 
 
 @njit(cache=True)
@@ -112,6 +124,8 @@ def answer(context: Ids, query: Ids, numbers: Ids) -> int:
         signs += is_sign(word)
     if len(query) > 0 and signs == 0:
         return word_after(context, query)
+    if len(query) > 1 and signs == 1 and query[0] == MORE:
+        return word_after_last(context, query[1:])
     if signs != 1 or len(query) not in (2, 3):
         return FAILED
     if len(query) == 2 and query[0] == AT:

@@ -64,6 +64,13 @@ BOTH = pytest.mark.parametrize("retriever", [ShortFormRetriever(), EXPRESSIONS],
         ("<s> 1 11 1 k1 11 ? 1 2", "1 > 2", "FAILED"),  # what is asked for stands after the `?` once more
         ("<s> 1 11 1 1 1 1", "1 > 2", "FAILED"),
         ("<s> 1 1 ?", "1 > k1", "FAILED"),
+        ("<s> 1 11 1 k1 ? 1", "> 1", "k1"),  # nothing follows the last 1
+        ("<s> 1 11 k1 1 11 2 11 k1 ?", "> 1 11", "2"),
+        ("<s> 1 1 1", "> 1 1", "1"),
+        ("<s> 11 ? 1", "> 1", "FAILED"),
+        ("<s> 1 11 ?", "1 >", "FAILED"),
+        ("<s> 1 11 ?", ">", "FAILED"),
+        ("<s> 1 11 ?", "> > 1", "FAILED"),
     ],
 )
 def test_queries_find_what_they_ask_for(retriever, context, query, found):
@@ -75,6 +82,7 @@ name = st.sampled_from([*NAMES, "?"])
 query = st.one_of(
     st.tuples(name, st.just("~")), st.tuples(name, st.just("~"), name), st.tuples(st.just("-"), name),
     st.tuples(st.just("@"), name), st.tuples(name, st.just(">"), name),
+    st.lists(name, min_size=1, max_size=3).map(lambda names: [">", *names]),
     st.lists(name, min_size=1, max_size=3), st.lists(word, max_size=4),
 )  # fmt: skip
 

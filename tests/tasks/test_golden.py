@@ -30,6 +30,10 @@ CODE = "random_access_code"
 TASKS = {
     "associative_recall": (AssociativeRecall(num_keys=8, num_values=8, num_queries=2), 8),
     "associative_recall_code": (AssociativeRecall(num_keys=8, num_values=8, distribution=CODE, query_form="full"), 8),
+    "associative_recall_newest": (
+        AssociativeRecall(num_keys=8, num_values=8, num_queries=2, values_per_key=2, counts="newest"),
+        16,
+    ),
     "counting": (Counting(max_size=8, num_words=12, max_threshold=3), 8),
     "counting_code": (Counting(max_size=12, distribution=CODE, query_form="full"), 12),
     "index": (Index(max_size=12, num_words=8), 12),

@@ -9,7 +9,7 @@ from numba import njit
 from lit_retrieval.conversation import Authors
 from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_above, check_choice, check_numbers
-from lit_retrieval.tasks.queries import search_length
+from lit_retrieval.tasks.queries import encode_pieces, search_length
 from lit_retrieval.tasks.random import Counts, Stream, draw_below, draw_share, open_stream, shuffle
 from lit_retrieval.tasks.recall.pairs import (
     FIRST_KEY,
@@ -85,11 +85,12 @@ class MQAR(Task):
         self.query_form = query_form
         self.answers = answers
         self._num_keys = self._num_values = vocab_size // 2
-        self.vocabulary = Vocabulary([*pair_words(self._num_keys, self._num_values, query_form), BLANK])
+        pieces = query_pieces(query_form)
+        self.vocabulary = Vocabulary([*pair_words(self._num_keys, self._num_values, pieces), BLANK])
         first_value = FIRST_KEY + self._num_keys
         self.answer_words = np.arange(first_value, first_value + self._num_values, dtype=np.int32)
         self.chance = 1 / self._num_values
-        self._pieces = query_pieces(self.vocabulary, query_form)
+        self._pieces = encode_pieces(self.vocabulary, pieces)
 
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""

@@ -1,31 +1,38 @@
 """Lists of pairs of a key and a value, with the questions and replies about them."""
 
+from typing import Literal
+
 import numpy as np
 from numba import njit
 
 from lit_retrieval.conversation import Authors
-from lit_retrieval.tasks.queries import encode_pieces, search_with
+from lit_retrieval.tasks.queries import search_with
 from lit_retrieval.tasks.random import Counts
 from lit_retrieval.tasks.task import QueryForm
 from lit_retrieval.tasks.writing import COT, RETRIEVAL, Rows, ask, say
-from lit_retrieval.vocabulary import FIRST_WORD, Ids, Vocabulary
+from lit_retrieval.vocabulary import FIRST_WORD, MORE, SPECIAL_WORDS, Ids
 
 FIRST_KEY = FIRST_WORD
 
-# The word after a key, in both forms of a query; with `(?<!\S)`, k1 does not match the end of kk1.
-_PIECES = {"short": ("", ""), "full": (r"(?<!\S)", r"\s+(\S+)")}
+Counted = Literal["first", "newest"]
+
+# For the word after the first or the last such key; with `(?<!\S)`, k1 does not match the end of kk1.
+_PIECES = {
+    "first": {"short": ("", ""), "full": (r"(?<!\S)", r"\s+(\S+)")},
+    "newest": {"short": (SPECIAL_WORDS[MORE], ""), "full": (r"^.*(?<!\S)", r"\s+(\S+)")},
+}
 
 
-def pair_words(num_keys: int, num_values: int, query_form: QueryForm) -> list[str]:
-    """The words of a task of pairs: the keys, the values, and the pieces of a query in this form."""
+def pair_words(num_keys: int, num_values: int, pieces: tuple[str, ...]) -> list[str]:
+    """The words of a task of pairs: the keys, the values, and the `query_pieces` that are not in every vocabulary."""
     keys = [f"k{key}" for key in range(1, num_keys + 1)]
     values = [f"v{value}" for value in range(1, num_values + 1)]
-    return [*keys, *values, *filter(None, _PIECES[query_form])]
+    return [*keys, *values, *(piece for piece in pieces if piece and piece not in SPECIAL_WORDS)]
 
 
-def query_pieces(vocabulary: Vocabulary, query_form: QueryForm) -> Ids:
-    """The tokens before and after the key in a query, `(2,)`; see `search_with`."""
-    return encode_pieces(vocabulary, _PIECES[query_form])
+def query_pieces(query_form: QueryForm, counts: Counted = "first") -> tuple[str, ...]:
+    """The words before and after the key in a query for the value of the first or the newest such key, or ""."""
+    return _PIECES[counts][query_form]
 
 
 @njit(cache=True)
@@ -46,7 +53,7 @@ def ask_beside_key(rows: Rows, row: int, at: int, query: int, pair: int) -> int:
 
 
 @njit(cache=True)
-def ask_for_key(rows: Rows, row: int, at: int, query: int, pair: int, regime: int, pieces: Ids) -> int:
+def ask_for_key(rows: Rows, row: int, at: int, query: int, pair: int, regime: int, pieces: Ids, start: int = 1) -> int:
     """Write a question for the key at position `pair`, and the reply; returns the next position.
 
     Args:
@@ -56,14 +63,16 @@ def ask_for_key(rows: Rows, row: int, at: int, query: int, pair: int, regime: in
         query: Number of earlier questions.
         pair: Position of the key in the list, which begins at position 1.
         regime: VANILLA, COT or RETRIEVAL.
-        pieces: The `query_pieces` of a search.
+        pieces: The tokens of the `query_pieces` of a search.
+        start: Position of the key from which `cot` writes the keys up to the one in question, or back to it.
     """
     tokens, author = rows.tokens[row], rows.author[row]
     key, value = tokens[pair], tokens[pair + 1]
     rows.answers[row, query], rows.distances[row, query] = value, at - (pair + 1)
     at = ask(tokens, author, at, key)
     if regime == COT:
-        for position in range(1, pair + 1, 2):
+        step = 2 if start <= pair else -2
+        for position in range(start, pair + step, step):
             at = say(tokens, author, at, tokens[position])
     elif regime == RETRIEVAL:
         at = search_with(tokens, author, at, pieces, np.array([key], np.int32), value)
