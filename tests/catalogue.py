@@ -14,10 +14,12 @@ from lit_retrieval.tasks import (
     Index,
     IsTree,
     Mixture,
+    ModularArithmetic,
     NGramRetrieval,
     ReadAgain,
     StateTracking,
     StringCopying,
+    StringTransduction,
     Task,
 )
 
@@ -58,6 +60,9 @@ TASKS: dict[str, tuple[Task, list[int]]] = {
     "read_again": (ReadAgain(AssociativeRecall(num_keys=16, num_values=4, num_queries=4)), [8, 32]),
     "parity": (StateTracking("parity"), [1, 8, 16]),
     "permutations": (StateTracking("s3", "final"), [1, 8, 16]),
+    "stack_manipulation": (StringTransduction("stack_manipulation", 16), [1, 8, 16]),
+    "binary_addition": (StringTransduction("binary_addition", 16, query_form="full"), [3, 8, 16]),
+    "equation": (ModularArithmetic("equation"), [3, 8, 16]),
     "mixture": (Mixture([Counting(max_size=16), StringCopying(16, 5), IsTree(16)], [2.0, 1.0, 1.0]), [4, 8, 16]),
     "mixture_beside": (Mixture([MQAR(vocab_size=16, num_kv_pairs=2), AssociativeRecall(8, 8)]), [8, 16]),
     "own_task": (Hops(), [1, 8, 16]),

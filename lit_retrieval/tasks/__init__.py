@@ -3,7 +3,9 @@
 from lit_retrieval.conversation import Author
 from lit_retrieval.renamed import take_old_names
 from lit_retrieval.tasks.automata.machine_run import MachineRun, SmallSpaceRun
+from lit_retrieval.tasks.automata.modular_arithmetic import ModularArithmetic
 from lit_retrieval.tasks.automata.state_tracking import StateTracking
+from lit_retrieval.tasks.automata.string_transduction import StringTransduction
 from lit_retrieval.tasks.graphs.is_tree import IsTree
 from lit_retrieval.tasks.imported import Imported
 from lit_retrieval.tasks.mixture import Mixture
@@ -23,9 +25,9 @@ from lit_retrieval.tasks.word_task import Turn, WordTask
 
 __all__ = [
     "MQAR", "REGIMES", "AssociativeRecall", "Author", "Counting", "Imported", "Index", "IsTree", "MachineRun",
-    "Mixture", "NGramRetrieval", "QueryForm", "ReadAgain", "Regime", "SampleFile", "SampleHash", "SampleStream",
-    "SizeSpec", "Sizes", "SmallSpaceRun", "StateTracking", "StringCopying", "Task", "Transcripts", "Turn", "WordTask",
-    "describe", "flatten", "load_samples", "read_manifest", "save_samples",
+    "Mixture", "ModularArithmetic", "NGramRetrieval", "QueryForm", "ReadAgain", "Regime", "SampleFile", "SampleHash",
+    "SampleStream", "SizeSpec", "Sizes", "SmallSpaceRun", "StateTracking", "StringCopying", "StringTransduction",
+    "Task", "Transcripts", "Turn", "WordTask", "describe", "flatten", "load_samples", "read_manifest", "save_samples",
 ]  # fmt: skip
 
 __getattr__ = take_old_names(__name__, Fingerprint="SampleHash", load="load_samples", save="save_samples")

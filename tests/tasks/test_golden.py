@@ -6,6 +6,7 @@ task is meant to change, `python tests/tasks/test_golden.py` writes the files ag
 
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -20,10 +21,13 @@ from lit_retrieval.tasks import (
     Counting,
     Index,
     IsTree,
+    ModularArithmetic,
     NGramRetrieval,
     StateTracking,
     StringCopying,
+    StringTransduction,
 )
+from lit_retrieval.tasks.automata.string_transduction import Function
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
 CODE = "random_access_code"
@@ -47,6 +51,11 @@ TASKS = {
     "state_tracking": (StateTracking("s3"), 6),
     "state_tracking_final": (StateTracking("a5", "final"), 6),
     "string_copying": (StringCopying(max_size=5), 5),
+    "modular_arithmetic_flat": (ModularArithmetic("flat"), 8),
+    "modular_arithmetic_brackets": (ModularArithmetic("brackets", operators="+-*"), 15),
+    "modular_arithmetic_equation": (ModularArithmetic("equation"), 15),
+    "string_transduction_full": (StringTransduction("bucket_sort", 6, 5, "full"), 6),
+    **{f"string_transduction_{name}": (StringTransduction(name, 6), 6) for name in get_args(Function)},
 }
 
 
