@@ -8,24 +8,37 @@ from lit_retrieval.decoding.generate import DecodableModel
 from lit_retrieval.tasks import Transcripts
 from lit_retrieval.vocabulary import PAD
 
+_MOST_LOGITS = 2**23  # of the rows that are read at a time; 32 MiB in float32, as in the loss
+
 
 @torch.inference_mode()
-def answer_beside(model: DecodableModel, transcripts: Transcripts, device: torch.device | None = None) -> Replies:
-    """The model's answers where rows ask for them, from one call on all of their tokens.
+def answer_beside(
+    model: DecodableModel, transcripts: Transcripts, vocab_size: int, device: torch.device | None = None
+) -> Replies:
+    """The model's answers where rows ask for them, from one call on all tokens of some rows after the other.
+
+    A call reads as many rows as have 32 MiB of logits, or one row, so memory does not grow with rows times answers
+    times vocabulary size.
 
     Args:
         model: The model.
         transcripts: Rows with tokens of ASKED.
+        vocab_size: Logits per answer.
         device: The model's device.
 
     Returns:
         The reply of each row, with the row's own tokens.
     """
-    positions = np.flatnonzero(transcripts.author[:, 1:] == Author.ASKED)
+    is_asked = transcripts.author[:, 1:] == Author.ASKED
     tokens = torch.from_numpy(transcripts.tokens[:, :-1].astype(np.int64)).to(device)
-    logits, _ = model(tokens, positions=torch.from_numpy(positions).to(device))
+    rows = max(1, _MOST_LOGITS // (vocab_size * int(is_asked.sum(1).max())))
+    given = []
+    for start in range(0, len(tokens), rows):
+        positions = torch.from_numpy(np.flatnonzero(is_asked[start : start + rows]))
+        logits, _ = model(tokens[start : start + rows], positions=positions.to(device))
+        given.append(logits.argmax(-1).cpu().numpy())
     answers, no_searches = transcripts.answers.copy(), np.zeros(len(transcripts), np.int64)
-    answers[answers != PAD] = logits.argmax(-1).cpu().numpy()
+    answers[answers != PAD] = np.concatenate(given)
     return Replies(
         transcripts.tokens, transcripts.author, transcripts.length, answers, no_searches, no_searches.copy()
     )  # fmt: skip

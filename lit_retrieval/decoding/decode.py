@@ -36,7 +36,7 @@ def decode(
     """
     is_asked = (transcripts.author == Author.ASKED).any(1)
     if is_asked.all() and len(transcripts):
-        return answer_beside(model, transcripts, device)
+        return answer_beside(model, transcripts, len(task.vocabulary), device)
     if is_asked.any():
         parts = [np.flatnonzero(is_asked), np.flatnonzero(~is_asked)]
         return Replies.join(
