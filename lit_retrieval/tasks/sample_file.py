@@ -93,7 +93,7 @@ def save_samples(
         The complete manifest.
     """
     _check_output(path, form, overwrite)
-    check_choice("regime", manifest.get("regime", ""), REGIMES)
+    check_choice("regime", manifest.get("regime", ""), REGIMES, "manifest")
     sample_hash, parts = SampleHash(vocabulary), []
     with _open_both(path) as (file, manifest_file):
         for transcripts in batches:

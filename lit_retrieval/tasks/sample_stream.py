@@ -24,7 +24,7 @@ class SampleStream:
     """
 
     def __init__(self, task: Task, regime: Regime, sizes: SizeSpec, seed: int, split: str) -> None:
-        check_choice("split", split, get_args(Split))
+        check_choice("split", split, get_args(Split), "SampleStream")
         self.task = task
         self.regime = regime
         self.sizes = Sizes.parse(sizes)
