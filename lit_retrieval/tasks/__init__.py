@@ -13,8 +13,10 @@ from lit_retrieval.tasks.read_again import ReadAgain
 from lit_retrieval.tasks.recall.associative_recall import AssociativeRecall
 from lit_retrieval.tasks.recall.counting import Counting
 from lit_retrieval.tasks.recall.index import Index
+from lit_retrieval.tasks.recall.induction_heads import InductionHeads
 from lit_retrieval.tasks.recall.mqar import MQAR
 from lit_retrieval.tasks.recall.ngram_retrieval import NGramRetrieval
+from lit_retrieval.tasks.recall.selective_copying import SelectiveCopying
 from lit_retrieval.tasks.recall.string_copying import StringCopying
 from lit_retrieval.tasks.sample_file import SampleFile, describe, load_samples, read_manifest, save_samples
 from lit_retrieval.tasks.sample_hash import SampleHash, flatten
@@ -24,10 +26,11 @@ from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcrip
 from lit_retrieval.tasks.word_task import Turn, WordTask
 
 __all__ = [
-    "MQAR", "REGIMES", "AssociativeRecall", "Author", "Counting", "Imported", "Index", "IsTree", "MachineRun",
-    "Mixture", "ModularArithmetic", "NGramRetrieval", "QueryForm", "ReadAgain", "Regime", "SampleFile", "SampleHash",
-    "SampleStream", "SizeSpec", "Sizes", "SmallSpaceRun", "StateTracking", "StringCopying", "StringTransduction",
-    "Task", "Transcripts", "Turn", "WordTask", "describe", "flatten", "load_samples", "read_manifest", "save_samples",
+    "MQAR", "REGIMES", "AssociativeRecall", "Author", "Counting", "Imported", "Index", "InductionHeads", "IsTree",
+    "MachineRun", "Mixture", "ModularArithmetic", "NGramRetrieval", "QueryForm", "ReadAgain", "Regime",
+    "SampleFile", "SampleHash", "SampleStream", "SelectiveCopying", "SizeSpec", "Sizes", "SmallSpaceRun",
+    "StateTracking", "StringCopying", "StringTransduction", "Task", "Transcripts", "Turn", "WordTask", "describe",
+    "flatten", "load_samples", "read_manifest", "save_samples",
 ]  # fmt: skip
 
 __getattr__ = take_old_names(__name__, Fingerprint="SampleHash", load="load_samples", save="save_samples")
