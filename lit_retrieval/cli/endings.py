@@ -23,8 +23,8 @@ _AS_BEFORE = "all written checkpoints are valid; free some space and run the sam
 _GONE = "has ended or can't be reached"
 _RESUMES = "the same command resumes the run, on any number of processes"
 _LESS = (
-    "lower data.batch_size or data.eval_batch_size, or split a step into several batches with "
-    "trainer.accumulate_grad_batches"
+    "lower data.batch_size or data.eval_batch_size, set model.recompute: blocks, or split a step into several batches "
+    "with trainer.accumulate_grad_batches"
 )
 
 

@@ -15,6 +15,7 @@ from lit_retrieval.mixers.mixer import (
     free_shapes,
     map_tensors,
     select_rows,
+    states_are_wanted,
     tensors_of,
     without_states,
 )
@@ -29,5 +30,6 @@ __all__ = [
     "GRU", "LSTM", "TTT", "Attention", "AttentionState", "Canon", "FixedState", "FlaLayer", "FlaState", "Inspectable",
     "LSTMState", "LinearRNN", "Mamba", "MambaState", "Mixer", "MixerFactory", "Parallel", "PastInputs", "ReGLU",
     "SlidingWindowAttention", "State", "SwiGLU", "TTTState", "Titans", "TitansState", "WindowState", "as_mixer",
-    "fix_shapes", "free_shapes", "make_mixer", "map_tensors", "select_rows", "tensors_of", "without_states",
+    "fix_shapes", "free_shapes", "make_mixer", "map_tensors", "select_rows",
+    "states_are_wanted", "tensors_of", "without_states",
 ]  # fmt: skip

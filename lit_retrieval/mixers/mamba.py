@@ -66,11 +66,12 @@ class Mamba(nn.Module):
         conv_state, scan_state = (None, None) if state is None else state
         # Two products, not one and a chunk: each result is contiguous, and their gradients need not be joined again.
         inner_weight, gate_weight = self.in_proj.weight.chunk(2)
-        inner, gate = F.linear(x, inner_weight), F.linear(x, gate_weight)
+        inner = F.linear(x, inner_weight)
         dtype = inner.dtype
         inner, conv_state = self._convolve(inner, conv_state)
         dt, B, C = self._select(inner)
         y, scan_state = selective_scan(inner, dt, -widen(self.A_log).exp(), B, C, scan_state)
+        gate = F.linear(x, gate_weight)  # last, so that neither it nor its gradient is kept during the scan
         y = silu_gate(torch.addcmul(y, inner, widen(self.D)), widen(gate))
         return self.out_proj(y.to(dtype)), MambaState(conv_state, scan_state)
 

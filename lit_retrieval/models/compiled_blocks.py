@@ -1,22 +1,13 @@
 """The blocks of a model, each compiled by `torch.compile`; equal blocks share their code."""
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 import torch
 from torch import Tensor, nn
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import FlaLayer, LinearRNN, Mamba, State
+from lit_retrieval.models.block import Block, run_block
 
-Block: TypeAlias = Callable[[nn.Module, nn.Module, Tensor, State], tuple[Tensor, State]]
 FIX = "leave out model.compile"
-
-
-def run_block(mixer: nn.Module, norm: nn.Module, hidden: Tensor, state: State) -> tuple[Tensor, State]:
-    """Compute h + mixer(norm(h)) for h, `(batch, time, hidden_size)`, and the mixer's state after the last token."""
-    mixed, new_state = mixer(norm(hidden), state)
-    return hidden + mixed, new_state
 
 
 def compile_block() -> Block:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lit_retrieval.mixers import FlaLayer, Mixer, Parallel, State, tensors_of
-from lit_retrieval.models.compiled_blocks import Block, check_mixers, compile_block, run_block
+from lit_retrieval.models.block import Block, recomputed, run_block
+from lit_retrieval.models.compiled_blocks import check_mixers, compile_block
 
 
 class MixerStack(nn.Module):
@@ -18,7 +19,7 @@ class MixerStack(nn.Module):
     mixers: nn.ModuleList
     norms: nn.ModuleList
     embedding: Tensor
-    _compiled: Block | None = None
+    _trained: Block = staticmethod(run_block)
 
     def compile_blocks(self, device: torch.device) -> None:
         """Let training run each block as `torch.compile` compiles it; raises `UserError` if it can't on this device.
@@ -27,7 +28,11 @@ class MixerStack(nn.Module):
         depend on the compiler.
         """
         check_mixers(self.mixers, device)
-        self._compiled = compile_block()
+        self._trained = compile_block()
+
+    def recompute_blocks(self) -> None:
+        """Let training keep only the input of each block, and compute the rest again in the backward pass."""
+        self._trained = recomputed(self._trained)
 
     def mix(self, hidden: Tensor, states: tuple[State, ...] | None) -> tuple[Tensor, tuple[State, ...]]:
         """Compute h = h + mixer(norm(h)) for one mixer after the other.
@@ -40,9 +45,9 @@ class MixerStack(nn.Module):
             The sum, shaped like `hidden`, and the states after the last token.
         """
         new_states = []
-        run = self._compiled if states is None and torch.is_grad_enabled() else None
+        run = self._trained if states is None and torch.is_grad_enabled() else run_block
         for mixer, norm, state in zip(self.mixers, self.norms, states or (None,) * len(self.mixers), strict=True):
-            hidden, new_state = (run or run_block)(mixer, norm, hidden, state)
+            hidden, new_state = run(mixer, norm, hidden, state)
             new_states.append(new_state)
         return hidden, tuple(new_states)
 

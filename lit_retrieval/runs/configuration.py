@@ -9,7 +9,7 @@ from typing import Any
 # run's identity: two runs in one folder would be worse than one run in two.
 _OF_THE_MACHINE = {
     "config", "run_dir", "fresh", "prefer", "verbose", "weights_only", "return_predictions", "last_checkpoint",
-    "inspection", "gpu.autotune", "gpu.graphs",
+    "inspection", "gpu.autotune", "gpu.graphs", "model.recompute",
     "checkpoint.dirpath", "checkpoint.verbose",
     "data.num_workers", "data.eval_batch_size", "data.train_file", "data.val_file",  # data.file_sha256 stands for them
     "data.test_samples", "data.test_file", "data.suite", "data.predict_samples",

@@ -48,8 +48,10 @@ class Gpu(Callback):
             return
         # A graph starts sequences from zero states, updates only the learning rate between steps, and needs an
         # optimizer and layers without decisions on the host.
+        # Recomputed blocks keep the state of the random generators, which a graph can't read.
         others = (pl_module.optimizer_factory, pl_module.scheduler_factory, pl_module.first_state)
-        if all(one is None for one in others) and not isinstance(pl_module.model, WholeModel):
+        is_plain = not (pl_module.recompute_blocks or isinstance(pl_module.model, WholeModel))
+        if is_plain and all(one is None for one in others):
             pl_module.graphs = StepGraphs(trainer, pl_module)
 
 

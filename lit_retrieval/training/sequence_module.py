@@ -79,6 +79,8 @@ class SequenceModule(LightningModule):
             moves every step, and warmup_samples is not used.
         compile: blocks to train with each block of stages compiled by torch.compile, for a GPU; decoding and scores are
             not. It changes the rounding.
+        recompute: blocks to keep only the input of each block of stages for the backward pass, and compute the rest
+            again there: less memory for more time, and the same bits.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class SequenceModule(LightningModule):
         optimizer: OptimizerFactory | None = None,
         lr_scheduler: SchedulerFactory | None = None,
         compile: Literal["blocks"] | None = None,
+        recompute: Literal["blocks"] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -114,7 +117,7 @@ class SequenceModule(LightningModule):
         self.optimizer_factory = optimizer
         self.scheduler_factory = lr_scheduler
         self.first_state = first_state
-        self.compiles_blocks = compile == "blocks"
+        self.compile_blocks, self.recompute_blocks = compile == "blocks", recompute == "blocks"
         self.passing: StatePassing | None = None
         self.learning_rate = learning_rate
         self.warmup_samples = warmup_samples
@@ -150,21 +153,27 @@ class SequenceModule(LightningModule):
             self.scores[split] = make_scores(data)
 
     def on_fit_start(self) -> None:
-        """Raise `UserError` if sequences can't begin in each other's last states, or blocks can't be compiled."""
-        if self.compiles_blocks:
-            self._compile_blocks()
+        """Raise `UserError` if sequences can't begin in each other's last states, or blocks can't be as asked."""
+        if self.compile_blocks:
+            self._blocks("compile", FIX).compile_blocks(self.trainer.strategy.root_device)
+        if self.recompute_blocks:
+            fix = "leave out model.recompute"
+            self._blocks("recompute", fix, " (FSDP has activation_checkpointing_policy)").recompute_blocks()
         if self.passing is not None:
             with whole_parameters(self.trainer), self.trainer.precision_plugin.forward_context():
                 check_passing(self.model)
 
-    def _compile_blocks(self) -> None:
+    def _blocks(self, key: str, fix: str, instead: str = "") -> SequenceModel:
+        """The model, if it has blocks that a key may change; raises `UserError` if not."""
         if self.passing is not None:
-            raise UserError(f"model.compile needs sequences that begin in zeros; {FIX} or model.first_state")
+            raise UserError(f"model.{key} needs sequences that begin in zeros; {fix} or model.first_state")
         if isinstance(self.trainer.strategy, FSDPStrategy | ModelParallelStrategy):
-            raise UserError(f"model.compile does not work with sharded weights; {FIX}, or set another trainer.strategy")
+            raise UserError(
+                f"model.{key} does not work with sharded weights; {fix}{instead}, or set another trainer.strategy"
+            )
         if not isinstance(self.model, SequenceModel):
-            raise UserError(f"model.compile compiles the blocks of model.stages; {FIX}")
-        self.model.compile_blocks(self.trainer.strategy.root_device)
+            raise UserError(f"model.{key} is for the blocks of model.stages; {fix}")
+        return self.model
 
     def forward(self, tokens: Tensor, state: Any = None, positions: Tensor | None = None) -> tuple[Tensor, Any]:
         """The logits of the next token, and the state; see `SequenceModel.forward`."""

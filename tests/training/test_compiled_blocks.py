@@ -83,6 +83,13 @@ def test_equal_blocks_share_their_code_and_only_training_runs_it(graphs):
     assert len(graphs) == 3, "attention, its window and SwiGLU"
 
 
+def test_compiled_blocks_may_be_computed_again(tmp_path, graphs):
+    plain, _ = fit(tmp_path, module=BLOCKS, mixer=Attention, steps=3)
+    again, _ = fit(tmp_path, module=partial(BLOCKS, recompute="blocks"), mixer=Attention, steps=3)
+    torch.testing.assert_close(weights(again), weights(plain), rtol=1e-4, atol=1e-6)
+    assert graphs
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("as_graphs", [False, True], ids=["in steps", "as graphs"])
 def test_a_resumed_run_repeats_the_bits(tmp_path, graphs, as_graphs):
@@ -122,7 +129,7 @@ def test_a_mixer_that_cant_be_compiled_is_refused(said):
     ("options", "said"),
     [
         ({"first_state": "same"}, "needs sequences that begin in zeros; leave out model.compile or model.first_state"),
-        ({"network": Gru}, "compiles the blocks of model.stages; leave out model.compile"),
+        ({"network": Gru}, "is for the blocks of model.stages; leave out model.compile"),
     ],
     ids=str,
 )

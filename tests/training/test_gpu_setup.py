@@ -49,7 +49,13 @@ def test_nothing_is_set_on_a_cpu_and_no_block_sizes_where_the_autotuner_is_asked
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [(None, None), ("optimizer_factory", torch.optim.SGD), ("scheduler_factory", OneCycleLR), ("first_state", "same")],
+    [
+        (None, None),
+        ("optimizer_factory", torch.optim.SGD),
+        ("scheduler_factory", OneCycleLR),
+        ("first_state", "same"),
+        ("recompute_blocks", True),
+    ],
 )
 def test_graphs_are_for_our_optimizer_and_schedule(monkeypatch, name, value):
     """OneCycleLR changes AdamW's betas as well, which a graph would not read again."""
