@@ -1,12 +1,14 @@
 """A task whose prompts are read several times."""
 
 import numpy as np
+from numba import njit
 
-from lit_retrieval.conversation import Author
+from lit_retrieval.conversation import Author, Authors
 from lit_retrieval.ranges import check_numbers
 from lit_retrieval.tasks.random import Counts
 from lit_retrieval.tasks.task import Regime, Task, Transcripts
-from lit_retrieval.tasks.writing import blank_rows
+from lit_retrieval.tasks.writing import Rows, ask, blank_rows
+from lit_retrieval.vocabulary import Ids
 
 
 class ReadAgain(Task):
@@ -41,18 +43,12 @@ class ReadAgain(Task):
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         once = self.task.write(seed, indices, sizes, regime)
-        is_asked = (once.author == Author.ASKED).any(1)
-        again = np.where(is_asked, once.length, once.prompt_length) * (self.passes - 1)
-        rows = blank_rows(len(once), int((again + once.length).max()), once.answers.shape[1])
-        for row, (added, length) in enumerate(zip(again.tolist(), once.length.tolist(), strict=True)):
-            tokens = once.tokens[row, :length]
-            rows.tokens[row, :added] = np.resize(tokens[: added // max(1, self.passes - 1)], added)
-            rows.author[row, :added] = Author.PROMPT
-            rows.tokens[row, added : added + length] = tokens
-            rows.author[row, added : added + length] = once.author[row, :length]
+        read = np.where((once.author == Author.ASKED).any(1), once.length, once.prompt_length)
+        again = read * (self.passes - 1)
+        rows = blank_rows(len(once), int((again + once.length).max()), 0)
+        _write_batch(once.tokens, once.author, once.length, read, self.passes, rows)
         rows.length[:], rows.prompt_length[:] = again + once.length, again + once.prompt_length
-        rows.answers[:], rows.distances[:] = once.answers, once.distances
-        return rows.transcripts(once.sizes, once.kinds)
+        return rows._replace(answers=once.answers, distances=once.distances).transcripts(once.sizes, once.kinds)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
         """That of the task."""
@@ -73,3 +69,15 @@ class ReadAgain(Task):
     def check_size(self, size: int) -> None:
         """Raise `UserError` unless the task has problems of this size."""
         self.task.check_size(size)
+
+
+@njit(cache=True)
+def _write_batch(tokens: Ids, author: Authors, length: Counts, read: Counts, passes: int, rows: Rows) -> None:
+    """Write the first `read (batch,)` tokens of each row `passes - 1` times as the user's, then the whole row."""
+    for row in range(len(tokens)):
+        at = 0
+        for _ in range(passes - 1):
+            for place in range(read[row]):
+                at = ask(rows.tokens[row], rows.author[row], at, tokens[row, place])
+        for place in range(length[row]):
+            rows.tokens[row, at + place], rows.author[row, at + place] = tokens[row, place], author[row, place]
