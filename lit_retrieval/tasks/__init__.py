@@ -7,6 +7,9 @@ from lit_retrieval.tasks.automata.modular_arithmetic import ModularArithmetic
 from lit_retrieval.tasks.automata.state_tracking import StateTracking
 from lit_retrieval.tasks.automata.string_transduction import StringTransduction
 from lit_retrieval.tasks.graphs.is_tree import IsTree
+from lit_retrieval.tasks.graphs.k_hops import KHops
+from lit_retrieval.tasks.graphs.path_star import PathStar
+from lit_retrieval.tasks.graphs.variable_tracking import VariableTracking
 from lit_retrieval.tasks.imported import Imported
 from lit_retrieval.tasks.mixture import Mixture
 from lit_retrieval.tasks.read_again import ReadAgain
@@ -17,6 +20,7 @@ from lit_retrieval.tasks.recall.induction_heads import InductionHeads
 from lit_retrieval.tasks.recall.mqar import MQAR
 from lit_retrieval.tasks.recall.ngram_retrieval import NGramRetrieval
 from lit_retrieval.tasks.recall.selective_copying import SelectiveCopying
+from lit_retrieval.tasks.recall.set_disjointness import SetDisjointness
 from lit_retrieval.tasks.recall.string_copying import StringCopying
 from lit_retrieval.tasks.sample_file import SampleFile, describe, load_samples, read_manifest, save_samples
 from lit_retrieval.tasks.sample_hash import SampleHash, flatten
@@ -27,10 +31,10 @@ from lit_retrieval.tasks.word_task import Turn, WordTask
 
 __all__ = [
     "MQAR", "REGIMES", "AssociativeRecall", "Author", "Counting", "Imported", "Index", "InductionHeads", "IsTree",
-    "MachineRun", "Mixture", "ModularArithmetic", "NGramRetrieval", "QueryForm", "ReadAgain", "Regime",
-    "SampleFile", "SampleHash", "SampleStream", "SelectiveCopying", "SizeSpec", "Sizes", "SmallSpaceRun",
-    "StateTracking", "StringCopying", "StringTransduction", "Task", "Transcripts", "Turn", "WordTask", "describe",
-    "flatten", "load_samples", "read_manifest", "save_samples",
+    "KHops", "MachineRun", "Mixture", "ModularArithmetic", "NGramRetrieval", "PathStar", "QueryForm", "ReadAgain",
+    "Regime", "SampleFile", "SampleHash", "SampleStream", "SelectiveCopying", "SetDisjointness", "SizeSpec", "Sizes",
+    "SmallSpaceRun", "StateTracking", "StringCopying", "StringTransduction", "Task", "Transcripts", "Turn",
+    "VariableTracking", "WordTask", "describe", "flatten", "load_samples", "read_manifest", "save_samples",
 ]  # fmt: skip
 
 __getattr__ = take_old_names(__name__, Fingerprint="SampleHash", load="load_samples", save="save_samples")

@@ -55,6 +55,15 @@ def search_edge_after(
 
 
 @njit(cache=True)
+def search_word(tokens: Ids, author: Authors, at: int, word: int, found: int) -> int:
+    """Write the search for what follows `word`, and what it finds."""
+    at = say(tokens, author, at, START_SEARCH)
+    at = say(tokens, author, at, word)
+    at = say(tokens, author, at, END_SEARCH)
+    return put(tokens, author, at, found)
+
+
+@njit(cache=True)
 def search_with(tokens: Ids, author: Authors, at: int, pieces: Ids, names: Ids, found: int) -> int:
     """Write a search and what it finds.
 

@@ -16,7 +16,9 @@ class ReadAgain(Task):
 
     A recurrent model that has read the question may store on the second pass what it needs. Where answers are beside
     the user's words, all of these are read before, without a question. Later turns of the user are not repeated. There
-    is no `retrieval`, since a search would see each fact several times. A sample of `AssociativeRecall`::
+    is no `retrieval`, since a search would see each fact several times. It is a task, not a key of `data`, so that a
+    mixture may have problems that are read once and twice, and files and suites say which they have. A sample of
+    `AssociativeRecall`::
 
         prompt:  <s> k5 v1 k2 v4 ? k2 <s> k5 v1 k2 v4 ? k2
         vanilla: v4

@@ -22,12 +22,17 @@ from lit_retrieval.tasks import (
     Index,
     InductionHeads,
     IsTree,
+    KHops,
     ModularArithmetic,
     NGramRetrieval,
+    PathStar,
+    ReadAgain,
     SelectiveCopying,
+    SetDisjointness,
     StateTracking,
     StringCopying,
     StringTransduction,
+    VariableTracking,
 )
 from lit_retrieval.tasks.automata.string_transduction import Function
 
@@ -47,11 +52,18 @@ TASKS = {
     "induction_heads": (InductionHeads(max_size=10, vocab_size=8), 10),
     "is_tree_binary": (IsTree(max_size=6), 6),
     "is_tree_random": (IsTree(max_size=6, distribution="random"), 6),
+    "k_hops": (KHops(num_places=8, max_hops=3, num_queries=2), 10),
+    "k_hops_cycle": (KHops(num_places=8, min_hops=3, max_hops=3, mapping="cycle"), 12),
     "mqar": (MQAR(vocab_size=16, num_kv_pairs=3), 16),
     "mqar_written": (MQAR(vocab_size=16, num_kv_pairs=3, answers="written"), 16),
     "ngram_retrieval": (NGramRetrieval(max_size=12, num_words=6), 12),
     "ngram_retrieval_full": (NGramRetrieval(max_size=12, num_words=4, ngram_size=4, query_form="full"), 12),
     "selective_copying": (SelectiveCopying(max_size=12, vocab_size=8, num_tokens=3), 12),
+    "path_star": (PathStar(num_paths=3, num_vertices=16), 3),
+    "path_star_path": (PathStar(num_paths=2, num_vertices=16, target="path"), 4),
+    "read_again": (ReadAgain(SetDisjointness(num_elements=16)), 6),
+    "set_disjointness": (SetDisjointness(num_elements=16), 8),
+    "set_disjointness_whether": (SetDisjointness(32, [0.5], "whether", "razborov"), 8),
     "state_tracking": (StateTracking("s3"), 6),
     "state_tracking_final": (StateTracking("a5", "final"), 6),
     "string_copying": (StringCopying(max_size=5), 5),
@@ -60,6 +72,7 @@ TASKS = {
     "modular_arithmetic_equation": (ModularArithmetic("equation"), 15),
     "string_transduction_full": (StringTransduction("bucket_sort", 6, 5, "full"), 6),
     **{f"string_transduction_{name}": (StringTransduction(name, 6), 6) for name in get_args(Function)},
+    "variable_tracking": (VariableTracking(2, 2, 9, 5), 20),
 }
 
 
