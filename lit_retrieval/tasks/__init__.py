@@ -21,6 +21,7 @@ from lit_retrieval.tasks.recall.mqar import MQAR
 from lit_retrieval.tasks.recall.ngram_retrieval import NGramRetrieval
 from lit_retrieval.tasks.recall.selective_copying import SelectiveCopying
 from lit_retrieval.tasks.recall.set_disjointness import SetDisjointness
+from lit_retrieval.tasks.recall.stacks import Stacks
 from lit_retrieval.tasks.recall.string_copying import StringCopying
 from lit_retrieval.tasks.sample_file import SampleFile, describe, load_samples, read_manifest, save_samples
 from lit_retrieval.tasks.sample_hash import SampleHash, flatten
@@ -32,9 +33,10 @@ from lit_retrieval.tasks.word_task import Turn, WordTask
 __all__ = [
     "MQAR", "REGIMES", "AssociativeRecall", "Author", "Counting", "Imported", "Index", "InductionHeads", "IsTree",
     "KHops", "MachineRun", "Mixture", "ModularArithmetic", "NGramRetrieval", "PathStar", "QueryForm", "ReadAgain",
-    "Regime", "SampleFile", "SampleHash", "SampleStream", "SelectiveCopying", "SetDisjointness", "SizeSpec", "Sizes",
-    "SmallSpaceRun", "StateTracking", "StringCopying", "StringTransduction", "Task", "Transcripts", "Turn",
-    "VariableTracking", "WordTask", "describe", "flatten", "load_samples", "read_manifest", "save_samples",
+    "Regime", "SampleFile", "SampleHash", "SampleStream", "SelectiveCopying", "SetDisjointness", "SizeSpec",
+    "Sizes", "SmallSpaceRun", "Stacks", "StateTracking", "StringCopying", "StringTransduction", "Task",
+    "Transcripts", "Turn", "VariableTracking", "WordTask", "describe", "flatten", "load_samples", "read_manifest",
+    "save_samples",
 ]  # fmt: skip
 
 __getattr__ = take_old_names(__name__, Fingerprint="SampleHash", load="load_samples", save="save_samples")
