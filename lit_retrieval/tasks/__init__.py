@@ -6,6 +6,7 @@ from lit_retrieval.tasks.automata.machine_run import MachineRun, SmallSpaceRun
 from lit_retrieval.tasks.automata.modular_arithmetic import ModularArithmetic
 from lit_retrieval.tasks.automata.state_tracking import StateTracking
 from lit_retrieval.tasks.automata.string_transduction import StringTransduction
+from lit_retrieval.tasks.grammars.selectivity import Selectivity
 from lit_retrieval.tasks.graphs.is_tree import IsTree
 from lit_retrieval.tasks.graphs.k_hops import KHops
 from lit_retrieval.tasks.graphs.path_star import PathStar
@@ -31,12 +32,47 @@ from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcrip
 from lit_retrieval.tasks.word_task import Turn, WordTask
 
 __all__ = [
-    "MQAR", "REGIMES", "AssociativeRecall", "Author", "Counting", "Imported", "Index", "InductionHeads", "IsTree",
-    "KHops", "MachineRun", "Mixture", "ModularArithmetic", "NGramRetrieval", "PathStar", "QueryForm", "ReadAgain",
-    "Regime", "SampleFile", "SampleHash", "SampleStream", "SelectiveCopying", "SetDisjointness", "SizeSpec",
-    "Sizes", "SmallSpaceRun", "Stacks", "StateTracking", "StringCopying", "StringTransduction", "Task",
-    "Transcripts", "Turn", "VariableTracking", "WordTask", "describe", "flatten", "load_samples", "read_manifest",
+    "MQAR",
+    "REGIMES",
+    "AssociativeRecall",
+    "Author",
+    "Counting",
+    "Imported",
+    "Index",
+    "InductionHeads",
+    "IsTree",
+    "KHops",
+    "MachineRun",
+    "Mixture",
+    "ModularArithmetic",
+    "NGramRetrieval",
+    "PathStar",
+    "QueryForm",
+    "ReadAgain",
+    "Regime",
+    "SampleFile",
+    "SampleHash",
+    "SampleStream",
+    "SelectiveCopying",
+    "Selectivity",
+    "SetDisjointness",
+    "SizeSpec",
+    "Sizes",
+    "SmallSpaceRun",
+    "Stacks",
+    "StateTracking",
+    "StringCopying",
+    "StringTransduction",
+    "Task",
+    "Transcripts",
+    "Turn",
+    "VariableTracking",
+    "WordTask",
+    "describe",
+    "flatten",
+    "load_samples",
+    "read_manifest",
     "save_samples",
-]  # fmt: skip
+]
 
 __getattr__ = take_old_names(__name__, Fingerprint="SampleHash", load="load_samples", save="save_samples")

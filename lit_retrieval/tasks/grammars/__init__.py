@@ -1,0 +1,1 @@
+"""Random grammars: what may come next, and where a grammar is in a string."""
