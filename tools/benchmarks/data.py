@@ -23,15 +23,20 @@ _STEP_LENGTH = 64  # tokens of the user in a training step
 _DRAWN = 4  # samples of each size that tell how long its problems are
 
 
-def tasks() -> dict[str, Task]:
-    """The task of every frozen suite, by the suite's name; the first of those that ask for the same task."""
+def suites() -> Iterator[tuple[str, TranscriptData]]:
+    """The frozen suites, by name."""
     parser = OneLineErrors()
     parser.add_class_arguments(TranscriptData, "data")
-    found: dict[str, Task] = {}
     for file in sorted(_SUITES.glob("*.yaml")):
-        task = parser.instantiate(parser.parse_args(["--data", str(file), "--data.suite", "null"])).data.task
-        if describe(task) not in map(describe, found.values()):
-            found[file.stem] = task
+        yield file.stem, parser.instantiate(parser.parse_args(["--data", str(file), "--data.suite", "null"])).data
+
+
+def tasks() -> dict[str, Task]:
+    """The task of every suite, by the suite's name; the first of those that ask for the same task."""
+    found: dict[str, Task] = {}
+    for name, suite in suites():
+        if describe(suite.task) not in map(describe, found.values()):
+            found[name] = suite.task
     return found
 
 

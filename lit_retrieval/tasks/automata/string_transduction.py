@@ -42,10 +42,8 @@ class StringTransduction(Task):
     | `odds_first` | `x1 x0 x0 ? x1 x0 x0`: the words at odd positions, then those at even ones, from position 1 |
     | `bucket_sort` | `x1 x0 x0 ? x0 x0 x1`: equal words in the order of the prompt |
     | `missing_duplicate` | `x1 x0 x0 x1 _ x0 ? x0`: a string twice, and the word that is missing in one of the copies |
-    | `stack_manipulation` | `x1 x0 pop +x0 ? x0 x1 .`: the stack after the actions, from its top; `pop` of an empty \
-stack does nothing |
-    | `binary_addition` | `x1 x0 + x1 ? x0 x1 .`: the sum of two numbers, the lowest bit first, without zeros at its \
-end; two positions belong to a bit |
+    | `stack_manipulation` | `x1 x0 pop +x0 ? x0 x1 .`: the stack, from its top; `pop` leaves an empty stack empty |
+    | `binary_addition` | `x1 x0 + x1 ? x0 x1 .`: a sum, lowest bit first, no zeros at its end; two positions a bit |
 
     The size of a problem is the length of its string: that of one copy in `missing_duplicate`, and with the actions or
     the `+` in the last two. The paper's length of a missing duplicate is twice this size. Its released code for odds

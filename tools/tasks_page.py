@@ -1,0 +1,206 @@
+"""Writes docs/tasks.md: each task, its source, samples, lengths, chance, and where it is ready to run."""
+
+import importlib
+import inspect
+import re
+import sys
+import textwrap
+from collections import defaultdict
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmarks.data import suites
+
+import lit_retrieval.tasks
+from lit_retrieval.data import TranscriptData
+from lit_retrieval.tasks import Regime, Task, describe
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/tasks.md"
+COMMAND = "python tools/tasks_page.py"
+_DRAWN = 64  # samples of each size that tell how long transcripts are
+_HEAD = f"""\
+# The tasks
+
+Every task of `lit_retrieval.tasks`, as its code has it; `{COMMAND}` writes this page.
+
+A sample is a transcript: the user's words, then the model's, in up to three regimes. In `vanilla` the model answers at
+once, in `cot` it writes an algorithm first, in `retrieval` it searches the context. In the samples below, which are
+drawn, what a search has found is in `[brackets]`, and an answer that the model is asked for beside the user's next
+word, but that nobody writes, is in `{{braces}}`. Three dots stand for words that are left out.
+
+"Suite" has the frozen test sets, `data/evaluation/NAME.yaml`, with the sizes of their problems. "Tokens" are those of
+a whole transcript, the mean of {_DRAWN} samples of each size; "chance" is the score of a blind guess. "Bits" are the
+independent fair bits in a problem, any of which may be asked for: a recurrent model needs a state of about so many bits
+to answer in `vanilla` (arXiv:2402.18510, Theorem 4.6). They are known for random access codes alone.
+`--data NAME` runs a ready file, `configs/data/NAME.yaml`.
+
+"""
+_MOST_WORDS = 48  # of a prompt or reply that is shown
+_WIDTH = 116
+
+
+def page() -> str:
+    """The page, in Markdown: the kinds of tasks, and the tasks of each, both by name."""
+    golden, frozen, kinds = _golden(), _frozen(), defaultdict(list)
+    for one in _classes():
+        kinds[_kind(one)].append(one)
+    parts = [_link(_HEAD), _contents(kinds)]
+    for kind in sorted(kinds, key=_order):
+        parts.append(f"## {kind.capitalize()}\n\n{_about(kind)}\n\n")
+        parts += [_section(one, golden.get(one, []), frozen.get(one, [])) for one in kinds[kind]]
+    return "".join(parts).rstrip("\n") + "\n"
+
+
+def _classes() -> list[type[Task]]:
+    """The exported classes of tasks, by name."""
+    exported = [getattr(lit_retrieval.tasks, name) for name in sorted(lit_retrieval.tasks.__all__, key=str.lower)]
+    is_task = [one for one in exported if inspect.isclass(one) and issubclass(one, Task)]
+    return [one for one in is_task if not inspect.isabstract(one)]
+
+
+def _kind(task: type[Task]) -> str:
+    """The folder of its module; `others` for a module beside the folders."""
+    folders = task.__module__.removeprefix("lit_retrieval.tasks.").split(".")
+    return folders[0] if len(folders) > 1 else "others"
+
+
+def _order(kind: str) -> tuple[bool, str]:
+    return kind == "others", kind
+
+
+def _about(kind: str) -> str:
+    if kind == "others":
+        return "Tasks that take their problems from other tasks, or from files."
+    return (importlib.import_module(f"lit_retrieval.tasks.{kind}").__doc__ or "").splitlines()[0]
+
+
+def _golden() -> dict[type[Task], list[tuple[Task, int]]]:
+    """The small tasks and sizes of the golden transcripts, by class."""
+    sys.path.append(str(ROOT / "tests"))
+    found: dict[type[Task], list[tuple[Task, int]]] = defaultdict(list)
+    for task, size in importlib.import_module("tasks.test_golden").TASKS.values():
+        found[type(task)].append((task, size))
+    return found
+
+
+def _frozen() -> dict[type[Task], list[tuple[str, TranscriptData]]]:
+    """The suites with their names, by class."""
+    found = defaultdict(list)
+    for name, data in suites():
+        found[type(data.task)].append((name, data))
+    return found
+
+
+def _contents(kinds: dict[str, list[type[Task]]]) -> str:
+    lines = [
+        f"- {kind.capitalize()}: " + ", ".join(f"[{one.__name__}](#{one.__name__.lower()})" for one in kinds[kind])
+        for kind in sorted(kinds, key=_order)
+    ]
+    return "\n".join(lines) + "\n\n"
+
+
+def _section(one: type[Task], golden: list[tuple[Task, int]], frozen: list[tuple[str, TranscriptData]]) -> str:
+    """The section of a class."""
+    arguments = ", ".join(str(parameter) for parameter in _without_annotations(one))
+    parts = [f"### {one.__name__}", _definition(one), f"`{one.__name__}({arguments})`"]
+    parts += [_samples(*pair) for pair in golden]
+    if frozen:
+        head = "| suite | sizes | tokens | chance | bits |\n|---|---|---|---|---|"
+        parts.append("\n".join([head, *(_row(*pair) for pair in frozen)]))
+    if ready := _ready(one):
+        parts.append(f"Ready: {', '.join(f'`--data {name}`' for name in ready)}.")
+    return "\n\n".join(parts) + "\n\n"
+
+
+def _without_annotations(one: type[Task]) -> Iterator[inspect.Parameter]:
+    parameters = inspect.signature(one).parameters.values()
+    return (parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters)
+
+
+def _definition(one: type[Task]) -> str:
+    """The docstring up to the arguments, a line for each paragraph, without literal blocks and what announces them."""
+    text = re.split(r"^Args:", inspect.getdoc(one) or "", maxsplit=1, flags=re.MULTILINE)[0] + "\n"
+    text = re.sub(r"::\n\n(?:(?: {4}.*)?\n)+", "::\n\n", text)
+    paragraphs = (part if part.startswith("|") else " ".join(part.split()) for part in text.split("\n\n"))
+    kept = (_last_sentence_off(part) if part.endswith("::") else part.strip() for part in paragraphs)
+    return _link("\n\n".join(part for part in kept if part))
+
+
+def _last_sentence_off(paragraph: str) -> str:
+    *_, end = [0, *(found.end() for found in re.finditer(r"\.\)?(?= [A-Z`])", paragraph))]
+    return paragraph[:end]
+
+
+def _link(text: str) -> str:
+    text = re.sub(r"(arXiv:)?\b(\d{4}\.\d{5})\b", r"[\1\2](https://arxiv.org/abs/\2)", text)
+    return re.sub(r"\bdoi:(10\.\S+?)(?=[.,)]*(?:\s|$))", r"[doi:\1](https://doi.org/\1)", text)
+
+
+def _samples(task: Task, size: int) -> str:
+    """The first sample in each regime, as a block; the prompt once if it is that of all regimes."""
+    samples = {regime: _sample(task, size, regime) for regime in task.regimes}
+    lines = {"prompt": samples[task.regimes[0]][0], **{str(regime): reply for regime, (_, reply) in samples.items()}}
+    if len({" ".join(prompt) for prompt, _ in samples.values()}) > 1:
+        lines = {regime: prompt + reply for regime, (prompt, reply) in samples.items()}
+    indent = max(map(len, lines)) + 2
+    written = (
+        textwrap.fill(
+            f"{name + ':':{indent}}{' '.join(_shortened(words))}",
+            _WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False,
+        )
+        for name, words in lines.items()
+    )  # fmt: skip
+    return f"{_call(task)}, size {size}:\n\n```text\n" + "\n".join(written) + "\n```"
+
+
+def _sample(task: Task, size: int, regime: Regime) -> tuple[list[str], list[str]]:
+    """The words of a prompt, and those that follow it, marked."""
+    transcripts = task.sample(0, np.arange(1), np.full(1, size), regime)
+    words = importlib.import_module("reading").text_of(transcripts, task, 0).split()
+    return words[: transcripts.prompt_length[0]], words[transcripts.prompt_length[0] :]
+
+
+def _shortened(words: list[str]) -> list[str]:
+    return words if len(words) <= _MOST_WORDS else [*words[: _MOST_WORDS - 1], "...", words[-1]]
+
+
+def _call(task: Task) -> str:
+    """The task as it is made, with the arguments that are no defaults."""
+    given: dict[str, Any] = describe(task)["init_args"]
+    parameters = inspect.signature(type(task)).parameters
+    changed = {name: value for name, value in given.items() if value != parameters[name].default}
+    return f"`{type(task).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})`"
+
+
+def _row(name: str, data: TranscriptData) -> str:
+    """The line of a suite."""
+    task, sizes = data.task, data.stream("test").sizes.values
+    tokens = (
+        f"{regime} " + ", ".join(f"{_tokens(task, size, regime):,.0f}" for size in sizes) for regime in task.regimes
+    )
+    bits = [task.random_bits(size) for size in sizes.tolist()]
+    shown = ", ".join(f"{one:,}" for one in bits if one is not None) or "-"
+    return f"| `{name}` | {', '.join(map(str, sizes))} | {'; '.join(tokens)} | {_chance(task)} | {shown} |"
+
+
+def _tokens(task: Task, size: int, regime: Regime) -> float:
+    return float(task.sample(0, np.arange(_DRAWN), np.full(_DRAWN, size), regime).length.mean())
+
+
+def _chance(task: Task) -> str:
+    share = Fraction(task.chance).limit_denominator(10_000_000)
+    return str(share) if share.numerator <= 1 else f"{task.chance:.3f}"
+
+
+def _ready(one: type[Task]) -> list[str]:
+    """The names of the data files that name the class."""
+    pattern = re.compile(rf"\blit_retrieval\.tasks\.{one.__name__}\b")
+    return [file.stem for file in sorted((ROOT / "configs/data").glob("*.yaml")) if pattern.search(file.read_text())]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
