@@ -1,5 +1,6 @@
 """In-context search: a query is answered with tokens of its context; independent of tasks and models."""
 
+from lit_retrieval.retrieval.faulty import FaultyRetriever
 from lit_retrieval.retrieval.queries import to_regular_expression
 from lit_retrieval.retrieval.retriever import (
     EitherFormRetriever,
@@ -10,6 +11,6 @@ from lit_retrieval.retrieval.retriever import (
 )
 
 __all__ = [
-    "EitherFormRetriever", "RegularExpressionRetriever", "Retriever", "ShortFormRetriever", "short_words",
-    "to_regular_expression",
+    "EitherFormRetriever", "FaultyRetriever", "RegularExpressionRetriever", "Retriever", "ShortFormRetriever",
+    "short_words", "to_regular_expression",
 ]  # fmt: skip
