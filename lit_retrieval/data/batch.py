@@ -20,7 +20,8 @@ class Batch(NamedTuple):
 
     `positions` are those at which a model is trained and scored: the tokens before those of MODEL and of ASKED, as flat
     indices into `tokens[:, :-1]`, and `targets` what is right there: the model's token, or the answer; both int64
-    `(targets,)`. They are computed on the CPU, since a GPU would make the host wait.
+    `(targets,)`; with `train_targets: every_token`, all positions and next tokens. They are computed on the CPU, since
+    a GPU would make the host wait.
     """
 
     tokens: Tensor
@@ -64,18 +65,19 @@ class Batch(NamedTuple):
         return Transcripts(**arrays | {name: arrays[name].astype(np.int32) for name in _IDS})
 
 
-def collate(transcripts: Transcripts) -> Batch:
-    """The same batch as tensors."""
+def collate(transcripts: Transcripts, every_token: bool = False) -> Batch:
+    """The same batch as tensors; with `every_token`, all next tokens are targets, whoever writes them."""
     arrays = {field.name: getattr(transcripts, field.name) for field in fields(Transcripts)}
     arrays |= {name: arrays[name].astype(np.int64) for name in _IDS}
-    arrays["positions"], arrays["targets"] = _targets(transcripts)
+    arrays["positions"], arrays["targets"] = _targets(transcripts, every_token)
     return Batch(**{name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()})
 
 
-def _targets(transcripts: Transcripts) -> tuple[Counts, Counts]:
+def _targets(transcripts: Transcripts, every_token: bool) -> tuple[Counts, Counts]:
     """The `positions` and `targets` of a batch."""
     author = transcripts.author[:, 1:]
-    positions = np.flatnonzero((author == Author.MODEL) | (author == Author.ASKED))
+    is_target = author != Author.PAD if every_token else (author == Author.MODEL) | (author == Author.ASKED)
+    positions = np.flatnonzero(is_target)
     targets = transcripts.tokens[:, 1:].ravel()[positions].astype(np.int64)
     is_asked = author.ravel()[positions] == Author.ASKED
     if is_asked.any():

@@ -75,6 +75,35 @@ class FiniteBatchIndices(BatchIndices):
         return self._length
 
 
+class Passes:
+    """The order in which a fixed number of samples is repeated: a new one in each pass.
+
+    Args:
+        count: Samples in a pass.
+        seed: Seed of the orders; None keeps the samples in their own order.
+    """
+
+    def __init__(self, count: int, seed: int | None = None) -> None:
+        self.count = count
+        self.seed = seed
+        self._pass, self._order = -1, np.arange(0)  # the latest pass, and its order
+
+    def positions(self, indices: Indices) -> Indices:
+        """Which sample comes at each index of an endless stream, `(batch,)`."""
+        passes, positions = np.divmod(indices, self.count)
+        if self.seed is not None:
+            for number in np.unique(passes):  # a batch may span several
+                is_in_pass = passes == number
+                positions[is_in_pass] = self._order_of(int(number))[positions[is_in_pass]]
+        return positions
+
+    def _order_of(self, number: int) -> Indices:
+        if number != self._pass:
+            rng = np.random.Generator(np.random.Philox(key=[self.seed or 0, number]))
+            self._pass, self._order = number, rng.permutation(self.count)
+        return self._order
+
+
 class BatchDataset(Dataset[Batch]):
     """The samples of one split, written on demand; an item is a whole batch.
 
@@ -82,16 +111,28 @@ class BatchDataset(Dataset[Batch]):
         samples: The samples.
         first_samples: Index of the first sample that may draw each size, `(sizes,)`, in memory shared with the workers,
             so that they see a curriculum's changes; all zero if absent.
+        passes: Repeats the first of the samples; none is repeated if absent.
+        every_token: Whether all next tokens are targets; see `collate`.
     """
 
-    def __init__(self, samples: SampleStream, first_samples: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        samples: SampleStream,
+        first_samples: Tensor | None = None,
+        passes: Passes | None = None,
+        every_token: bool = False,
+    ) -> None:
         self.samples = samples
         self.first_samples = first_samples
+        self.passes = passes
+        self.every_token = every_token
 
     def __getitem__(self, indices: Indices) -> Batch:
         """The samples with these indices, `(batch,)`."""
+        if self.passes is not None:
+            indices = self.passes.positions(indices)
         first_samples = None if self.first_samples is None else self.first_samples.numpy()
-        return collate(self.samples.take(indices, first_samples))
+        return collate(self.samples.take(indices, first_samples), self.every_token)
 
 
 class FileDataset(Dataset[Batch]):
@@ -100,24 +141,14 @@ class FileDataset(Dataset[Batch]):
     Args:
         samples: The samples.
         seed: Seed of the orders; None keeps the order of the file.
+        every_token: Whether all next tokens are targets; see `collate`.
     """
 
-    def __init__(self, samples: SampleFile, seed: int | None = None) -> None:
+    def __init__(self, samples: SampleFile, seed: int | None = None, every_token: bool = False) -> None:
         self.samples = samples
-        self.seed = seed
-        self._pass, self._order = -1, np.arange(0)  # the latest pass, and its order
+        self.every_token = every_token
+        self.passes = Passes(len(samples), seed)
 
     def __getitem__(self, indices: Indices) -> Batch:
         """The samples with these indices, `(batch,)`; a pass has as many as the file."""
-        passes, positions = np.divmod(indices, len(self.samples))
-        if self.seed is not None:
-            for number in np.unique(passes):  # a batch may span several
-                is_in_pass = passes == number
-                positions[is_in_pass] = self._order_of(int(number))[positions[is_in_pass]]
-        return collate(self.samples.take(positions))
-
-    def _order_of(self, number: int) -> Indices:
-        if number != self._pass:
-            rng = np.random.Generator(np.random.Philox(key=[self.seed or 0, number]))
-            self._pass, self._order = number, rng.permutation(len(self.samples))
-        return self._order
+        return collate(self.samples.take(self.passes.positions(indices)), self.every_token)

@@ -6,7 +6,7 @@ import signal
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lit_retrieval.data.batch import Batch
-from lit_retrieval.data.stream import BatchDataset, BatchIndices, FileDataset, FiniteBatchIndices
+from lit_retrieval.data.stream import BatchDataset, BatchIndices, FileDataset, FiniteBatchIndices, Passes
 from lit_retrieval.data.suite import Suite, check_suite
 from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import batches_trained
@@ -36,8 +36,8 @@ _PATIENCE = 600  # seconds for a batch of a worker; one that CPython has forked 
 class TranscriptData(LightningDataModule):
     """Transcripts of one task and regime: endless for training, fixed for evaluation.
 
-    Training samples never repeat, and are the same for any number of workers and ranks. Validation, test and prediction
-    have streams of their own.
+    Training samples never repeat, unless train_samples or train_file is set, and are the same for any number of workers
+    and ranks. Validation, test and prediction have streams of their own.
 
     Args:
         task: The task: a class of `lit_retrieval.tasks`, or your own.
@@ -51,6 +51,9 @@ class TranscriptData(LightningDataModule):
         val_samples: Samples in a validation run.
         test_samples: Samples in a test run.
         predict_samples: Samples that `predict` decodes and prints.
+        train_samples: Number of training samples, repeated in a new order on each pass; endless if absent.
+        train_targets: every_token to train on all next tokens, those of the user and the retriever too, as language
+            models are; those that the model writes or is asked for if absent.
         train_file: Training samples, repeated on each pass, in place of fresh ones; written by `python -m
             lit_retrieval.tasks write`.
         val_file: Validation samples, all of them used.
@@ -80,6 +83,8 @@ class TranscriptData(LightningDataModule):
         val_samples: int = 512,
         test_samples: int = 5000,
         predict_samples: int = 4,
+        train_samples: int | None = None,
+        train_targets: Literal["every_token"] | None = None,
         train_file: Path | None = None,
         val_file: Path | None = None,
         test_file: Path | None = None,
@@ -100,6 +105,8 @@ class TranscriptData(LightningDataModule):
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_samples = {"validate": val_samples, "test": test_samples, "predict": predict_samples}
+        self.train_samples = train_samples
+        self.train_targets = train_targets
         self.suite = suite
         self.retriever: Retriever = retriever or EitherFormRetriever()
         self.seed = seed
@@ -111,6 +118,8 @@ class TranscriptData(LightningDataModule):
         for size in {*self.train_values, *Sizes.parse(self.eval_sizes).values.tolist()}:
             self.task.check_size(size)
         self._check_memory()
+        if train_samples is not None and train_file is not None:
+            raise UserError("train_samples and train_file are two training sets; leave out one of them in data")
         if suite is not None and test_file is not None:
             raise UserError("a suite has its own test samples; leave out data.test_file or data.suite")
         files = {"fit": train_file, "validate": val_file, "test": test_file}
@@ -158,9 +167,11 @@ class TranscriptData(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """An endless loader; each epoch and each resumed run begins with the batch after the last one trained on."""
         sampler = BatchIndices(self.batch_size, *self._rank(), first_batch=lambda: self.batches_trained)
+        orders, every_token = derive_seed(self.seed, "orders"), self.train_targets == "every_token"
         if file := self._files.get("fit"):
-            return self._loader(FileDataset(file, derive_seed(self.seed, "orders")), sampler)
-        return self._loader(BatchDataset(self.stream("fit"), self.first_samples), sampler)
+            return self._loader(FileDataset(file, orders, every_token), sampler)
+        passes = None if self.train_samples is None else Passes(self.train_samples, orders)
+        return self._loader(BatchDataset(self.stream("fit"), self.first_samples, passes, every_token), sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The same `val_samples` every time."""
@@ -248,6 +259,8 @@ class TranscriptData(LightningDataModule):
             val_samples=(self.num_samples["validate"], 1), test_samples=(self.num_samples["test"], 1),
             predict_samples=(self.num_samples["predict"], 1), num_workers=(self.num_workers, 0),
         )  # fmt: skip
+        if self.train_samples is not None:
+            check_numbers("data", train_samples=(self.train_samples, 1))
         check_between("seed", self.seed, 0, 2**64 - 1, "data.seed")
         check_at_most("num_workers", self.num_workers, max(64, 4 * (os.cpu_count() or 1)), "data.num_workers")
 

@@ -12,6 +12,10 @@ from lit_retrieval.tasks.graphs.k_hops import KHops
 from lit_retrieval.tasks.graphs.path_star import PathStar
 from lit_retrieval.tasks.graphs.variable_tracking import VariableTracking
 from lit_retrieval.tasks.imported import Imported
+from lit_retrieval.tasks.mad.compression import MADCompression
+from lit_retrieval.tasks.mad.copying import MADCopying
+from lit_retrieval.tasks.mad.memorization import MADMemorization
+from lit_retrieval.tasks.mad.recall import MADRecall
 from lit_retrieval.tasks.mixture import Mixture
 from lit_retrieval.tasks.read_again import ReadAgain
 from lit_retrieval.tasks.recall.associative_recall import AssociativeRecall
@@ -42,6 +46,10 @@ __all__ = [
     "InductionHeads",
     "IsTree",
     "KHops",
+    "MADCompression",
+    "MADCopying",
+    "MADMemorization",
+    "MADRecall",
     "MachineRun",
     "Mixture",
     "ModularArithmetic",

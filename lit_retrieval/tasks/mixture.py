@@ -51,6 +51,11 @@ class Mixture(Task):
         """The share of right answers among blind guesses, for each of the tasks."""
         return tuple(task.chance for task in self.tasks)
 
+    @property
+    def evaluation(self) -> "Mixture":
+        """A mixture of what each task is evaluated on."""
+        return Mixture([task.evaluation for task in self.tasks], self.weights)
+
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         always = np.zeros(len(self.tasks), np.int64)

@@ -42,6 +42,11 @@ class ReadAgain(Task):
         """Those of the task."""
         return self.task.chances
 
+    @property
+    def evaluation(self) -> "ReadAgain":
+        """The same of what the task is evaluated on."""
+        return ReadAgain(self.task.evaluation, self.passes)
+
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         once = self.task.write(seed, indices, sizes, regime)

@@ -16,7 +16,7 @@ class SampleStream:
     """An endless stream of samples, fully determined by its arguments.
 
     Args:
-        task: The task.
+        task: The task; splits other than `fit` draw from its `evaluation`.
         regime: The regime of the replies.
         sizes: Sizes of the problems, one drawn for each sample.
         seed: Seed of the experiment.
@@ -25,7 +25,7 @@ class SampleStream:
 
     def __init__(self, task: Task, regime: Regime, sizes: SizeSpec, seed: int, split: str) -> None:
         check_choice("split", split, get_args(Split), "SampleStream")
-        self.task = task
+        self.task = task if split == "fit" else task.evaluation
         self.regime = regime
         self.sizes = Sizes.parse(sizes)
         check_between("seed", seed, 0, 2**64 - 1, "data.seed")

@@ -89,6 +89,11 @@ class Task(ABC):
         """`chance` for each of the `kinds`; one number where there is one kind of problem."""
         return (self.chance,)
 
+    @property
+    def evaluation(self) -> "Task":
+        """The task that validation, test and prediction draw samples of, in the same vocabulary; itself for most."""
+        return self
+
     def sample(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; sample i depends on `(seed, i, size)` and the task's own arguments alone.
 

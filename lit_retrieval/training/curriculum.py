@@ -45,8 +45,9 @@ class Curriculum(Callback):
             raise UserError(
                 f"Curriculum needs scores of all sizes; size {unscored[0]} is not in data.eval_sizes; add it"
             )
-        if data.draws_from_file:
-            raise UserError("Curriculum can't choose the sizes in a file; leave out data.train_file or Curriculum")
+        if data.draws_from_file or data.train_samples is not None:
+            name = "train_file" if data.draws_from_file else "train_samples"
+            raise UserError(f"Curriculum can't choose the sizes of a fixed set; leave out data.{name} or Curriculum")
         known = self._first_samples or {data.train_values[0]: 0}
         self._first_samples = {size: known.get(size, _NEVER) for size in data.train_values}
         self._enter(data)

@@ -8,10 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from lit_retrieval.data import BatchDataset, BatchIndices, FileDataset
-from lit_retrieval.data.stream import FiniteBatchIndices
+from lit_retrieval.data import BatchDataset, BatchIndices, FileDataset, collate
+from lit_retrieval.data.stream import FiniteBatchIndices, Passes
 from lit_retrieval.errors import UserError
-from lit_retrieval.tasks import REGIMES, IsTree, SampleStream, load_samples, save_samples
+from lit_retrieval.tasks import REGIMES, Author, IsTree, SampleStream, load_samples, save_samples
 
 
 @given(batch_size=st.integers(1, 40), num_samples=st.integers(0, 200), world_size=st.integers(1, 5))
@@ -150,3 +150,26 @@ def test_a_batch_goes_back_to_the_transcripts_it_came_from():
     for field in fields(transcripts):
         ours, theirs = getattr(transcripts, field.name), getattr(again, field.name)
         assert (ours == theirs).all() and ours.dtype == theirs.dtype
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_fixed_number_of_samples_is_repeated_in_new_orders(num_workers):
+    samples = BatchDataset(stream().samples, passes=Passes(10, seed=1))
+    loader = iter(DataLoader(samples, sampler=BatchIndices(4), batch_size=None, num_workers=num_workers))
+    rows = [tuple(filter(None, row)) for _ in range(5) for row in next(loader).tokens.tolist()]
+    first = [tuple(filter(None, row)) for row in stream()[np.arange(10)].tokens.tolist()]
+    assert sorted(rows[:10]) == sorted(rows[10:]) == sorted(first) and rows[:10] != rows[10:]
+
+
+@pytest.mark.parametrize("name", ["mad_in_context_recall", "mad_compression", "parity", "is_tree_binary"])
+def test_every_token_may_be_a_target(name):
+    task, sizes = TASKS[name]
+    transcripts = task.sample(0, np.arange(16), np.resize(sizes, 16), task.regimes[-1])
+    batch = collate(transcripts, every_token=True)
+    answers = [iter(transcripts.answers_of(row)) for row in range(16)]
+    expected = [
+        (row * (transcripts.tokens.shape[1] - 1) + at - 1,
+         next(answers[row]) if transcripts.author[row, at] == Author.ASKED else transcripts.tokens[row, at])
+        for row in range(16) for at in range(1, transcripts.length[row])
+    ]  # fmt: skip
+    assert list(zip(batch.positions.tolist(), batch.targets.tolist(), strict=True)) == expected

@@ -6,7 +6,7 @@ import pytest
 from lit_retrieval.data import Suite, TranscriptData
 from lit_retrieval.data.suite import hash_samples
 from lit_retrieval.errors import UserError
-from lit_retrieval.tasks import IsTree, SampleStream, save_samples
+from lit_retrieval.tasks import Author, IsTree, SampleStream, save_samples
 
 TASK = IsTree(max_size=16)
 
@@ -115,9 +115,25 @@ def test_a_suite_names_the_regimes_that_it_has():
         ({"sizes": [3]}, "size must be 4 to 16, got 3"),
         ({"sizes": [8], "eval_sizes": [17]}, "size must be 4 to 16, got 17"),
         ({"sizes": []}, r"sizes must be one size or more, .* got \[\]"),
+        ({"train_samples": 0}, r"train_samples must be 1 or more, got 0; set data\.train_samples"),
+        ({"train_samples": 9, "train_file": "a.npz"}, "train_samples and train_file are two training sets; leave out"),
         ({"regime": "retrieval", "max_new_tokens": 11}, "max_new_tokens must be 12 or more"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_fix(arguments, said):
     with pytest.raises(UserError, match=said):
         TranscriptData(TASK, **{"sizes": [8], **arguments})
+
+
+@pytest.mark.parametrize("every_token", [True, False])
+def test_training_samples_and_targets_are_those_that_are_asked_for(every_token):
+    targets = {"train_targets": "every_token"} if every_token else {}
+    data = TranscriptData(TASK, "cot", [8, 16], batch_size=4, train_samples=8, **targets)
+    batches = [batch for batch, _ in zip(data.train_dataloader(), range(6), strict=False)]
+    rows = [tuple(filter(None, row)) for batch in batches for row in batch.tokens.tolist()]
+    fresh = [tuple(filter(None, row)) for row in data.stream("fit").take(np.arange(8)).tokens.tolist()]
+    assert sorted(rows) == sorted(3 * fresh)
+    counts = [batch.length - 1 if every_token else (batch.author == Author.MODEL).sum(1) for batch in batches]
+    assert [len(batch.targets) for batch in batches] == [int(count.sum()) for count in counts]
+    (evaluated, *_) = data.val_dataloader()
+    assert len(evaluated.targets) == (evaluated.author == Author.MODEL).sum(), "evaluation has the answers alone"

@@ -38,6 +38,11 @@ class Run:
 NEVER = 2**62
 
 
+def test_a_fixed_set_of_samples_is_refused():
+    with pytest.raises(UserError, match=r"sizes of a fixed set; leave out data\.train_samples or Curriculum"):
+        Run(Curriculum(0.9), sizes=[4, 8], train_samples=10)
+
+
 def test_a_size_is_added_when_the_one_before_it_has_been_learned():
     run = Run(Curriculum(0.9), sizes=[4, 8, 16])
     assert run.datamodule.first_samples.tolist() == [0, NEVER, NEVER]
