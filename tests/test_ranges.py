@@ -95,10 +95,10 @@ def numbers_of(maker: Callable[..., Any]) -> Iterator[tuple[str, float]]:
     """Each argument that is a number, with values that may be out of its range."""
     for name, parameter in inspect.signature(maker).parameters.items():
         kinds = {parameter.annotation, *get_args(parameter.annotation), type(parameter.default)}
-        if kinds & {int, float} and bool not in kinds:
-            yield from ((name, value) for value in (0, -1))
-        if float in kinds:
-            yield from ((name, value) for value in (math.nan, math.inf, -math.inf))
+        is_list = get_origin(parameter.annotation) is list
+        numbers = (0, -1) if kinds & {int, float} and bool not in kinds else ()
+        for value in (*numbers, *((math.nan, math.inf, -math.inf) if float in kinds else ())):
+            yield name, [value] if is_list else value
 
 
 def choices_of(maker: Callable[..., Any]) -> list[str]:
