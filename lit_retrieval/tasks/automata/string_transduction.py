@@ -42,13 +42,16 @@ class StringTransduction(Task):
     | `odds_first` | `x1 x0 x0 ? x1 x0 x0`: the words at odd positions, then those at even ones, from position 1 |
     | `bucket_sort` | `x1 x0 x0 ? x0 x0 x1`: equal words in the order of the prompt |
     | `missing_duplicate` | `x1 x0 x0 x1 _ x0 ? x0`: a string twice, and the word that is missing in one of the copies |
-    | `stack_manipulation` | `x1 x0 pop +x0 ? x0 x1 .`: the stack, from its top; `pop` leaves an empty stack empty |
-    | `binary_addition` | `x1 x0 + x1 ? x0 x1 .`: a sum, lowest bit first, no zeros at its end; two positions a bit |
+    | `stack_manipulation` | `x1 x0 pop +x0 ? x0 x1 .`: the stack after the actions, from its top |
+    | `binary_addition` | `x1 x0 + x1 ? x0 x1 .`: the sum of two numbers above 0, the lowest bit first |
+
+    `pop` of an empty stack does nothing. A sum has no zeros after its highest bit; each of its bits belongs to up to
+    two positions, and none in the last carry.
 
     The size of a problem is the length of its string: that of one copy in `missing_duplicate`, and with the actions or
     the `+` in the last two. The paper's length of a missing duplicate is twice this size. Its released code for odds
     first writes the even positions first. Binary multiplication and square roots are left out: papers on recurrences
-    do not report them.
+    do not report them. Nor is there xLSTM's majority, a count without a string; `Counting` is near it.
 
     Args:
         function: What to write.
