@@ -1,5 +1,6 @@
 """Language models: an embedding, a list of mixers, and the embedding again as the head."""
 
+from lit_retrieval.models.bottleneck import BottleneckModel
 from lit_retrieval.models.cuda_graph import CudaGraphs, Record
 from lit_retrieval.models.embedding import sinusoidal_embedding
 from lit_retrieval.models.hugging_face import HuggingFaceModel
@@ -8,6 +9,6 @@ from lit_retrieval.models.sequence_model import SequenceModel, Stage
 from lit_retrieval.models.whole_model import NetworkFactory, WholeModel
 
 __all__ = [
-    "CudaGraphs", "HuggingFaceModel", "MixerStack", "NetworkFactory", "Record", "SequenceModel", "Stage", "WholeModel",
-    "select_positions", "sinusoidal_embedding",
+    "BottleneckModel", "CudaGraphs", "HuggingFaceModel", "MixerStack", "NetworkFactory", "Record", "SequenceModel",
+    "Stage", "WholeModel", "select_positions", "sinusoidal_embedding",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """The LightningModule."""
 
+from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -16,7 +17,7 @@ from lit_retrieval.decoding import ModelGraphs, Replies, decode
 from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import leave_out_constants, whole_parameters
 from lit_retrieval.mixers import without_states
-from lit_retrieval.models import NetworkFactory, SequenceModel, Stage, WholeModel, select_positions
+from lit_retrieval.models import BottleneckModel, NetworkFactory, SequenceModel, Stage, WholeModel, select_positions
 from lit_retrieval.models.compiled_blocks import FIX
 from lit_retrieval.ranges import check_numbers
 from lit_retrieval.training.conformance import check_classes
@@ -35,6 +36,7 @@ from lit_retrieval.training.rows_at_once import rows_at_once
 from lit_retrieval.training.score_name import QUANTITIES, TRAIN_NAMES
 from lit_retrieval.training.scores import Measured, Scores, closed_loop, join, teacher_forced
 from lit_retrieval.training.step_graph import StepGraphs
+from lit_retrieval.vocabulary import ASK
 
 _MOST_TOKENS = 2**21  # that are read at a time for the teacher-forced scores: more rows may be decoded together
 
@@ -81,6 +83,8 @@ class SequenceModule(LightningModule):
             not. It changes the rounding.
         recompute: blocks to keep only the input of each block of stages for the backward pass, and compute the rest
             again there: less memory for more time, and the same bits.
+        readout: bottleneck to predict what follows a `?` from the vector of the last layer at it and the number of
+            tokens since, by an MLP, as in MAD's compression.
     """
 
     def __init__(
@@ -101,6 +105,7 @@ class SequenceModule(LightningModule):
         lr_scheduler: SchedulerFactory | None = None,
         compile: Literal["blocks"] | None = None,
         recompute: Literal["blocks"] | None = None,
+        readout: Literal["bottleneck"] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -108,12 +113,18 @@ class SequenceModule(LightningModule):
         self.construction = construction
         if construction is not None and network is not None:
             raise UserError("model.construction and model.network are two models; leave out one of them")
+        if readout is not None and (construction or network or first_state):
+            raise UserError(
+                "model.readout is for model.stages that begin in zeros; leave out model.construction, model.network "
+                "and model.first_state, or model.readout"
+            )
         if network is not None:
             self.model = WholeModel(vocab_size, network)
         elif construction is None:
             if hidden_size is None or stages is None:
                 raise UserError("the model is not set; write model.hidden_size and model.stages, or model.network")
-            self.model = SequenceModel(vocab_size, hidden_size, stages, embedding, norm, initializer_range)
+            make = SequenceModel if readout is None else partial(BottleneckModel, mark=ASK)
+            self.model = make(vocab_size, hidden_size, stages, embedding, norm, initializer_range)
         self.optimizer_factory = optimizer
         self.scheduler_factory = lr_scheduler
         self.first_state = first_state
