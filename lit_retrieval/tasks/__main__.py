@@ -4,11 +4,11 @@ import re
 import signal
 import sys
 from argparse import SUPPRESS
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from itertools import groupby
+from itertools import groupby, repeat
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, cast, get_args
 
 import numpy as np
 from rich.console import Console
@@ -22,54 +22,96 @@ from lit_retrieval.parsing import OneLineErrors, Replace, fail, put_first, repla
 from lit_retrieval.ranges import check_at_least
 from lit_retrieval.tasks.checks import report
 from lit_retrieval.tasks.imported import Imported, read_arrays
+from lit_retrieval.tasks.lm_eval_form import save_lm_eval
+from lit_retrieval.tasks.random import derive_seed
 from lit_retrieval.tasks.sample_file import Form, describe, load_samples, save_samples
 from lit_retrieval.tasks.sample_stream import SampleStream, Split
 from lit_retrieval.tasks.sizes import SizeSpec
 from lit_retrieval.tasks.task import Regime, Task, Transcripts
+from lit_retrieval.tasks.text_form import check_text_regime, save_text
 from lit_retrieval.vocabulary import Vocabulary
 
 _CHUNK = 1024  # samples written between two steps of the progress bar
+_MOST_SHOTS = 64  # solved problems in a folder for lm_eval
 _asked: list[int] = []  # the signals that ask the command to stop
+
+
+TextForm = Literal["text", "lm_eval"]
 
 
 def write(
     task: Task,
     output: Path,
-    regime: Regime = "retrieval",
+    regime: Regime | None = None,
     sizes: SizeSpec = [16],  # noqa: B006 (jsonargparse shows it in --help; nothing changes it)
     samples: int = 10_000,
     seed: int = 0,
     split: Split = "fit",
-    form: Form = "ids",
+    form: Form | TextForm = "ids",
+    shots: int = 4,
     overwrite: bool = False,
 ) -> None:
     """Write samples to a file, with a manifest beside it: those that the trainer draws with these arguments.
 
     Args:
         task: The task: a class of lit_retrieval.tasks, or your own.
-        output: A .npz file of flat arrays, or a .jsonl file with an object for each sample.
-        regime: vanilla (the answer alone), cot (a written algorithm first) or retrieval (searches in the context).
+        output: A .npz file of flat arrays, or a .jsonl file with an object for each sample; a new folder for lm_eval.
+        regime: vanilla (the answer alone), cot (a written algorithm first) or retrieval (searches in the context);
+            retrieval if absent, and vanilla for text and lm_eval.
         sizes: Sizes of the problems: [8, 16], or {8: 3, 16: 1} with weights, or 4..8, or 8..64..8 with a step.
         samples: Number of samples.
         seed: Seed of the sample streams.
         split: One of the trainer's sample streams: fit, validate, test or predict.
-        form: Tokens in .jsonl: ids or words.
+        form: Tokens in .jsonl: ids or words; or text, few-shot prompts for a language model in .jsonl; or lm_eval, a
+            folder with a task for lm-evaluation-harness.
+        shots: Solved problems before each problem, in text and lm_eval.
         overwrite: Replace an existing file.
     """
     check_at_least("samples", samples, 1, "--samples")
+    is_text = form in get_args(TextForm)
+    regime = regime or ("vanilla" if is_text else "retrieval")
     stream = SampleStream(task, regime, sizes, seed, split)
     task.check_request(stream.sizes.values, regime)
-    starts = range(0, samples, _CHUNK)
-    drawn = {"regime": regime, "sizes": sizes, "seed": seed, "split": split}
-    batches = track(_take(stream, samples, starts), "Writing", len(starts))
-    manifest = save_samples(output, task.vocabulary, batches, {"task": describe(task), **drawn}, form, overwrite)
+    drawn = {"task": describe(task), "regime": regime, "sizes": sizes, "seed": seed, "split": split}
+    if is_text:
+        _write_text(output, stream, samples, cast(TextForm, form), shots, {**drawn, "shots": shots}, overwrite)
+        return
+    batches = _take(stream, samples, "Writing")
+    manifest = save_samples(output, task.vocabulary, batches, drawn, cast(Form, form), overwrite)
     Console().print(f"{output}: {samples:,} samples, sha256 {manifest['sha256']}", soft_wrap=True)
 
 
-def _take(stream: SampleStream, samples: int, starts: range) -> Iterator[Transcripts]:
-    """The samples in batches; raises KeyboardInterrupt, with its number, once a signal has been noted."""
-    for start in starts:
-        batch = stream.take(np.arange(start, min(start + _CHUNK, samples)))
+def _write_text(
+    output: Path, stream: SampleStream, samples: int, form: TextForm, shots: int, drawn: dict[str, Any], overwrite: bool
+) -> None:
+    """Write prompts in text; the solved problems in them come from a stream of their own."""
+    check_at_least("shots", shots, 0, "--shots")
+    check_text_regime(stream.regime)
+    others = SampleStream(
+        stream.task, stream.regime, drawn["sizes"], derive_seed(drawn["seed"], "shots"), drawn["split"]
+    )
+    if form == "lm_eval":
+        shown = others.take(np.arange(max(shots, _MOST_SHOTS)))
+        save_lm_eval(output, stream.task, _take(stream, samples, "Writing"), shown, drawn, overwrite)
+        print(f"{output}: {samples:,} problems; lm_eval --tasks {output.name} --include_path {output}")
+        return
+    batches = zip(
+        _take(stream, samples, "Writing"),
+        _take(others, samples, None, shots) if shots else repeat(None),
+        strict=False,
+    )
+    manifest = save_text(output, stream.task, batches, drawn, overwrite)
+    Console().print(f"{output}: {samples:,} prompts, sha256 {manifest['sha256']}", soft_wrap=True)
+
+
+def _take(stream: SampleStream, samples: int, title: str | None, each: int = 1) -> Iterator[Transcripts]:
+    """The samples in batches, `each` for one, with a progress bar of this title.
+
+    Raises KeyboardInterrupt, with its number, once a signal has been noted.
+    """
+    starts: Iterable[int] = range(0, samples, _CHUNK)
+    for start in track(starts, title) if title else starts:
+        batch = stream.take(np.arange(each * start, each * min(start + _CHUNK, samples)))
         if _asked:
             raise KeyboardInterrupt(_asked[0])
         yield batch

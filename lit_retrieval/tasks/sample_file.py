@@ -163,9 +163,14 @@ def _check_output(path: Path, form: Form, overwrite: bool) -> None:
         raise UserError(f"form must be ids or words, got {form!r}; set --form")
     if path.suffix == ".npz" and form == "words":
         raise UserError(f"form must be ids for .npz, got words for {path}; write a .jsonl file for words")
-    if not path.parent.is_dir():
-        raise UserError(f"there is no folder {path.parent}; create it first")
-    for output in (path, manifest_path(path)):
+    check_free(path, manifest_path(path), overwrite=overwrite)
+
+
+def check_free(*outputs: Path, overwrite: bool) -> None:
+    """Raise `UserError` if a file can't be written there, or exists and may not be overwritten."""
+    for output in outputs:
+        if not output.parent.is_dir():
+            raise UserError(f"there is no folder {output.parent}; create it first")
         if output.is_dir():
             raise UserError(f"{output} is a folder; write another name")
         if output.exists() and not overwrite:
@@ -209,6 +214,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     source = manifest_path(path)
     try:
         manifest = json.loads(source.read_text())
+        if isinstance(manifest, dict) and manifest.get("form") == "text":
+            raise UserError(f"{path} has prompts for language models; write samples with --form ids or words")
         fault = _fault(manifest, path.suffix) if isinstance(manifest, dict) else "it must be a JSON object"
     except FileNotFoundError:
         raise UserError(f"there is no manifest {source}; copy it too, or write the samples again") from None

@@ -15,6 +15,7 @@ from lit_retrieval.tasks import Index, SampleStream, load_samples
 from lit_retrieval.tasks.__main__ import main
 
 INDEX = ["--task", "lit_retrieval.tasks.Index", "--task.max_size", "16", "--task.num_words", "5"]
+TEXT = [*INDEX, "--form", "text"]
 
 
 def refuse(capsys, *arguments):
@@ -82,6 +83,14 @@ def test_a_file_of_arguments_is_read(tmp_path, capsys):
         (["write"], "error: the following arguments are required: --task, --output"),
         (["check"], "error: the following arguments are required: file"),
         (["write", *INDEX, "--output", "samples.npz", "--samples", "0"], "samples must be 1 or more, got 0"),
+        (
+            ["write", *TEXT, "--output", "a.jsonl", "--regime", "retrieval"],
+            "must be vanilla or cot for prompts in text",
+        ),
+        (["write", *TEXT, "--output", "a.npz"], "the suffix must be .jsonl for prompts in text, got a.npz"),
+        (["write", *TEXT, "--output", "a.jsonl", "--shots=-1"], "shots must be 0 or more, got -1; set --shots"),
+        (["write", *INDEX, "--form", "lm_eval", "--output", "a.b"], "of letters, digits, _ and -, got 'a.b'"),
+        (["write", *INDEX, "--form", "lm_eval", "--output", "none/a"], "there is no folder none; create it first"),
         (["check", "nothing.npz"], "there is no file nothing.npz; write the path of a file of samples"),
     ],
 )
@@ -89,6 +98,19 @@ def test_a_mistake_is_one_line_and_writes_nothing(arguments, said, capsys, tmp_p
     monkeypatch.chdir(tmp_path)
     assert said in refuse(capsys, *arguments)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("form", ["text", "lm_eval"])
+def test_what_exists_is_not_overwritten_and_prompts_are_not_samples(form, capsys, tmp_path):
+    path = tmp_path / ("a.jsonl" if form == "text" else "a")
+    main(["write", *INDEX, "--form", form, "--samples", "2", "--output", str(path)])
+    capsys.readouterr()
+    line = refuse(capsys, "write", *INDEX, "--form", form, "--samples", "2", "--output", str(path))
+    assert "already exists; write another name, or --overwrite true" in line
+    if form == "text":
+        assert "has prompts for language models; write samples with --form ids or words" in refuse(
+            capsys, "check", str(path)
+        )
 
 
 @pytest.mark.parametrize("name", ["samples.npz", "samples.npz.manifest.json"])

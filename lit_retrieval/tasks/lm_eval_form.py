@@ -1,0 +1,97 @@
+"""Samples as a task for lm-evaluation-harness."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lit_retrieval import __version__
+from lit_retrieval.errors import UserError
+from lit_retrieval.files import write_atomically
+from lit_retrieval.tasks.sample_file import check_free
+from lit_retrieval.tasks.sizes import Sizes
+from lit_retrieval.tasks.task import Task, Transcripts
+from lit_retrieval.tasks.text_form import BLANK_LINE, about, question, solve
+
+_FUNCTION = "custom_dataset: !function samples.load\n"  # no YAML library writes this tag
+_LOAD = '''"""Loads the problems beside this file, for `custom_dataset` of lm-evaluation-harness."""
+
+import json
+from pathlib import Path
+
+from datasets import Dataset
+
+
+def load(**_):
+    """The problems to solve, `test`, and solved ones to show, `shots`."""
+    folder = Path(__file__).parent
+    lines = {split: (folder / f"{split}.jsonl").read_text().splitlines() for split in ("shots", "test")}
+    return {split: Dataset.from_list([json.loads(line) for line in lines[split]]) for split in lines}
+'''
+
+
+def save_lm_eval(
+    folder: Path, task: Task, batches: Iterable[Transcripts], shown: Transcripts, manifest: dict[str, Any],
+    overwrite: bool = False,
+) -> None:  # fmt: skip
+    """Write a task for lm-evaluation-harness into a folder, which may be moved: `lm_eval --include_path FOLDER`.
+
+    The task has the name of the folder. Raises `UserError` for an existing folder, unless `overwrite`.
+
+    Args:
+        folder: The folder.
+        task: The task.
+        batches: Samples to ask for.
+        shown: Samples from which the harness draws those to show before a problem.
+        manifest: The `regime`, the number of `shots`, and anything else.
+        overwrite: Replace the files in an existing folder.
+    """
+    if not re.fullmatch(r"\w[\w-]*", folder.name):
+        raise UserError(f"a task's name must be of letters, digits, _ and -, got {folder.name!r}; write another name")
+    content = folder / f"{folder.name}.yaml"
+    if folder.is_dir():
+        check_free(content, overwrite=overwrite)
+    else:
+        check_free(folder, overwrite=False)
+    test, shots = ("".join(_lines(task, part)) for part in (batches, [shown]))
+    config = yaml.safe_dump(_task(folder.name, task, manifest, sha256(test.encode()).hexdigest()), sort_keys=False)
+    folder.mkdir(exist_ok=True)
+    files = {"test.jsonl": test, "shots.jsonl": shots, "samples.py": _LOAD, content.name: _FUNCTION + config}
+    for name, text in files.items():
+        with write_atomically(folder / name) as file:
+            file.write(text)
+
+
+def _lines(task: Task, batches: Iterable[Transcripts]) -> Iterator[str]:
+    for transcripts in batches:
+        for solved in solve(task, transcripts):
+            yield json.dumps({**solved._asdict(), "answers": " ".join(solved.answers)}) + "\n"
+
+
+def _task(name: str, task: Task, manifest: dict[str, Any], digest: str) -> dict[str, Any]:
+    """The rest of the YAML file of a task."""
+    is_cot = manifest["regime"] == "cot"
+    longest = max(
+        task.longest_reply(size, manifest["regime"]) for size in Sizes.parse(manifest["sizes"]).values.tolist()
+    )
+    pattern = r"Answer:[ \t]*([^\n]*)" if is_cot else r"\A\s*([^\n]*)"
+    filters = [{"function": "regex", "regex_pattern": pattern}, {"function": "take_first"}]
+    return {
+        "task": name,
+        "test_split": "test",
+        "fewshot_split": "shots",
+        "num_fewshot": manifest["shots"],
+        "description": about(task) + BLANK_LINE,
+        "output_type": "generate_until",
+        "doc_to_text": question("{{problem}}", manifest["regime"]),
+        "doc_to_target": "{{answers}}",
+        **({"fewshot_config": {"doc_to_target": "{{steps}}\nAnswer: {{answers}}"}} if is_cot else {}),
+        "generation_kwargs": {"until": [BLANK_LINE, "Problem:"], "max_gen_toks": 16 + 8 * longest, "do_sample": False},
+        "filter_list": [{"name": "answer", "filter": filters}],
+        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+        "metadata": {"version": 1.0, "lit_retrieval": {**manifest, "version": __version__, "sha256": digest}},
+    }
