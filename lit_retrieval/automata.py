@@ -12,7 +12,7 @@ from lit_retrieval.errors import UserError
 
 Transitions = npt.NDArray[np.int64]
 Table = dict[str, dict[str, str]]
-Outputs = dict[str, str]
+Outputs = dict[str, str | int | bool]  # YAML reads `yes` as True
 
 _SIZES = {"z": (2, 1000), "cycle": (2, 1000), "s": (3, 6), "a": (3, 6)}  # of a family by the letters of its name
 NAMES = "parity, even_pairs, cycleN or zN (2 to 1000), sN or aN (3 to 6)"
@@ -47,7 +47,7 @@ def make_automaton(automaton: str | Table, outputs: Outputs | None = None) -> Au
             5 places, whose symbols stay, go on and go back; `even_pairs`, a word of bits, whose output is 0 where the
             number of unequal neighbours is even; or a table of the next states by state and symbol:
             `{even: {0: even, 1: odd}, odd: {0: odd, 1: even}}`.
-        outputs: The output of each state of a table: `{even: accept, odd: reject}`.
+        outputs: The output of each state of a table, numbered as they come: `{even: accept, odd: reject}`.
     """
     if not isinstance(automaton, str):
         return _from_table(automaton, outputs)
@@ -112,7 +112,7 @@ def _from_table(table: Table, outputs: Outputs | None) -> Automaton:
             f"outputs must have one for each of the states {', '.join(states)}, got those of "
             f"{', '.join(seen) or '(none)'}; complete data.task.init_args.outputs"
         )
-    names = list(dict.fromkeys(seen[state] for state in states))
+    names = list(dict.fromkeys(seen.values()))
     return Automaton(
         np.array([[states.index(row[symbol]) for symbol in symbols] for row in rows.values()]),
         np.array([names.index(seen[state]) for state in states]),

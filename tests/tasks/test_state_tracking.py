@@ -5,9 +5,11 @@ from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
+from jsonargparse import ArgumentParser
 from reading import check_bounds, check_docstring, read
 
 from lit_retrieval.automata import make_automaton
+from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks import Author, StateTracking
 
@@ -122,13 +124,13 @@ def test_other_automata_are_refused(automaton):
 
 def test_a_table_may_ask_for_less_than_its_states():
     """A regular language: the words of LAMP after which nothing is broken."""
-    task = StateTracking(LAMP, "final", {"off": "works", "on": "works", "broken": "broken"})
+    task = StateTracking(LAMP, "final", {"broken": False, "off": "works", "on": "works"})
     assert task.chance == 1 / 2 and task.answer_words.size == 2
     transcripts = task.sample(0, np.arange(300), np.full(300, 4), "cot")
     for row in range(300):
         words, _ = read(transcripts, task, row)
         states = list(states_of(LAMP, [int(word[1:]) for word in words[1:5]]))
-        assert words[6:] == [*(f"q{state}" for state in states), f"={int(states[-1] == 2)}"]
+        assert words[6:] == [*(f"q{state}" for state in states), "=False" if states[-1] == 2 else "=works"]
 
 
 @pytest.mark.parametrize(
@@ -137,3 +139,15 @@ def test_a_table_may_ask_for_less_than_its_states():
 def test_outputs_that_are_not_those_of_a_table_are_refused(automaton, outputs):
     with pytest.raises(UserError, match=r"data\.task\.init_args\.outputs"):
         StateTracking(automaton, outputs=outputs)
+
+
+def test_outputs_in_yaml_may_be_yes_and_no(tmp_path):
+    file = tmp_path / "language.yaml"
+    file.write_text(
+        "task: {class_path: StateTracking, init_args: {automaton: {even: {0: even, 1: odd}, odd: {0: odd, 1: even}}, "
+        "outputs: {even: yes, odd: no}}}\nregime: vanilla\nsizes: [4]\n"
+    )
+    parser = ArgumentParser()
+    parser.add_class_arguments(TranscriptData, "data")
+    task = parser.instantiate(parser.parse_args(["--data", str(file)])).data.task
+    assert task.vocabulary.words[-2:] == ("=True", "=False") and task.chance == 1 / 2

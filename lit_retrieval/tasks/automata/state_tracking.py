@@ -42,7 +42,7 @@ class StateTracking(Task):
             `{even: {0: even, 1: odd}, odd: {0: odd, 1: even}}`.
         supervision: Where the states of `vanilla` are asked for: `dense`, after each symbol, or `final`.
         outputs: What is asked for in each state of a table, if not for the state itself: `{even: accept, odd: reject}`.
-            A word is then asked whether it is in a regular language.
+            A word is then asked whether it is in a regular language (`=accept`).
     """
 
     regimes = ("vanilla", "cot")
@@ -56,8 +56,9 @@ class StateTracking(Task):
         self.outputs = outputs
         self._automaton = make_automaton(automaton, outputs)
         (states, symbols), asked = self._automaton.transitions.shape, self._automaton.num_outputs
-        counts = {"x": symbols, "q": states, "=": asked}
-        self.vocabulary = Vocabulary(f"{kind}{one}" for kind, count in counts.items() for one in range(count))
+        names = range(asked) if outputs is None else dict.fromkeys(map(str, outputs.values()))
+        kinds = {"x": range(symbols), "q": range(states), "=": names}
+        self.vocabulary = Vocabulary(f"{kind}{one}" for kind, names in kinds.items() for one in names)
         self._first_step, self._first_answer = FIRST_WORD + symbols, FIRST_WORD + symbols + states
         self.answer_words = np.arange(self._first_answer, self._first_answer + asked, dtype=np.int32)
         self.chance = 1 / asked
