@@ -47,7 +47,7 @@ def write(
     samples: int = 10_000,
     seed: int = 0,
     split: Split = "fit",
-    form: Form | TextForm = "ids",
+    form: Literal[Form, TextForm] = "ids",
     shots: int = 4,
     overwrite: bool = False,
 ) -> None:

@@ -37,7 +37,8 @@ class KHops(Task):
         num_places: Places in the vocabulary; a problem draws its own without replacement.
         max_hops: The largest number of hops.
         min_hops: The smallest number of hops; a problem draws one between the two.
-        num_queries: Questions, one after another, with the same number of hops.
+        num_queries: Questions, one after another, with the same number of hops. But for a function, their answers are
+            distinct, so earlier ones rule out as many places.
         mapping: What the links are: a random `permutation`; one `cycle` through all places, in which fewer hops than
             places never come back to the start; or a random `function`, whose links may meet.
     """
