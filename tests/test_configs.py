@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from catalogue import missing
-from sweeps.grid import read_grid, trials
+from sweeps.grid import levels, read_grid, trials
 
 from lit_retrieval.cli import main, read_configuration
 
@@ -106,9 +106,16 @@ def test_every_point_and_every_value_of_a_sweep_has_a_configuration_of_its_own(p
     monkeypatch.setattr("sys.argv", ["tools/sweep.py"])
     grid = read_grid(path)
     first_values = {key: values[:1] for key, values in grid.grid.items()}
-    assert len(trials(replace(grid, seeds=[0], grid=first_values), path.parent)) == len(grid.points)
-    first_point = dict(list(grid.points.items())[:1])
-    assert len(trials(replace(grid, seeds=[0], points=first_point), path.parent)) == prod(map(len, grid.grid.values()))
+    first_point, first_task = (dict(list(part.items())[:1]) for part in (grid.points, grid.tasks))
+    for part, count in (
+        ({"tasks": first_task, "grid": first_values}, len(grid.points) * len(levels(replace(grid, tasks=first_task)))),
+        ({"points": first_point, "grid": first_values}, len(levels(grid))),
+        (
+            {"points": first_point, "tasks": first_task},
+            prod(map(len, grid.grid.values())) * len(levels(replace(grid, tasks=first_task))),
+        ),
+    ):
+        assert len(trials(replace(grid, seeds=[0], **part), path.parent)) == count
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=name)

@@ -129,6 +129,37 @@ def test_a_grid_is_every_point_with_every_value_and_seed(place):
     assert found[1].configuration["seed_everything"] == found[1].configuration["data"]["seed"] == 1
 
 
+TASKS = {
+    "lists": {
+        "keys": {"data.task": {"class_path": "lit_retrieval.tasks.Index", "init_args": {"max_size": 8}}},
+        "changes": [{"data.sizes": [8]}, {"data.task.init_args.num_words": 4, "trainer.max_steps": 6}],
+    },
+    "trees": {"keys": {"data.regime": "cot"}},
+}
+
+
+def test_each_task_has_a_first_level_and_levels_that_differ_from_it(place):
+    fixed = {key: value for key, value in TINY.items() if key != "data.task.init_args.max_size"}
+    path = write_grid(place, points={"one": {}, "two": {"model.hidden_size": 16}}, tasks=TASKS, fixed=fixed)
+    found = trials(read_grid(path), place)
+    names = ["lists", "lists sizes=8", "lists num_words=4", "trees"]
+    assert [(trial.point, trial.level) for trial in found] == [
+        (point, name) for point in ("one", "two") for name in names
+    ]
+    data, trainer = ([trial.configuration[part] for trial in found] for part in ("data", "trainer"))
+    assert [one["sizes"] for one in data[:4]] == [[4], [8], [4], [4]]
+    assert [one["task"]["init_args"].get("num_words") for one in data[:4]] == [128, 128, 4, None]
+    assert [one["max_steps"] for one in trainer[:4]] == [4, 4, 6, 4] and data[3]["regime"] == "cot"
+    chosen = described(found, ["trees", "sizes=8"])
+    assert [(trial.level, trial.words[1]) for trial in chosen[::2]] == [("trees", "trees"), ("lists sizes=8", "lists")]
+
+
+@pytest.mark.parametrize("task", [[], {}, {"keys": []}, {"keys": {}, "levels": []}, {"keys": {}, "changes": [{}]}])
+def test_a_task_without_keys_is_refused(place, task):
+    with pytest.raises(UserError, match=r"tasks\.one must be \{keys: .*; set it in .*tiny\.yaml"):
+        read_grid(write_grid(place, tasks={"one": task}))
+
+
 def test_what_is_the_same_twice_comes_once(place):
     path = write_grid(place, grid={"data.sizes": [[4], [4]]})
     assert len(trials(read_grid(path), place)) == 1

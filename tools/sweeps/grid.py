@@ -23,20 +23,22 @@ _WRITE = {
     (int, float, dict): "a number, or numbers by words",
 }  # fmt: skip
 _KINDS: dict[str, Any] = {
-    "experiment": str, "points": dict, "grid": dict, "regimes": dict, "fixed": dict, "slurm": dict, "seeds": list,
-    "checkpoint": str, "cpus": int, "retries": int, "stop_on_plateau": int, "gpus": (int, float, dict),
+    "experiment": str, "points": dict, "tasks": dict, "grid": dict, "regimes": dict, "fixed": dict, "slurm": dict,
+    "seeds": list, "checkpoint": str, "cpus": int, "retries": int, "stop_on_plateau": int, "gpus": (int, float, dict),
 }  # fmt: skip
 
 
 @dataclass
 class Grid:
-    """A set of trials: every point with every combination of values and every seed.
+    """A set of trials: every point with every level of every task, every combination of values and every seed.
 
     Keys are those of the command line: `data.regime`, `model.learning_rate`, or `model` with a file of all its keys.
 
     Args:
         experiment: Configuration that all trials vary; paths are relative to the grid's file.
         points: Names, each with its keys and values; report.py reads names such as `mamba_0.5M`.
+        tasks: Names, each with its `keys` and values, and `changes`, a list of the keys and values in which each of its
+            other levels of difficulty differs; report.py averages the best trial of each level.
         grid: Keys, each with a list of values.
         regimes: Regimes, each with keys and values for its trials.
         fixed: Keys, each with a value for all trials.
@@ -52,6 +54,7 @@ class Grid:
 
     experiment: str
     points: dict[str, dict[str, Any]] = field(default_factory=lambda: {"": {}})
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     grid: dict[str, list[Any]] = field(default_factory=dict)
     regimes: dict[str, dict[str, Any]] = field(default_factory=dict)
     fixed: dict[str, Any] = field(default_factory=dict)
@@ -76,6 +79,7 @@ class Trial(NamedTuple):
         place: Folder to run the commands in.
         checkpoint: The tested one, best or last.
         gpus: Share of a GPU.
+        level: Name of its task and of what is changed there, such as `copying vocab_size=32`; empty without tasks.
     """
 
     hash: str
@@ -86,12 +90,18 @@ class Trial(NamedTuple):
     place: str
     checkpoint: str = "best"
     gpus: float = 1.0
+    level: str = ""
 
     @property
     def words(self) -> list[str]:
-        """Words that describe the trial: its point, regime and sizes."""
+        """Words that describe the trial: its point, level, regime and sizes."""
         data = self.configuration["data"]
-        return [*self.point.split(), data["regime"], *re.findall(r"[^][,{} ]+", str(data["sizes"]))]
+        return [
+            *self.point.split(),
+            *self.level.split(),
+            data["regime"],
+            *re.findall(r"[^][,{} ]+", str(data["sizes"])),
+        ]
 
 
 def read_grid(path: Path) -> Grid:
@@ -119,6 +129,14 @@ def read_grid(path: Path) -> Grid:
         raise UserError(f"grid.{wrong[0]} must be a list, got one value; write a list in {path}, or move it to fixed")
     if wrong := [name for name, keys in (grid.points | grid.regimes).items() if not isinstance(keys, dict)]:
         raise UserError(f"{wrong[0]} must have keys with values; write {{key: value}} in {path}, or {{}} for none")
+    for name, task in grid.tasks.items():
+        parts = task if isinstance(task, dict) else {}
+        changes = parts.get("changes", [])
+        are_keys = isinstance(parts.get("keys"), dict) and all(isinstance(one, dict) and one for one in changes)
+        if not are_keys or parts.keys() - {"keys", "changes"}:
+            raise UserError(
+                f"tasks.{name} must be {{keys: {{key: value}}, changes: [{{key: value}}]}}; set it in {path}"
+            )
     check_shares(grid.gpus, path)
     for name, least in (("cpus", 1), ("retries", 0), ("stop_on_plateau", 1)):
         if (number := getattr(grid, name)) is not None:
@@ -136,30 +154,42 @@ def trials(grid: Grid, folder: Path) -> list[Trial]:
     if not (grid.points and grid.seeds and all(grid.grid.values())):
         raise UserError("a grid must have a trial; give every key of `grid`, `points` and `seeds` at least one value")
     found: dict[str, Trial] = {}
-    for point, seed, keys in _combinations(grid):
+    for point, level, seed, keys in _combinations(grid):
         arguments = ["--config", _beside(folder, grid.experiment)]
         for key, value in keys.items():
             arguments += [f"--{key}", _beside(folder, value) if key in _FILES else _text(value)]
         configuration = read_configuration(["fit", *arguments])
         identity = runs.run_hash(configuration)
-        trial = Trial(identity, point, seed, arguments, configuration, str(Path.cwd()), grid.checkpoint)
+        trial = Trial(identity, point, seed, arguments, configuration, str(Path.cwd()), grid.checkpoint, level=level)
         found.setdefault(identity, trial)
     unique = list(found.values())
     shares = find_shares(grid.gpus, [trial.words for trial in unique])
     return [trial._replace(gpus=share) for trial, share in zip(unique, shares, strict=True)]
 
 
-def _combinations(grid: Grid) -> Iterator[tuple[str, int, dict[str, Any]]]:
+def levels(grid: Grid) -> list[tuple[str, dict[str, Any]]]:
+    """The levels of all tasks, by name, with their keys; one without a name or keys if there are no tasks."""
+    found = [] if grid.tasks else [("", {})]
+    for name, task in grid.tasks.items():
+        found.append((name, task["keys"]))
+        for change in task.get("changes", []):
+            key, value = next(iter(change.items()))
+            found.append((f"{name} {key.rpartition('.')[2]}={_text(value).strip('[]')}", {**task["keys"], **change}))
+    return found
+
+
+def _combinations(grid: Grid) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
     plateau = [
         {"class_path": "lit_retrieval.training.PlateauStopping", "init_args": {"patience": grid.stop_on_plateau}}
     ]
     stopping = {} if grid.stop_on_plateau is None else {"trainer.callbacks+": plateau}  # after the experiment's
-    for (point, own), values, seed in product(grid.points.items(), product(*grid.grid.values()), grid.seeds):
+    parts = product(grid.points.items(), levels(grid), product(*grid.grid.values()), grid.seeds)
+    for (point, own), (level, of_level), values, seed in parts:
         chosen = dict(zip(grid.grid, values, strict=True))
         # A file for a whole part comes first, or it would undo the keys within the part.
         of_regime = grid.regimes.get(chosen.get("data.regime", ""), {})
-        keys = {**grid.fixed, **own, **chosen, **of_regime, **dict.fromkeys(_SEEDS, seed), **stopping}
-        yield point, seed, dict(sorted(keys.items(), key=lambda item: item[0] not in _FILES))
+        keys = {**grid.fixed, **own, **of_level, **chosen, **of_regime, **dict.fromkeys(_SEEDS, seed), **stopping}
+        yield point, level, seed, dict(sorted(keys.items(), key=lambda item: item[0] not in _FILES))
 
 
 def _beside(folder: Path, file: Any) -> str:

@@ -12,9 +12,9 @@ from sweeps.intervals import wilson
 
 SHARES = ("closed_loop_accuracy", "all_right", "undecided", "exact_match")  # of samples: these have intervals
 BASE = (
-    "hash", "point", "seed", "commit", "device", "task", "distribution", "regime", "sizes", "samples", "test_samples",
-    "checkpoint", "minutes", "samples_per_second", "parameters", "state_bits", "longest", "still_rising", "attempts",
-    "finished", "command",
+    "hash", "point", "level", "seed", "commit", "device", "task", "distribution", "regime", "sizes", "samples",
+    "test_samples", "checkpoint", "minutes", "samples_per_second", "parameters", "state_bits", "longest",
+    "still_rising", "attempts", "finished", "command",
 )  # fmt: skip
 CURVES = (
     "hash", "point", "seed", "regime", "sizes", "samples", "closed_loop_accuracy", "closed_loop_accuracy_low",

@@ -84,7 +84,7 @@ def table(trials: Sequence[Trial], sweep: Path) -> Table:
 def label(trial: Trial) -> str:
     """A short description of a trial."""
     data = trial.configuration["data"]
-    return f"{trial.point} {data['regime']} {data['sizes']} seed {trial.seed}".strip()
+    return " ".join(f"{trial.point} {trial.level} {data['regime']} {data['sizes']} seed {trial.seed}".split())
 
 
 def described(chosen: Sequence[Trial], words: Sequence[str]) -> Sequence[Trial]:

@@ -43,7 +43,8 @@ def run_trial(
         return
     before = files.read(folder / "trial.json") or {}
     notes = {
-        "hash": trial.hash, "point": trial.point, "seed": trial.seed, "commit": commit, "status": "running",
+        "hash": trial.hash, "point": trial.point, "level": trial.level, "seed": trial.seed, "commit": commit,
+        "status": "running",
         "command": " ".join(["python -m lit_retrieval fit", *map(_quoted, trial.arguments)]),
         "attempts": before.get("attempts", 0), "crashes": 0, "minutes": before.get("minutes", 0.0),
     }  # fmt: skip
@@ -126,7 +127,9 @@ def _result(trial: Trial, folder: Path, notes: dict[str, Any]) -> dict[str, Any]
     curve = read_curve(folder / "run")
     batch = trial.configuration["data"]["batch_size"] * trial.configuration["trainer"]["accumulate_grad_batches"]
     return {
-        **{name: notes[name] for name in ("hash", "point", "seed", "commit", "command", "attempts", "minutes")},
+        **{
+            name: notes[name] for name in ("hash", "point", "level", "seed", "commit", "command", "attempts", "minutes")
+        },
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "configuration": trial.configuration,
         "samples_per_step": batch,
