@@ -6,7 +6,7 @@ import re
 import sys
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from benchmarks.data import suites
 
 import lit_retrieval.tasks
 from lit_retrieval.data import TranscriptData
-from lit_retrieval.tasks import Regime, Task, describe
+from lit_retrieval.tasks import Regime, Task, Transcripts, describe
+from lit_retrieval.tasks.checks.earlier_answers import guess
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/tasks.md"
@@ -36,6 +37,12 @@ word, but that nobody writes, is in `{{braces}}`. Three dots stand for words tha
 a whole transcript, the mean of {_DRAWN} samples of each size; "chance" is the score of a blind guess. "Bits" are the
 independent fair bits in a problem, any of which may be asked for: a recurrent model needs a state of about so many bits
 to answer in `vanilla` (arXiv:2402.18510, Theorem 4.6). They are known for random access codes alone.
+
+Where an answer is written after another, later ones can be guessed from earlier ones: "guessed" is the share of the
+answers that a guesser gets right who knows which words the prompt has, not where, and says the commonest, the commonest
+that earlier answers have not used up, or the last answer again, whichever is best. Token accuracy up to this number is
+no recall. Answers in `{{braces}}` are not in the context, and an exact match needs all of them.
+
 `--data NAME` runs a ready file, `configs/data/NAME.yaml`.
 
 """
@@ -50,7 +57,7 @@ def page() -> str:
         kinds[_kind(one)].append(one)
     parts = [_link(_HEAD), _contents(kinds)]
     for kind in sorted(kinds, key=_order):
-        parts.append(f"## {kind.capitalize()}\n\n{_about(kind)}\n\n")
+        parts.append(f"## {_title(kind)}\n\n{_about(kind)}\n\n")
         parts += [_section(one, golden.get(one, []), frozen.get(one, [])) for one in kinds[kind]]
     return "".join(parts).rstrip("\n") + "\n"
 
@@ -66,6 +73,10 @@ def _kind(task: type[Task]) -> str:
     """The folder of its module; `others` for a module beside the folders."""
     folders = task.__module__.removeprefix("lit_retrieval.tasks.").split(".")
     return folders[0] if len(folders) > 1 else "others"
+
+
+def _title(kind: str) -> str:
+    return kind.upper() if len(kind) <= 3 else kind.capitalize()
 
 
 def _order(kind: str) -> tuple[bool, str]:
@@ -97,7 +108,7 @@ def _frozen() -> dict[type[Task], list[tuple[str, TranscriptData]]]:
 
 def _contents(kinds: dict[str, list[type[Task]]]) -> str:
     lines = [
-        f"- {kind.capitalize()}: " + ", ".join(f"[{one.__name__}](#{one.__name__.lower()})" for one in kinds[kind])
+        f"- {_title(kind)}: " + ", ".join(f"[{one.__name__}](#{one.__name__.lower()})" for one in kinds[kind])
         for kind in sorted(kinds, key=_order)
     ]
     return "\n".join(lines) + "\n\n"
@@ -109,7 +120,7 @@ def _section(one: type[Task], golden: list[tuple[Task, int]], frozen: list[tuple
     parts = [f"### {one.__name__}", _definition(one), f"`{one.__name__}({arguments})`"]
     parts += [_samples(*pair) for pair in golden]
     if frozen:
-        head = "| suite | sizes | tokens | chance | bits |\n|---|---|---|---|---|"
+        head = "| suite | sizes | tokens | chance | guessed | bits |\n|---|---|---|---|---|---|"
         parts.append("\n".join([head, *(_row(*pair) for pair in frozen)]))
     if ready := _ready(one):
         parts.append(f"Ready: {', '.join(f'`--data {name}`' for name in ready)}.")
@@ -178,17 +189,22 @@ def _call(task: Task) -> str:
 
 def _row(name: str, data: TranscriptData) -> str:
     """The line of a suite."""
-    task, sizes = data.task, data.stream("test").sizes.values
-    tokens = (
-        f"{regime} " + ", ".join(f"{_tokens(task, size, regime):,.0f}" for size in sizes) for regime in task.regimes
-    )
-    bits = [task.random_bits(size) for size in sizes.tolist()]
-    shown = ", ".join(f"{one:,}" for one in bits if one is not None) or "-"
-    return f"| `{name}` | {', '.join(map(str, sizes))} | {'; '.join(tokens)} | {_chance(task)} | {shown} |"
+    task, sizes = data.task, data.stream("test").sizes.values.tolist()
+    drawn = {regime: [_draw(task, size, regime) for size in sizes] for regime in task.regimes}
+    tokens = (f"{regime} {_join(one.length.mean() for one in samples)}" for regime, samples in drawn.items())
+    guesses = [guess(one, task.answer_words) for one in drawn[task.regimes[0]]]
+    guessed = ", ".join(f"{max(one):.2f}" for one in guesses if one) or "-"
+    bits = _join(one for one in map(task.random_bits, sizes) if one is not None) or "-"
+    listed = ", ".join(map(str, sizes))
+    return f"| `{name}` | {listed} | {'; '.join(tokens)} | {_chance(task)} | {guessed} | {bits} |"
 
 
-def _tokens(task: Task, size: int, regime: Regime) -> float:
-    return float(task.sample(0, np.arange(_DRAWN), np.full(_DRAWN, size), regime).length.mean())
+def _draw(task: Task, size: int, regime: Regime) -> Transcripts:
+    return task.sample(0, np.arange(_DRAWN), np.full(_DRAWN, size), regime)
+
+
+def _join(numbers: Iterable[float]) -> str:
+    return ", ".join(f"{number:,.0f}" for number in numbers)
 
 
 def _chance(task: Task) -> str:

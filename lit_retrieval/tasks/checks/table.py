@@ -3,6 +3,7 @@
 from lit_retrieval.conformance import Rule
 from lit_retrieval.tasks.checks import samples, transcripts
 from lit_retrieval.tasks.checks.case import Case
+from lit_retrieval.tasks.checks.earlier_answers import tells_by_earlier_answers
 
 RULES: list[Rule[Case]] = [
     Rule("attributes", samples.has_its_attributes, is_cheap=True),
@@ -15,5 +16,6 @@ RULES: list[Rule[Case]] = [
     Rule("bounds", transcripts.keeps_to_its_bounds, ("same twice",), is_cheap=True),
     Rule("oracle", transcripts.is_solved_by_its_oracle, ("answers",), is_cheap=True),
     Rule("chance", transcripts.compares_chance, ("answers",)),
+    Rule("earlier answers", tells_by_earlier_answers, ("answers",)),
     Rule("workers", samples.travels_to_workers, ("same twice",)),
 ]
