@@ -169,7 +169,7 @@ def trials(grid: Grid, folder: Path) -> list[Trial]:
 
 def levels(grid: Grid) -> list[tuple[str, dict[str, Any]]]:
     """The levels of all tasks, by name, with their keys; one without a name or keys if there are no tasks."""
-    found = [] if grid.tasks else [("", {})]
+    found: list[tuple[str, dict[str, Any]]] = [] if grid.tasks else [("", {})]
     for name, task in grid.tasks.items():
         found.append((name, task["keys"]))
         for change in task.get("changes", []):
