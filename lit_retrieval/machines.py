@@ -99,18 +99,19 @@ def _parse(state: str, symbol: int, written: str, names: list[str]) -> Action:
 
 def read_table(given: Any) -> Table:
     """The table of a machine, given as such or as the path of its YAML file; raises `UserError` if it is neither."""
-    table = _read_file(given) if isinstance(given, str) else given
+    table = read_yaml(given, "a machine's table") if isinstance(given, str) else given
     try:
         return Table({str(state): {int(symbol): str(row[symbol]) for symbol in row} for state, row in table.items()})
     except (AttributeError, TypeError, ValueError):
         raise UserError(f"a machine's table must be like {{A: {{0: 1RB, 1: 1LHALT}}}}, got {given!r}") from None
 
 
-def _read_file(path: str) -> Any:
+def read_yaml(path: str, what: str) -> Any:
+    """The content of a YAML file, relative to the configuration's folder; raises `UserError` with `what` it is for."""
     try:
         return yaml.safe_load(Path_fr(path).read_text())
     except (OSError, TypeError):
-        raise UserError(f"there is no file {path}; write a machine's table, or the path of its YAML file") from None
+        raise UserError(f"there is no file {path}; write {what}, or the path of its YAML file") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 

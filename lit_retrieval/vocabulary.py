@@ -1,5 +1,6 @@
 """Words and their ids."""
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
@@ -20,6 +21,13 @@ PAD, START, ASK, START_SEARCH, END_SEARCH, FAILED, EDGE, PARENT, AT, MORE = rang
 def is_numeral(word: str) -> bool:
     """Whether the word is one to nine of the digits 0 to 9."""
     return word.isascii() and word.isdecimal() and len(word) <= 9
+
+
+def read_word(word: str) -> tuple[str, int]:
+    """The kind of a word and its number: (k, 5) for k5, (numeral, -7) for -7; any other word is a kind of its own."""
+    if parts := re.fullmatch(r"([a-z]*)(-?[0-9]+)", word):
+        return parts[1] or "numeral", int(parts[2])
+    return word, 0
 
 
 class Vocabulary:

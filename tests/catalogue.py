@@ -98,7 +98,7 @@ TASKS: dict[str, tuple[Task, list[int]]] = {
 CASES = [(name, regime) for name, (task, _) in TASKS.items() for regime in task.regimes]
 
 # Classes whose problems are those of other tasks, of files, or of a construction of a theorem.
-OF_OTHERS = {"Imported", "MachineRun", "Mixture", "ReadAgain", "SmallSpaceRun"}
+OF_OTHERS = {"CircuitRun", "Imported", "MachineRun", "Mixture", "ReadAgain", "SmallSpaceRun"}
 
 
 def missing(names: Iterable[str]) -> set[str]:

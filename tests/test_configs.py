@@ -51,8 +51,11 @@ def assert_right(arguments, capsys):
 )
 def test_every_construction_is_right(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    is_machine = "table" in yaml.safe_load(path.read_text())["data"]["task"]["init_args"]
-    assert_right(["--config", str(path), *([] if is_machine else ["--data.sizes", "[8, 16]"])], capsys)
+    arguments = yaml.safe_load(path.read_text())["data"]["task"]["init_args"]
+    assert_right(
+        ["--config", str(path), *([] if {"table", "circuit"} & arguments.keys() else ["--data.sizes", "[8, 16]"])],
+        capsys,
+    )
 
 
 @pytest.mark.parametrize("problem", ["index", "associative_recall", "ngram_retrieval"])
@@ -67,15 +70,16 @@ def test_a_theorem_is_right_on_the_other_problems(theorem, problem, tmp_path, mo
 
 
 @pytest.mark.parametrize("path", CONSTRUCTIONS, ids=name)
-def test_a_machine_is_named_by_its_file_and_not_copied(path):
+def test_a_machine_or_a_circuit_is_named_by_its_file_and_not_copied(path):
     content = yaml.safe_load(path.read_text())
-    tables = [part["init_args"]["table"] for part in (content["data"]["task"], content["model"]["construction"])
-              if "table" in part.get("init_args", {})]  # fmt: skip
+    tables = [part["init_args"][name] for part in (content["data"]["task"], content["model"]["construction"])
+              for name in ("table", "circuit") if name in part.get("init_args", {})]  # fmt: skip
     assert len(set(tables)) <= 1 and all((path.parent / table).is_file() for table in tables)
 
 
-def test_every_file_is_an_experiment_or_a_part_of_one_or_a_sweep_or_a_task_of_ones_own_or_a_machine():
-    others = [CONFIGS / "own_task/hops.yaml", *(CONFIGS / "machines").iterdir()]
+def test_every_file_is_an_experiment_or_a_part_of_one_or_a_sweep_or_a_task_of_ones_own_or_a_table():
+    tables = [*(CONFIGS / "machines").iterdir(), *(CONFIGS / "circuits").iterdir()]
+    others = [CONFIGS / "own_task/hops.yaml", *tables]
     assert sorted([*EXPERIMENTS, *PARTS, *CONSTRUCTIONS, *SWEEPS, *others]) == sorted(CONFIGS.rglob("*.yaml"))
 
 

@@ -36,10 +36,11 @@ for room in ("cli", "tasks"):
     MAY_IMPORT[room] |= {"numba_cache"}
 MAY_IMPORT["machines"] = MAY_IMPORT["automata"] = MAY_IMPORT["conformance"] = {*FOR_ALL}
 MAY_IMPORT["training"].add("conformance")
-MAY_IMPORT["tasks"] |= {"machines", "automata"}
+MAY_IMPORT["circuits"] = {*FOR_ALL, "machines", "vocabulary"}
+MAY_IMPORT["tasks"] |= {"machines", "automata", "circuits"}
 for room in ("tasks", "mixers"):
     MAY_IMPORT[room] |= {"parsing", "conformance"}  # they have command lines of their own
-MAY_IMPORT["constructions"].add("machines")
+MAY_IMPORT["constructions"] |= {"machines", "circuits"}
 for room in ("data", "training", "cli"):
     MAY_IMPORT[room] |= {"lightning_internals"}
 ROOMS_WITHOUT_TORCH = [
@@ -47,6 +48,7 @@ ROOMS_WITHOUT_TORCH = [
     "conformance",
     "machines",
     "automata",
+    "circuits",
     "parsing",
     "vocabulary",
     "retrieval",

@@ -26,11 +26,12 @@ from lit_retrieval.tasks import Counting, IsTree, Task
 from lit_retrieval.vocabulary import Vocabulary
 
 TABLE = {"A": {0: "1RHALT", 1: "0RYES"}}
+CIRCUIT = {"reads": ["x0"], "writes": [], "answers": ["YES"], "gates": {"a": "one"}, "says": {"YES": "a"}}
 RENAMED = {"budget": "max_new_tokens"}
 NEEDED: dict[str, dict[str, Any]] = {  # arguments without a default
     "MachineRun": {"table": TABLE}, "SmallSpaceRun": {"table": TABLE, "space": 8},
     "Parallel": {"mixers": [mixers.GRU, mixers.Mamba]}, "Mixture": {"tasks": [Counting(16), IsTree(16)]},
-    "Imported": {"vocab_size": 4}, "ReadAgain": {"task": Counting(16)},
+    "Imported": {"vocab_size": 4}, "CircuitRun": {"circuit": CIRCUIT}, "ReadAgain": {"task": Counting(16)},
 }  # fmt: skip
 
 

@@ -10,11 +10,13 @@ import numpy as np
 from jsonargparse import auto_cli
 from rich.progress import track
 
+from lit_retrieval.circuits import read_circuit
 from lit_retrieval.constructions import (
     Construction,
     Theorem41,
     Theorem46,
     Theorem47,
+    Theorem48,
     Theorem52,
     Theorem53,
     Theorem54,
@@ -30,6 +32,7 @@ from lit_retrieval.ranges import check_at_least
 from lit_retrieval.retrieval import EitherFormRetriever, RegularExpressionRetriever
 from lit_retrieval.tasks import (
     AssociativeRecall,
+    CircuitRun,
     Counting,
     Index,
     IsTree,
@@ -41,7 +44,7 @@ from lit_retrieval.tasks import (
 )
 
 _TOKENS_AT_ONCE = 16_384  # tokens of all prompts that are decoded together
-_MACHINES = Path(__file__).parents[1] / "configs" / "machines"
+_CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 class Case(NamedTuple):
@@ -57,6 +60,7 @@ class Case(NamedTuple):
         sizes: Sizes of the instances.
         reply: Most tokens of an answer to a size; those of the regime if absent.
         state_at: Size after whose longest context the state is measured, without running it; the largest if absent.
+        most_samples: Most instances of a size, for long runs.
     """
 
     theorem: str
@@ -68,6 +72,7 @@ class Case(NamedTuple):
     sizes: tuple[int, ...]
     reply: Callable[[int], int] | None = None
     state_at: int | None = None
+    most_samples: int | None = None
 
 
 def theorems(largest: int = 1024, samples: int = 200, seed: int = 0) -> None:
@@ -83,7 +88,7 @@ def theorems(largest: int = 1024, samples: int = 200, seed: int = 0) -> None:
     check_at_least("samples", samples, 1, "--samples")
     check_at_least("seed", seed, 0, "--seed")
     sizes = tuple(size for size in (largest // 64, largest // 16, largest // 4, largest) if size >= 4)
-    cases = [*_simple_cases(sizes), *_graph_cases(largest), *_machine_cases()]
+    cases = [*_simple_cases(sizes), *_graph_cases(largest), *_machine_cases(), *_circuit_cases()]
     lines = [_line(case, samples, seed) for case in track(cases, "Running")]
     names = [
         "theorem", "task", "model", "layers", "width", "parameters", "state bits", "largest n, float64", "accuracy",
@@ -130,7 +135,7 @@ def _graph_cases(largest: int) -> Iterator[Case]:
 def _machine_cases() -> Iterator[Case]:
     sizes = {"busy_beaver_2": (0,), "busy_beaver_3": (0,), "busy_beaver_4": (0,), "increment": (4, 16, 64),
              "palindrome": (4, 8, 16)}  # fmt: skip
-    tables = {name: read_table(str(_MACHINES / f"{name}.yaml")) for name in sizes}
+    tables = {name: read_table(str(_CONFIGS / f"machines/{name}.yaml")) for name in sizes}
     for name, table in tables.items():
         run = partial(_run, MachineRun(table))
         models: list[tuple[type[Theorem54 | Theorem58], str, Regime]] = [
@@ -146,8 +151,20 @@ def _machine_cases() -> Iterator[Case]:
     )  # fmt: skip
 
 
+def _circuit_cases() -> Iterator[Case]:
+    described = {
+        "parity": ("Transformer, 11 gates", (4, 16, 64), 50),
+        "gru_parity": ("Transformer, 563 gates of a trained GRU", (1, 2, 4), 8),
+    }
+    for name, (model, sizes, most_samples) in described.items():
+        circuit = read_circuit(str(_CONFIGS / f"circuits/{name}.yaml"))
+        run = partial(_run, CircuitRun(circuit, max_steps=2))
+        construction = partial(Theorem48, circuit)
+        yield Case("4.8", name, model, construction, run, "cot", sizes, most_samples=most_samples)
+
+
 def _run(task: Task, size: int) -> Task:
-    """The task of a machine, whose tape may have any size."""
+    """The task of a machine or a circuit, whose input may have any size."""
     return task
 
 
@@ -155,12 +172,10 @@ def _line(case: Case, samples: int, seed: int) -> list[str]:
     tasks = {size: case.task(size) for size in case.sizes}
     model = case.write("float64").write(tasks[case.sizes[-1]].vocabulary)
     counts = (len(model.mixers), model.registers.width, model.num_parameters, model.state_bits(_longest(case, seed)))
-    columns = []
+    columns, most = [], min(samples, case.most_samples or samples)
     for precision in ("float64", "float32"):
         # There is only one empty tape.
-        right = {
-            size: _right(case, precision, task, size, samples if size else 1, seed) for size, task in tasks.items()
-        }
+        right = {size: _right(case, precision, task, size, most if size else 1, seed) for size, task in tasks.items()}
         columns += [_largest(right), f"{sum(right.values()) / len(right):.3f}"]
     return [case.theorem, case.task_name, case.model, *(f"{count:,}" for count in counts), *columns]
 

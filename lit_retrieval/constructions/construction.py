@@ -5,10 +5,13 @@ from typing import Literal, Protocol, cast, get_args
 
 import torch
 
+from lit_retrieval.circuits import Circuit
+from lit_retrieval.circuits import Table as CircuitTable
 from lit_retrieval.constructions import (
     theorem_4_1,
     theorem_4_6,
     theorem_4_7,
+    theorem_4_8,
     theorem_5_2,
     theorem_5_3,
     theorem_5_4,
@@ -115,6 +118,23 @@ class Theorem47(_IsTree):
     """A Transformer of constant size that decides IsTree by an Euler tour (arXiv:2402.18510, Theorem 4.7)."""
 
     number, _module = "4.7", theorem_4_7
+
+
+class Theorem48(_Theorem):
+    """An RNN's circuit as a Transformer of constant size that writes its gates (arXiv:2402.18510, Theorem 4.8).
+
+    Args:
+        circuit: The RNN, as the task has it; see `lit_retrieval.circuits.Circuit`.
+        precision: float64, or float32.
+    """
+
+    number = "4.8"
+
+    def __init__(self, circuit: CircuitTable, precision: Precision = "float64") -> None:
+        self.circuit, self.precision = Circuit.from_table(circuit), precision
+
+    def _construct(self, vocabulary: Vocabulary) -> ConstructedModel:
+        return theorem_4_8.recurrent_circuit(vocabulary, self.circuit)
 
 
 class Theorem52(_SimpleProblems):

@@ -1,12 +1,11 @@
 """Names for the channels of the residual stream, and the embedding and head in terms of them."""
 
-import re
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from lit_retrieval.vocabulary import Vocabulary
+from lit_retrieval.vocabulary import Vocabulary, read_word
 
 # A weighted sum of registers, {"number": 2.0, "one": -1.0} for 2 * number - 1.
 Form = dict[str, float]
@@ -47,13 +46,6 @@ class Registers:
         for name, weight in form.items():
             row[self[name]] += weight
         return row
-
-
-def read_word(word: str) -> tuple[str, int]:
-    """The kind of a word and its number: (k, 5) for k5, (numeral, -7) for -7; any other word is a kind of its own."""
-    if parts := re.fullmatch(r"([a-z]*)(-?[0-9]+)", word):
-        return parts[1] or "numeral", int(parts[2])
-    return word, 0
 
 
 def write_embedding(registers: Registers, vocabulary: Vocabulary) -> Tensor:

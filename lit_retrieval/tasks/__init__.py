@@ -2,6 +2,7 @@
 
 from lit_retrieval.conversation import Author
 from lit_retrieval.renamed import take_old_names
+from lit_retrieval.tasks.automata.circuit_run import CircuitRun
 from lit_retrieval.tasks.automata.machine_run import MachineRun, SmallSpaceRun
 from lit_retrieval.tasks.automata.modular_arithmetic import ModularArithmetic
 from lit_retrieval.tasks.automata.state_tracking import StateTracking
@@ -40,6 +41,7 @@ __all__ = [
     "REGIMES",
     "AssociativeRecall",
     "Author",
+    "CircuitRun",
     "Counting",
     "Imported",
     "Index",

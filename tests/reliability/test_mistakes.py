@@ -236,6 +236,8 @@ MISTAKES = [
     (["fit", "TINY", *task("Index", "num_words=1")], "num_words must be 2 or more, got 1"),
     (["fit", "TINY", *task("MachineRun", "table=none.yaml")], "there is no file none.yaml"),
     (["fit", "TINY", *task("MachineRun", "table={A: {0: 1XB}}")], "1XB"),
+    (["fit", "TINY", *task("CircuitRun", "circuit=none.yaml")], "no file none.yaml; write a circuit's table"),
+    (["fit", "TINY", *task("CircuitRun", "circuit={gates: {}}")], "a circuit's table must be like"),
     (["fit", "TINY", *task("Counting", "query_form=long")], "query_form"),
     (["fit", "TINY", "--data.task", "own.Abstract"], "own.Abstract"),
     (["fit", "TINY", "--data.task", "own.Unseeded"], "own.Unseeded"),

@@ -13,7 +13,7 @@ from catalogue import TASKS
 from lit_retrieval.conformance import path_of
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import UserError
-from lit_retrieval.tasks import MachineRun, SampleStream, SmallSpaceRun
+from lit_retrieval.tasks import CircuitRun, MachineRun, SampleStream, SmallSpaceRun
 from lit_retrieval.tasks.__main__ import main
 from lit_retrieval.tasks.checks import RULES, check_task, report
 
@@ -35,6 +35,12 @@ def test_every_task_keeps_all_rules(name):
 @pytest.mark.parametrize("machine", ["palindrome", "increment"])
 def test_runs_of_machines_keep_all_rules(make, machine):
     task = make(yaml.safe_load((ROOT / f"configs/machines/{machine}.yaml").read_text()))
+    found = results(task, [1, 4])
+    assert {verdict.result for verdict in found.values()} <= {"pass", "n/a"}
+
+
+def test_runs_of_a_circuit_keep_all_rules():
+    task = CircuitRun(yaml.safe_load((ROOT / "configs/circuits/parity.yaml").read_text()))
     found = results(task, [1, 4])
     assert {verdict.result for verdict in found.values()} <= {"pass", "n/a"}
 

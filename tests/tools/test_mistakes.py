@@ -26,6 +26,8 @@ MISTAKES = {
     "turing: another file": ("turing", ["tiny.yaml"], "a machine's table must be like"),
     "turing: no steps": ("turing", [str(MACHINE), "--max_steps", "0"], "max_steps must be 1 or more, got 0"),
     "turing: a symbol that the machine lacks": ("turing", [str(MACHINE), "--tape", "[1,9]"], "0 to 1, got 9"),
+    "compile_gru: no run": ("compile_gru", ["no", "gru.yaml"], "there is no run no"),
+    "compile_gru: no bits": ("compile_gru", ["no", "gru.yaml", "--state_bits", "0"], "state_bits must be 1"),
     "an option that does not exist": ("report", ["no.csv", "--outputs", "out"], "--outputs"),
     "a word in place of a number": ("turing", [str(MACHINE), "--max_steps", "many"], "max_steps"),
     "fla_suite: no checkout": ("fla_suite", ["no"], "no/tests must have test files, got none"),

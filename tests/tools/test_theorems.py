@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 import theorems
-from theorems import _graph_cases, _largest, _line, _machine_cases, _simple_cases
+from theorems import _circuit_cases, _graph_cases, _largest, _line, _machine_cases, _simple_cases
 from turing import turing
 
 MACHINES = Path(theorems.__file__).parents[1] / "configs/machines"
 QUICK = [case for case in _machine_cases() if case.task_name != "busy_beaver_4"]  # which takes 107 steps
 CASES = [
     *_simple_cases((4, 8)), *(case._replace(sizes=(8,)) for case in _graph_cases(8)),
-    *(case._replace(sizes=case.sizes[:1]) for case in QUICK),
+    *(case._replace(sizes=case.sizes[:1]) for case in [*QUICK, next(_circuit_cases())]),
 ]  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def test_the_table_has_a_line_for_each_case(monkeypatch, capsys):
     monkeypatch.setattr(theorems, "_line", lambda case, samples, seed: [case.theorem] * 11)
     theorems.theorems(largest=16)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    cases = [*_simple_cases((4, 16)), *_graph_cases(16), *_machine_cases()]
+    cases = [*_simple_cases((4, 16)), *_graph_cases(16), *_machine_cases(), *_circuit_cases()]
     assert [line.split(" | ")[1] for line in lines[2:]] == [case.theorem for case in cases]
     assert {line.count("|") for line in lines} == {12}
 
