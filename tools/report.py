@@ -23,10 +23,10 @@ def main() -> None:
 
 
 def report(results: Sequence[Path], output: Path) -> list[str]:
-    """Write every figure as PNG and PDF, and table.md; returns a line for each: its files, or why there are none."""
+    """Write every figure as PNG and PDF, and the tables; returns a line for each: its files, or why there are none."""
     try:
         from matplotlib import rc_context
-        from reports import bars, lines, table
+        from reports import bars, levels, lines, table
     except ImportError:
         raise UserError("matplotlib is not installed; pip install 'lit_retrieval[report]'") from None
     rows = read_rows(results)
@@ -50,6 +50,9 @@ def report(results: Sequence[Path], output: Path) -> list[str]:
                 figure.savefig(output / f"{name}.{ending}", dpi=_DPI)
         told.append(f"{output / name}.png and .pdf")
     (output / "table.md").write_text(table.markdown(cells))
+    if scores := levels.markdown(rows):
+        (output / "levels.md").write_text(scores)
+        told.append(f"{output / 'levels.md'}: a score for each model, over tasks and their levels of difficulty")
     return [*told, f"{output / 'table.md'}: {len(cells)} cells of the paper's figures"]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from report import main, report
+from reports import levels
 from reports.cells import find_cells
 from reports.rows import PAPER, read_paper, read_rows
 from sweeps.ledger import curve, row
@@ -122,6 +123,31 @@ def test_an_architecture_has_one_color_in_every_panel_and_a_bar_that_is_missing_
     rows = [row for row in rows if (row.point, row.sizes, row.regime) != ("mamba_1M", "32", "cot")]
     said = [text.get_text() for axes in bars.draw_bars(find_cells(rows, read_paper()), "2").axes for text in axes.texts]
     assert said.count("not run") == 1
+
+
+def with_level(level, point, seed=0, accuracy=0.0):
+    return result(point, "vanilla", [8], seed, task=f"{level} {accuracy}", accuracy=accuracy) | {"level": level}
+
+
+def test_the_best_trial_of_each_level_makes_one_score_a_model(tmp_path):
+    """The mean over tasks (0.7 and 0.2) of the mean over levels (0.9 and 0.5) of the mean over seeds of the best."""
+    trials = [
+        with_level("recall", "mamba", accuracy=0.1), with_level("recall", "mamba", accuracy=0.9),
+        with_level("recall size=8", "mamba", 0, 0.4), with_level("recall size=8", "mamba", 1, 0.6),
+        with_level("recall size=8", "mamba", 1, 0.3), with_level("copying", "mamba", accuracy=0.2),
+        with_level("recall", "lstm", accuracy=0.75),
+    ]  # fmt: skip
+    write_csv(tmp_path / "results.csv", [row(one) for one in trials])
+    assert levels.markdown(read_rows([tmp_path / "results.csv"])).splitlines() == [
+        "| model | score | copying | recall |", "|---|---|---|---|",
+        "| mamba | 0.450 | 0.200 | 0.700 |", "| lstm |  |  | 0.750 (1 of 2 levels) |", "",
+        "| level | mamba | lstm |", "|---|---|---|",
+        "| copying | 0.200 |  |", "| recall | 0.900 | 0.750 |", "| recall size=8 | 0.500 |  |",
+    ]  # fmt: skip
+
+
+def test_a_sweep_without_tasks_has_no_score_of_levels(ledger):
+    assert levels.markdown(read_rows([ledger])) is None
 
 
 def test_a_trial_that_is_given_twice_counts_once_unless_its_scores_differ(ledger, tmp_path):

@@ -38,6 +38,7 @@ class Row(NamedTuple):
 
     Args:
         point: Its name in the grid, such as `mamba_0.5M`.
+        level: Its task and what is changed there, in a sweep over tasks with levels of difficulty; else empty.
         seed: Seed of the model and the samples.
         task: Class of the task.
         distribution: Distribution of the task.
@@ -51,6 +52,7 @@ class Row(NamedTuple):
     """
 
     point: str
+    level: str
     seed: str
     task: str
     distribution: str
@@ -161,8 +163,8 @@ def _row(line: dict[str, str], curves: list[dict[str, str]]) -> Row:
     scores = {name: float(value) for name, value in line.items() if name not in BASE and _is_number(value)}
     curve = [_point(one) for one in curves if one["hash"] == line["hash"]]
     return Row(
-        line["point"], line["seed"], line["task"], line["distribution"], line["regime"], line["sizes"],
-        int(line["samples"]), int(line["state_bits"]), line["still_rising"] == "1", scores, curve,
+        line["point"], line.get("level", ""), line["seed"], line["task"], line["distribution"], line["regime"],
+        line["sizes"], int(line["samples"]), int(line["state_bits"]), line["still_rising"] == "1", scores, curve,
     )  # fmt: skip
 
 

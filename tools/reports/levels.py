@@ -1,0 +1,62 @@
+"""One score a model of a sweep over tasks with levels of difficulty, as in MAD (arXiv:2403.17844, section 3.2)."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import mean
+
+from reports.rows import Row
+
+Accuracies = dict[str, dict[str, float]]  # by model and level
+
+
+def best_accuracies(rows: Iterable[Row]) -> Accuracies:
+    """Closed-loop accuracy of each model's best trial of each level, such as over learning rates; means over seeds."""
+    best: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    for row in rows:
+        if row.level:
+            seeds = best[row.point, row.level]
+            seeds[row.seed] = max(seeds.get(row.seed, 0.0), row.scores["closed_loop_accuracy"])
+    found: Accuracies = defaultdict(dict)
+    for (point, level), seeds in best.items():
+        found[point][level] = mean(seeds.values())
+    return found
+
+
+def markdown(rows: Iterable[Row]) -> str | None:
+    """Two tables: each model's score, the mean over tasks of the mean over levels, and its levels; None without levels.
+
+    A model that lacks a level has no score yet, and its means say of how many levels they are.
+    """
+    found = best_accuracies(rows)
+    levels = sorted({level for one in found.values() for level in one}, key=lambda level: (_task(level), level))
+    if not levels:
+        return None
+    tasks = list(dict.fromkeys(map(_task, levels)))
+    lines = _head(["model", "score", *tasks])
+    for model, own in found.items():
+        of_tasks = [[own[level] for level in levels if level in own and _task(level) == task] for task in tasks]
+        score = f"{mean(map(mean, of_tasks)):.3f}" if len(own) == len(levels) else ""
+        counts = [sum(_task(level) == task for level in levels) for task in tasks]
+        lines.append(_line([model, score, *map(_told, of_tasks, counts)]))
+    lines += ["", *_head(["level", *found])]
+    for level in levels:
+        lines.append(_line([level, *(f"{own[level]:.3f}" if level in own else "" for own in found.values())]))
+    return "\n".join(lines) + "\n"
+
+
+def _told(values: Sequence[float], count: int) -> str:
+    """The mean over the levels of a task, with their number if some of `count` are missing."""
+    missing = f" ({len(values)} of {count} levels)" if len(values) < count else ""
+    return f"{mean(values):.3f}{missing}" if values else ""
+
+
+def _task(level: str) -> str:
+    return level.split()[0]
+
+
+def _head(names: Sequence[str]) -> list[str]:
+    return [_line(names), "|" + "---|" * len(names)]
+
+
+def _line(values: Sequence[str]) -> str:
+    return "| " + " | ".join(values) + " |"
