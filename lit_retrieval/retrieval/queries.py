@@ -7,6 +7,7 @@ r"""The query language: the paper's short form, and the regular expressions that
 | `- v` | the parent recorded in `parent - v` | r2, r4 |
 | `q_1 ... q_k` | the word after the first occurrence of these words | AR, c-gram (Theorem 5.2) |
 | `> q_1 ... q_k` | the word after their last occurrence that a word follows | |
+| `p > q` | the word after the first q, no numeral, behind the first p | |
 | `@ k` | the word at position k, counted from 0 for `<s>` | Index (Theorem 5.2) |
 | `q > t` | q, if it occurs more than t times before the last `?` | Counting (Theorem 5.2) |
 
@@ -51,9 +52,11 @@ def to_regular_expression(query: Sequence[str]) -> str | None:
         return f"{_GROUP} {_PARENT} {names[0]}"
     if query[1] == _EDGE:
         return _next_edge(*names)
-    if len(query) == 3 and query[1] == _MORE and is_numeral(query[2]):
+    if len(query) == 2 or query[1] != _MORE:
+        return None
+    if is_numeral(query[2]):
         return f"^(?>.*?({names[0]})){{{int(query[2]) + 1}}}(?=.*{_whole(SPECIAL_WORDS[ASK])})"
-    return None
+    return f"{names[0]} (?:.*? )??{names[1]} {_GROUP}"
 
 
 def _next_edge(vertex: str, neighbour: str | None = None) -> str:

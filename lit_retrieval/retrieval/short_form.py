@@ -85,6 +85,18 @@ def word_after_last(context: Ids, phrase: Ids) -> int:
 
 
 @njit(cache=True)
+def word_behind(context: Ids, heading: int, word: int) -> int:
+    """The token after the first `word` behind the first `heading` in `context (time,)`; FAILED if there is none."""
+    at = 0
+    while at < len(context) and context[at] != heading:
+        at += 1
+    for behind in range(at + 1, len(context) - 1):
+        if context[behind] == word:
+            return int(context[behind + 1])
+    return FAILED
+
+
+@njit(cache=True)
 def _is_at(context: Ids, at: int, phrase: Ids) -> bool:
     offset = 0
     while offset < len(phrase) and context[at + offset] == phrase[offset]:
@@ -137,9 +149,11 @@ def answer(context: Ids, query: Ids, numbers: Ids) -> int:
     if query[1] == EDGE:
         edges = index_edges(context, len(numbers))
         return first_neighbour(edges, query[0]) if len(query) == 2 else neighbour_after(edges, query[0], query[2])
-    if len(query) == 3 and query[1] == MORE and numbers[query[2]] >= 0:
-        return int(query[0]) if occurs_more_than(context, query[0], numbers[query[2]]) else FAILED
-    return FAILED
+    if len(query) == 2 or query[1] != MORE:
+        return FAILED
+    if numbers[query[2]] < 0:
+        return word_behind(context, query[0], query[2])
+    return int(query[0]) if occurs_more_than(context, query[0], numbers[query[2]]) else FAILED
 
 
 @njit(cache=True)

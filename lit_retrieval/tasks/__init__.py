@@ -20,9 +20,11 @@ from lit_retrieval.tasks.mad.recall import MADRecall
 from lit_retrieval.tasks.mixture import Mixture
 from lit_retrieval.tasks.read_again import ReadAgain
 from lit_retrieval.tasks.recall.associative_recall import AssociativeRecall
+from lit_retrieval.tasks.recall.composite_recall import CompositeRecall
 from lit_retrieval.tasks.recall.counting import Counting
 from lit_retrieval.tasks.recall.index import Index
 from lit_retrieval.tasks.recall.induction_heads import InductionHeads
+from lit_retrieval.tasks.recall.joint_recall import JointRecall
 from lit_retrieval.tasks.recall.mqar import MQAR
 from lit_retrieval.tasks.recall.ngram_retrieval import NGramRetrieval
 from lit_retrieval.tasks.recall.selective_copying import SelectiveCopying
@@ -42,11 +44,13 @@ __all__ = [
     "AssociativeRecall",
     "Author",
     "CircuitRun",
+    "CompositeRecall",
     "Counting",
     "Imported",
     "Index",
     "InductionHeads",
     "IsTree",
+    "JointRecall",
     "KHops",
     "MADCompression",
     "MADCopying",

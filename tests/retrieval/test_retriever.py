@@ -71,6 +71,10 @@ BOTH = pytest.mark.parametrize("retriever", [ShortFormRetriever(), EXPRESSIONS],
         ("<s> 1 11 ?", "1 >", "FAILED"),
         ("<s> 1 11 ?", ">", "FAILED"),
         ("<s> 1 11 ?", "> > 1", "FAILED"),
+        ("<s> x+ k1 1 2 k1 11 x+ k1 2 ?", "2 > k1", "11"),
+        ("<s> k1 1 2 k1 11 2 k1 2 ?", "k1 > k1", "11"),
+        ("<s> k1 1 2 ? k1", "2 > k1", "FAILED"),
+        ("<s> 2 k1 1 ?", "x+ > k1", "FAILED"),
     ],
 )
 def test_queries_find_what_they_ask_for(retriever, context, query, found):

@@ -7,6 +7,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_choice, check_numbers
 from lit_retrieval.tasks.queries import encode_pieces, search_length, search_with
 from lit_retrieval.tasks.random import Counts, Stream, draw_below, open_stream
+from lit_retrieval.tasks.recall.pairs import query_pieces
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_range
 from lit_retrieval.tasks.writing import COT, RETRIEVAL, Rows, ask, blank_rows, say
 from lit_retrieval.vocabulary import ASK, FIRST_WORD, MOST_WORDS, START, Ids, Vocabulary
@@ -46,12 +47,12 @@ class NGramRetrieval(Task):
         self.num_words = num_words
         self.ngram_size = ngram_size
         self.query_form = query_form
-        short, full = [""] * ngram_size, [r"(?<!\S)", *[r"\s+"] * (ngram_size - 2), r"\s+(\S+)"]
+        pieces = query_pieces(query_form, key_words=ngram_size - 1)
         words, positions = (f"w{word}" for word in range(1, num_words + 1)), map(str, range(1, max_size + 1))
-        self.vocabulary = Vocabulary([*words, *positions, *(dict.fromkeys(full) if query_form == "full" else ())])
+        self.vocabulary = Vocabulary([*words, *positions, *filter(None, dict.fromkeys(pieces))])
         self.answer_words = np.arange(FIRST_WORD, FIRST_WORD + num_words, dtype=np.int32)
         self.chance = 1 / num_words
-        self._pieces = encode_pieces(self.vocabulary, full if query_form == "full" else short)
+        self._pieces = encode_pieces(self.vocabulary, pieces)
 
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""

@@ -16,10 +16,11 @@ FIRST_KEY = FIRST_WORD
 
 Counted = Literal["first", "newest"]
 
-# For the word after the first or the last such key; with `(?<!\S)`, k1 does not match the end of kk1.
-_PIECES = {
-    "first": {"short": ("", ""), "full": (r"(?<!\S)", r"\s+(\S+)")},
-    "newest": {"short": (SPECIAL_WORDS[MORE], ""), "full": (r"^.*(?<!\S)", r"\s+(\S+)")},
+# The beginning of a query for the word after the first or the last such key; with `(?<!\S)`, k1 does not match the end
+# of kk1.
+_OPENINGS = {
+    "first": {"short": "", "full": r"(?<!\S)"},
+    "newest": {"short": SPECIAL_WORDS[MORE], "full": r"^.*(?<!\S)"},
 }
 
 
@@ -30,9 +31,13 @@ def pair_words(num_keys: int, num_values: int, pieces: tuple[str, ...]) -> list[
     return [*keys, *values, *(piece for piece in pieces if piece and piece not in SPECIAL_WORDS)]
 
 
-def query_pieces(query_form: QueryForm, counts: Counted = "first") -> tuple[str, ...]:
-    """The words before and after the key in a query for the value of the first or the newest such key, or ""."""
-    return _PIECES[counts][query_form]
+def query_pieces(query_form: QueryForm, counts: Counted = "first", key_words: int = 1) -> tuple[str, ...]:
+    """What is before, between and after the words of a key in a query for the word after the first or newest such key.
+
+    `(key_words + 1,)`, "" where there is nothing; see `search_with`.
+    """
+    gap, closing = ("", "") if query_form == "short" else (r"\s+", r"\s+(\S+)")
+    return (_OPENINGS[counts][query_form], *[gap] * (key_words - 1), closing)
 
 
 @njit(cache=True)
