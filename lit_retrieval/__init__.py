@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lit_retrieval.numba_cache import set_cache_folder
+from lit_retrieval.numba_cache import set_cache_folder, watch_imports
 
 if TYPE_CHECKING:
     from lit_retrieval.api import load
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "load"]
 
 set_cache_folder(Path(__file__).parent)
+watch_imports()
 
 try:
     __version__ = version("lit_retrieval")

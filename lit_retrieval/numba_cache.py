@@ -1,4 +1,4 @@
-"""A folder for Numba's compiled kernels if the package's own is not writable, and a line when they are compiled."""
+"""Where Numba keeps compiled kernels, when it compiles them again, and a line that says so."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-_NAME = "NUMBA_CACHE_DIR"
+_FOLDER, _LOCATORS = "NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES"
 
 
 def set_cache_folder(package: Path) -> None:
@@ -15,12 +15,24 @@ def set_cache_folder(package: Path) -> None:
 
     Numba raises an error if neither `__pycache__` next to a kernel nor the home folder is writable.
     """
-    if _NAME in os.environ or os.access(package, os.W_OK):
-        return
-    folder = str(next(path for path in _folders() if _is_ours(path)))
-    os.environ[_NAME] = folder
+    if _FOLDER not in os.environ and not os.access(package, os.W_OK):
+        _set(_FOLDER, str(next(path for path in _folders() if _is_ours(path))))
+
+
+def watch_imports() -> None:
+    """Let Numba compile a kernel again when a file has changed from which the kernel's file imports.
+
+    Numba's own classes follow, for kernels in notebooks and archives.
+    """
+    if _LOCATORS not in os.environ:
+        ours = "lit_retrieval.kernel_cache.UserProvidedLocator,lit_retrieval.kernel_cache.InTreeLocator"
+        _set(_LOCATORS, f"{ours},UserWideCacheLocator,IPythonCacheLocator,ZipCacheLocator")
+
+
+def _set(name: str, value: str) -> None:
+    os.environ[name] = value
     if "numba" in sys.modules:  # it has already read the environment
-        sys.modules["numba"].config.CACHE_DIR = folder
+        setattr(sys.modules["numba"].config, name.removeprefix("NUMBA_"), value)
 
 
 @cache

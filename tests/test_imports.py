@@ -19,6 +19,7 @@ BOTH_CHAINS = {*DATA_CHAIN, *MODEL_CHAIN}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"numba_cache", "api"},
     "numba_cache": set(),
+    "kernel_cache": set(),
     **{room: set(DATA_CHAIN[:place]) for place, room in enumerate(DATA_CHAIN)},
     **{room: set(MODEL_CHAIN[:place]) for place, room in enumerate(MODEL_CHAIN)},
     "runs": {*FOR_ALL},

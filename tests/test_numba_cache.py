@@ -105,3 +105,46 @@ def test_compilation_is_announced_once_and_loading_is_not(tmp_path):
     ]
     assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
     assert [run.stderr.splitlines() for run in runs] == [["compiling kernels, once (about a minute)"], []]
+
+
+WHOLE = """
+import importlib, os, sys
+from pathlib import Path
+
+import lit_retrieval
+
+def run():
+    for name in ("first", "second", "third"):
+        sys.modules.pop(name, None)
+    importlib.invalidate_caches()
+    from first import whole
+    return whole(1.0)
+
+def write(factor):
+    Path("third.py").write_text(f"FACTOR = {factor}")
+
+Path("first.py").write_text("from numba import njit\\nfrom second import half\\n\\n"
+                            "@njit(cache=True)\\ndef whole(x):\\n    return 2 * half(x)\\n")
+Path("second.py").write_text("from numba import njit\\nfrom third import (\\n    FACTOR,\\n)\\n\\n"
+                             "@njit(cache=True)\\ndef half(x):\\n    return FACTOR * x\\n")
+sys.dont_write_bytecode = True
+for factor in (1, 1, 20, 1):
+    write(factor)
+    print(run(), len(list(Path().rglob("*.nbc"))))
+"""
+
+
+@pytest.mark.parametrize("folder", ["", "kernels"], ids=["beside the file", "in a folder of its own"])
+def test_a_kernel_is_compiled_again_when_a_file_that_it_imports_from_has_changed(tmp_path, folder):
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}", "NUMBA_CACHE_DIR": folder}
+    ran = subprocess.run([sys.executable, "-c", WHOLE], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    values = [line.split()[0] for line in ran.stdout.splitlines()]
+    assert values == ["2.0", "2.0", "40.0", "2.0"], ran.stderr[-500:]
+
+
+def test_the_stamp_of_a_task_counts_what_it_is_made_of():
+    from lit_retrieval.kernel_cache import _imported
+
+    file = ROOT / "lit_retrieval/tasks/recall/index.py"
+    found = {one.relative_to(ROOT / "lit_retrieval").as_posix() for one in _imported(file, 0)}
+    assert {"tasks/writing.py", "tasks/queries.py", "vocabulary.py", "tasks/random.py"} <= found
