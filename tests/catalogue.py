@@ -70,6 +70,7 @@ TASKS: dict[str, tuple[Task, list[int]]] = {
     "mad_in_context_recall": (MADRecall(8), [4, 9, 16]),
     "mad_noisy_in_context_recall_full": (MADRecall(12, noise_vocab_size=4, frac_noise=0.4, query_form="full"), [4, 16]),
     "mad_fuzzy_in_context_recall": (MADRecall(8, k_motif_size=2, v_motif_size=2), [8, 16]),
+    "mad_fuzzy_in_context_recall_full": (MADRecall(8, k_motif_size=2, v_motif_size=2, query_form="full"), [8, 16]),
     "mad_selective_copying": (MADCopying(num_tokens_to_copy=3), [8, 16]),
     "mad_compression": (MADCompression(), [2, 8, 16]),
     "mad_memorization": (MADMemorization(vocab_size=16), [2, 8, 16]),

@@ -21,6 +21,8 @@ from lit_retrieval.tasks import (
 
 NOISY = {"vocab_size": 32, "noise_vocab_size": 16, "frac_noise": 0.2}
 FUZZY = {"k_motif_size": 3, "v_motif_size": 3}
+SPACE = r"\s+"
+TURN = [Author.PROMPT, Author.MODEL]
 COUNTS = [300, pytest.param(10_000, marks=pytest.mark.slow)]
 
 
@@ -31,10 +33,7 @@ def pairs_of(text):
 
 def expected_recall(text, regime, form="short"):
     """The transcript that belongs to the user's words and the values after them: a key that returns is answered."""
-    known: dict[str, str] = {}
-    for key, value in pairs_of(text):
-        known.setdefault(key, value)
-    seen: list[str] = []
+    known, seen = dict(reversed(pairs_of(text))), []
 
     def reply(match):
         key, value = match.groups()
@@ -45,9 +44,13 @@ def expected_recall(text, regime, form="short"):
         if regime == "vanilla":
             return key + " ".join(f"{{{word}}} {word}" for word in value.split()) + " "
         if regime == "cot":
-            return key + "".join(seen[: seen.index(key) + 1]) + value
-        query = key if form == "short" else rf"(?<!\S) {key}\s+(\S+) "
-        return f"{key}<StartSearch> {query}<EndSearch> [{value.strip()}] {value}"
+            return key + "".join(seen[: seen.index(key) + 1]) + " ? ".join(value.split()) + " "
+        turns, names = [], key.split()
+        for word in value.split():
+            query = " ".join(names) if form == "short" else rf"(?<!\S) {rf' {SPACE} '.join(names)} {SPACE}(\S+)"
+            turns.append(f"<StartSearch> {query} <EndSearch> [{word}] {word}")
+            names.append(word)
+        return key + " ? ".join(turns) + " "
 
     return re.sub(r"((?:k\d+ )+)((?:v\d+ ?)+)", reply, text).strip()
 
@@ -57,30 +60,24 @@ def expected_recall(text, regime, form="short"):
     ("regime", "arguments"),
     [
         *((regime, arguments) for regime in REGIMES for arguments in ({}, NOISY)),
-        ("retrieval", {**NOISY, "query_form": "full"}), ("vanilla", FUZZY), ("vanilla", {**NOISY, **FUZZY}),
+        *((regime, arguments) for regime in REGIMES for arguments in (FUZZY, {**NOISY, **FUZZY})),
+        *(("retrieval", {**arguments, "query_form": "full"}) for arguments in (NOISY, FUZZY)),
     ],
 )  # fmt: skip
 def test_keys_that_return_are_answered(regime, arguments, count):
     task = MADRecall(**arguments)
-    plain = task.sample(2, np.arange(count), np.resize([12, 30, 41], count), "vanilla")
+    plain = task if regime == "vanilla" else task.evaluation
+    plain = plain.sample(2, np.arange(count), np.resize([12, 30, 41], count), "vanilla")
     transcripts = task.sample(2, np.arange(count), np.resize([12, 30, 41], count), regime)
     for row in range(count):
         user = " ".join(read(plain, task, row)[0])
         assert text_of(transcripts, task, row) == expected_recall(user, regime, task.query_form)
         words, authors = read(transcripts, task, row)
         answers = task.vocabulary.decode(transcripts.answers_of(row))
-        by_whom = Author.ASKED if regime == "vanilla" else Author.MODEL
-        asked = [at for at, word in enumerate(words) if authors[at] == by_whom and word[0] == "v"]
-        assert [words[at] for at in asked] == answers
-        if regime == "vanilla":
-            ends = [at - 1 for at in asked]
-            assert transcripts.prompt_length[row] == asked[0]
-        else:
-            ends = [
-                at for at in range(len(words) - 1) if (authors[at], authors[at + 1]) == (Author.PROMPT, Author.MODEL)
-            ]
-        far = transcripts.distances[row, : len(ends)]
-        assert [words[end - back] for end, back in zip(ends, far, strict=True)] == answers and far.min() > 0
+        turns = [at for at in range(1, len(words)) if authors[at] == Author.ASKED or authors[at - 1 : at + 1] == TURN]
+        assert transcripts.prompt_length[row] == turns[0] and len(answers) == len(turns)
+        shown = [words[at - 1 - back] for at, back in zip(turns, transcripts.distances[row], strict=False)]
+        assert shown == answers and transcripts.distances[row, : len(turns)].min() > 0
 
 
 def test_a_recall_has_mads_numbers_of_words_and_pairs():

@@ -1,6 +1,7 @@
 """MAD's recall in context: plain, fuzzy and noisy."""
 
 from copy import copy
+from math import perm
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from lit_retrieval.tasks.random import Counts, Stream, draw_below, draw_share, o
 from lit_retrieval.tasks.recall.pairs import FIRST_KEY, pair_words, query_pieces
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts
 from lit_retrieval.tasks.writing import COT, RETRIEVAL, VANILLA, Rows, ask, ask_beside, blank_rows, say
-from lit_retrieval.vocabulary import MOST_WORDS, PAD, START, Ids, Vocabulary
+from lit_retrieval.vocabulary import ASK, MOST_WORDS, PAD, START, Ids, Vocabulary
 
 
 class _Law(NamedTuple):
@@ -33,13 +34,12 @@ class _Shown(NamedTuple):
     """The pairs so far, in the order in which their keys were first shown.
 
     Args:
-        keys: The tokens of each key, PAD behind a shorter one, `(pairs, longest_key)`.
-        values: Those of its value, `(pairs, longest_value)`.
-        places: Where the value was last written, `(pairs,)`.
+        words: The tokens of each key, and from `longest_key` on those of its value, PAD behind shorter ones,
+            `(pairs, longest_key + longest_value)`.
+        places: Where each token of the value was last written, `(pairs, longest_value)`.
     """
 
-    keys: Ids
-    values: Ids
+    words: Ids
     places: Counts
 
 
@@ -58,15 +58,15 @@ class MADRecall(Task):
                    k2 <StartSearch> k2 <EndSearch> [v4] v4
 
     Noisy recall puts pairs of noise words between the pairs (`frac_noise: 0.2`). In fuzzy recall (`k_motif_size: 3`,
-    `v_motif_size: 3`) a key or value is one to that many different words in random order, and every token of a value
-    is asked for. It has `vanilla` alone: a search for a short key would also find it within a longer one, and a turn
-    ends with one answer. The size of a problem is its number of tokens in `vanilla` without `<s>` (MAD's seq_len); a
-    fuzzy one has up to as many.
+    `v_motif_size: 3`) a key or value is one to that many different words in random order, and every word of a value is
+    an answer; in `cot` and `retrieval`, the user asks for those after the first with a `?`. There, and in evaluation as
+    in MAD, all keys have the most words, so that none is found within a longer one. The size of a problem is its number
+    of tokens in `vanilla` without `<s>` (MAD's seq_len); a fuzzy one has up to as many.
 
-    As in MAD's code, a fuzzy key has the most words in evaluation, at least one pair is not noise, and a vocabulary of
-    16 has 7 fuzzy keys, since one id is MAD's padding, which is left out here. Unlike there, training also asks for
-    repeated values alone (`data.train_targets: every_token` trains on all next tokens, as MAD does), and the last fuzzy
-    key is always one that was shown: in 2% of MAD's test samples it was not.
+    As in MAD's code, at least one pair is not noise, and a vocabulary of 16 has 7 words for fuzzy keys and 8 for their
+    values, since one id is MAD's padding, which is left out here. Unlike there, training asks for repeated values alone
+    (`data.train_targets: every_token` trains on all next tokens, as MAD does), and the last fuzzy key is always one
+    that was shown: in 3% of MAD's test samples it was not.
 
     Args:
         vocab_size: Keys, values and noise words together.
@@ -75,7 +75,7 @@ class MADRecall(Task):
         noise_vocab_size: Noise words.
         frac_noise: Share of the pairs that are noise.
         query_form: How a search is written: `short` (`k2`), or `full`, a regular expression word by word
-            (`(?<!\S) k2 \s+(\S+)`).
+            (`(?<!\S) k2 \s+(\S+)`, or `(?<!\S) k2 \s+ k1 \s+(\S+)`).
     """
 
     def __init__(
@@ -109,13 +109,16 @@ class MADRecall(Task):
                 "data.task.init_args.vocab_size"
             )
         self._law = _Law(num_keys, num_values, noise_vocab_size, frac_noise, 1, k_motif_size, v_motif_size)
-        self.regimes = ("vanilla",) if is_fuzzy else REGIMES
         noise = (f"n{word}" for word in range(1, noise_vocab_size + 1))
-        pieces = query_pieces(query_form)
-        self.vocabulary = Vocabulary([*pair_words(num_keys, num_values, ()), *noise, *filter(None, pieces)])
+        first, last = query_pieces(query_form)
+        between = r"\s+" if query_form == "full" and is_fuzzy else ""
+        pieces = {piece: None for piece in (first, between, last) if piece}
+        self.vocabulary = Vocabulary([*pair_words(num_keys, num_values, ()), *noise, *pieces])
         self.answer_words = np.arange(FIRST_KEY + num_keys, FIRST_KEY + words, dtype=np.int32)
         self.chance = 1 / num_values
-        self._pieces = encode_pieces(self.vocabulary, pieces)
+        lengths = range(k_motif_size, k_motif_size + v_motif_size)  # of a key and the words of its value before one
+        queries = ([first, *[between] * (length - 1), last, *[""] * lengths[-1]] for length in lengths)
+        self._pieces = np.array([encode_pieces(self.vocabulary, query[: lengths[-1] + 1]) for query in queries])
 
     @property
     def evaluation(self) -> "MADRecall":
@@ -127,9 +130,10 @@ class MADRecall(Task):
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         longest = int(sizes.max())
+        law = self._law if regime == "vanilla" else self.evaluation._law
         most_answers = longest * self.v_motif_size // (self.v_motif_size + 1)
         rows = blank_rows(len(indices), 1 + longest + self._reply_tokens(longest, regime), most_answers)
-        _write_batch(np.uint64(seed), indices, sizes, self._law, REGIMES.index(regime), self._pieces, rows)
+        _write_batch(np.uint64(seed), indices, sizes, law, REGIMES.index(regime), self._pieces, rows)
         return rows.transcripts(sizes)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
@@ -138,7 +142,8 @@ class MADRecall(Task):
 
     def shortest_reply(self, regime: Regime) -> int:
         """The reply if only the last key was shown before."""
-        return {"vanilla": 1, "cot": 2, "retrieval": search_length(self._pieces) + 1}[regime]
+        key = self.k_motif_size
+        return {"vanilla": 1, "cot": key + 1, "retrieval": search_length(self._pieces[0, : key + 1]) + 1}[regime]
 
     def longest_distance(self, size: int, regime: Regime) -> int:
         """From the first value to the last key."""
@@ -149,21 +154,24 @@ class MADRecall(Task):
         check_at_least("size", size, 2 * (self.k_motif_size + self.v_motif_size), "data.sizes")
 
     def _reply_tokens(self, size: int, regime: Regime) -> int:
-        """The most tokens of all replies beside the answers; in `cot` d keys may be written for each pair after d."""
-        pairs = size // 2
+        """The most tokens of all replies and `?` beside the answers; in `cot`, each pair after d may have d keys."""
+        pairs, more = size // (self.k_motif_size + 1), self.v_motif_size - 1
         if regime == "cot":
-            keys = min(self._law.num_keys, pairs // 2)
-            return keys * (pairs - keys)
-        return (pairs - 1) * search_length(self._pieces) if regime == "retrieval" else 0
+            keys = min(perm(self._law.num_keys, self.k_motif_size), pairs // 2)
+            return (pairs - keys) * (keys * self.k_motif_size + more)
+        if regime == "retrieval":
+            return pairs * (more + self.v_motif_size * search_length(self._pieces[-1]))
+        return 0
 
 
 @njit(cache=True)
 def _write_batch(
     seed: np.uint64, indices: Counts, sizes: Counts, law: _Law, regime: int, pieces: Ids, rows: Rows
 ) -> None:
-    pairs, longest = sizes.max() // 2, law.longest_key + law.longest_value
-    keys, values = np.empty((pairs, law.longest_key), np.int32), np.empty((pairs, law.longest_value), np.int32)
-    shown, first_value = _Shown(keys, values, np.empty(pairs, np.int64)), FIRST_KEY + law.num_keys
+    pairs, longest, first_value = sizes.max() // 2, law.longest_key + law.longest_value, FIRST_KEY + law.num_keys
+    words = np.empty((pairs, longest), np.int32)
+    keys, values = words[:, : law.longest_key], words[:, law.longest_key :]
+    shown = _Shown(words, np.empty((pairs, law.longest_value), np.int64))
     for row in range(len(indices)):
         tokens, author = rows.tokens[row], rows.author[row]
         stream, size = open_stream(seed, indices[row]), sizes[row]
@@ -179,21 +187,24 @@ def _write_batch(
             else:
                 _draw_motif(stream, keys, count, length, FIRST_KEY, law.num_keys)
                 pair = _find(keys, count)
+                at = _write_key(tokens, author, at, keys, pair)
                 if pair == count:
                     count += 1
-                    _draw_motif(
-                        stream, values, pair, 1 + draw_below(stream, law.longest_value), first_value, law.num_values
-                    )
-                    at = _show(tokens, author, at, shown, pair)
+                    num_words = 1 + draw_below(stream, law.longest_value)
+                    _draw_motif(stream, values, pair, num_words, first_value, law.num_values)
+                    for place in range(num_words):
+                        shown.places[pair, place] = at
+                        at = ask(tokens, author, at, values[pair, place])
                 else:
-                    at = _ask_again(tokens, author, rows, row, at, queries, shown, pair, regime, pieces)
-                    queries += _length(values, pair)
-                length += _length(values, pair)
+                    num_words = _length(values, pair)
+                    at = _answer(tokens, author, rows, row, at, queries, shown, pair, regime, pieces)
+                    queries += num_words
+                length += num_words
             given += length
             slot += 1
-        rows.length[row] = _ask_again(
-            tokens, author, rows, row, at, queries, shown, draw_below(stream, count), regime, pieces
-        )
+        pair = draw_below(stream, count)
+        at = _write_key(tokens, author, at, keys, pair)
+        rows.length[row] = _answer(tokens, author, rows, row, at, queries, shown, pair, regime, pieces)
 
 
 @njit(cache=True)
@@ -231,35 +242,37 @@ def _find(keys: Ids, count: int) -> int:
 
 
 @njit(cache=True)
-def _show(tokens: Ids, author: Authors, at: int, shown: _Shown, pair: int) -> int:
-    """Write a new pair; returns the next position, as `_ask_again` does."""
-    for place in range(_length(shown.keys, pair)):
-        at = ask(tokens, author, at, shown.keys[pair, place])
-    shown.places[pair] = at
-    for place in range(_length(shown.values, pair)):
-        at = ask(tokens, author, at, shown.values[pair, place])
+def _write_key(tokens: Ids, author: Authors, at: int, keys: Ids, pair: int) -> int:
+    """Let the user write a key; returns the next position, as `_answer` does."""
+    for place in range(_length(keys, pair)):
+        at = ask(tokens, author, at, keys[pair, place])
     return at
 
 
 @njit(cache=True)
-def _ask_again(
+def _answer(
     tokens: Ids, author: Authors, rows: Rows, row: int, at: int, query: int, shown: _Shown, pair: int, regime: int,
     pieces: Ids,
 ) -> int:  # fmt: skip
-    """Write a key that was shown before, and its value as answers, the first of which is the `query`-th of the row."""
-    for place in range(_length(shown.keys, pair)):
-        at = ask(tokens, author, at, shown.keys[pair, place])
+    """Write the value of a key that was shown before, whose first token is the `query`-th answer of the row."""
+    longest_key = shown.words.shape[1] - shown.places.shape[1]
     if query == 0:
         rows.prompt_length[row] = at
-    far = at - 1 - shown.places[pair]
-    if regime == COT:
-        for earlier in range(pair + 1):
-            at = say(tokens, author, at, shown.keys[earlier, 0])
-    elif regime == RETRIEVAL:
-        at = search_with(tokens, author, at, pieces, shown.keys[pair], shown.values[pair, 0])
-    shown.places[pair] = at
-    for place in range(_length(shown.values, pair)):
-        answer = shown.values[pair, place]
-        rows.answers[row, query + place], rows.distances[row, query + place] = answer, far
+    for place in range(_length(shown.words[:, longest_key:], pair)):
+        answer = shown.words[pair, longest_key + place]
+        if place > 0 and regime != VANILLA:
+            at = ask(tokens, author, at, ASK)
+        rows.answers[row, query + place], rows.distances[row, query + place] = (
+            answer,
+            at - 1 - shown.places[pair, place],
+        )
+        if regime == COT and place == 0:
+            for earlier in range(pair + 1):
+                for word in range(longest_key):
+                    at = say(tokens, author, at, shown.words[earlier, word])
+        elif regime == RETRIEVAL:
+            names = shown.words[pair, : longest_key + place]
+            at = search_with(tokens, author, at, pieces[place, : len(names) + 1], names, answer)
+        shown.places[pair, place] = at
         at = ask_beside(tokens, author, at, answer) if regime == VANILLA else say(tokens, author, at, answer)
     return at
