@@ -123,8 +123,9 @@ def import_arrays(file: Path, output: Path, vocab_size: int | None = None, overw
     Train on it with `--data.task lit_retrieval.tasks.Imported`, its vocab_size, and data.train_file and val_file.
 
     Args:
-        file: A .npz file with integers `inputs` and `labels`, (samples, time): the model is asked for labels[i, t] when
-            it has read inputs[i, :t + 1]; -100, or false in a third array `mask`, is no label.
+        file: A .npz file with integers `inputs` and `labels` (or `targets`), (samples, time): the model is asked for
+            labels[i, t] when it has read inputs[i, :t + 1]; -100, or 0 in a third array `mask`, is no label. Or with
+            `input` and `output`, which is asked for after the input. One-hot arrays are read as ids.
         output: A .npz or .jsonl file for `data.train_file`, `data.val_file` or `data.test_file`.
         vocab_size: Number of ids; the largest of both arrays and 1 if absent.
         overwrite: Replace an existing file.

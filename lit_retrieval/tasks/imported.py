@@ -1,6 +1,7 @@
 """Samples of another package, as arrays of inputs and labels."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +16,14 @@ from lit_retrieval.vocabulary import FIRST_WORD, MOST_WORDS, Vocabulary
 
 NO_LABEL = -100  # as in torch.nn.functional.cross_entropy
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
+_RENAMED = {"input": "inputs", "output": "outputs", "targets": "labels"}
 
 
 class Imported(Task):
-    """Inputs and labels that another package has drawn, read from files. (Zoology, MAD and others.)
+    """Inputs and labels that another package has drawn, read from files.
+
+    Those of Zoology (arXiv:2312.04927), MAD (arXiv:2403.17844) and the Chomsky hierarchy (arXiv:2207.02098) fit.
 
     The words are `w0`, `w1`, ... for the package's ids, and `.`, which stands behind a label at the end. The model is
     asked for the label beside each input that has one, and reads the inputs alone. Inputs 3 1 3 with the label 1 at the
@@ -90,24 +94,50 @@ class Imported(Task):
 
 
 def read_arrays(path: Path) -> tuple[Counts, Counts]:
-    """The `inputs` and `labels` of a file of another package, both int64 `(batch, time)`.
+    """The inputs and labels of a file of another package, both int64 `(batch, time)`.
 
-    A .npz file has `inputs`, `labels` and perhaps `mask`, which is true where there is a label; elsewhere a label is
-    -100. Raises `UserError` if it has not.
+    A .npz file has `inputs` with `labels` (or `targets`) beside them, `(batch, time)` each, as Zoology and MAD have; or
+    `input` with an `output` that is asked for after it, `(batch,)` or `(batch, answers)`, as the Chomsky hierarchy has.
+    The output is beside a further id then. Where there is no label, it is -100, or a third array `mask`, shaped like
+    the labels, is 0. All are integers, or one-hot numbers with one axis more. Raises `UserError` for others.
     """
+    arrays = {_RENAMED.get(name, name): _from_one_hot(array) for name, array in _load(path).items()}
+    given = "outputs" if "outputs" in arrays and "labels" not in arrays else "labels"
+    if missing := {"inputs", given} - arrays.keys():
+        raise UserError(f"{path} must have the arrays inputs and labels, got {', '.join(sorted(arrays))}: "
+                        f"{' and '.join(sorted(missing))} missing")  # fmt: skip
+    inputs, labels = arrays["inputs"], arrays[given]
+    labels = labels[:, None] if given == "outputs" and labels.ndim == 1 else labels
+    mask = arrays.get("mask", np.ones(labels.shape))
+    shapes = {name: one.shape for name, one in {**arrays, given: labels}.items() if name in ("inputs", given, "mask")}
+    integers = all(np.issubdtype(one.dtype, np.integer) for one in (inputs, labels))
+    same = inputs.shape == labels.shape if given == "labels" else inputs.shape[:1] == labels.shape[:1]
+    if not (same and mask.shape == labels.shape and inputs.ndim == labels.ndim == 2 and inputs.size and integers):
+        raise UserError(f"the arrays of {path} must be integers of one shape (samples, time), got {shapes}")
+    labels = np.where(mask.astype(bool), labels.astype(np.int64), NO_LABEL)
+    return _beside_outputs(inputs.astype(np.int64), labels) if given == "outputs" else (inputs.astype(np.int64), labels)
+
+
+def _load(path: Path) -> dict[str, Array]:
     if not path.is_file():
         raise UserError(f"there is no file {path}; write the path of a .npz file of inputs and labels")
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays: dict[str, Array] = {name: file[name] for name in file.files}
+            return {name: file[name] for name in file.files}
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{path} can't be read as .npz: {error}; write it with numpy.savez") from None
-    if missing := {"inputs", "labels"} - arrays.keys():
-        raise UserError(f"{path} must have the arrays inputs and labels, got {', '.join(sorted(arrays))}: "
-                        f"{' and '.join(sorted(missing))} missing")  # fmt: skip
-    shapes = {name: one.shape for name, one in arrays.items() if name in ("inputs", "labels", "mask")}
-    integers = all(np.issubdtype(arrays[name].dtype, np.integer) for name in ("inputs", "labels"))
-    if len(set(shapes.values())) > 1 or len(shapes["inputs"]) != 2 or not arrays["inputs"].size or not integers:
-        raise UserError(f"the arrays of {path} must be integers of one shape (samples, time), got {shapes}")
-    inputs, labels = (arrays[name].astype(np.int64) for name in ("inputs", "labels"))
-    return inputs, np.where(arrays["mask"].astype(bool), labels, NO_LABEL) if "mask" in arrays else labels
+
+
+def _from_one_hot(array: Array) -> Array:
+    """The ids of a float array with a single 1 along its last axis; others as they are."""
+    if not np.issubdtype(array.dtype, np.floating) or array.ndim < 2 or not array.size:
+        return array
+    is_one_hot = np.isin(array, (0, 1)).all() and (array.sum(-1, dtype=float) == 1).all()
+    return array.argmax(-1) if is_one_hot else array
+
+
+def _beside_outputs(inputs: Counts, outputs: Counts) -> tuple[Counts, Counts]:
+    """The inputs with an id that occurs nowhere for each output, and the outputs as labels beside these."""
+    blank = 1 + max(inputs.max(), outputs.max())
+    whole = np.column_stack([inputs, np.full_like(outputs, blank)])
+    return whole, np.column_stack([np.full_like(inputs, NO_LABEL), outputs])

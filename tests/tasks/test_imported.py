@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from reading import text_of
 
 from lit_retrieval.cli import main
@@ -51,6 +52,44 @@ def test_a_file_of_theirs_becomes_a_file_of_ours(arrays, capsys, masked):
     assert samples.manifest["task"]["init_args"] == {"vocab_size": 4}
 
 
+def imported(tmp_path, **arrays):
+    """The transcripts of a file of another package, as text, by the command."""
+    np.savez(tmp_path / "theirs.npz", **arrays)
+    tasks_main(["import", str(tmp_path / "theirs.npz"), str(tmp_path / "ours.npz"), "--overwrite", "true"])
+    samples = load_samples(tmp_path / "ours.npz")
+    task = Imported(**samples.manifest["task"]["init_args"])
+    return [text_of(samples.take(np.arange(len(samples))), task, row) for row in range(len(samples))]
+
+
+def test_zoologys_tensors_come_in(tmp_path):
+    """The example of its multiquery_ar: a label at each query, -100 elsewhere, torch.int64."""
+    inputs = torch.tensor([[2, 8, 4, 7, 0, 0, 4, 0, 0, 0, 0, 0, 2, 0, 0]])
+    labels = torch.full_like(inputs, -100)
+    labels[0, 6], labels[0, 12] = 7, 8
+    said = "w2 w8 w4 w7 w0 w0 w4 {w7} w0 w0 w0 w0 w0 w2 {w8} w0 w0"
+    assert imported(tmp_path, inputs=inputs, labels=labels) == [said]
+
+
+def test_mads_instances_come_in(tmp_path):
+    """Lists of arrays; targets of a test are ignored but at the end, those of training are the next inputs."""
+    inputs, targets = zip(*[(np.array([0, 9, 15, 0]), np.array([-100, -100, -100, 9]))] * 2, strict=True)
+    assert imported(tmp_path, inputs=inputs, targets=targets) == ["w0 w9 w15 w0 {w9} ."] * 2
+    assert imported(tmp_path, inputs=inputs, targets=[[9, 15, 0, 9]] * 2) == ["w0 {w9} w9 {w15} w15 {w0} w0 {w9} ."] * 2
+
+
+def test_the_chomsky_hierarchys_batches_come_in(tmp_path):
+    """One-hot float arrays; one class for a string, or a string with a mask behind its end."""
+    strings = np.eye(2, dtype=np.float32)[[[0, 1, 1], [1, 1, 1]]]
+    assert imported(tmp_path, input=strings, output=np.eye(2, dtype=np.float32)[[0, 1]]) == [
+        "w0 w1 w1 w2 {w0} .", "w1 w1 w1 w2 {w1} .",
+    ]  # fmt: skip
+    outputs, mask = np.eye(3, dtype=np.float32)[[[1, 2, 0], [0, 1, 2]]], [[1, 1, 0], [1, 1, 1]]
+    assert imported(tmp_path, input=strings, output=outputs, mask=mask) == [
+        "w0 w1 w1 w3 {w1} w3 {w2} w3", "w1 w1 w1 w3 {w0} w3 {w1} w3 {w2} .",
+    ]  # fmt: skip
+    assert imported(tmp_path, input=strings.argmax(-1), output=np.array([0, 1]))[1] == "w1 w1 w1 w2 {w1} ."
+
+
 def test_a_model_trains_on_them_and_is_scored(arrays, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     inputs = rng.integers(0, 4, (64, 6))
@@ -77,6 +116,7 @@ def test_a_model_trains_on_them_and_is_scored(arrays, monkeypatch, capsys):
         ({"inputs": INPUTS[0], "labels": LABELS[0]}, "must be integers of one shape"),
         ({"mask": np.ones(3)}, "must be integers of one shape"),
         ({"labels": np.full_like(LABELS, NO_LABEL)}, "each sample must have a label, got none in sample 0"),
+        ({"labels": 2 * np.eye(4)[INPUTS]}, "must be integers of one shape"),
         ({"labels": np.where(LABELS == 3, -1, LABELS)}, "labels must be ids from 0 to 3, got -1 to 2"),
     ],
 )
@@ -90,9 +130,11 @@ def test_other_arrays_are_refused(arrays, capsys, changed, said):
 def test_a_file_that_has_no_arrays_is_refused(tmp_path):
     (tmp_path / "text.npz").write_text("no arrays")
     np.savez(tmp_path / "others.npz", x=INPUTS, y=LABELS)
+    np.savez(tmp_path / "outputs.npz", output=LABELS[:, 0])
     for name, said in (
         ("text", "can't be read as .npz"),
         ("others", "inputs and labels missing"),
+        ("outputs", "inputs missing"),
         ("none", "there is no file"),
     ):
         with pytest.raises(UserError, match=said):
