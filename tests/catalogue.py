@@ -78,6 +78,10 @@ TASKS: dict[str, tuple[Task, list[int]]] = {
     "mqar_written": (MQAR(vocab_size=16, num_kv_pairs=2, answers="written"), [8, 16]),
     "mqar_full": (MQAR(vocab_size=16, num_kv_pairs=2, random_non_queries=False, query_form="full"), [8, 16]),
     "ngram_retrieval": (NGramRetrieval(max_size=16, num_words=12), [3, 8, 16]),
+    "ngram_retrieval_before": (
+        NGramRetrieval(16, 12, ngram_size=4, answer_size=2, question="before", copies=2, counts="newest"),
+        [8, 16],
+    ),
     "ngram_retrieval_full": (NGramRetrieval(max_size=16, num_words=12, ngram_size=4, query_form="full"), [4, 8, 16]),
     "selective_copying": (SelectiveCopying(max_size=16, vocab_size=5, num_tokens=3), [3, 8, 16]),
     "path_star": (PathStar(num_paths=2, num_vertices=16, target="path"), [1, 3, 7]),

@@ -73,6 +73,10 @@ TASKS = {
     "mqar": (MQAR(vocab_size=16, num_kv_pairs=3), 16),
     "mqar_written": (MQAR(vocab_size=16, num_kv_pairs=3, answers="written"), 16),
     "ngram_retrieval": (NGramRetrieval(max_size=12, num_words=6), 12),
+    "ngram_retrieval_before": (
+        NGramRetrieval(12, 8, ngram_size=4, answer_size=2, question="before", copies=2, counts="newest"),
+        12,
+    ),
     "ngram_retrieval_full": (NGramRetrieval(max_size=12, num_words=4, ngram_size=4, query_form="full"), 12),
     "selective_copying": (SelectiveCopying(max_size=12, vocab_size=8, num_tokens=3), 12),
     "path_star": (PathStar(num_paths=3, num_vertices=16), 3),

@@ -7,7 +7,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_between, check_choice, check_numbers
 from lit_retrieval.tasks.queries import encode_pieces, search_length, search_with
 from lit_retrieval.tasks.random import Counts, draw_below, open_stream, shuffle
-from lit_retrieval.tasks.recall.pairs import query_pieces
+from lit_retrieval.tasks.recall.pairs import piece_words, query_pieces
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts
 from lit_retrieval.tasks.writing import COT, RETRIEVAL, Rows, ask, blank_rows, say
 from lit_retrieval.vocabulary import ASK, FIRST_WORD, MOST_WORDS, START, Ids, Vocabulary
@@ -16,7 +16,7 @@ _LETTERS = "abcdefgh"  # of the first word of a key, of the second, ...
 
 
 class CompositeRecall(Task):
-    r"""Pairs of a key of several words and a value, then a key: say its value. (Zoology's compositional MQAR.)
+    r"""Pairs of a key of several words and a value, then a key: say its value. (Zoology, arXiv:2312.04927.)
 
     The keys are cells of a grid: with P pairs and k words in a key, the j-th word is one of g, the smallest number for
     which g ** k is P or more; if it is P, each combination is a key. So each word of a key is part of others too, and
@@ -29,8 +29,8 @@ class CompositeRecall(Task):
         cot:       a5 b2 a3 b2 a5 b7 v3
         retrieval: <StartSearch> a5 b7 <EndSearch> [v3] v3
 
-    The size of a problem is the number of tokens in its pairs. (Zoology asks for all keys, at distances of a power law,
-    and beside its words: `zoology/data/compositional_ar.py`.)
+    The size of a problem is the number of tokens in its pairs. (Zoology's compositional MQAR, not in its paper, asks
+    for all keys, at distances of a power law, and beside its words.)
 
     Args:
         key_words: Words of a key.
@@ -63,7 +63,7 @@ class CompositeRecall(Task):
             (f"v{value}" for value in range(1, num_values + 1)),
             query_pieces(query_form, "first", key_words),
         )
-        self.vocabulary = Vocabulary([*parts, *values, *filter(None, dict.fromkeys(pieces))])
+        self.vocabulary = Vocabulary([*parts, *values, *piece_words(pieces)])
         first_value = FIRST_WORD + key_words * num_words
         self.answer_words = np.arange(first_value, first_value + num_values, dtype=np.int32)
         self.chance = 1 / num_values

@@ -6,7 +6,7 @@ from numba import njit
 from lit_retrieval.ranges import check_choice, check_numbers
 from lit_retrieval.tasks.queries import encode_pieces, search_length, search_with
 from lit_retrieval.tasks.random import Counts, draw_below, open_stream
-from lit_retrieval.tasks.recall.pairs import query_pieces
+from lit_retrieval.tasks.recall.pairs import piece_words, query_pieces
 from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcripts, check_range
 from lit_retrieval.tasks.writing import COT, RETRIEVAL, Rows, ask, blank_rows, say
 from lit_retrieval.vocabulary import FIRST_WORD, MOST_WORDS, START, Ids, Vocabulary
@@ -45,7 +45,7 @@ class InductionHeads(Task):
         self.query_form = query_form
         words, positions = (f"w{word}" for word in range(1, vocab_size)), map(str, range(1, max_size + 1))
         pieces = query_pieces(query_form)
-        self.vocabulary = Vocabulary([*words, SIGN, *positions, *filter(None, pieces)])
+        self.vocabulary = Vocabulary([*words, SIGN, *positions, *piece_words(pieces)])
         self.answer_words = np.arange(FIRST_WORD, FIRST_WORD + vocab_size - 1, dtype=np.int32)
         self.chance = 1 / (vocab_size - 1)
         self._pieces = encode_pieces(self.vocabulary, pieces)

@@ -25,10 +25,15 @@ _OPENINGS = {
 
 
 def pair_words(num_keys: int, num_values: int, pieces: tuple[str, ...]) -> list[str]:
-    """The words of a task of pairs: the keys, the values, and the `query_pieces` that are not in every vocabulary."""
+    """The words of a task of pairs: the keys, the values, and the `piece_words` of its queries."""
     keys = [f"k{key}" for key in range(1, num_keys + 1)]
     values = [f"v{value}" for value in range(1, num_values + 1)]
-    return [*keys, *values, *(piece for piece in pieces if piece and piece not in SPECIAL_WORDS)]
+    return [*keys, *values, *piece_words(pieces)]
+
+
+def piece_words(pieces: tuple[str, ...]) -> list[str]:
+    """The `query_pieces` that are not in every vocabulary."""
+    return [piece for piece in dict.fromkeys(pieces) if piece and piece not in SPECIAL_WORDS]
 
 
 def query_pieces(query_form: QueryForm, counts: Counted = "first", key_words: int = 1) -> tuple[str, ...]:
