@@ -11,14 +11,13 @@ SWEEPS = [path.name for path in sorted((ROOT / "data/results").glob("known_*"))]
 
 
 def line(row):
-    """Point, seed, accuracy at the shortest and at the longest size with its interval, all answers right, and more."""
-    sizes = sorted(int(name.split("/")[0].removeprefix("size_")) for name in row if name.startswith("size_") and name.endswith("all_right_low"))
-    shortest, *_, longest = [f"size_{size}/" for size in (sizes[0], *sizes)]
-    accuracy = [float(row[f"{longest}closed_loop_accuracy{end}"]) for end in ("", "_low", "_high")]
+    """Point, seed, accuracy at 40 symbols if there is one, at the longest size with its interval, and more."""
+    longest = max((name.split("/")[0] for name in row if name.startswith("size_")), key=lambda name: int(name[5:]))
+    accuracy = [float(row[f"{longest}/closed_loop_accuracy{end}"]) for end in ("", "_low", "_high")]
     cells = [
         row["point"], row["seed"],
-        *([f"{float(row[shortest + 'closed_loop_accuracy']):.3f}"] if shortest != longest else []),
-        "{:.3f} ({:.3f} to {:.3f})".format(*accuracy), f"{float(row[longest + 'all_right']):.3f}",
+        *(f"{float(row[name]):.3f}" for name in ("size_40/closed_loop_accuracy",) if name in row),
+        "{:.3f} ({:.3f} to {:.3f})".format(*accuracy), f"{float(row[f'{longest}/all_right']):.3f}",
         f"{int(row['parameters']):,}", f"{int(row['state_bits']):,}", row["commit"],
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
