@@ -61,6 +61,8 @@ TASKS: dict[str, tuple[Task, list[int]]] = {
     "index": (Index(max_size=16, num_words=5), [1, 8, 16]),
     "index_code": (Index(max_size=16, num_words=5, distribution=CODE), [1, 8, 16]),
     "index_full": (Index(max_size=16, num_words=5, query_form="full"), [1, 8, 16]),
+    "index_separated": (Index(max_size=16, num_words=5, distribution="separated_code"), [1, 8, 16]),
+    "index_recall": (Index(16, 5, "separated_code", query_form="recall"), [1, 8, 16]),
     "index_code_full": (Index(max_size=16, num_words=5, distribution=CODE, query_form="full"), [1, 8, 16]),
     "induction_heads": (InductionHeads(max_size=16, vocab_size=6), [3, 8, 16]),
     "is_tree_binary": (IsTree(max_size=16), [4, 8, 16]),

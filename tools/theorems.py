@@ -13,6 +13,7 @@ from rich.progress import track
 from lit_retrieval.circuits import read_circuit
 from lit_retrieval.constructions import (
     Construction,
+    Proposition51,
     Theorem41,
     Theorem46,
     Theorem47,
@@ -29,7 +30,12 @@ from lit_retrieval.decoding import decode
 from lit_retrieval.machines import read_table
 from lit_retrieval.parsing import OneLineErrors, one_line_errors
 from lit_retrieval.ranges import check_at_least
-from lit_retrieval.retrieval import EitherFormRetriever, RegularExpressionRetriever
+from lit_retrieval.retrieval import (
+    AssociativeRecallRetriever,
+    EitherFormRetriever,
+    RegularExpressionRetriever,
+    Retriever,
+)
 from lit_retrieval.tasks import (
     AssociativeRecall,
     CircuitRun,
@@ -42,6 +48,7 @@ from lit_retrieval.tasks import (
     SmallSpaceRun,
     Task,
 )
+from lit_retrieval.tasks.recall.index import QueryForm
 
 _TOKENS_AT_ONCE = 16_384  # tokens of all prompts that are decoded together
 _CONFIGS = Path(__file__).parents[1] / "configs"
@@ -60,6 +67,7 @@ class Case(NamedTuple):
         sizes: Sizes of the instances.
         reply: Most tokens of an answer to a size; those of the regime if absent.
         state_at: Size after whose longest context the state is measured, without running it; the largest if absent.
+        retriever: Answers its searches; in either form if absent.
         most_samples: Most instances of a size, for long runs.
     """
 
@@ -72,6 +80,7 @@ class Case(NamedTuple):
     sizes: tuple[int, ...]
     reply: Callable[[int], int] | None = None
     state_at: int | None = None
+    retriever: Retriever | None = None
     most_samples: int | None = None
 
 
@@ -88,7 +97,7 @@ def theorems(largest: int = 1024, samples: int = 200, seed: int = 0) -> None:
     check_at_least("samples", samples, 1, "--samples")
     check_at_least("seed", seed, 0, "--seed")
     sizes = tuple(size for size in (largest // 64, largest // 16, largest // 4, largest) if size >= 4)
-    cases = [*_simple_cases(sizes), *_graph_cases(largest), *_machine_cases(), *_circuit_cases()]
+    cases = [*_simple_cases(sizes), *_recall_cases(sizes), *_graph_cases(largest), *_machine_cases(), *_circuit_cases()]
     lines = [_line(case, samples, seed) for case in track(cases, "Running")]
     names = [
         "theorem", "task", "model", "layers", "width", "parameters", "state bits", "largest n, float64", "accuracy",
@@ -151,6 +160,25 @@ def _machine_cases() -> Iterator[Case]:
     )  # fmt: skip
 
 
+def _recall_cases(sizes: tuple[int, ...]) -> Iterator[Case]:
+    """Proposition 5.1: an RNN with associative recall, which is no better than its memory, and one with more."""
+    models: list[tuple[str, Callable[[Precision], Construction], QueryForm, Retriever | None]] = [
+        ("linear RNN that keeps 16 words, associative recall", _keep, "recall", AssociativeRecallRetriever()),
+        ("linear RNN of theorem 5.2, one search", partial(_simple, Theorem52, "index"), "full", None),
+    ]
+    for model, write, form, retriever in models:
+        yield Case("5.1", "index_separated", model, write, partial(_separated, form), "retrieval", sizes,
+                   retriever=retriever)  # fmt: skip
+
+
+def _keep(precision: Precision) -> Construction:
+    return Proposition51(16, precision)
+
+
+def _separated(form: QueryForm, size: int) -> Task:
+    return Index(size, distribution="separated_code", query_form=form)
+
+
 def _circuit_cases() -> Iterator[Case]:
     described = {
         "parity": ("Transformer, 11 gates", (4, 16, 64), 50),
@@ -190,7 +218,7 @@ def _longest(case: Case, seed: int) -> int:
 def _right(case: Case, precision: Precision, task: Task, size: int, samples: int, seed: int) -> float:
     """The share of right answers."""
     model, right = case.write(precision).write(task.vocabulary), 0
-    retriever = EitherFormRetriever(RegularExpressionRetriever(timeout=5.0))
+    retriever = case.retriever or EitherFormRetriever(RegularExpressionRetriever(timeout=5.0))
     max_new_tokens = case.reply(size) if case.reply else task.longest_reply(size, case.regime) + 1
     batch = max(1, _TOKENS_AT_ONCE // (size + 64))
     for start in range(0, samples, batch):

@@ -2,6 +2,7 @@
 
 from lit_retrieval.constructions.construction import (
     Construction,
+    Proposition51,
     Theorem41,
     Theorem46,
     Theorem47,
@@ -16,6 +17,6 @@ from lit_retrieval.constructions.construction import (
 from lit_retrieval.constructions.model import ConstructedModel
 
 __all__ = [
-    "ConstructedModel", "Construction", "Theorem41", "Theorem46", "Theorem47", "Theorem48", "Theorem52", "Theorem53",
-    "Theorem54", "Theorem56", "Theorem57", "Theorem58",
+    "ConstructedModel", "Construction", "Proposition51", "Theorem41", "Theorem46", "Theorem47", "Theorem48",
+    "Theorem52", "Theorem53", "Theorem54", "Theorem56", "Theorem57", "Theorem58",
 ]  # fmt: skip

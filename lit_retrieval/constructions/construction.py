@@ -8,6 +8,7 @@ import torch
 from lit_retrieval.circuits import Circuit
 from lit_retrieval.circuits import Table as CircuitTable
 from lit_retrieval.constructions import (
+    proposition_5_1,
     theorem_4_1,
     theorem_4_6,
     theorem_4_7,
@@ -22,6 +23,7 @@ from lit_retrieval.constructions import (
 from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.errors import UserError
 from lit_retrieval.machines import Table, TuringMachine
+from lit_retrieval.ranges import check_numbers
 from lit_retrieval.vocabulary import Vocabulary
 
 Problem = Literal["index", "associative_recall", "ngram_retrieval", "counting"]
@@ -135,6 +137,26 @@ class Theorem48(_Theorem):
 
     def _construct(self, vocabulary: Vocabulary) -> ConstructedModel:
         return theorem_4_8.recurrent_circuit(vocabulary, self.circuit)
+
+
+class Proposition51(_Theorem):
+    """A linear RNN that keeps some words and searches by associative recall (arXiv:2402.18510, Proposition 5.1).
+
+    It is for Index with `distribution: separated_code`, and answers what it can.
+
+    Args:
+        kept: Words at the end of the list that it keeps.
+        precision: float64, or float32.
+    """
+
+    number = "5.1"
+
+    def __init__(self, kept: int = 16, precision: Precision = "float64") -> None:
+        check_numbers("model.construction.init_args", kept=(kept, 1))
+        self.kept, self.precision = kept, precision
+
+    def _construct(self, vocabulary: Vocabulary) -> ConstructedModel:
+        return proposition_5_1.index(vocabulary, self.kept)
 
 
 class Theorem52(_SimpleProblems):

@@ -3,6 +3,7 @@
 from lit_retrieval.retrieval.faulty import FaultyRetriever
 from lit_retrieval.retrieval.queries import to_regular_expression
 from lit_retrieval.retrieval.retriever import (
+    AssociativeRecallRetriever,
     EitherFormRetriever,
     RegularExpressionRetriever,
     Retriever,
@@ -11,6 +12,6 @@ from lit_retrieval.retrieval.retriever import (
 )
 
 __all__ = [
-    "EitherFormRetriever", "FaultyRetriever", "RegularExpressionRetriever", "Retriever", "ShortFormRetriever",
-    "short_words", "to_regular_expression",
+    "AssociativeRecallRetriever", "EitherFormRetriever", "FaultyRetriever", "RegularExpressionRetriever", "Retriever",
+    "ShortFormRetriever", "short_words", "to_regular_expression",
 ]  # fmt: skip

@@ -45,6 +45,18 @@ class ShortFormRetriever:
         return np.array([short_form.answer(context, query, vocabulary.numbers)], np.int32)
 
 
+class AssociativeRecallRetriever:
+    """Answers a query of one word with the word after its first occurrence; others get FAILED.
+
+    Associative recall is too weak for an RNN to solve Index with it (arXiv:2402.18510, Proposition 5.1).
+    """
+
+    def __call__(self, context: Ids, query: Ids, vocabulary: Vocabulary) -> Ids:
+        """Answer a query; see `Retriever`."""
+        is_word = len(query) == 1 and not short_form.is_sign(query[0])
+        return np.array([short_form.word_after(context, query) if is_word else FAILED], np.int32)
+
+
 class RegularExpressionRetriever:
     """Runs every query as a regular expression on the words of the context, joined by single spaces.
 

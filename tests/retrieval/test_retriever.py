@@ -11,6 +11,7 @@ from lit_retrieval.cli import read_configuration
 from lit_retrieval.conversation import Conversation
 from lit_retrieval.errors import UserError
 from lit_retrieval.retrieval import (
+    AssociativeRecallRetriever,
     EitherFormRetriever,
     RegularExpressionRetriever,
     ShortFormRetriever,
@@ -199,3 +200,23 @@ def test_the_retriever_of_the_readme_finds_the_latest_occurrence():
     exec(block, names)
     assert ask(names["Latest"](), "<s> 1 11 1 k1 ? 1", "1") == ["k1"]
     assert ask(names["Latest"](), "<s> 1 11", "2") == ask(names["Latest"](), "<s> 1 11", "") == ["FAILED"]
+
+
+@pytest.mark.parametrize(
+    ("context", "query", "found"),
+    [
+        ("<s> k1 x+ 2 k1 1 ? k1", "k1", "x+"),
+        ("<s> x+ 2 ? k1", "k1", "FAILED"),
+        ("<s> x+ 2 ?", "<s>", "x+"),
+        ("<s> x+ k1 2 ?", "x+ k1", "FAILED"),
+        ("<s> x+ k1 2 ?", "@ 2", "FAILED"),
+        ("<s> x+ ~ 2 ?", "~", "FAILED"),
+        ("<s> x+ ~ 2 ?", "x+ ~", "FAILED"),
+        ("<s> x+ k1 2 ?", r"^(?:\S+\s+){2} (\S+)", "FAILED"),
+        ("<s> x+ k1 2 ?", "", "FAILED"),
+    ],
+)
+def test_associative_recall_answers_one_word_with_the_word_after_it(context, query, found):
+    assert ask(AssociativeRecallRetriever(), context, query) == [found]
+    if found != "FAILED":
+        assert ask(EXPRESSIONS, context, query) == [found]

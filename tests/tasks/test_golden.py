@@ -58,6 +58,7 @@ TASKS = {
     "counting_code": (Counting(max_size=12, distribution=CODE, query_form="full"), 12),
     "index": (Index(max_size=12, num_words=8), 12),
     "index_code": (Index(max_size=12, num_words=8, distribution=CODE, query_form="full"), 12),
+    "index_separated": (Index(max_size=12, num_words=8, distribution="separated_code", query_form="recall"), 12),
     "induction_heads": (InductionHeads(max_size=10, vocab_size=8), 10),
     "is_tree_binary": (IsTree(max_size=6), 6),
     "is_tree_random": (IsTree(max_size=6, distribution="random"), 6),

@@ -7,7 +7,9 @@ from reading import check_bounds, check_docstring, read, read_all
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks import REGIMES, Author, Index
 
-DISTRIBUTIONS = ["random", "random_access_code"]
+# Each with the words that it draws.
+DISTRIBUTIONS = {"random": 5, "random_access_code": 2, "separated_code": 2}
+CASES = [(one, form) for one in DISTRIBUTIONS for form in ("short", "full")] + [("separated_code", "recall")]
 
 
 def expected_reply(prompt, regime, form="short"):
@@ -16,14 +18,14 @@ def expected_reply(prompt, regime, form="short"):
     if regime == "cot":
         yield from ((str(counted), Author.MODEL) for counted in range(1, place + 1))
     if regime == "retrieval":
-        query = ["@", str(place)] if form == "short" else [r"^(?:\S+\s+){", str(place), r"}(\S+)"]
+        query = {"short": ["@", str(place)], "full": [r"^(?:\S+\s+){", str(place), r"}(\S+)"], "recall": ["w3"]}[form]
         yield from ((piece, Author.MODEL) for piece in ["<StartSearch>", *query, "<EndSearch>"])
-        yield word, Author.RETRIEVER
+        followers = [prompt[at + 1] for at in range(len(prompt) - 1) if prompt[at] == "w3"]
+        yield (word if form != "recall" else [*followers, "FAILED"][0]), Author.RETRIEVER
     yield word, Author.MODEL
 
 
-@pytest.mark.parametrize("form", ["short", "full"])
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize(("distribution", "form"), CASES)
 @pytest.mark.parametrize("regime", REGIMES)
 def test_ten_thousand_transcripts_answer_their_questions(regime, distribution, form):
     task = Index(max_size=30, num_words=5, distribution=distribution, query_form=form)
@@ -31,7 +33,11 @@ def test_ten_thousand_transcripts_answer_their_questions(regime, distribution, f
     for row, (prompt, reply) in enumerate(read_all(transcripts, task)):
         size = transcripts.sizes[row]
         assert prompt[0] == "<s>" and prompt[size + 1] == "?" and len(prompt) == size + 3
-        assert set(prompt[1 : size + 1]) <= {f"w{word}" for word in range(1, 6 if distribution == "random" else 3)}
+        listed = prompt[1 : size + 1]
+        if distribution == "separated_code":
+            assert set(listed[1::2]) <= {"w3"} and int(prompt[-1]) % 2 == 1
+            listed = listed[::2]
+        assert set(listed) <= {f"w{word}" for word in range(1, 1 + DISTRIBUTIONS[distribution])}
         assert reply == list(expected_reply(prompt, regime, form))
         assert task.vocabulary.decode(transcripts.answers[row]) == [reply[-1][0]]
         assert transcripts.distances[row] == [len(prompt) - 1 - int(prompt[-1])]
@@ -44,6 +50,15 @@ def test_the_code_is_of_fair_bits_and_every_place_is_asked_for_alike():
     assert task.chance == 1 / 2 and abs((listed == listed.min()).mean(0) - 1 / 2).max() < 0.02
     assert abs(np.corrcoef(listed.T) - np.eye(8)).max() < 0.04, "no bit tells anything about another"
     assert abs(np.unique(asked, return_counts=True)[1] / 20_000 - 1 / 8).max() < 0.02
+
+
+def test_each_second_word_of_a_separated_code_is_a_fair_bit():
+    task = Index(max_size=7, num_words=9, distribution="separated_code")
+    transcripts = task.sample(0, np.arange(20_000), np.full(20_000, 7), "vanilla")
+    listed, asked = transcripts.tokens[:, 1:8:2], transcripts.tokens[:, 9]
+    assert (task.chance, task.random_bits(7), task.random_bits(8)) == (1 / 2, 4, 4)
+    assert abs((listed == listed.min()).mean(0) - 1 / 2).max() < 0.02
+    assert abs(np.unique(asked, return_counts=True)[1] / 20_000 - 1 / 4).max() < 0.02
 
 
 def test_words_are_uniform():
@@ -76,9 +91,11 @@ def test_nothing_to_find_is_refused(arguments):
 
 
 def test_unknown_words_for_arguments_are_refused():
-    with pytest.raises(UserError, match="distribution must be random or random_access_code, got 'hard'"):
+    with pytest.raises(
+        UserError, match="distribution must be random or random_access_code or separated_code, got 'hard'"
+    ):
         Index(distribution="hard")
-    with pytest.raises(UserError, match="query_form must be short or full, got 'long'"):
+    with pytest.raises(UserError, match="query_form must be short or full or recall, got 'long'"):
         Index(query_form="long")
 
 
@@ -86,3 +103,15 @@ def test_numerals_of_several_digits_are_words_like_others():
     task = Index(max_size=30, num_words=3, query_form="full")
     words, authors = read(task.sample(0, np.arange(1), np.full(1, 30), "retrieval"), task, 0)
     assert words[authors.index(Author.MODEL) + 2] == words[31 + 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"query_form": "recall"}, "query_form: recall needs distribution: separated_code, got 'random'"),
+        ({"distribution": "separated_code", "num_words": 2}, "num_words must be 3 or more for a separated code, got 2"),
+    ],
+)
+def test_a_separated_code_has_three_words_and_a_search_of_its_own(arguments, message):
+    with pytest.raises(UserError, match=message):
+        Index(**arguments)
