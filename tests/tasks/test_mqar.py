@@ -96,6 +96,27 @@ def test_values_can_be_guessed_by_elimination_where_answers_are_written(answers,
     assert abs(np.mean(credit) - right) < 0.01
 
 
+@pytest.mark.parametrize("regime", REGIMES)
+def test_unlisted_fillers_are_uniform_without_the_keys_of_the_pairs(regime):
+    def between(random_non_queries):
+        task = MQAR(12, 3, 1.0, random_non_queries)
+        transcripts = task.sample(2, np.arange(1000), np.full(1000, 30), regime)
+        for row in range(1000):
+            words, authors = read(transcripts, task, row)
+            asked = set(np.flatnonzero(np.isin(authors, [Author.ASKED, Author.MODEL])) - 1)
+            is_query = [at in asked and authors[at] == Author.PROMPT for at in range(len(words))]
+            users = [at for at in range(7, len(words)) if authors[at] in (Author.PROMPT, Author.ASKED)]
+            yield set(words[1:7:2]), [words[at] for at in users if not is_query[at]]
+
+    filled = list(between("unlisted"))
+    assert not any(listed & set(words) for listed, words in filled)
+    shares = np.unique([word for _, words in filled for word in words], return_counts=True)[1] / 1000
+    assert len(shares) == 12, "six keys, of which a sample has three, and six values"
+    assert abs(shares / shares.sum() - np.repeat([3 / 6 / 9, 1 / 9], 6)).max() < 0.015
+    repeated = [word in listed for listed, words in between(True) for word in words]
+    assert abs(np.mean(repeated) - 3 / 12) < 0.02, "Zoology's: P / vocab_size of them"
+
+
 def gaps(power_a, count):
     """Places of the queries behind the pairs, in pairs of words, `(count, 4)`."""
     task = MQAR(vocab_size=64, num_kv_pairs=4, power_a=power_a, random_non_queries=False)
@@ -160,6 +181,11 @@ def test_sizes_without_room_are_refused(size):
 def test_nothing_to_recall_is_refused(arguments):
     with pytest.raises(UserError, match=r"must be .*, got .*; set data.task.init_args"):
         MQAR(**arguments)
+
+
+def test_another_filler_is_refused():
+    with pytest.raises(UserError, match="random_non_queries must be true or false or unlisted, got 'blank'"):
+        MQAR(random_non_queries="blank")
 
 
 def test_fewer_keys_than_pairs_are_refused():

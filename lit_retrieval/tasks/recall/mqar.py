@@ -24,6 +24,8 @@ from lit_retrieval.tasks.writing import Rows, ask, ask_beside, blank_rows
 from lit_retrieval.vocabulary import MOST_WORDS, START, Ids, Vocabulary
 
 Answers = Literal["beside", "written"]
+Filler = bool | Literal["unlisted"]
+Flags = npt.NDArray[np.bool_]
 BLANK = "_"
 LARGEST_POWER = 16  # the weight of the 2**20th slot is 2**300 then; above 1 most queries come at the end anyway
 
@@ -48,13 +50,18 @@ class MQAR(Task):
     twice, a model can then guess the later values by elimination: with P pairs it gets (1 + 1/2 + ... + 1/P) / P of
     them, 0.52 of 4, without having recalled one. A transcript ends with the last answer, or the word beside it.
 
+    Between the queries, and beside the answers, Zoology has its token 0, or, by default, a random token of its whole
+    vocabulary: any key or value, those of the pairs too, or the 0. So a listed key may come again with another value
+    behind it, before it is asked for or after, at each such place with probability P / vocab_size; the value in the
+    list is the right one all the same. `unlisted` never has a listed key there.
+
     Args:
         vocab_size: Keys and values together, half of each.
         num_kv_pairs: Pairs, each queried once.
         power_a: Exponent of the power law, above 0 and up to 16; near 0 most queries come soon after the pairs, at 1
             all slots are equally likely.
-        random_non_queries: Fill the slots between the queries, and the places of answers beside them, with random keys
-            and values, not with `_`.
+        random_non_queries: What is between the queries, and beside the answers: random keys and values (`true`, as in
+            Zoology), the same without the keys of the pairs (`unlisted`), or `_` (`false`).
         query_form: How a search is written: `short` (`k2`), or `full`, a regular expression word by word
             (`(?<!\S) k2 \s+(\S+)`).
         answers: Where the answers of `vanilla` are: `beside` the words that the model reads, or `written` among them.
@@ -65,7 +72,7 @@ class MQAR(Task):
         vocab_size: int = 8192,
         num_kv_pairs: int = 8,
         power_a: float = 0.01,
-        random_non_queries: bool = True,
+        random_non_queries: Filler = True,
         query_form: QueryForm = "short",
         answers: Answers = "beside",
     ) -> None:
@@ -78,6 +85,8 @@ class MQAR(Task):
             )
         check_choice("query_form", query_form, ("short", "full"))
         check_choice("answers", answers, get_args(Answers))
+        if not isinstance(random_non_queries, bool):
+            check_choice("random_non_queries", random_non_queries, ("true", "false", "unlisted"))
         self.vocab_size = vocab_size
         self.num_kv_pairs = num_kv_pairs
         self.power_a = power_a
@@ -99,7 +108,7 @@ class MQAR(Task):
         blank = -1 if self.random_non_queries else int(self.vocabulary.encode([BLANK])[0])
         _write_batch(
             np.uint64(seed), indices, sizes, self._num_keys, self._num_values, self._weights(longest), blank,
-            REGIMES.index(regime), self._pieces, self._is_beside(regime), rows,
+            self.random_non_queries == "unlisted", REGIMES.index(regime), self._pieces, self._is_beside(regime), rows,
         )  # fmt: skip
         return rows.transcripts(sizes)
 
@@ -139,9 +148,10 @@ class MQAR(Task):
 @njit(cache=True)
 def _write_batch(
     seed: np.uint64, indices: Counts, sizes: Counts, num_keys: int, num_values: int, weights: npt.NDArray[np.float64],
-    blank: int, regime: int, pieces: Ids, is_beside: bool, rows: Rows,
+    blank: int, spares_listed: bool, regime: int, pieces: Ids, is_beside: bool, rows: Rows,
 ) -> None:  # fmt: skip
     num_pairs, keys, values = rows.answers.shape[1], np.arange(num_keys), np.arange(num_values)
+    is_spared = np.zeros(num_keys + num_values, np.bool_)
     for row in range(len(indices)):
         tokens, author = rows.tokens[row], rows.author[row]
         stream, num_slots = open_stream(seed, indices[row]), (sizes[row] - 2 * num_pairs) // 2
@@ -151,6 +161,7 @@ def _write_batch(
         shuffle(stream, values, num_pairs)
         at = ask(tokens, author, 0, START)
         at = write_pairs(tokens, author, at, keys[:num_pairs], FIRST_KEY + num_keys, values)
+        is_spared[keys[:num_pairs]] = spares_listed
         asked = _draw_slots(stream, weights[:num_slots], num_pairs)
         query = 0
         for slot in range(num_slots):
@@ -160,14 +171,15 @@ def _write_batch(
                 pair = 1 + 2 * asked[slot]
                 if is_beside:
                     at = ask_beside_key(rows, row, at, query, pair)
-                    at = ask_beside(tokens, author, at, _filler(stream, num_keys + num_values, blank))
+                    at = ask_beside(tokens, author, at, _filler(stream, is_spared, blank))
                 else:
                     at = ask_for_key(rows, row, at, query, pair, regime, pieces)
                 query += 1
                 if query == num_pairs:
                     break
             else:
-                at = _fill(tokens, author, at, stream, num_keys + num_values, blank)
+                at = _fill(tokens, author, at, stream, is_spared, blank)
+        is_spared[keys[:num_pairs]] = False
         rows.length[row] = at
 
 
@@ -188,13 +200,19 @@ def _draw_slots(stream: Stream, weights: npt.NDArray[np.float64], count: int) ->
 
 
 @njit(cache=True)
-def _fill(tokens: Ids, author: Authors, at: int, stream: Stream, num_words: int, blank: int) -> int:
+def _fill(tokens: Ids, author: Authors, at: int, stream: Stream, is_spared: Flags, blank: int) -> int:
     """Write the two tokens of a slot without a query; returns the next position."""
     for _ in range(2):
-        at = ask(tokens, author, at, _filler(stream, num_words, blank))
+        at = ask(tokens, author, at, _filler(stream, is_spared, blank))
     return at
 
 
 @njit(cache=True)
-def _filler(stream: Stream, num_words: int, blank: int) -> int:
-    return FIRST_KEY + draw_below(stream, num_words) if blank < 0 else blank
+def _filler(stream: Stream, is_spared: Flags, blank: int) -> int:
+    """The blank, or if it is negative, a random word that `is_spared (keys and values,)` does not spare."""
+    if blank >= 0:
+        return blank
+    word = draw_below(stream, len(is_spared))
+    while is_spared[word]:
+        word = draw_below(stream, len(is_spared))
+    return FIRST_KEY + word
