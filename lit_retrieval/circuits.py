@@ -71,6 +71,8 @@ class Circuit:
         if bits != list(range(len(bits)))[::-1]:
             raise UserError(f"the bits of number must be read once each, from the highest to 0, got {bits}")
         for word in self.words:
+            if read_word(word)[0] == "g":
+                raise UserError(f"words such as {word} are the gates; rename it in reads, writes and answers")
             if bits and not 0 <= read_word(word)[1] < 2**self.num_bits:
                 raise UserError(f"the number in {word} must have {len(bits)} bits; read another, `input number BIT`")
 

@@ -109,7 +109,7 @@ def accuracy(construction, task, size, count, retriever):
 @pytest.mark.parametrize("size", [2, 3, 15, 16, 64, pytest.param(1024, marks=pytest.mark.slow)])
 def test_an_rnn_with_associative_recall_knows_what_it_keeps_and_one_bit_more(size, precision):
     share, known, others = accuracy(Proposition51(16, precision), separated(size), size, 300, RECALL)
-    assert known.all() and len(known) > 20
+    assert known.all() and len(known) > 2
     if size <= 16:
         assert share == 1.0
     else:

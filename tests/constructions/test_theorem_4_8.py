@@ -387,6 +387,7 @@ GOOD = {"reads": ["x0", "x1"], "writes": [], "answers": ["YES"], "gates": {"a": 
         ({"gates": {"a": "input number 1"}}, r"from the highest to 0, got \[1\]"),
         ({"gates": {"a": "input number 0", "b": "input number 1"}}, r"got \[0, 1\]"),
         ({"reads": ["x0", "x2"]}, "the number in x2 must have 1 bits"),
+        ({"reads": ["g0", "x1"]}, "words such as g0 are the gates; rename it"),
         ({"says": {"YES": "b"}}, "says must have a gate for a kind of words.*got YES: b"),
         ({"says": None}, "a circuit's table must be like"),
     ],
