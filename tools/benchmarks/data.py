@@ -6,6 +6,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -16,11 +17,13 @@ from lit_retrieval.data import BatchDataset, TranscriptData
 from lit_retrieval.errors import UserError
 from lit_retrieval.parsing import OneLineErrors
 from lit_retrieval.tasks import Author, Regime, SampleStream, Task, describe
+from lit_retrieval.tasks.random import Counts
 
 _SUITES = Path(__file__).parents[2] / "data" / "evaluation"
 _LENGTHS = (16, 64, 256)  # tokens of the user
 _STEP_LENGTH = 64  # tokens of the user in a training step
 _DRAWN = 4  # samples of each size that tell how long its problems are
+_AT_ONCE = 32  # sizes
 
 
 def suites() -> Iterator[tuple[str, TranscriptData]]:
@@ -53,8 +56,7 @@ def data(batch: int = 64, rounds: int = 5, seconds: float = 0.2, steps: bool = T
         seconds: Duration of each measurement.
         steps: Whether to time training steps too.
     """
-    columns = [f"samples/s at {length} tokens" for length in _LENGTHS]
-    table = Table("task", "regime", *columns, "share of a training step")
+    table = Table("task", "regime", *(f"at {length}" for length in _LENGTHS), "share of a step")
     slowest = float("inf")
     for name, task in tasks().items():
         sizes = _sizes(task)
@@ -71,7 +73,8 @@ def data(batch: int = 64, rounds: int = 5, seconds: float = 0.2, steps: bool = T
             table.add_row(name, regime, *shown, share)
             slowest = min(slowest, speeds.get(_LENGTHS[-1], slowest))
     table.caption = (
-        f"medians of {rounds}; batches of {batch}; CPU, training step on {torch.get_num_threads()} threads; "
+        f"samples/s, by tokens of the user; medians of {rounds}; batches of {batch}; CPU, training step on "
+        f"{torch.get_num_threads()} threads; "
         f"slowest at {_LENGTHS[-1]} tokens: {slowest:,.0f} samples/s"
     )
     Console(width=120).print(table)
@@ -79,16 +82,28 @@ def data(batch: int = 64, rounds: int = 5, seconds: float = 0.2, steps: bool = T
 
 def _sizes(task: Task) -> dict[int, int]:
     """The size whose problems come nearest to each length, by the length; none that is a quarter off."""
-    sizes = np.fromiter(_sizes_up_to(task, 2 * _LENGTHS[-1]), np.int64)
-    drawn = task.sample(0, np.arange(_DRAWN * len(sizes)), np.repeat(sizes, _DRAWN), task.regimes[0])
-    is_users = (drawn.author == Author.PROMPT) | (drawn.author == Author.ASKED)
-    lengths = is_users.sum(1).reshape(-1, _DRAWN).mean(1)
+    sizes, lengths = np.empty(0, np.int64), np.empty(0)
+    for first in range(1, 2 * _LENGTHS[-1], _AT_ONCE):
+        more = np.fromiter(_sizes_from(task, first), np.int64)
+        sizes, lengths = np.append(sizes, more), np.append(lengths, _tokens_of_user(task, more))
+        if lengths.max(initial=0) > 2 * _LENGTHS[-1]:
+            break
     nearest = {length: int(np.abs(lengths - length).argmin()) for length in _LENGTHS}
     return {length: int(sizes[at]) for length, at in nearest.items() if abs(lengths[at] - length) <= length / 4}
 
 
-def _sizes_up_to(task: Task, largest: int) -> Iterator[int]:
-    for size in range(1, largest + 1):
+def _tokens_of_user(task: Task, sizes: Counts) -> npt.NDArray[np.float64]:
+    """The mean number of tokens of the user in problems of each size, `(sizes,)`."""
+    if not len(sizes):
+        return np.empty(0)
+    drawn = task.sample(0, np.arange(_DRAWN * len(sizes)), np.repeat(sizes, _DRAWN), task.regimes[0])
+    is_users = (drawn.author == Author.PROMPT) | (drawn.author == Author.ASKED)
+    means: npt.NDArray[np.float64] = is_users.sum(1).reshape(-1, _DRAWN).mean(1)
+    return means
+
+
+def _sizes_from(task: Task, first: int) -> Iterator[int]:
+    for size in range(first, first + _AT_ONCE):
         try:
             task.check_size(size)
         except UserError:
