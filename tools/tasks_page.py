@@ -91,7 +91,8 @@ def _about(kind: str) -> str:
 
 def _golden() -> dict[type[Task], list[tuple[Task, int]]]:
     """The small tasks and sizes of the golden transcripts, by class."""
-    sys.path.append(str(ROOT / "tests"))
+    if (folder := str(ROOT / "tests")) not in sys.path:
+        sys.path.append(folder)
     found: dict[type[Task], list[tuple[Task, int]]] = defaultdict(list)
     for task, size in importlib.import_module("tasks.test_golden").TASKS.values():
         found[type(task)].append((task, size))

@@ -76,6 +76,8 @@ def test_zoologys_queries_come_in_the_order_of_the_pairs_more_often_than_not():
     expected = sum(share * np.mean(np.argsort(slots) == np.arange(3)) for slots, share in law.items())
     order = np.argsort(slots_of_pairs(draw(MQAR(vocab_size=16, num_kv_pairs=3), 18), 3), 1)
     assert np.mean(order == np.arange(3)) == pytest.approx(expected, abs=0.01) and expected > 0.4
+    order = np.argsort(slots_of_pairs(draw(MQAR(num_kv_pairs=4), 64), 4), 1)
+    assert np.mean(order == np.arange(4)) == pytest.approx(0.28, abs=0.01), "as the docstring says"
 
 
 def test_zoologys_pairs_are_distinct_keys_and_values_alike():
