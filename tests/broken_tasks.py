@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lit_retrieval.tasks import Task, Turn, WordTask
+from lit_retrieval.vocabulary import Vocabulary
 
 
 class Parity(WordTask):
@@ -34,6 +35,16 @@ class Forgotten(Parity):
 
     def __init__(self) -> None:
         self.words = ["0", "1"]
+
+
+class Elsewhere(Parity):
+    """It is evaluated in other words."""
+
+    @property
+    def evaluation(self) -> Task:
+        task = Parity()
+        task.vocabulary = Vocabulary(["0", "1", "yes", "no"])
+        return task
 
 
 class AnySize(Parity):
@@ -162,6 +173,7 @@ class Abstract(WordTask):
 # The rule that each breaks, and a part of its line.
 BROKEN: dict[type[Task], tuple[str, str]] = {
     Forgotten: ("attributes", "Forgotten must have vocabulary and answer_words and chance; call super().__init__(...)"),
+    Elsewhere: ("attributes", "evaluation must have the task's vocabulary, and has other words"),
     AnySize: ("sizes", "check_size(-1) must raise UserError"),
     FromRandom: ("same twice", "draw from `rng` alone"),
     FromNumpy: ("same twice", "draw from `rng` alone"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from broken_tasks import BROKEN, Parity
+from broken_tasks import BROKEN, Forgotten, Parity
 from catalogue import TASKS
 
 from lit_retrieval.conformance import path_of
@@ -81,9 +81,8 @@ def test_a_check_leaves_the_global_random_numbers_alone():
     lambda task: SampleStream(task, "cot", [4], 0, "fit").take(np.arange(2)),
 ], ids=["the trainer", "show and write"])  # fmt: skip
 def test_a_forgotten_constructor_is_named_everywhere(make):
-    (forgotten,) = [one for one, (rule, _) in BROKEN.items() if rule == "attributes"]
     with pytest.raises(UserError, match="Forgotten must have vocabulary and answer_words and chance; call super"):
-        make(forgotten())
+        make(Forgotten())
 
 
 @pytest.mark.parametrize("command", ["show", "check-class"])

@@ -12,11 +12,13 @@ _MANY = 64  # small problems repeat: fewer samples of two seeds could be the sam
 
 
 def has_its_attributes(case: Case) -> str:
-    """The task has a vocabulary, answer words and a chance."""
+    """The task has a vocabulary, answer words and a chance, and is evaluated in the same vocabulary."""
     try:
         case.task.check_attributes()
     except UserError as error:
         raise BrokenRuleError(str(error)) from error
+    if case.task.evaluation.vocabulary.words != case.task.vocabulary.words:
+        raise BrokenRuleError("evaluation must have the task's vocabulary, and has other words; use the same in both")
     return f"{len(case.task.vocabulary):,} words, {len(case.task.answer_words):,} end a turn"
 
 
