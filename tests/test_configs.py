@@ -122,6 +122,16 @@ def test_every_point_and_every_value_of_a_sweep_has_a_configuration_of_its_own(p
         assert len(trials(replace(grid, seeds=[0], **part), path.parent)) == count
 
 
+@pytest.mark.slow
+def test_mad_tests_each_level_at_the_sizes_and_on_the_words_that_it_trains_on():
+    """The experiment that a grid varies may have keys of its own, such as eval_sizes."""
+    grid = read_grid(CONFIGS / "sweeps/mad_small.yaml")
+    grid = replace(grid, points=dict(list(grid.points.items())[:1]), grid={})
+    data = [trial.configuration["data"] for trial in trials(grid, CONFIGS / "sweeps")]
+    assert {(one["eval_sizes"], one["regime"], one["suite"]) for one in data} == {(None, "vanilla", None)}
+    assert {one["train_samples"] for one in data} == {256, 12_800}
+
+
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=name)
 def test_an_experiment_is_references_and_a_seed(path):
     lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
