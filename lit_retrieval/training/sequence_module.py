@@ -54,8 +54,8 @@ def logged_names(data: TranscriptData) -> list[str]:
 class SequenceModule(LightningModule):
     """A sequence model, trained on transcripts and scored with its searches run.
 
-    The loss is on the model's own tokens, not on the prompt or retrieved tokens. The optimizer is AdamW with a linear
-    warm-up and a cosine schedule to zero, unless others are named.
+    The loss is on the model's own tokens, not on the prompt or retrieved tokens, unless data.train_targets says so. The
+    optimizer is AdamW with a linear warm-up and a cosine schedule to zero, unless others are named.
 
     Args:
         vocab_size: Vocabulary size; set from the data.
