@@ -36,7 +36,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 for room in ("cli", "tasks"):
     MAY_IMPORT[room] |= {"numba_cache"}
 MAY_IMPORT["machines"] = MAY_IMPORT["automata"] = MAY_IMPORT["conformance"] = {*FOR_ALL}
-MAY_IMPORT["training"].add("conformance")
+MAY_IMPORT["models"].add("conformance")
+MAY_IMPORT["pretrained"] = {*MODEL_CHAIN, "conformance"}
+MAY_IMPORT["training"] |= {"conformance", "pretrained"}
+MAY_IMPORT["cli"].add("pretrained")
 MAY_IMPORT["circuits"] = {*FOR_ALL, "machines", "vocabulary"}
 MAY_IMPORT["tasks"] |= {"machines", "automata", "circuits"}
 for room in ("tasks", "mixers"):
@@ -44,6 +47,7 @@ for room in ("tasks", "mixers"):
 MAY_IMPORT["constructions"] |= {"machines", "circuits"}
 for room in ("data", "training", "cli"):
     MAY_IMPORT[room] |= {"lightning_internals"}
+LATE = {"fla", "triton", "transformers", "peft"}
 ROOMS_WITHOUT_TORCH = [
     *FOR_ALL,
     "conformance",
@@ -167,10 +171,10 @@ def test_words_need_no_torch(imports: list[Import]):
     assert not wrong, "\n".join(wrong)
 
 
-def test_fla_and_triton_are_imported_only_when_asked_for(imports: list[Import]):
+def test_fla_triton_and_models_of_others_are_imported_only_when_asked_for(imports: list[Import]):
     """A module named gpu may import Triton, since it is itself imported only when asked for."""
     early = [found for found in imports if found.is_at_import_time]
-    wrong = [str(found) for found in early if found.package in {"fla", "triton"} and found.path.stem != "gpu"]
+    wrong = [str(found) for found in early if found.package in LATE and found.path.stem != "gpu"]
     wrong += [str(found) for found in early if found.module.split(".")[-1] == "gpu"]
     assert not wrong, "import these inside the function that needs them:\n" + "\n".join(wrong)
 

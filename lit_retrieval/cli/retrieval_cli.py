@@ -30,6 +30,7 @@ from lit_retrieval.cli.switches import (
 from lit_retrieval.errors import UserError
 from lit_retrieval.files import write_atomically
 from lit_retrieval.parsing import Replace, one_line_errors
+from lit_retrieval.pretrained import weights_sha256
 from lit_retrieval.tasks import read_manifest
 from lit_retrieval.training import (
     AtomicCheckpointIO,
@@ -44,6 +45,7 @@ from lit_retrieval.training import (
     logged_names,
 )
 
+_KNOWING = ("construction", "pretrained")  # models that know something before they are trained
 _ORDERS = ("fresh", "prefer")  # keys of one command, which are not part of the run
 
 
@@ -85,6 +87,7 @@ class RetrievalCLI(LightningCLI):
 
     def run(self) -> None:
         """Find the run and its checkpoint, build the objects, and run the command."""
+        self._identify_weights()
         configuration = self.configuration()
         check_ranges(configuration)
         check_switches(configuration["trainer"])
@@ -124,6 +127,13 @@ class RetrievalCLI(LightningCLI):
             found = {name: read_manifest(path)["sha256"] for name, path in files.items()}
         data["file_sha256"] = {**found, **(data["file_sha256"] or {})} or None
         return configuration
+
+    def _identify_weights(self) -> None:
+        """Enter the sha256 of pretrained weights, which then belongs to the run, where their loader has a place."""
+        given = self.config[self.subcommand].get("model.pretrained.init_args")
+        if given is not None and "folder" in given and given.get("sha256", "") is None:
+            with one_line_errors():
+                given["sha256"] = weights_sha256(Path(given["folder"]))
 
     def _dump(self) -> dict[str, Any]:
         """All keys of the command with their values; the parser has checked them, and JSON is the fastest to read."""
@@ -186,7 +196,7 @@ class RetrievalCLI(LightningCLI):
             start = begin_fit(name, configuration, run_dir, given.get("fresh"), prefer)
         else:
             start = begin_evaluation(name, configuration, run_dir, ckpt_path)
-            if ckpt_path is None and configuration["model"].get("construction") is None:
+            if ckpt_path is None and all(configuration["model"].get(key) is None for key in _KNOWING):
                 rank_zero_warn(f"{self.subcommand} without --ckpt_path uses an untrained model")
         if prefer == "checkpoint" and start.model is not None:
             given.pop("model")  # its lists would be merged with those of the checkpoint, item by item

@@ -91,6 +91,8 @@ def check_sizes(hidden_size: int, layer_idx: int, **sizes: int | None) -> None:
 
 def tensors_of(state: State) -> list[Tensor]:
     """All tensors in a state, in their order."""
+    if hasattr(state, "tensors"):  # a state of a class of its own
+        return list(state.tensors())
     if isinstance(state, tuple):
         return [tensor for part in state for tensor in tensors_of(part)]
     return [state] if isinstance(state, Tensor) else []
@@ -139,6 +141,9 @@ def select_rows(state: State, rows: Tensor) -> State:
         rows: Which samples to keep, in which order, int64 `(kept,)`; or which ones, bool `(batch,)`.
 
     Returns:
-        The same nesting around tensors `(kept, ...)`; ints and None are unchanged.
+        The same nesting around tensors `(kept, ...)`; ints and None are unchanged. A state with a method `select_rows`
+        selects its rows by itself, in place.
     """
+    if hasattr(state, "select_rows"):
+        return state.select_rows(rows)
     return map_tensors(lambda tensor: tensor[rows], state)

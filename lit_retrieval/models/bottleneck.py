@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_retrieval.mixers import State
+from lit_retrieval.models.mixer_stack import select_positions
 from lit_retrieval.models.rms_norm import RMSNorm
 from lit_retrieval.models.sequence_model import SequenceModel, Stage
 
@@ -39,7 +40,7 @@ class BottleneckModel(SequenceModel):
         layers = ((RMSNorm(hidden_size), nn.Linear(hidden_size, hidden_size), nn.GELU()) for _ in range(2))
         self.decoder = nn.Sequential(*(layer for block in layers for layer in block))
 
-    def read(self, tokens: Tensor, state: State = None) -> tuple[Tensor, State]:
+    def read(self, tokens: Tensor, state: State = None, positions: Tensor | None = None) -> tuple[Tensor, State]:
         """What the head reads, `(batch, time, hidden_size)`, and the state; see `SequenceModel.read`."""
         before: Any = (None, self.embedding.new_zeros(len(tokens), self.embedding.shape[1]), None)
         inner, code, since = before if state is None else state
@@ -54,7 +55,7 @@ class BottleneckModel(SequenceModel):
         codes = torch.where(is_new[..., None], vectors, code[:, None].to(hidden.dtype))
         decoded = self.decoder(codes + waves(since_mark, hidden.shape[2]).to(hidden.dtype))
         read = torch.where((since_mark >= 0)[..., None], decoded, hidden)
-        return read, (new_inner, codes[:, -1], since_mark[:, -1])
+        return select_positions(read, positions), (new_inner, codes[:, -1], since_mark[:, -1])
 
     def state_size(self, length: int) -> int:
         """That of the mixers, the vector at the mark and the number of tokens since."""

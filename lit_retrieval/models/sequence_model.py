@@ -116,12 +116,16 @@ class SequenceModel(MixerStack):
             Logits, `(batch, time, vocab_size)`, or `(selected, vocab_size)` at `positions`, and the state after the
             last token.
         """
-        hidden, new_state = self.read(tokens, state)
-        return self.predict(select_positions(hidden, positions)), new_state
+        hidden, new_state = self.read(tokens, state, positions)
+        return self.predict(hidden), new_state
 
-    def read(self, tokens: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """The residual stream after the last mixer, `(batch, time, hidden_size)`, and the state; see `forward`."""
-        return self.mix(F.embedding(tokens, self.embedding), state)
+    def read(self, tokens: Tensor, state: State = None, positions: Tensor | None = None) -> tuple[Tensor, State]:
+        """The residual stream after the last mixer, `(batch, time, hidden_size)`, and the state; see `forward`.
+
+        At `positions` the vectors are `(selected, hidden_size)`.
+        """
+        hidden, new_state = self.mix(F.embedding(tokens, self.embedding), state)
+        return select_positions(hidden, positions), new_state
 
     def predict(self, hidden: Tensor) -> Tensor:
         """The logits of vectors of the residual stream, `(..., hidden_size)` to `(..., vocab_size)`."""

@@ -1,5 +1,6 @@
 """A model of your own in place of a stack of mixers."""
 
+import inspect
 from typing import Protocol
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import State, tensors_of
+from lit_retrieval.models.cached_model import CachedModel
 from lit_retrieval.models.mixer_stack import select_positions
 from lit_retrieval.ranges import check_at_least
 
@@ -18,7 +20,9 @@ class NetworkFactory(Protocol):
         """Make a model for so many tokens, with `forward(tokens, state=None) -> (logits, state)`.
 
         Tokens are int64 `(batch, time)` with any time >= 1, logits `(batch, time, vocab_size)`. The state is what the
-        model needs of all tokens so far: a tensor with the batch first, an int, None or a (named) tuple of these.
+        model needs of all tokens so far: a tensor with the batch first, an int, None or a (named) tuple of these. A
+        third argument `positions` of forward, flat indices into `(batch * time)`, `(selected,)`, asks for logits
+        `(selected, vocab_size)` there alone.
         """
         ...
 
@@ -38,16 +42,20 @@ class WholeModel(nn.Module):
         self.network = factory(vocab_size=vocab_size)
         if not isinstance(self.network, nn.Module):
             raise UserError(f"model.network must make an nn.Module, got a {type(self.network).__name__}")
+        self._takes_positions = takes_positions(self.network)
 
     def forward(self, tokens: Tensor, state: State = None, positions: Tensor | None = None) -> tuple[Tensor, State]:
         """Predict the token after each position; see `SequenceModel.forward`."""
-        logits, new_state = self.read(tokens, state)
-        return self.predict(select_positions(logits, positions)), new_state
+        logits, new_state = self.read(tokens, state, positions)
+        return self.predict(logits), new_state
 
-    def read(self, tokens: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """The logits `(batch, time, vocab_size)`, and the state after the last token."""
+    def read(self, tokens: Tensor, state: State = None, positions: Tensor | None = None) -> tuple[Tensor, State]:
+        """The logits `(batch, time, vocab_size)`, or those at `positions`, and the state after the last token."""
+        if self._takes_positions:
+            logits, new_state = self.network(tokens, state, positions)
+            return logits, new_state
         logits, new_state = self.network(tokens, state)
-        return logits, new_state
+        return select_positions(logits, positions), new_state
 
     def predict(self, logits: Tensor) -> Tensor:
         """The logits: the head is part of the network."""
@@ -63,9 +71,10 @@ class WholeModel(nn.Module):
         return sum(tensor.numel() for tensor in self._state_after(length))
 
     def state_sizes(self, length: int) -> dict[str, int]:
-        """The same under the name of the network's class; nothing without a state."""
-        size = self.state_size(length)
-        return {type(self.network).__name__: size} if size else {}
+        """The same under the name of the network's class, or of the model that it holds; nothing without a state."""
+        size, network = self.state_size(length), self.network
+        kind = type(network.model if isinstance(network, CachedModel) else network).__name__
+        return {kind: size} if size else {}
 
     def state_bits(self, length: int) -> int:
         """The bits of those elements, under autocast too."""
@@ -76,6 +85,12 @@ class WholeModel(nn.Module):
         is_training = self.training
         self.eval()  # without dropout
         device = next((parameter.device for parameter in self.parameters()), None)
-        _, state = self.read(torch.zeros(1, length, dtype=torch.int64, device=device))
+        tokens = torch.zeros(1, length, dtype=torch.int64, device=device)
+        _, state = self.read(tokens, positions=torch.tensor([length - 1], device=device))
         self.train(is_training)
         return tensors_of(state)
+
+
+def takes_positions(network: nn.Module) -> bool:
+    """Whether a network computes logits at the asked positions alone."""
+    return "positions" in inspect.signature(network.forward).parameters

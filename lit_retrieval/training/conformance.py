@@ -10,9 +10,8 @@ from torch import nn
 
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.mixers.checks import check_mixer
-from lit_retrieval.models import MixerStack, WholeModel
+from lit_retrieval.models import MixerStack, WholeModel, check_network
 from lit_retrieval.tasks.checks import check_task
-from lit_retrieval.training.network_rules import check_network
 
 
 def check_classes(model: nn.Module, data: TranscriptData, trainer: Trainer) -> None:
@@ -30,7 +29,7 @@ def check_classes(model: nn.Module, data: TranscriptData, trainer: Trainer) -> N
                 copy = plugin.convert_module(_copy(mixer).to(device))
                 with plugin.forward_context(), _evaluating(copy):
                     check_mixer(copy, model.embedding.shape[1])
-        elif isinstance(model, WholeModel):
+        elif isinstance(model, WholeModel) and not getattr(model.network, "is_checked", False):
             network = plugin.convert_module(_copy(model.network).to(device))
             with plugin.forward_context(), _evaluating(network):
                 check_network(network, model.vocab_size, device)

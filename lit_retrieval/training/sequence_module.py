@@ -19,6 +19,7 @@ from lit_retrieval.lightning_internals import leave_out_constants, whole_paramet
 from lit_retrieval.mixers import without_states
 from lit_retrieval.models import BottleneckModel, NetworkFactory, SequenceModel, Stage, WholeModel, select_positions
 from lit_retrieval.models.compiled_blocks import FIX
+from lit_retrieval.pretrained import PretrainedLoader
 from lit_retrieval.ranges import check_numbers
 from lit_retrieval.training.conformance import check_classes
 from lit_retrieval.training.first_state import FirstState, StatePassing, check_passing, read_to_ends
@@ -83,6 +84,8 @@ class SequenceModule(LightningModule):
             not. It changes the rounding.
         recompute: blocks to keep only the input of each block of stages for the backward pass, and compute the rest
             again there: less memory for more time, and the same bits.
+        pretrained: A model with pretrained weights in place of hidden_size, stages, embedding, norm and
+            initializer_range, by class_path, such as lit_retrieval.pretrained.Folder; checkpoints hold what is trained.
         readout: bottleneck to predict what follows a `?` from the vector of the last layer at it and the number of
             tokens since, by an MLP, as in MAD's compression.
     """
@@ -106,25 +109,31 @@ class SequenceModule(LightningModule):
         compile: Literal["blocks"] | None = None,
         recompute: Literal["blocks"] | None = None,
         readout: Literal["bottleneck"] | None = None,
+        pretrained: PretrainedLoader | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.model: SequenceModel | WholeModel | ConstructedModel
         self.construction = construction
-        if construction is not None and network is not None:
-            raise UserError("model.construction and model.network are two models; leave out one of them")
-        if readout is not None and (construction or network or first_state):
+        models = {"construction": construction, "network": network, "pretrained": pretrained}
+        given = [f"model.{key}" for key, value in models.items() if value is not None]
+        if len(given) > 1:
+            raise UserError(f"{given[0]} and {given[1]} are two models; leave out one of them")
+        if readout is not None and (given or first_state):
             raise UserError(
-                "model.readout is for model.stages that begin in zeros; leave out model.construction, model.network "
-                "and model.first_state, or model.readout"
+                "model.readout is for model.stages that begin in zeros; leave out model.construction, model.network, "
+                "model.pretrained and model.first_state, or model.readout"
             )
         if network is not None:
             self.model = WholeModel(vocab_size, network)
+        elif pretrained is not None:
+            self.model = WholeModel(vocab_size, pretrained.load)
         elif construction is None:
             if hidden_size is None or stages is None:
                 raise UserError("the model is not set; write model.hidden_size and model.stages, or model.network")
             make = SequenceModel if readout is None else partial(BottleneckModel, mark=ASK)
             self.model = make(vocab_size, hidden_size, stages, embedding, norm, initializer_range)
+        self._is_pretrained = pretrained is not None
         self.optimizer_factory = optimizer
         self.scheduler_factory = lr_scheduler
         self.first_state = first_state
@@ -197,7 +206,8 @@ class SequenceModule(LightningModule):
         positions, targets = batch.positions, batch.targets
         if self.passing is None:
             return self.loss(batch.tokens[:, :-1], positions, targets, len(positions))
-        return self._loss_of(self._read_on(self.passing, batch), positions, targets, len(positions))
+        hidden = select_positions(self._read_on(self.passing, batch), positions)
+        return self._loss_of(hidden, targets, len(positions))
 
     def loss(self, tokens: Tensor, positions: Tensor, targets: Tensor, num_targets: Tensor | int) -> Tensor:
         """The loss at some positions of a micro-batch, `()`.
@@ -210,13 +220,13 @@ class SequenceModule(LightningModule):
         """
         assert not isinstance(self.model, ConstructedModel)
         with without_states():
-            hidden, _ = self.model.read(tokens)
-        return self._loss_of(hidden, positions, targets, num_targets)
+            hidden, _ = self.model.read(tokens, None, positions)
+        return self._loss_of(hidden, targets, num_targets)
 
-    def _loss_of(self, hidden: Tensor, positions: Tensor, targets: Tensor, num_targets: Tensor | int) -> Tensor:
-        """The same from the residual stream, `(batch, time, hidden_size)`."""
+    def _loss_of(self, hidden: Tensor, targets: Tensor, num_targets: Tensor | int) -> Tensor:
+        """The same from what the head reads there, `(selected, hidden_size)`."""
         assert not isinstance(self.model, ConstructedModel)
-        hidden, counts_right = select_positions(hidden, positions), self.whole_step.is_logged or self.graphs is not None
+        counts_right = self.whole_step.is_logged or self.graphs is not None
         nats, right = sum_loss(self.model.predict, hidden, targets, self.model.vocab_size, counts_right)
         self.whole_step.add(right=right)
         return self.whole_step.loss(nats, num_targets)
@@ -318,8 +328,15 @@ class SequenceModule(LightningModule):
             )
         scores.reset()
 
+    def _frozen(self) -> set[str]:
+        """The names of the pretrained weights that are not trained, which checkpoints leave out."""
+        everything = self.named_parameters(remove_duplicate=False) if self._is_pretrained else ()  # a tied head, too
+        return {name for name, one in everything if not one.requires_grad}
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the states in which the next batch begins, those of all ranks in the order of the global batch."""
+        for name in self._frozen():
+            checkpoint["state_dict"].pop(name, None)
         if self.passing is not None:
             kept = self.passing.tensors()
             checkpoint["first_states"] = [[self._of_all_ranks(one) for one in tensors] for tensors in kept]
@@ -339,6 +356,7 @@ class SequenceModule(LightningModule):
         if "state_dict" not in checkpoint:
             return
         own, other = self.state_dict(), checkpoint["state_dict"]
+        other.update({name: own[name] for name in self._frozen() if name not in other})
         for name in sorted({*own, *other}):
             shapes = [tuple(state[name].shape) if name in state else "nothing" for state in (own, other)]
             if shapes[0] != shapes[1]:

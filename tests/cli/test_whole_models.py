@@ -74,9 +74,12 @@ def test_the_checkpoint_of_another_network_is_refused(command, refuse, capsys):
 
 
 QWEN = {**SMALL, "head_dim": 4, "num_key_value_heads": 1}
+MAMBA2 = {"hidden_size": 8, "num_hidden_layers": 2, "state_size": 4, "num_heads": 2, "head_dim": 8, "n_groups": 1}
 
 
-@pytest.mark.parametrize(("model_type", "config"), [("llama", SMALL), ("gpt2", GPT), ("qwen3", QWEN)])
+@pytest.mark.parametrize(
+    ("model_type", "config"), [("llama", SMALL), ("gpt2", GPT), ("qwen3", QWEN), ("mamba2", MAMBA2)]
+)
 def test_a_model_of_transformers_decodes_as_without_a_cache(model_type, config):
     task = IsTree(max_size=4)
     torch.manual_seed(0)
@@ -107,6 +110,7 @@ def test_a_model_of_transformers_decodes_as_without_a_cache(model_type, config):
         ("DictAsState", "a state holds a dict"),
         ("HalfTheWords", "logits must be (batch, time, vocab_size) = (2, 5, "),
         ("MixesRows", "`rows leave`"),
+        ("IgnoresPositions", "logits at positions must be (2, "),
         ("Raises", "it raised IndexError: no such token"),
     ],
 )

@@ -1,0 +1,126 @@
+"""A pretrained model in a folder."""
+
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from lit_retrieval.conformance import describe_error
+from lit_retrieval.errors import UserError
+from lit_retrieval.models import CachedModel, agrees_in_pieces, prepare_fla, refuse_network
+from lit_retrieval.pretrained.lora import add_adapters
+from lit_retrieval.pretrained.weights import weight_files, weights_sha256
+from lit_retrieval.ranges import check_at_least
+
+_OF_FLA = "fuse_cross_entropy"  # a key in the configurations of fla's models alone
+_SHAPE = (2, 12)  # batch and time of the tokens on which calls are compared
+_ALLOWED = 1e-4  # of the largest logit, in float32: a state that is forgotten costs from 3e-3 on
+
+
+class Folder:
+    """A causal language model of transformers or fla in a folder of this machine; its own code is never run.
+
+    Word i of the task is its token i, and it predicts the words of the task alone. At load it is measured in float32
+    whether one call gives what calls of single tokens give, also for rows that go on without the others.
+
+    Args:
+        folder: Its folder, as save_pretrained writes it.
+        precision: The number format of its weights.
+        lora_rank: Rank of the matrices that are trained beside the weights; 0 to train the weights.
+        sha256: The sha256 of its weights; entered by the command, other weights are refused.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        precision: Literal["float32", "bfloat16"] = "float32",
+        lora_rank: int = 0,
+        sha256: str | None = None,
+    ) -> None:
+        check_at_least("lora_rank", lora_rank, 0, "model.pretrained.init_args.lora_rank")
+        self.folder = Path(folder)
+        self.precision = precision
+        self.lora_rank = lora_rank
+        self.sha256 = sha256
+
+    def load(self, *, vocab_size: int) -> nn.Module:
+        """Load the model; raises `UserError` if it can't be decoded, or has fewer tokens than `vocab_size`."""
+        weight_files(self.folder)
+        if self.sha256 is not None and (found := weights_sha256(self.folder)) != self.sha256:
+            raise UserError(
+                f"{self.folder} must have the weights with the sha256 {self.sha256[:12]}..., got {found[:12]}...; "
+                "restore them, or leave out model.pretrained.init_args.sha256"
+            )
+        network = _checked(_read(self.folder, torch.float32), vocab_size, self.folder)
+        if self.precision == "bfloat16":
+            network.model = _read(self.folder, torch.bfloat16)
+        if self.lora_rank:
+            add_adapters(network.model, _tokens(vocab_size), self.lora_rank)
+        return network.train()
+
+
+def _checked(model: Any, vocab_size: int, folder: Path) -> CachedModel:
+    """The model as a network that keeps the rules."""
+    if model.config.vocab_size < vocab_size:
+        raise UserError(
+            f"{folder} must have the {vocab_size:,} tokens of the task or more, got {model.config.vocab_size:,}; "
+            "set another task or folder"
+        )
+    name = f"{type(model).__name__} in {folder}"
+    network, tokens = CachedModel(model, vocab_size, name).eval(), _tokens(vocab_size)
+    refuse_network(network, name, vocab_size, tokens, _ALLOWED)
+    network.takes_several = True
+    network.takes_several = agrees_in_pieces(network, vocab_size, tokens, _ALLOWED)
+    network.is_checked = True
+    return network
+
+
+def _tokens(vocab_size: int) -> torch.Tensor:
+    """Random tokens, `_SHAPE`, always the same."""
+    return torch.randint(vocab_size, _SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+def _read(folder: Path, dtype: torch.dtype) -> Any:
+    """The model of a folder, in evaluation mode; raises `UserError` if transformers and fla can't build it."""
+    given = {"dtype": dtype, "local_files_only": True, "trust_remote_code": False, "output_loading_info": True}
+    try:
+        found = _class_of(folder)
+        import_module("transformers.utils.logging").disable_progress_bar()
+        model, report = found.from_pretrained(folder, **given)
+    except UserError:
+        raise
+    except Exception as error:  # whatever transformers raises for a folder that it can't read
+        raise UserError(f"transformers can't load {folder}: {describe_error(error)}; set model.pretrained") from error
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(f"{folder} has no weights for {missing[0]}, which would be random; restore its files")
+    if model.get_output_embeddings() is None:
+        raise UserError(f"{type(model).__name__} in {folder} must be a causal language model; write another folder")
+    return model
+
+
+def _class_of(folder: Path) -> Any:
+    """The class that a configuration names, of transformers or of fla, which has a Mamba and a Mamba2 of its own."""
+    try:
+        import transformers
+    except ImportError:
+        raise UserError("model.pretrained needs the package transformers: pip install transformers") from None
+    content = json.loads((folder / "config.json").read_text())
+    name = (content.get("architectures") or ["None"])[0]
+    if _OF_FLA not in content and hasattr(transformers, name):
+        found: Any = getattr(transformers, name)
+        prepare_fla(found.config_class)
+        return found
+    if sys.platform == "linux":
+        from lit_retrieval.ops.fla_cpu import install
+
+        install()
+        models: Any = import_module("fla.models")
+        if hasattr(models, name):
+            return getattr(models, name)
+    raise UserError(
+        f"the class {name} of {folder / 'config.json'} must be in transformers or fla; code in a folder is never run"
+    )

@@ -1,0 +1,115 @@
+"""Pretrained models on the command line."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from pretrained_models import write_folder
+
+import lit_retrieval
+from lit_retrieval.models import WholeModel
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fla needs triton, which is for Linux only")
+STEPS = ["--trainer.max_steps", "2"]
+
+
+def slow(*values):
+    """A longer case."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+def pretrained(folder, **arguments):
+    """The options for the model of a folder."""
+    loader = {"class_path": "lit_retrieval.pretrained.Folder", "init_args": {"folder": str(folder), **arguments}}
+    return ["--model.pretrained", json.dumps(loader), *STEPS]
+
+
+def checkpoint(step):
+    return torch.load(f"run/checkpoints/step_{step}.ckpt")["state_dict"]
+
+
+@pytest.fixture
+def refuse(command, capsys):
+    """Runs a fit that must end with a mistake, and returns its line."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            command("fit", *arguments)
+        assert stopped.value.code == 2
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+        return line
+
+    return run
+
+
+@pytest.mark.parametrize(("architecture", "rank"), [("falcon_h1", 2), ("llama", 0), slow("mamba2", 2)])
+def test_a_pretrained_model_trains_resumes_bit_for_bit_is_tested_and_loaded(architecture, rank, command, capsys):
+    if rank:
+        pytest.importorskip("peft")
+    model = pretrained(write_folder(Path("model"), architecture), lora_rank=rank)
+    command("fit", *model, "--run_dir", "run")
+    before, after = checkpoint(1), checkpoint(2)
+    assert any(not torch.equal(before[name], weights) for name, weights in after.items())
+    assert all("lora_" in name for name in after) == bool(rank)
+    for path in Path("run/checkpoints").glob("step_2.ckpt*"):
+        path.unlink()
+    command("fit", *model, "--run_dir", "run")
+    assert all(torch.equal(after[name], weights) for name, weights in checkpoint(2).items())
+    capsys.readouterr()
+    command("test", *model, "--run_dir", "run", "--ckpt_path", "best")
+    assert "state elements" in capsys.readouterr().out
+    run = lit_retrieval.load("run", "last")
+    assert len(run.generate("<s> 1 ~ 2 2 ~ 3 3 ~ 4 ?")) == 1 and isinstance(run.model, WholeModel)
+    loaded = {f"model.{name}": weights for name, weights in run.model.state_dict().items()}
+    assert all(torch.equal(loaded[name], weights) for name, weights in after.items())
+
+
+def test_other_weights_in_the_same_folder_are_another_run(command, refuse):
+    model = pretrained(write_folder(Path("model"), "llama"))
+    command("fit", *model, "--run_dir", "run")
+    write_folder(Path("model"), "llama", hidden_size=16)
+    assert "run is the folder of another run: model.pretrained.init_args.sha256 is" in refuse(
+        *model, "--run_dir", "run"
+    )
+
+
+def test_a_pretrained_model_is_tested_without_a_checkpoint_and_without_a_word(command, capsys, recwarn):
+    command("test", *pretrained(write_folder(Path("model"), "llama"))[:2])
+    assert "(LlamaForCausalLM 2," in capsys.readouterr().out
+    assert not [one for one in recwarn if "untrained model" in str(one.message)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model.construction", "lit_retrieval.constructions.Theorem47"], "are two models"),
+        (["--model.network", "own_networks.Gru"], "are two models"),
+        (["--model.readout", "bottleneck"], "model.pretrained and model.first_state, or model.readout"),
+        (["--model.first_state", "same"], "leave out model.first_state"),
+        (["--model.pretrained.init_args.lora_rank", "-1"], "lora_rank must be 0 or more, got -1"),
+        (["--model.pretrained.init_args.folder", "nowhere"], "there is no nowhere/config.json"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(arguments, said, refuse):
+    write_folder(Path("model"), "llama")
+    assert said in refuse(*pretrained("model"), *arguments)
+
+
+def test_without_peft_the_rank_is_refused(refuse, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    write_folder(Path("model"), "llama")
+    assert "needs the package peft: pip install" in refuse(*pretrained("model", lora_rank=2))
+
+
+@pytest.mark.slow  # tests/test_imports.py reads the imports
+def test_the_command_line_imports_no_models_of_others():
+    program = (
+        "import sys, lit_retrieval.cli; print([one for one in sys.modules if one == 'peft' or 'modeling_' in one])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    of_torchmetrics = {"transformers.modeling_rope_utils", "transformers.models.auto.modeling_auto"}  # lists of names
+    assert set(ast.literal_eval(ran.stdout)) <= of_torchmetrics
