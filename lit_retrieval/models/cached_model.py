@@ -82,6 +82,11 @@ class CachedModel(nn.Module):
             )
         self._cache, self._takes_places = caches[0], "position_ids" in taken
 
+    @property
+    def most_places(self) -> int | None:
+        """Tokens of the longest text that the model has places for; None if its configuration has no limit."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
     def forward(
         self, tokens: Tensor, state: State = None, positions: Tensor | None = None
     ) -> tuple[Tensor, CacheState | None]:

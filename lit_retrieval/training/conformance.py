@@ -9,9 +9,12 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
 from lit_retrieval.data import TranscriptData
+from lit_retrieval.errors import UserError
 from lit_retrieval.mixers.checks import check_mixer
-from lit_retrieval.models import MixerStack, WholeModel, check_network
+from lit_retrieval.models import CachedModel, MixerStack, WholeModel, check_network
 from lit_retrieval.tasks.checks import check_task
+
+_SAMPLES = 64  # of a size, whose lengths are measured
 
 
 def check_classes(model: nn.Module, data: TranscriptData, trainer: Trainer) -> None:
@@ -33,6 +36,21 @@ def check_classes(model: nn.Module, data: TranscriptData, trainer: Trainer) -> N
             network = plugin.convert_module(_copy(model.network).to(device))
             with plugin.forward_context(), _evaluating(network):
                 check_network(network, model.vocab_size, device)
+
+
+def check_places(network: nn.Module, data: TranscriptData) -> None:
+    """Raise `UserError` if samples are longer than a pretrained model's texts, with the most tokens in a reply."""
+    most = network.most_places if isinstance(network, CachedModel) else None
+    if most is None:
+        return
+    for size in {max(data.train_values), max(data.eval_values)}:
+        some = data.some_of_size(size, _SAMPLES)
+        longest = max(int(some.length.max()), int(some.prompt_length.max()) + data.max_new_tokens)
+        if longest > most:
+            raise UserError(
+                f"samples must have at most {most:,} tokens, the max_position_embeddings of the model, got {longest:,} "
+                f"with data.max_new_tokens at size {size}; set data.sizes, data.eval_sizes or data.max_new_tokens"
+            )
 
 
 def distinct(mixers: Iterable[nn.Module]) -> list[nn.Module]:

@@ -21,7 +21,7 @@ from lit_retrieval.models import BottleneckModel, NetworkFactory, SequenceModel,
 from lit_retrieval.models.compiled_blocks import FIX
 from lit_retrieval.pretrained import PretrainedLoader
 from lit_retrieval.ranges import check_numbers
-from lit_retrieval.training.conformance import check_classes
+from lit_retrieval.training.conformance import check_classes, check_places
 from lit_retrieval.training.first_state import FirstState, StatePassing, check_passing, read_to_ends
 from lit_retrieval.training.global_step import GlobalStep
 from lit_retrieval.training.loss import sum_loss
@@ -164,6 +164,8 @@ class SequenceModule(LightningModule):
             if stage == "fit":
                 raise UserError("a construction can't be trained; run test, validate or predict")
             self.model = self.construction.write(data.task.vocabulary)
+        if self._is_pretrained:
+            check_places(cast("WholeModel", self.model).network, data)
         if stage == "fit":
             check_classes(self.model, data, self.trainer)
             leave_out_constants(self)

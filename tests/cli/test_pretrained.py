@@ -99,6 +99,12 @@ def test_what_does_not_fit_is_one_line(arguments, said, refuse):
     assert said in refuse(*pretrained("model"), *arguments)
 
 
+def test_samples_longer_than_the_texts_of_the_model_are_refused(command, refuse):
+    model = pretrained(write_folder(Path("model"), "llama", max_position_embeddings=24))
+    said = "samples must have at most 24 tokens, the max_position_embeddings of the model, got "
+    assert said in refuse(*model, "--data.max_new_tokens", "40")
+
+
 def test_without_peft_the_rank_is_refused(refuse, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     write_folder(Path("model"), "llama")

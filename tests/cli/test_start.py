@@ -54,6 +54,7 @@ HASHED = {
     "checkpoint.every_n_train_steps", "checkpoint.train_time_interval", "checkpoint.every_n_epochs",
     "checkpoint.save_on_train_epoch_end", "checkpoint.enable_version_counter",
     "data.task", "data.regime", "data.sizes", "data.batch_size", "data.file_sha256", "data.seed",
+    "data.train_samples", "data.train_targets",
     # What a validation depends on decides which checkpoint is the best.
     "data.eval_sizes", "data.val_samples", "data.retriever", "data.max_new_tokens",
     "data.budget",
