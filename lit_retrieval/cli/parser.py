@@ -77,12 +77,13 @@ def _missing_file(message: str) -> str:
 
 
 def _wrong_call(message: str) -> str:
-    """The message for a class whose objects can't be called as those of a protocol; empty for other errors."""
+    """The message for a class whose objects can't be used as those of a protocol; empty for other errors."""
     found = re.search(r"does not implement protocol (\w+)", message)
     key, given = (re.search(pattern, message) for pattern in (r'Parser key "([\w.]+)"', r"Given value: (\S+)"))
     if not (found and key and given):
         return ""
-    return f"{given[1]} must be called as a {found[1]} is; set another class in {key[1]}"
+    must = f"be called as a {found[1]} is" if found[1].endswith("Factory") else f"have the methods of a {found[1]}"
+    return f"{given[1]} must {must}; set another class in {key[1]}"
 
 
 def _missing_package(message: str) -> str:

@@ -68,6 +68,16 @@ def test_a_pretrained_model_trains_resumes_bit_for_bit_is_tested_and_loaded(arch
     assert all(torch.equal(loaded[name], weights) for name, weights in after.items())
 
 
+def test_a_loader_of_ones_own_trains_what_it_has_not_frozen(command):
+    command(
+        "fit", "--model.pretrained", "own_networks.Loader", "--model.pretrained.width", "4", *STEPS, "--run_dir", "run"
+    )
+    names = {name.removeprefix("model.network.").split(".")[0] for name in checkpoint(2)}
+    assert names == {"recurrence", "head"}
+    command("test", *model, "--ckpt_path", "best")
+    assert lit_retrieval.load("run").model.network.embedding.weight.eq(1).all()
+
+
 def test_other_weights_in_the_same_folder_are_another_run(command, refuse):
     model = pretrained(write_folder(Path("model"), "llama"))
     command("fit", *model, "--run_dir", "run")
@@ -90,6 +100,7 @@ def test_a_pretrained_model_is_tested_without_a_checkpoint_and_without_a_word(co
         (["--model.network", "own_networks.Gru"], "are two models"),
         (["--model.readout", "bottleneck"], "model.pretrained and model.first_state, or model.readout"),
         (["--model.first_state", "same"], "leave out model.first_state"),
+        (["--model.pretrained", "lit_retrieval.tasks.IsTree"], "IsTree must have the methods of a PretrainedLoader"),
         (["--model.pretrained.init_args.lora_rank", "-1"], "lora_rank must be 0 or more, got -1"),
         (["--model.pretrained.init_args.folder", "nowhere"], "there is no nowhere/config.json"),
     ],
