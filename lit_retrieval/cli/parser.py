@@ -82,7 +82,7 @@ def _wrong_call(message: str) -> str:
     key, given = (re.search(pattern, message) for pattern in (r'Parser key "([\w.]+)"', r"Given value: (\S+)"))
     if not (found and key and given):
         return ""
-    must = f"be called as a {found[1]} is" if found[1].endswith("Factory") else f"have the methods of a {found[1]}"
+    must = f"have the methods of a {found[1]}" if found[1].endswith("Loader") else f"be called as a {found[1]} is"
     return f"{given[1]} must {must}; set another class in {key[1]}"
 
 

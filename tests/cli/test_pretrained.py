@@ -69,9 +69,8 @@ def test_a_pretrained_model_trains_resumes_bit_for_bit_is_tested_and_loaded(arch
 
 
 def test_a_loader_of_ones_own_trains_what_it_has_not_frozen(command):
-    command(
-        "fit", "--model.pretrained", "own_networks.Loader", "--model.pretrained.width", "4", *STEPS, "--run_dir", "run"
-    )
+    model = ["--model.pretrained", "own_networks.Loader", "--model.pretrained.width", "4", "--run_dir", "run"]
+    command("fit", *model, *STEPS)
     names = {name.removeprefix("model.network.").split(".")[0] for name in checkpoint(2)}
     assert names == {"recurrence", "head"}
     command("test", *model, "--ckpt_path", "best")
