@@ -46,7 +46,7 @@ def refuse(command, capsys):
     return run
 
 
-@pytest.mark.parametrize(("architecture", "rank"), [("falcon_h1", 2), ("llama", 0), slow("mamba2", 2)])
+@pytest.mark.parametrize(("architecture", "rank"), [slow("falcon_h1", 2), ("llama", 0), ("mamba2", 2)])
 def test_a_pretrained_model_trains_resumes_bit_for_bit_is_tested_and_loaded(architecture, rank, command, capsys):
     if rank:
         pytest.importorskip("peft")
