@@ -26,7 +26,7 @@ from lit_retrieval.tasks.lm_eval_form import save_lm_eval
 from lit_retrieval.tasks.random import derive_seed
 from lit_retrieval.tasks.sample_file import Form, describe, load_samples, save_samples
 from lit_retrieval.tasks.sample_stream import SampleStream, Split
-from lit_retrieval.tasks.sizes import SizeSpec
+from lit_retrieval.tasks.sizes import SizeSpec, find_size
 from lit_retrieval.tasks.task import Regime, Task, Transcripts
 from lit_retrieval.tasks.text_form import check_text_regime, save_text
 from lit_retrieval.vocabulary import Vocabulary
@@ -43,7 +43,7 @@ def write(
     task: Task,
     output: Path,
     regime: Regime | None = None,
-    sizes: SizeSpec = [16],  # noqa: B006 (jsonargparse shows it in --help; nothing changes it)
+    sizes: SizeSpec | None = None,
     samples: int = 10_000,
     seed: int = 0,
     split: Split = "fit",
@@ -57,8 +57,9 @@ def write(
         task: The task: a class of lit_retrieval.tasks, or your own.
         output: A .npz file of flat arrays, or a .jsonl file with an object for each sample; a new folder for lm_eval.
         regime: vanilla (the answer alone), cot (a written algorithm first) or retrieval (searches in the context);
-            retrieval if absent, and vanilla for text and lm_eval.
-        sizes: Sizes of the problems: [8, 16], or {8: 3, 16: 1} with weights, or 4..8, or 8..64..8 with a step.
+            retrieval if absent, or the task's last regime, and vanilla for text and lm_eval.
+        sizes: Sizes of the problems: [8, 16], or {8: 3, 16: 1} with weights, or 4..8, or 8..64..8 with a step; if
+            absent, 16, or another that the task has.
         samples: Number of samples.
         seed: Seed of the sample streams.
         split: One of the trainer's sample streams: fit, validate, test or predict.
@@ -69,7 +70,7 @@ def write(
     """
     check_at_least("samples", samples, 1, "--samples")
     is_text = form in get_args(TextForm)
-    regime = regime or ("vanilla" if is_text else "retrieval")
+    regime, sizes = regime or ("vanilla" if is_text else _regime(task)), _or_found(sizes, task, 16)
     stream = SampleStream(task, regime, sizes, seed, split)
     task.check_request(stream.sizes.values, regime)
     drawn = {"task": describe(task), "regime": regime, "sizes": sizes, "seed": seed, "split": split}
@@ -139,8 +140,8 @@ def import_arrays(file: Path, output: Path, vocab_size: int | None = None, overw
 
 def show(
     task: Task,
-    regime: Regime = "retrieval",
-    sizes: SizeSpec = [8],  # noqa: B006 (as above)
+    regime: Regime | None = None,
+    sizes: SizeSpec | None = None,
     samples: int = 3,
     seed: int = 0,
     split: Split = "fit",
@@ -150,13 +151,16 @@ def show(
 
     Args:
         task: The task: a class of lit_retrieval.tasks, or your own.
-        regime: vanilla (the answer alone), cot (a written algorithm first) or retrieval (searches in the context).
-        sizes: Sizes of the problems: [8, 16], or {8: 3, 16: 1} with weights, or 4..8, or 8..64..8 with a step.
+        regime: vanilla (the answer alone), cot (a written algorithm first) or retrieval (searches in the context);
+            retrieval if absent, or the task's last regime.
+        sizes: Sizes of the problems: [8, 16], or {8: 3, 16: 1} with weights, or 4..8, or 8..64..8 with a step; if
+            absent, 8, or another that the task has.
         samples: Number of samples.
         seed: Seed of the sample streams.
         split: One of the trainer's sample streams: fit, validate, test or predict.
     """
     check_at_least("samples", samples, 1, "--samples")
+    regime, sizes = regime or _regime(task), _or_found(sizes, task, 8)
     transcripts = SampleStream(task, regime, sizes, seed, split).take(np.arange(samples))
     for row in range(samples):
         print("\n".join(_lines(transcripts, row, task.vocabulary)), end="\n\n")
@@ -173,10 +177,7 @@ def check(file: Path) -> None:
     Console().print_json(data={**about, "words": len(manifest["words"])})
 
 
-def check_class(
-    task: Task,
-    sizes: SizeSpec = [8],  # noqa: B006 (as above)
-) -> None:
+def check_class(task: Task, sizes: SizeSpec | None = None) -> None:
     """Check a task against all rules, and print a line for each, with the number that shows it.
 
     The exit status is 1 if a rule is broken. With `--task my.Task`, or `my.Task` alone, the class may lie in a file of
@@ -184,10 +185,21 @@ def check_class(
 
     Args:
         task: The task: a class of lit_retrieval.tasks, or your own.
-        sizes: Sizes of the problems: [8, 16], or 4..8, or 8..64..8 with a step.
+        sizes: Sizes of the problems: [8, 16], or 4..8, or 8..64..8 with a step; if absent, 8, or another that the task
+            has.
     """
+    sizes = _or_found(sizes, task, 8)
     if not print_report(f"{path_of(task)}, sizes {sizes}", report(task, sizes)):
         sys.exit(1)
+
+
+def _regime(task: Task) -> Regime:
+    return "retrieval" if "retrieval" in task.regimes else task.regimes[-1]
+
+
+def _or_found(sizes: SizeSpec | None, task: Task, size: int) -> SizeSpec:
+    """The given sizes, or one that the task has, `size` or another."""
+    return [find_size(task, size)] if sizes is None else sizes
 
 
 def _lines(transcripts: Transcripts, row: int, vocabulary: Vocabulary) -> Iterator[str]:

@@ -8,11 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.tasks.task import Task
 
 # As users write them: [8, 16], or {8: 3, 16: 1} with weights, or 4..8, or 8..64..8 with a step.
 SizeSpec = list[int] | dict[int, float] | str
 
 _MOST_SIZES = 10_000
+_LARGEST_FOUND = 1024
 
 
 @dataclass(frozen=True)
@@ -60,3 +62,20 @@ def _range(written: str) -> range:
     if len(sizes[: _MOST_SIZES + 1]) > _MOST_SIZES:
         raise UserError(f"sizes must be {_MOST_SIZES} sizes or fewer, got {written}; write a step, as in 8..64..8")
     return sizes
+
+
+def find_size(task: Task, size: int) -> int:
+    """The first size that the task has: `size`, then larger ones up to 1024, then smaller ones; `size` if none."""
+    others = (*range(size + 1, _LARGEST_FOUND + 1), *range(size - 1, 0, -1))
+    return next((one for one in (size, *others) if _has_size(task, one)), size)
+
+
+def _has_size(task: Task, size: int) -> bool:
+    """Whether `check_size` takes it; where it raises anything else, the checks of the task say so later."""
+    try:
+        task.check_size(size)
+    except UserError:
+        return False
+    except Exception:  # any mistake of a user's class
+        return True
+    return True

@@ -53,6 +53,27 @@ def test_samples_are_shown_in_words(capsys):
     assert len(re.findall(r"^<s> .* \? (\d+)\n<StartSearch> @ \1 <EndSearch> \[(w\d)\] \2$", shown, re.M)) == 2
 
 
+@pytest.mark.parametrize(
+    ("task", "size"),
+    [("SelectiveCopying", 16), ("CompositeRecall", 9), ("MQAR", 32), ("VariableTracking", 15), ("JointRecall", 5)],
+)
+def test_without_sizes_one_is_found_that_the_task_has(task, size, capsys, tmp_path):
+    few = {"JointRecall": ["--task.num_contexts", "5"]}.get(task, [])
+    main(["check-class", task, *few])
+    assert capsys.readouterr().out.splitlines()[0].endswith(f".{task}, sizes [{size}]")
+    main(["show", "--task", task, *few])
+    assert capsys.readouterr().out.count("<s>") == 3
+    main(["write", "--task", task, *few, "--samples", "2", "--output", str(tmp_path / "a.npz")])
+    (written,) = load_samples(tmp_path / "a.npz").manifest["sizes"]
+    assert written >= size
+
+
+@pytest.mark.parametrize("task", ["StateTracking", "Selectivity", "Stacks"])
+def test_without_a_regime_a_task_without_searches_shows_its_last(task, capsys):
+    main(["show", "--task", task])
+    assert capsys.readouterr().out.count("<s>") == 3
+
+
 def test_a_file_of_arguments_is_read(tmp_path, capsys):
     config = tmp_path / "config.yaml"
     config.write_text("task: {class_path: lit_retrieval.tasks.Counting}\nregime: cot\nsamples: 1\n")
