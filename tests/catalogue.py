@@ -95,7 +95,7 @@ TASKS: dict[str, tuple[Task, list[int]]] = {
     "parity": (StateTracking("parity"), [1, 8, 16]),
     "permutations": (StateTracking("s3", "final"), [1, 8, 16]),
     "stack_manipulation": (StringTransduction("stack_manipulation", 16), [1, 8, 16]),
-    "binary_addition": (StringTransduction("binary_addition", 16, query_form="full"), [3, 8, 16]),
+    "binary_addition_full": (StringTransduction("binary_addition", 16, query_form="full"), [3, 8, 16]),
     "equation": (ModularArithmetic("equation"), [3, 8, 16]),
     "variable_tracking": (VariableTracking(2, 2, 16, 4), [18, 32]),
     "selectivity": (Selectivity(4, 3, 0, 3, filler="symbols"), [1, 8, 16]),
