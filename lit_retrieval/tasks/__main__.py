@@ -216,8 +216,17 @@ class Parser(OneLineErrors):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one line, with missing arguments as they are named on the command line."""
         if message.startswith("the following arguments are required"):
-            message = re.sub(r"\b(?:write|show|check-class)\.", "--", message).replace("check.", "")
+            names = message.partition(": ")[2].split(", ")
+            message = f"the following arguments are required: {', '.join(map(_as_given, names))}"
         super().error(message, ex)
+
+
+def _as_given(name: str) -> str:
+    """A missing argument as it is given: show.task as --task, check.file as file, a task's own as --task.NAME."""
+    command, _, argument = name.rpartition(".")
+    if command in ("check", "import"):
+        return argument
+    return f"--{argument}" if command else f"--task.{argument}"
 
 
 def _as_options(message: str) -> str:

@@ -32,6 +32,9 @@ class Imported(Task):
         prompt:  w3 w1 w3
         vanilla: {w1} .
 
+    `chance` is that of a guess among all ids, 1 / vocab_size, since the task is made before a file is read: where the
+    labels are but some of the ids, a guess among these is right more often.
+
     Args:
         vocab_size: Number of the package's ids.
     """

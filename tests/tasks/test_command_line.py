@@ -103,6 +103,9 @@ def test_a_file_of_arguments_is_read(tmp_path, capsys):
         (["write", *INDEX], "error: the following arguments are required: --output"),
         (["write"], "error: the following arguments are required: --task, --output"),
         (["check"], "error: the following arguments are required: file"),
+        (["import"], "error: the following arguments are required: file, output"),
+        (["show", "--task", "Mixture"], "error: the following arguments are required: --task.tasks"),
+        (["check-class", "MachineRun"], "error: the following arguments are required: --task.table"),
         (["write", *INDEX, "--output", "samples.npz", "--samples", "0"], "samples must be 1 or more, got 0"),
         (
             ["write", *TEXT, "--output", "a.jsonl", "--regime", "retrieval"],
