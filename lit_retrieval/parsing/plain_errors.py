@@ -42,7 +42,7 @@ def _kind(error: str) -> str:
     """What a value must be, from an error such as `Expected a <class 'int'>`."""
     if error.startswith(_CLASS):
         return "a class by its class_path"
-    name = re.sub(r"^Expected an? ", "", error)
+    name = re.sub(r"^Expected an? |\. Got value: .*", "", error)
     if name.startswith("typing.Literal["):
         return _choice(re.findall(r"'([^']*)'", name))
     return _KINDS.get(re.sub(r"^<class '(.+)'>$", r"\1", name), name)

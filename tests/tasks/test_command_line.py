@@ -106,6 +106,10 @@ def test_a_file_of_arguments_is_read(tmp_path, capsys):
         (["import"], "error: the following arguments are required: file, output"),
         (["show", "--task", "Mixture"], "error: the following arguments are required: --task.tasks"),
         (["check-class", "MachineRun"], "error: the following arguments are required: --task.table"),
+        (
+            ["show", "--task", "StateTracking", "--task.automaton", "{steps: [[0, 1], [1, 0]]}"],
+            "automaton must be text or keys with values, got {'steps': [[0, 1], [1, 0]]}",
+        ),
         (["write", *INDEX, "--output", "samples.npz", "--samples", "0"], "samples must be 1 or more, got 0"),
         (
             ["write", *TEXT, "--output", "a.jsonl", "--regime", "retrieval"],
