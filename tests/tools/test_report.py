@@ -176,7 +176,7 @@ def test_a_guess_is_worth_what_an_undecided_answer_is(ledger):
 def test_the_results_that_we_keep_make_every_figure(tmp_path):
     pytest.importorskip("matplotlib")
     told = report(sorted((ROOT / "data/results").glob("*/results.csv")), tmp_path)
-    assert len(told) == 7 and not [line for line in told if line.startswith("no ")]
+    assert len(told) == 8 and not [line for line in told if line.startswith("no ")]
     rows = read_rows(sorted((ROOT / "data/results").glob("*/results.csv")))
     assert any(row.distribution == "random_access_code" for row in rows)  # these have a ceiling
 
