@@ -6,13 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numba import njit
 from torch import Tensor
 
+from lit_retrieval.conversation import Authors
 from lit_retrieval.tasks import Author, Transcripts
 from lit_retrieval.tasks.random import Counts
-from lit_retrieval.vocabulary import PAD
+from lit_retrieval.vocabulary import PAD, Ids
 
 _IDS = ("tokens", "answers")
+_PAD, _MODEL, _ASKED = int(Author.PAD), int(Author.MODEL), int(Author.ASKED)
 
 
 class Batch(NamedTuple):
@@ -76,11 +79,27 @@ def collate(transcripts: Transcripts, every_token: bool = False) -> Batch:
 def _targets(transcripts: Transcripts, every_token: bool) -> tuple[Counts, Counts]:
     """The `positions` and `targets` of a batch."""
     author = transcripts.author[:, 1:]
-    is_target = author != Author.PAD if every_token else (author == Author.MODEL) | (author == Author.ASKED)
-    positions = np.flatnonzero(is_target)
-    targets = transcripts.tokens[:, 1:].ravel()[positions].astype(np.int64)
-    is_asked = author.ravel()[positions] == Author.ASKED
-    if is_asked.any():
-        answers = transcripts.answers[(author == Author.ASKED).any(1)]
-        targets[is_asked] = answers[answers != PAD]
-    return positions, targets
+    most = np.count_nonzero(author) if every_token else np.count_nonzero(author >= Author.MODEL)
+    found = np.empty((2, most), np.int64)
+    count = _find_targets(transcripts.tokens, transcripts.author, transcripts.answers, every_token, *found)
+    return found[0, :count], found[1, :count]
+
+
+@njit(cache=True)
+def _find_targets(
+    tokens: Ids, author: Authors, answers: Ids, every_token: bool, positions: Counts, targets: Counts
+) -> int:
+    """Enter the positions and targets, at most those there is room for; returns their number."""
+    rows, width = tokens.shape
+    count = 0
+    for row in range(rows):
+        asked = 0
+        for at in range(1, width):
+            who = author[row, at]
+            if who in (_MODEL, _ASKED) or (every_token and who != _PAD):
+                positions[count], targets[count] = row * (width - 1) + at - 1, tokens[row, at]
+                if who == _ASKED:
+                    targets[count] = answers[row, asked]
+                    asked += 1
+                count += 1
+    return count
