@@ -119,7 +119,8 @@ def test_every_point_and_every_value_of_a_sweep_has_a_configuration_of_its_own(p
             prod(map(len, grid.grid.values())) * len(levels(replace(grid, tasks=first_task))),
         ),
     ):
-        assert len(trials(replace(grid, seeds=[0], **part), path.parent)) == count
+        part |= {"seeds": [0], "gpus": 1.0}  # shares by words are for all trials
+        assert len(trials(replace(grid, **part), path.parent)) == count
 
 
 @pytest.mark.slow
