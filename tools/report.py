@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def report(results: Sequence[Path], output: Path) -> list[str]:
-    """Write every figure as PNG and PDF, and the tables; returns a line for each: its files, or why there are none."""
+    """Write every figure as PNG and PDF, and the tables; returns a line for each: its files, or why it is missing."""
     try:
         from matplotlib import rc_context
         from reports import bars, levels, lines, table

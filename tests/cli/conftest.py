@@ -26,3 +26,17 @@ def command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["lit_retrieval"])
     return lambda name, *arguments: main([name, *TINY, *arguments])
+
+
+@pytest.fixture
+def refuse(command, capsys):
+    """Runs a fit that must end with a mistake, and returns its line."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            command("fit", *arguments)
+        assert stopped.value.code == 2
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+        return line
+
+    return run

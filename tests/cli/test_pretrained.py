@@ -32,20 +32,6 @@ def checkpoint(step):
     return torch.load(f"run/checkpoints/step_{step}.ckpt")["state_dict"]
 
 
-@pytest.fixture
-def refuse(command, capsys):
-    """Runs a fit that must end with a mistake, and returns its line."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            command("fit", *arguments)
-        assert stopped.value.code == 2
-        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-        return line
-
-    return run
-
-
 @pytest.mark.parametrize(("architecture", "rank"), [slow("falcon_h1", 2), ("llama", 0), ("mamba2", 2)])
 def test_a_pretrained_model_trains_resumes_bit_for_bit_is_tested_and_loaded(architecture, rank, command, capsys):
     if rank:

@@ -34,20 +34,6 @@ def checkpoint(step):
     return torch.load(f"run/checkpoints/step_{step}.ckpt")
 
 
-@pytest.fixture
-def refuse(command, capsys):
-    """Runs a fit that must end with a mistake, and returns its line."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            command("fit", *arguments)
-        assert stopped.value.code == 2
-        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-        return line
-
-    return run
-
-
 @pytest.mark.parametrize("network", [GRU, LLAMA], ids=["gru", "llama"])
 def test_a_network_trains_resumes_is_tested_and_loaded(network, command, capsys):
     command("fit", *network, *STEPS, "--inspection.log_images_every", "1")

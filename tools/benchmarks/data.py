@@ -47,8 +47,8 @@ def data(batch: int = 64, rounds: int = 5, seconds: float = 0.2, steps: bool = T
     """Time sample generation on one thread, alone and as a share of a training step, for the task of every suite.
 
     Samples are generated as for training: tokens written, searches answered, and converted to tensors. Each task is
-    timed at the sizes whose problems have about 16, 64 and 256 tokens of the user (`-`: there are none). The training
-    step is forward, backward and AdamW of mamba_0.5M on all threads, on problems of 64 tokens.
+    timed at the sizes at which its prompts have about 16, 64 and 256 tokens; `-` where it has no such size. The
+    training step is forward, backward and AdamW of mamba_0.5M on all threads, on problems of 64 tokens.
 
     Args:
         batch: Samples per batch.
@@ -73,7 +73,7 @@ def data(batch: int = 64, rounds: int = 5, seconds: float = 0.2, steps: bool = T
             table.add_row(name, regime, *shown, share)
             slowest = min(slowest, speeds.get(_LENGTHS[-1], slowest))
     table.caption = (
-        f"samples/s, by tokens of the user; medians of {rounds}; batches of {batch}; CPU, training step on "
+        f"samples/s, by tokens of the prompt; medians of {rounds}; batches of {batch}; CPU, training step on "
         f"{torch.get_num_threads()} threads; "
         f"slowest at {_LENGTHS[-1]} tokens: {slowest:,.0f} samples/s"
     )
