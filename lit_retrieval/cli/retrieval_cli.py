@@ -114,9 +114,8 @@ class RetrievalCLI(LightningCLI):
             if not (found := re.search(r"^ *- (.+)$", str(error), re.MULTILINE)) or "Given value" not in str(error):
                 raise
             given = re.findall(r"class_path='([\w.]+)'", str(error).split("Given value: ")[-1])
-            raise UserError(
-                f"can't build {' or '.join(given) or 'the model'}: {found[1]}; set another class_path"
-            ) from error
+            said = found[1] if "; set " in found[1] else f"{found[1]}; set another class_path"
+            raise UserError(f"can't build {' or '.join(given) or 'the model'}: {said}") from error
 
     def configuration(self) -> dict[str, Any]:
         """All keys of the command with their values, defaults included, as in YAML, and the hashes of its files."""

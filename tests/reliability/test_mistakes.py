@@ -261,6 +261,7 @@ MISTAKES = [
     (["fit", "TINY", "--model.initializer_range", "-1"], "initializer_range must be above 0 and finite, got -1"),
     (["fit", "TINY", "--model.compile", "blocks"], "leave out model.compile, or train on a GPU"),
     (["fit", "TINY", "--model.compile", "all"], "model.compile"),
+    (["fit", "TINY", "--model.recompute", "all"], "model.recompute must be blocks or null, got all"),
     (["fit", "TINY", "--model", "torch.nn.Linear"], "there is no file torch.nn.Linear"),
     # Files that list a key twice, and checkpoints.
     (["fit", "TINY", "--config", "twice.yaml"], "twice.yaml"),
@@ -437,3 +438,8 @@ def test_a_file_in_the_folders_place_gets_no_lock_beside_it(mistaken):
 
 def test_there_are_a_hundred_and_fifty_of_them_and_no_two_are_alike():
     assert len({str(one) for one in MISTAKES}) == len(MISTAKES) >= 150
+
+
+def test_a_class_that_says_what_to_set_is_not_to_be_replaced(mistaken):
+    said = mistaken(["fit", "TINY", f"--data.retriever={OURS}.retrieval.FaultyRetriever", "--data.retriever.rate", "2"])
+    assert said.strip().endswith("rate must be 0 to 1, got 2.0; set data.retriever.init_args.rate")
