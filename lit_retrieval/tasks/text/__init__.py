@@ -1,0 +1,1 @@
+"""Tasks in the text of a pretrained model."""
