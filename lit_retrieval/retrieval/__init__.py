@@ -1,6 +1,7 @@
 """In-context search: a query is answered with tokens of its context; independent of tasks and models."""
 
 from lit_retrieval.retrieval.faulty import FaultyRetriever
+from lit_retrieval.retrieval.passages import PassageRetriever
 from lit_retrieval.retrieval.queries import to_regular_expression
 from lit_retrieval.retrieval.retriever import (
     AssociativeRecallRetriever,
@@ -12,6 +13,6 @@ from lit_retrieval.retrieval.retriever import (
 )
 
 __all__ = [
-    "AssociativeRecallRetriever", "EitherFormRetriever", "FaultyRetriever", "RegularExpressionRetriever", "Retriever",
-    "ShortFormRetriever", "short_words", "to_regular_expression",
+    "AssociativeRecallRetriever", "EitherFormRetriever", "FaultyRetriever", "PassageRetriever",
+    "RegularExpressionRetriever", "Retriever", "ShortFormRetriever", "short_words", "to_regular_expression",
 ]  # fmt: skip
