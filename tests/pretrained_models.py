@@ -25,6 +25,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "llama": _LLAMA,
     "phi": {**_LLAMA, "num_key_value_heads": 4},
     "mistral": {**_LLAMA, "sliding_window": 8},
+    "ministral": {
+        **_LLAMA, "head_dim": 8, "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"] * 2
+    },
     "gemma3_text": {
         **_LLAMA, "head_dim": 8, "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"] * 2
     },
