@@ -2,13 +2,13 @@
 
 from lit_retrieval.conversation import UNDECIDED, Conversation, Conversations, Replies, Reply
 from lit_retrieval.decoding.decode import begin, decode
-from lit_retrieval.decoding.generate import DecodableModel, generate
+from lit_retrieval.decoding.generate import DecodableModel, generate, takes_several
 from lit_retrieval.decoding.model_graphs import ModelGraphs
 from lit_retrieval.renamed import take_old_names
 
 __all__ = [
     "UNDECIDED", "Conversation", "Conversations", "DecodableModel", "ModelGraphs", "Replies", "Reply", "begin",
-    "decode", "generate",
+    "decode", "generate", "takes_several",
 ]  # fmt: skip
 
 __getattr__ = take_old_names(__name__, Session="Conversation")

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from lit_retrieval.conversation import Conversations, Replies
+from lit_retrieval.conversation.turns import Places
 from lit_retrieval.mixers import select_rows
 from lit_retrieval.vocabulary import PAD
 
 # Finished rows leave the batch once they are an eighth of it, since that copies the state of the others; on a GPU,
 # where a step of half the rows takes about as long, once they are half.
 _LEAVE_AT, _LEAVE_AT_ON_A_GPU = 8, 2
+_LEAST_SHARED = 32  # tokens that are read once for all rows: for fewer, a second call costs more than it saves
 
 
 class DecodableModel(Protocol):
@@ -34,13 +36,19 @@ class DecodableModel(Protocol):
         ...
 
 
+def takes_several(model: object) -> bool:
+    """Whether a model says, by an attribute of this name, that several tokens at a time may follow a state."""
+    return bool(getattr(model, "takes_several", False))
+
+
 @torch.inference_mode()
 def generate(model: DecodableModel, conversations: Conversations, device: torch.device | None = None) -> Replies:
     """Continue every conversation to its end, greedily.
 
-    As many tokens as the shortest prompt has are read in one call. From then on every row gets one token a step, of its
-    prompt, its retriever or the model, so all rows are at the same position and no model needs a mask. Finished rows
-    leave the batch.
+    As many tokens as the shortest prompt has are read in one call, or in two if all prompts begin with the same tokens:
+    a model of which `takes_several` is true then reads these in one row, whose state is repeated. From then on every
+    row gets one token a step, of its prompt, its retriever or the model, so all rows are at the same position and no
+    model needs a mask. Finished rows leave the batch.
 
     Args:
         model: The model; its state is carried from step to step.
@@ -56,7 +64,8 @@ def generate(model: DecodableModel, conversations: Conversations, device: torch.
     leave_at = _LEAVE_AT_ON_A_GPU if device is not None and device.type == "cuda" else _LEAVE_AT
     nothing, common = np.full(len(live), PAD), int(conversations.num_certain.min())
     taken = np.stack([conversations.step(nothing) for _ in range(common)], 1)
-    state, tokens = None, torch.from_numpy(taken).to(device)
+    state, shared = _read_shared(model, taken, device)
+    tokens = torch.from_numpy(taken[:, shared:]).to(device)
     while True:
         last = torch.arange(1, len(live) + 1, device=device) * tokens.shape[1] - 1
         logits, state = model(tokens, state, last)
@@ -69,3 +78,24 @@ def generate(model: DecodableModel, conversations: Conversations, device: torch.
             state = select_rows(state, torch.from_numpy(np.flatnonzero(goes_on)).to(device))
             taken, live = taken[goes_on], live[goes_on]
         tokens = torch.from_numpy(taken).to(device)[:, None]
+
+
+def _read_shared(model: DecodableModel, taken: Places, device: torch.device | None) -> tuple[Any, int]:
+    """Read what all rows begin with once, but not their last token, whose logits each of them needs.
+
+    Args:
+        model: The model.
+        taken: The first tokens of the rows, `(rows, time)`.
+        device: The model's device.
+
+    Returns:
+        The state of all rows, and the number of tokens read; None and 0 where it is not worth a call.
+    """
+    rows, time = taken.shape
+    if rows == 1 or time <= _LEAST_SHARED or not takes_several(model) or (taken != taken[0])[:, :_LEAST_SHARED].any():
+        return None, 0
+    differs = (taken[:, :-1] != taken[0, :-1]).any(0)
+    shared = int(differs.argmax()) if differs.any() else time - 1
+    tokens = torch.from_numpy(taken[:1, :shared]).to(device)
+    _, state = model(tokens, None, torch.tensor([shared - 1], device=device))
+    return select_rows(state, torch.zeros(rows, dtype=torch.int64, device=device)), shared

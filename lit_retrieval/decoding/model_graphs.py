@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lit_retrieval.decoding.generate import DecodableModel
+from lit_retrieval.decoding.generate import DecodableModel, takes_several
 from lit_retrieval.mixers import FixedState, fix_shapes, free_shapes, map_tensors, tensors_of
 from lit_retrieval.models import CudaGraphs, Record
 
@@ -45,6 +45,11 @@ class ModelGraphs:
         self._returned: Any = None
         self._room = 0.0
         self._is_on = True
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether several tokens at a time may follow a state."""
+        return takes_several(self._model)
 
     def __call__(self, tokens: Tensor, state: Any = None, positions: Tensor | None = None) -> tuple[Tensor, Any]:
         """Read tokens; see `DecodableModel`. The logits and the state are overwritten by the next call."""

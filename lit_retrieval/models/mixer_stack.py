@@ -14,8 +14,13 @@ from lit_retrieval.models.compiled_blocks import check_mixers, compile_block
 
 
 class MixerStack(nn.Module):
-    """A model whose state is that of its `mixers`, each after one of its `norms`."""
+    """A model whose state is that of its `mixers`, each after one of its `norms`.
 
+    Attributes:
+        takes_several: Whether several tokens at a time may follow a state, as every mixer's may.
+    """
+
+    takes_several = True
     mixers: nn.ModuleList
     norms: nn.ModuleList
     embedding: Tensor

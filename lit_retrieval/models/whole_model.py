@@ -22,7 +22,8 @@ class NetworkFactory(Protocol):
         Tokens are int64 `(batch, time)` with any time >= 1, logits `(batch, time, vocab_size)`. The state is what the
         model needs of all tokens so far: a tensor with the batch first, an int, None or a (named) tuple of these. A
         third argument `positions` of forward, flat indices into `(batch * time)`, `(selected,)`, asks for logits
-        `(selected, vocab_size)` there alone.
+        `(selected, vocab_size)` there alone. With an attribute `takes_several` that is False, prompts are read in one
+        call, and then single tokens.
         """
         ...
 
@@ -43,6 +44,11 @@ class WholeModel(nn.Module):
         if not isinstance(self.network, nn.Module):
             raise UserError(f"model.network must make an nn.Module, got a {type(self.network).__name__}")
         self._takes_positions = takes_positions(self.network)
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether several tokens at a time may follow a state: by the rules of a network, unless it says no."""
+        return bool(getattr(self.network, "takes_several", True))
 
     def forward(self, tokens: Tensor, state: State = None, positions: Tensor | None = None) -> tuple[Tensor, State]:
         """Predict the token after each position; see `SequenceModel.forward`."""

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from lit_retrieval.constructions import ConstructedModel, Construction
 from lit_retrieval.data import Batch, TranscriptData
-from lit_retrieval.decoding import ModelGraphs, Replies, decode
+from lit_retrieval.decoding import ModelGraphs, Replies, decode, takes_several
 from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import leave_out_constants, whole_parameters
 from lit_retrieval.mixers import without_states
@@ -196,6 +196,11 @@ class SequenceModule(LightningModule):
         if not isinstance(self.model, SequenceModel):
             raise UserError(f"model.{key} is for the blocks of model.stages; {fix}")
         return self.model
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether the model may read several tokens at a time after a state."""
+        return takes_several(self.model)
 
     def forward(self, tokens: Tensor, state: Any = None, positions: Tensor | None = None) -> tuple[Tensor, Any]:
         """The logits of the next token, and the state; see `SequenceModel.forward`."""
