@@ -83,15 +83,16 @@ def begin_evaluation(name: str, configuration: dict[str, Any], run_dir: str | No
     Args:
         name: The name of the run without a run_dir.
         configuration: All keys of the command.
-        run_dir: The run's folder; that of this configuration if absent.
+        run_dir: The folder for what is written, and the run's for `best` and `last`; that of the run if absent.
         ckpt_path: `best`, `last` or a file.
     """
+    given = RunFolder(Path(run_dir)) if run_dir else None
     if ckpt_path is None:
-        return Start(None)
+        return Start(given)
     if ckpt_path not in ("best", "last"):
         folder = Path(ckpt_path).parent
-        return _from_file(RunFolder(folder.parent) if folder.name == "checkpoints" else None, ckpt_path)
-    run = RunFolder(Path(run_dir)) if run_dir else _of_configuration(name, configuration)
+        return _from_file(given or (RunFolder(folder.parent) if folder.name == "checkpoints" else None), ckpt_path)
+    run = given or _of_configuration(name, configuration)
     if ckpt_path == "best":
         return _from_file(run, str(run.best))
     if (found := run.newest()) is None:

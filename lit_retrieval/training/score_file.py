@@ -71,7 +71,9 @@ class ScoreFile(Callback):
                     if name.startswith("test/")
                 },
             }
-            with write_atomically(Path(trainer.default_root_dir) / NAME) as file:
+            path = Path(trainer.default_root_dir) / NAME
+            path.parent.mkdir(parents=True, exist_ok=True)  # a test without a checkpoint may be the first command there
+            with write_atomically(path) as file:
                 file.write(json.dumps(content, indent=2) + "\n")
 
 

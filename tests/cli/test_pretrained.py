@@ -73,8 +73,9 @@ def test_other_weights_in_the_same_folder_are_another_run(command, refuse):
 
 
 def test_a_pretrained_model_is_tested_without_a_checkpoint_and_without_a_word(command, capsys, recwarn):
-    command("test", *pretrained(write_folder(Path("model"), "llama"))[:2])
+    command("test", *pretrained(write_folder(Path("model"), "llama"))[:2], "--run_dir", "untrained")
     assert "(LlamaForCausalLM 2," in capsys.readouterr().out
+    assert json.loads(Path("untrained/scores.json").read_text())["checkpoint"] == "None"
     assert not [one for one in recwarn if "untrained model" in str(one.message)]
 
 
