@@ -64,15 +64,22 @@ class FiniteBatchIndices(BatchIndices):
         batch_size: Samples in a global batch, over all ranks.
         num_samples: Samples in total.
         rank, world_size: This rank, and the number of ranks.
+        order: The samples in another order, all indices, `(num_samples,)`.
     """
 
-    def __init__(self, batch_size: int, num_samples: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, batch_size: int, num_samples: int, rank: int = 0, world_size: int = 1, order: Indices | None = None
+    ) -> None:
         super().__init__(batch_size, rank, world_size, num_samples)
+        self._order = order
         whole, rest = divmod(num_samples, batch_size)
         self._length = whole * (batch_size > rank) + (rest > rank)
 
     def __len__(self) -> int:
         return self._length
+
+    def __iter__(self) -> Iterator[Indices]:
+        return super().__iter__() if self._order is None else (self._order[batch] for batch in super().__iter__())
 
 
 class Passes:

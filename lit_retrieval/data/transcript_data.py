@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -48,9 +49,9 @@ class TranscriptData(LightningDataModule):
         batch_size: Samples in a training step, over all ranks.
         eval_batch_size: Samples that are decoded at a time, over all ranks; above 256 a rank, only as many as have
             their states in a quarter of the memory.
-        val_samples: Samples in a validation run.
-        test_samples: Samples in a test run.
-        predict_samples: Samples that `predict` decodes and prints.
+        val_samples: Samples in a validation run; of a task that reads its problems from a file, no more than it has.
+        test_samples: Samples in a test run; likewise.
+        predict_samples: Samples that `predict` decodes and prints; likewise.
         train_samples: Number of training samples, repeated in a new order on each pass; endless if absent.
         train_targets: every_token to train on all next tokens, those of the user and the retriever too, as language
             models are; those that the model writes or is asked for if absent.
@@ -192,7 +193,8 @@ class TranscriptData(LightningDataModule):
         for file in self._files.values():
             if len(found := file.indices_of(size)[:count]):
                 return file.take(found)
-        return self.task.sample(self.seed, np.arange(count), np.full(count, size), self.regime)
+        count = min(count, self.task.evaluation.num_problems or count)
+        return self.task.evaluation.sample(self.seed, np.arange(count), np.full(count, size), self.regime)
 
     def stream(self, split: str) -> SampleStream:
         """The generated samples of a split: `fit`, `validate`, `test` or `predict`."""
@@ -206,7 +208,8 @@ class TranscriptData(LightningDataModule):
 
     def _eval_loader(self, split: str) -> DataLoader[Batch]:
         file = self._files.get(split)
-        num_samples = len(file) if file else self.num_samples[split]
+        stream = self.stream(split)
+        num_samples = len(file) if file else min(self.num_samples[split], stream.num_samples or sys.maxsize)
         key = f"{_KEYS[split]}_{'file' if file else 'samples'}"
         for name, samples in ((key, num_samples), ("eval_batch_size", self.eval_batch_size)):
             if samples < self._rank()[1]:
@@ -214,8 +217,11 @@ class TranscriptData(LightningDataModule):
                     f"data.{name} must have {self._rank()[1]} samples or more, one for each rank, got {samples}; set "
                     "it, or lower trainer.devices"
                 )
-        sampler = FiniteBatchIndices(self.eval_batch_size, num_samples, *self._rank())
-        return self._loader(FileDataset(file) if file else BatchDataset(self.stream(split)), sampler)
+        if file:
+            return self._loader(FileDataset(file), FiniteBatchIndices(self.eval_batch_size, num_samples, *self._rank()))
+        # Rows of one size are about as long, and all rows of a batch wait for the longest prompt.
+        sampler = FiniteBatchIndices(self.eval_batch_size, num_samples, *self._rank(), stream.by_size(num_samples))
+        return self._loader(BatchDataset(stream), sampler)
 
     def _loader(self, samples: BatchDataset | FileDataset, sampler: BatchIndices) -> DataLoader[Batch]:
         return DataLoader(

@@ -76,6 +76,7 @@ class Task(ABC):
         chance: Share of right answers among blind guesses.
         regimes: The regimes that the task has.
         kinds: Names of the kinds of problems that are scored separately; empty if there is one kind.
+        num_problems: Problems of each size, if they are read from a file; None if they are drawn without end.
     """
 
     vocabulary: Vocabulary
@@ -83,6 +84,7 @@ class Task(ABC):
     chance: float
     regimes: tuple[Regime, ...] = REGIMES
     kinds: tuple[str, ...] = ()
+    num_problems: int | None = None
 
     @property
     def chances(self) -> tuple[float, ...]:
