@@ -40,7 +40,14 @@ class Vocabulary:
 
     Args:
         words: The task's own words: distinct, without white space, none of them special.
+
+    Attributes:
+        separator: What stands between two words of a text.
+        is_text: Whether it is the vocabulary of a tokenizer, `Tokens`, without these special words.
     """
+
+    separator = " "
+    is_text = False
 
     def __init__(self, words: Iterable[str]) -> None:
         self.words: tuple[str, ...] = (*SPECIAL_WORDS, *words)
@@ -72,3 +79,15 @@ class Vocabulary:
     def decode(self, ids: Iterable[int]) -> list[str]:
         """The words with these ids."""
         return [self.words[token] for token in ids]
+
+    def text(self, ids: Iterable[int]) -> str:
+        """The text of these ids."""
+        return self.separator.join(self.decode(ids))
+
+    def read(self, text: str) -> Ids:
+        """The ids of a text, `(time,)`; raises `UserError` for a word that is not in the vocabulary."""
+        return self.encode(text.split())
+
+    def read_prompt(self, text: str) -> Ids:
+        """The ids of a text that begins a conversation, `(time,)`."""
+        return self.read(text)

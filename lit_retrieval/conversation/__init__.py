@@ -3,17 +3,25 @@
 from lit_retrieval.conversation.author import Author, Authors, Span, asked_as_prompt, spans
 from lit_retrieval.conversation.conversation import Conversation, Conversations
 from lit_retrieval.conversation.reply import UNDECIDED, Replies, Reply, words_with_answers
+from lit_retrieval.conversation.text_conversations import RIGHT, WRONG, TextConversations
+from lit_retrieval.conversation.text_reader import AnswerLine, Ending, TextReader
 from lit_retrieval.conversation.turns import Turns
 
 __all__ = [
+    "RIGHT",
     "UNDECIDED",
+    "WRONG",
+    "AnswerLine",
     "Author",
     "Authors",
     "Conversation",
     "Conversations",
+    "Ending",
     "Replies",
     "Reply",
     "Span",
+    "TextConversations",
+    "TextReader",
     "Turns",
     "asked_as_prompt",
     "spans",

@@ -22,7 +22,7 @@ from lit_retrieval.data.suite import Suite, check_suite
 from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import batches_trained
 from lit_retrieval.ranges import check_at_most, check_between, check_memory, check_numbers
-from lit_retrieval.retrieval import EitherFormRetriever, Retriever
+from lit_retrieval.retrieval import Retriever
 from lit_retrieval.tasks import Regime, SampleFile, SampleStream, Sizes, SizeSpec, Task, Transcripts, load_samples
 from lit_retrieval.tasks.random import derive_seed
 
@@ -63,8 +63,8 @@ class TranscriptData(LightningDataModule):
             with others are refused. `fit` writes it into config.yaml.
         suite: Name, version and hash of a frozen test set, as in data/evaluation; the test fails if its samples do not
             match this hash.
-        retriever: Runs the model's queries while it decodes; EitherFormRetriever, which also writes the training
-            transcripts, if absent.
+        retriever: Runs the model's queries while it decodes; if absent, the one that also writes the training
+            transcripts, EitherFormRetriever or that of a task in text.
         max_new_tokens: Most tokens in a reply, retrieved ones included, before the sample counts as undecided; 10% more
             than the longest right reply if absent.
         seed: Seed of the sample streams.
@@ -109,7 +109,8 @@ class TranscriptData(LightningDataModule):
         self.train_samples = train_samples
         self.train_targets = train_targets
         self.suite = suite
-        self.retriever: Retriever = retriever or EitherFormRetriever()
+        self.retriever: Retriever = retriever or task.retriever
+        task.check_retriever(self.retriever)
         self.seed = seed
         self.num_workers = num_workers
         # The first sample that may draw each size: set by a curriculum, in memory shared with the workers.

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
-from lit_retrieval.conversation import Author, Conversations, Replies, Turns
+from lit_retrieval.conversation import Author, Conversations, Replies, TextConversations, Turns
 from lit_retrieval.decoding.beside import answer_beside
 from lit_retrieval.decoding.generate import DecodableModel, generate
 from lit_retrieval.retrieval import Retriever
@@ -44,7 +44,7 @@ def decode(
         )
     turns = Turns.of(transcripts.tokens, transcripts.author)
     num_answers = (transcripts.answers != PAD).sum(1).tolist()
-    return generate(model, begin(turns, task, retriever, max_new_tokens, num_answers), device)
+    return generate(model, task.converse(turns, retriever, max_new_tokens, num_answers, transcripts), device)
 
 
 def begin(
@@ -53,9 +53,9 @@ def begin(
     retriever: Retriever,
     max_new_tokens: int,
     num_answers: Sequence[int] | None = None,
-) -> Conversations:
+) -> Conversations | TextConversations:
     """New conversations for `generate`, a row for each user's turns: the prompt, then what follows each answer.
 
     `num_answers` has the number of answers of each, one in each turn if absent; the other arguments are `decode`'s.
     """
-    return Conversations(turns, task.answer_words.tolist(), retriever, task.vocabulary, max_new_tokens, num_answers)
+    return task.converse(turns, retriever, max_new_tokens, num_answers)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_retrieval.conversation import Conversations, Replies
+from lit_retrieval.conversation import Conversations, Replies, TextConversations
 from lit_retrieval.conversation.turns import Places
 from lit_retrieval.mixers import select_rows
 from lit_retrieval.vocabulary import PAD
@@ -42,7 +42,9 @@ def takes_several(model: object) -> bool:
 
 
 @torch.inference_mode()
-def generate(model: DecodableModel, conversations: Conversations, device: torch.device | None = None) -> Replies:
+def generate(
+    model: DecodableModel, conversations: Conversations | TextConversations, device: torch.device | None = None
+) -> Replies:
     """Continue every conversation to its end, greedily.
 
     As many tokens as the shortest prompt has are read in one call, or in two if all prompts begin with the same tokens:

@@ -1,15 +1,26 @@
 """The interface of a task, and a batch of its transcripts."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 import numpy as np
 
-from lit_retrieval.conversation import Author, Authors, Span, spans
+from lit_retrieval.conversation import (
+    UNDECIDED,
+    Author,
+    Authors,
+    Conversations,
+    Reply,
+    Span,
+    TextConversations,
+    Turns,
+    spans,
+)
 from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_between
+from lit_retrieval.retrieval import EitherFormRetriever, PassageRetriever, Retriever
 from lit_retrieval.tasks.random import Counts
 from lit_retrieval.vocabulary import PAD, Ids, Vocabulary
 
@@ -66,6 +77,11 @@ class Transcripts:
         answers: list[int] = self.answers[row][self.answers[row] != PAD].tolist()
         return answers
 
+    def reply(self, row: int) -> Reply:
+        """This row as the reply of a model that is right."""
+        tokens, author = (one[row, : self.length[row]].tolist() for one in (self.tokens, self.author))
+        return Reply(tokens, author, self.answers_of(row), 0)
+
 
 class Task(ABC):
     """A family of problems, and the transcripts of their solutions.
@@ -77,6 +93,7 @@ class Task(ABC):
         regimes: The regimes that the task has.
         kinds: Names of the kinds of problems that are scored separately; empty if there is one kind.
         num_problems: Problems of each size, if they are read from a file; None if they are drawn without end.
+        retriever: Runs the searches of its transcripts, and those of a model unless another is named.
     """
 
     vocabulary: Vocabulary
@@ -85,6 +102,7 @@ class Task(ABC):
     regimes: tuple[Regime, ...] = REGIMES
     kinds: tuple[str, ...] = ()
     num_problems: int | None = None
+    retriever: Retriever = EitherFormRetriever()
 
     @property
     def chances(self) -> tuple[float, ...]:
@@ -146,6 +164,34 @@ class Task(ABC):
     def longest_distance(self, size: int, regime: Regime) -> int:
         """An upper bound on the `distances` of problems of this size; 0 if answers are not in the prompt."""
         return 0
+
+    def converse(
+        self,
+        turns: Turns | Sequence[Iterable[Ids]],
+        retriever: Retriever,
+        max_new_tokens: int | None = None,
+        num_answers: Sequence[int] | None = None,
+        right: Transcripts | None = None,
+    ) -> Conversations | TextConversations:
+        """New conversations about problems of this task, a row for each.
+
+        Args:
+            turns: What the user writes: for each row the prompt, then what follows each answer.
+            retriever: Runs the queries.
+            max_new_tokens: Tokens that may follow a prompt; no limit if absent.
+            num_answers: Number of answers of each row; one in each turn if absent.
+            right: The right transcripts, by which a text's answers are judged; absent for prompts of one's own.
+        """
+        return Conversations(turns, self.answer_words.tolist(), retriever, self.vocabulary, max_new_tokens, num_answers)
+
+    def answer_texts(self, reply: Reply) -> list[str | None]:
+        """The answers of a reply, or of a right transcript, as people read them; None where one is undecided."""
+        return [None if answer == UNDECIDED else self.vocabulary.words[answer] for answer in reply.answers]
+
+    def check_retriever(self, retriever: Retriever) -> None:
+        """Raise `UserError` unless this retriever can answer the queries of the task."""
+        if isinstance(retriever, PassageRetriever):
+            retriever([], [], self.vocabulary)  # raises it
 
     def random_bits(self, size: int) -> int | None:
         """The number of fair, independent bits in a problem of this size, any one of which may be queried.

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 
 from lit_retrieval.conformance import BrokenRuleError
-from lit_retrieval.conversation import Author, Conversations, Reply, Turns
+from lit_retrieval.conversation import Author, Reply, Turns
 from lit_retrieval.retrieval import EitherFormRetriever, RegularExpressionRetriever
 from lit_retrieval.tasks.checks.case import Case, rows_of
 from lit_retrieval.tasks.task import Regime
@@ -73,14 +73,15 @@ def keeps_to_its_bounds(case: Case) -> str:
 
 def is_solved_by_its_oracle(case: Case) -> str:
     """A model that writes its part of the transcript again, with its searches run, gets the same tokens."""
-    retriever = EitherFormRetriever(RegularExpressionRetriever(_PATIENT))
-    answer_tokens, searches = case.task.answer_words.tolist(), 0
+    retriever, searches = case.task.retriever, 0
+    if isinstance(retriever, EitherFormRetriever):
+        retriever = EitherFormRetriever(RegularExpressionRetriever(_PATIENT))
     for regime in case.regimes:
         found = case.sample(regime)
         found = found[np.flatnonzero((found.author != Author.ASKED).all(1))]  # in other rows the model writes nothing
         rows, turns = list(rows_of(found)), Turns.of(found.tokens, found.author)
         counts = [len(row.answers) for row in rows]
-        oracle = Conversations(turns, answer_tokens, retriever, case.task.vocabulary, num_answers=counts)
+        oracle = case.task.converse(turns, retriever, num_answers=counts, right=found)
         for at in range(found.tokens.shape[1]):
             live = np.flatnonzero(found.length > at)
             oracle.step(found.tokens[live, at].astype(np.int64), live)

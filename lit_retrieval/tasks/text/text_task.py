@@ -1,0 +1,172 @@
+"""The base class of tasks in text."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lit_retrieval.conversation import RIGHT, AnswerLine, Author, Reply, TextConversations, TextReader, Turns, spans
+from lit_retrieval.errors import UserError
+from lit_retrieval.ranges import check_at_least
+from lit_retrieval.retrieval import RegularExpressionRetriever, Retriever
+from lit_retrieval.tasks.random import Counts
+from lit_retrieval.tasks.task import Regime, Task, Transcripts
+from lit_retrieval.tasks.text.answers import exact_match
+from lit_retrieval.tasks.writing import Rows
+from lit_retrieval.tokens import Tokens
+from lit_retrieval.vocabulary import END_SEARCH, SPECIAL_WORDS, Ids
+
+_END = SPECIAL_WORDS[END_SEARCH]
+_PROBED = 64  # samples that estimate the longest reply
+
+
+class Dialogue(NamedTuple):
+    """What the user says, what the model should reply, and the answer in it.
+
+    Args:
+        prompt: The user's text.
+        reply: The model's text, a search in it as `<StartSearch>query<EndSearch>`; what it finds is put in when the
+            transcript is written.
+        answer: The right answer, as the reply gives it.
+    """
+
+    prompt: str
+    reply: str
+    answer: str
+
+
+class TextTask(Task):
+    """A task in the text of a pretrained model: `draw` makes a problem, `write_dialogue` asks and answers it.
+
+    Each piece of text by one author is tokenized alone, here as while decoding. The answer is found in the first whole
+    line of the model's that matches `answer_pattern`; in `Transcripts.answers` it is RIGHT.
+
+    Args:
+        tokenizer: The folder of a pretrained model, with its `tokenizer.json`.
+
+    Attributes:
+        answer_pattern: A regular expression that finds the answer in a line, its first group.
+    """
+
+    vocabulary: Tokens
+    answer_words = np.array([RIGHT], np.int32)
+    chance = 0.0
+    answer_pattern = r"^Answer: ?(.*)"
+    retriever: Retriever = RegularExpressionRetriever()
+
+    def __init__(self, tokenizer: Path) -> None:
+        self.tokenizer = tokenizer
+        self.vocabulary = Tokens(tokenizer)
+        self._longest: dict[tuple[int, Regime], int] = {}
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator, size: int) -> Any:
+        """A problem of this size."""
+
+    @abstractmethod
+    def write_dialogue(self, problem: Any, regime: Regime) -> Dialogue:
+        """How a problem is asked and answered in a regime."""
+
+    def judge(self, given: str, right: str) -> bool:
+        """Whether an answer is right: an exact match by HotpotQA's rule."""
+        return exact_match(given, right)
+
+    def dialogue(self, seed: int, index: int, size: int, regime: Regime) -> Dialogue:
+        """The dialogue of a sample; see `Task.sample`."""
+        rng = np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))  # all 64 bits of each
+        return self.write_dialogue(self.draw(rng, size), regime)
+
+    def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
+        """Write transcripts; see `Task.sample`."""
+        pairs = zip(indices, sizes, strict=True)
+        dialogues = [self.dialogue(seed, int(index), int(size), regime) for index, size in pairs]
+        prompts = [self.vocabulary.read_prompt(dialogue.prompt) for dialogue in dialogues]
+        written = TextConversations(
+            [[prompt] for prompt in prompts], self.vocabulary, self.retriever, self._ending,
+            lambda row, given: given == dialogues[row].answer,
+        )  # fmt: skip
+        for row, dialogue in enumerate(dialogues):
+            for piece in _pieces(dialogue.reply):
+                written.write(row, self.vocabulary.read(piece))
+        replies = written.replies()
+        for dialogue, reply in zip(dialogues, replies, strict=True):
+            self._check(dialogue, reply)
+        lengths, zeros = np.array([len(prompt) for prompt in prompts]), np.zeros((len(prompts), 1), np.int64)
+        rows = Rows(replies.tokens, replies.author, replies.length, lengths, replies.answers, zeros)
+        return rows.transcripts(sizes)
+
+    def converse(
+        self,
+        turns: Turns | Sequence[Iterable[Ids]],
+        retriever: Retriever,
+        max_new_tokens: int | None = None,
+        num_answers: Sequence[int] | None = None,
+        right: Transcripts | None = None,
+    ) -> TextConversations:
+        """New conversations; see `Task.converse`."""
+        texts = [] if right is None else [self.answer_texts(right.reply(row))[0] for row in range(len(right))]
+
+        def judge(row: int, given: str) -> bool:
+            text = texts[row] if texts else None
+            return text is not None and self.judge(given, text)
+
+        return TextConversations(turns, self.vocabulary, retriever, self._ending, judge, max_new_tokens)
+
+    def answer_texts(self, reply: Reply) -> list[str | None]:
+        """The answer of a reply, or of a right transcript; None if it is undecided."""
+        reader = TextReader(self.vocabulary, self._ending)
+        for span in spans(reply.author):
+            for token in reply.tokens[span.start : span.stop] if span.author == Author.MODEL else ():
+                list(reader.take(token))
+        return [reader.answer]
+
+    def check_retriever(self, retriever: Retriever) -> None:
+        """Raise `UserError` unless the retriever can search text."""
+        if not callable(getattr(retriever, "search", None)):
+            name = getattr(retriever, "__name__", type(retriever).__name__)
+            raise UserError(
+                f"{name} can't search text; set data.retriever to one with search(query, text), such as "
+                "lit_retrieval.retrieval.RegularExpressionRetriever, or leave it out"
+            )
+
+    def longest_reply(self, size: int, regime: Regime) -> int:
+        """Twice the longest of 64 samples; override it if that may be too short."""
+        if (size, regime) not in self._longest:
+            probed = self.sample(0, np.arange(_PROBED), np.full(_PROBED, size), regime)
+            self._longest[size, regime] = 2 * int((probed.length - probed.prompt_length).max())
+        return self._longest[size, regime]
+
+    def shortest_reply(self, regime: Regime) -> int:
+        """One token; override it if all replies are longer."""
+        return 1
+
+    def check_size(self, size: int) -> None:
+        """Raise `UserError` below size 1; override it if `draw` takes other sizes."""
+        check_at_least("size", size, 1, "data.sizes")
+
+    @property
+    def _ending(self) -> AnswerLine:
+        return AnswerLine(self.answer_pattern)
+
+    def _check(self, dialogue: Dialogue, reply: Reply) -> None:
+        """Raise `UserError` unless the reply ends with its answer, and no search took too long."""
+        name = type(self).__name__
+        if reply.num_timeouts:
+            raise UserError(
+                f"a search of {name} took too long in {dialogue.reply!r:.200}; write a faster query, since samples "
+                "must not depend on the load of the machine"
+            )
+        said = [token for token, by in zip(reply.tokens, reply.author, strict=True) if by == Author.MODEL]
+        if reply.answers != [RIGHT] or self.vocabulary.text(said) != dialogue.reply:
+            raise UserError(
+                f"{name} wrote the reply {dialogue.reply!r:.200}, and its tokens have the text "
+                f"{self.vocabulary.text(said)!r:.200}, with the answer {self.answer_texts(reply)[0]!r}; a reply ends "
+                f"with the line of its answer, {dialogue.answer!r}, in tokens that have its text"
+            )
+
+
+def _pieces(reply: str) -> list[str]:
+    """A reply cut after each search."""
+    return [piece + _END * (at < reply.count(_END)) for at, piece in enumerate(reply.split(_END))]
