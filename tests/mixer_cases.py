@@ -27,7 +27,7 @@ MIXERS: dict[str, Callable[..., nn.Module]] = {
     "window": partial(SlidingWindowAttention, num_heads=2, window=5),
     "window of one": partial(SlidingWindowAttention, num_heads=2, window=1),
     "attention, ALiBi": partial(Attention, num_heads=2, position="alibi"),
-    "window, ALiBi": partial(SlidingWindowAttention, num_heads=2, window=5, position="alibi"),
+    "window, ALiBi, grouped": partial(SlidingWindowAttention, num_heads=4, num_kv_heads=2, window=5, position="alibi"),
     "window, no positions": partial(SlidingWindowAttention, num_heads=2, window=5, position="none"),
     "Mamba": partial(Mamba, state_dim=4),
     "linear RNN": LinearRNN,
@@ -37,7 +37,13 @@ MIXERS: dict[str, Callable[..., nn.Module]] = {
     "GRU": partial(GRU, state_dim=12),
     "TTT": partial(TTT, num_heads=2, mini_batch=6),
     "Titans": partial(Titans, num_heads=2, chunk=6),
-    "attention beside Mamba": partial(Parallel, mixers=[partial(Attention, num_heads=2), partial(Mamba, state_dim=4)]),
+    "grouped attention beside Mamba": partial(
+        Parallel,
+        mixers=[
+            partial(Attention, num_heads=4, num_kv_heads=2),
+            partial(Mamba, state_dim=4, dt_rank=3, bias=True, conv_bias=False),
+        ],
+    ),
     "linear RNN beside a window": partial(
         Parallel, mixers=[partial(LinearRNN, diagonal=True), partial(SlidingWindowAttention, num_heads=2, window=5)]
     ),

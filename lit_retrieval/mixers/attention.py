@@ -97,6 +97,8 @@ class Attention(nn.Module):
             None for no position embedding.
         position: How a token knows where others are: `rope`, `alibi`, a penalty that grows with the distance
             (arXiv:2108.12409), or `none`. If absent, `rope`, or `none` without a `rope_base`.
+        num_kv_heads: Heads of keys and values, each for as many neighbouring heads of queries (arXiv:2305.13245);
+            `num_heads` if absent.
     """
 
     slopes: Tensor
@@ -108,17 +110,20 @@ class Attention(nn.Module):
         num_heads: int = 4,
         rope_base: float | None = 10000.0,
         position: Position | None = None,
+        num_kv_heads: int | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(hidden_size, layer_idx, num_heads=num_heads)
+        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        check_sizes(hidden_size, layer_idx, num_heads=num_heads, num_kv_heads=num_kv_heads)
         self.position = position or ("none" if rope_base is None else "rope")
         if self.position == "rope":
             check_at_least("rope_base", rope_base or 0, 1, "model.stages...rope_base")
-        _check_heads(hidden_size, num_heads, self.position == "rope")
+        _check_heads(hidden_size, num_heads, num_kv_heads, self.position == "rope")
         self.num_heads, self.head_dim, self.rope_base = num_heads, hidden_size // num_heads, rope_base
+        self.num_kv_heads = num_kv_heads
         if self.position == "alibi":
             self.register_buffer("slopes", torch.tensor(_alibi_slopes(num_heads)), persistent=False)
-        self.qkv_proj = nn.Linear(hidden_size, 3 * hidden_size, bias=False)
+        self.qkv_proj = nn.Linear(hidden_size, (num_heads + 2 * num_kv_heads) * self.head_dim, bias=False)
         self.out_proj = nn.Linear(hidden_size, hidden_size, bias=False)
         for projection in (self.qkv_proj, self.out_proj):
             nn.init.normal_(projection.weight, std=0.02)
@@ -144,18 +149,20 @@ class Attention(nn.Module):
         mask = (distances <= at)[None]  # the other slots have no token yet
         if self.position == "alibi":
             mask = (-self.slopes.view(1, -1, 1, 1) * distances).masked_fill(~mask, -torch.inf).to(q.dtype)
-        mixed = F.scaled_dot_product_attention(q, state.keys, state.values, mask)
+        mixed = F.scaled_dot_product_attention(q, state.keys, state.values, mask, enable_gqa=self._is_grouped)
         return self.out_proj(mixed.transpose(1, 2).flatten(2)), state._replace(length=state.length + 1)
 
     def _project(self, x: Tensor, start: int | Tensor, capacity: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, `(batch, heads, time, head_dim)`; the first two rotated to their positions."""
-        batch, time, hidden_size = x.shape
+        batch, time, _ = x.shape
+        heads = self.num_heads + self.num_kv_heads
         # Two products, not one and a split: each result is contiguous, and their gradients need not be joined again.
-        qk_weight, v_weight = self.qkv_proj.weight[: 2 * hidden_size], self.qkv_proj.weight[2 * hidden_size :]
-        qk = F.linear(x, qk_weight).view(batch, time, 2 * self.num_heads, self.head_dim)
+        rows = heads * self.head_dim
+        qk_weight, v_weight = self.qkv_proj.weight[:rows], self.qkv_proj.weight[rows:]
+        qk = F.linear(x, qk_weight).view(batch, time, heads, self.head_dim)
         qk = rotate(qk, start, self.rope_base, capacity) if self.position == "rope" and self.rope_base else qk
-        q, k = qk.transpose(1, 2).chunk(2, 1)
-        return q, k, F.linear(x, v_weight).view(batch, time, self.num_heads, self.head_dim).transpose(1, 2)
+        q, k = qk.transpose(1, 2).tensor_split([self.num_heads], 1)
+        return q, k, F.linear(x, v_weight).view(batch, time, self.num_kv_heads, self.head_dim).transpose(1, 2)
 
     def _remember(self, state: State, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, State]:
         """All keys and values, the new ones `(batch, heads, time, head_dim)` included, and the state with them."""
@@ -163,7 +170,7 @@ class Attention(nn.Module):
         return state.keys[:, :, : state.length], state.values[:, :, : state.length], state
 
     def _attend(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """The values, `(batch, heads, length, dim)`, mixed for each query, `(batch, heads, time, dim)`."""
+        """The values, `(batch, kv heads, length, dim)`, mixed for each query, `(batch, heads, time, dim)`."""
         time, length = q.shape[2], keys.shape[2]
         mask = self._mask(time, length, q.device)
         if self.position == "alibi":
@@ -171,7 +178,7 @@ class Attention(nn.Module):
         is_causal = mask is None
         if time != length:  # an `if`, since a compiler's lengths may be symbols, and so would be what `==` gives
             is_causal = False
-        return F.scaled_dot_product_attention(q, keys, values, mask, is_causal=is_causal)
+        return F.scaled_dot_product_attention(q, keys, values, mask, is_causal=is_causal, enable_gqa=self._is_grouped)
 
     def _mask(self, time: int, length: int, device: torch.device) -> Tensor | None:
         """Which of `length` keys the last `time` tokens see, bool `(time, length)`; None if each sees all before it."""
@@ -192,15 +199,19 @@ class Attention(nn.Module):
     def inspect(self, x: Tensor) -> dict[str, Tensor]:
         """`attention`: the weight of each position (column) in each output (row), `(heads, time, time)`."""
         q, k, _ = self._project(x, 0)
-        one_hot = torch.eye(x.shape[1], dtype=q.dtype, device=x.device).expand(*q.shape[:2], -1, -1)
+        one_hot = torch.eye(x.shape[1], dtype=q.dtype, device=x.device).expand(*k.shape[:2], -1, -1)
         return {"attention": self._attend(q, k, one_hot)[0]}
 
     def state_size(self, length: int) -> int:
         """The number of elements of the keys and values of `length` tokens, for one sample; spare capacity excluded."""
-        return 2 * length * self.num_heads * self.head_dim
+        return 2 * length * self.num_kv_heads * self.head_dim
+
+    @property
+    def _is_grouped(self) -> bool:
+        return self.num_kv_heads != self.num_heads
 
 
-def _check_heads(hidden_size: int, num_heads: int, is_rotary: bool) -> None:
+def _check_heads(hidden_size: int, num_heads: int, num_kv_heads: int, is_rotary: bool) -> None:
     if is_rotary and hidden_size % (2 * num_heads):
         raise UserError(
             f"hidden_size={hidden_size} is not num_heads={num_heads} times an even number, which rotary positions "
@@ -209,6 +220,10 @@ def _check_heads(hidden_size: int, num_heads: int, is_rotary: bool) -> None:
     if hidden_size % num_heads:
         raise UserError(
             f"num_heads must divide hidden_size={hidden_size}, got {num_heads}; set model.stages...num_heads"
+        )
+    if num_heads % num_kv_heads:
+        raise UserError(
+            f"num_kv_heads must divide num_heads={num_heads}, got {num_kv_heads}; set model.stages...num_kv_heads"
         )
 
 

@@ -32,24 +32,38 @@ class Mamba(nn.Module):
         state_dim: State elements of each channel.
         expand: Channels for each element of `hidden_size`.
         conv_kernel: Tokens that the convolution before the scan sees.
+        dt_rank: Rank of the map to the step sizes; `hidden_size / 16`, rounded up, if absent.
+        bias: Whether the first and the last projection have biases; they have none if absent.
+        conv_bias: Whether the convolution has a bias; it has one if absent.
     """
 
     def __init__(
-        self, hidden_size: int, layer_idx: int, state_dim: int = 16, expand: int = 2, conv_kernel: int = 4
+        self,
+        hidden_size: int,
+        layer_idx: int,
+        state_dim: int = 16,
+        expand: int = 2,
+        conv_kernel: int = 4,
+        dt_rank: int | None = None,
+        bias: bool | None = None,
+        conv_bias: bool | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(hidden_size, layer_idx, state_dim=state_dim, expand=expand, conv_kernel=conv_kernel)
+        dt_rank = math.ceil(hidden_size / 16) if dt_rank is None else dt_rank
+        sizes = {"state_dim": state_dim, "expand": expand, "conv_kernel": conv_kernel, "dt_rank": dt_rank}
+        check_sizes(hidden_size, layer_idx, **sizes)
         self.dim = expand * hidden_size
         self.state_dim = state_dim
-        self.dt_rank = math.ceil(hidden_size / 16)
-        self.in_proj = nn.Linear(hidden_size, 2 * self.dim, bias=False)
-        self.conv1d = nn.Conv1d(self.dim, self.dim, conv_kernel, groups=self.dim)  # holds the weights; never called
+        self.dt_rank = dt_rank
+        self.in_proj = nn.Linear(hidden_size, 2 * self.dim, bias=bool(bias))
+        # Holds the weights; never called.
+        self.conv1d = nn.Conv1d(self.dim, self.dim, conv_kernel, groups=self.dim, bias=conv_bias is not False)
         self.x_proj = nn.Linear(self.dim, self.dt_rank + 2 * state_dim, bias=False)
         self.dt_proj = nn.Linear(self.dt_rank, self.dim)
         self.A_log = nn.Parameter(torch.arange(1, state_dim + 1, dtype=torch.float32).log().repeat(self.dim, 1))
         self.A_log._no_weight_decay = True  # type: ignore[attr-defined]  # mamba-ssm's mark for the optimizer
         self.D = nn.Parameter(torch.ones(self.dim))
-        self.out_proj = nn.Linear(self.dim, hidden_size, bias=False)
+        self.out_proj = nn.Linear(self.dim, hidden_size, bias=bool(bias))
         self._reset_dt()
 
     @torch.no_grad()
@@ -64,28 +78,34 @@ class Mamba(nn.Module):
     def forward(self, x: Tensor, state: MambaState | None = None) -> tuple[Tensor, MambaState]:
         """Mix tokens along time; arguments and results are those of `Mixer.forward`."""
         conv_state, scan_state = (None, None) if state is None else state
-        # Two products, not one and a chunk: each result is contiguous, and their gradients need not be joined again.
-        inner_weight, gate_weight = self.in_proj.weight.chunk(2)
-        inner = F.linear(x, inner_weight)
+        inner = self._project(x, 0)
         dtype = inner.dtype
         inner, conv_state = self._convolve(inner, conv_state)
         dt, B, C = self._select(inner)
         y, scan_state = selective_scan(inner, dt, -widen(self.A_log).exp(), B, C, scan_state)
-        gate = F.linear(x, gate_weight)  # last, so that neither it nor its gradient is kept during the scan
+        gate = self._project(x, 1)  # last, so that neither it nor its gradient is kept during the scan
         y = silu_gate(torch.addcmul(y, inner, widen(self.D)), widen(gate))
         return self.out_proj(y.to(dtype)), MambaState(conv_state, scan_state)
 
     def inspect(self, x: Tensor) -> dict[str, Tensor]:
         """`decay`: how much of its state each channel keeps, the mean of exp(dt_t A), `(1, dim, time)`."""
-        inner, _ = self._convolve(F.linear(x, self.in_proj.weight.chunk(2)[0]), None)
+        inner, _ = self._convolve(self._project(x, 0), None)
         dt, _, _ = self._select(inner)
         kept = torch.exp(-dt[0, :, :, None] * widen(self.A_log).exp())  # (time, dim, state_dim)
         return {"decay": kept.mean(-1).T[None]}
 
+    def _project(self, x: Tensor, half: int) -> Tensor:
+        """The first or the second half of the first projection, `(batch, time, dim)`: the inner channels, the gates.
+
+        Two products, not one and a chunk: each result is contiguous, and their gradients need not be joined again.
+        """
+        bias: Tensor | None = self.in_proj.bias  # Linear's annotation leaves out None
+        return F.linear(x, self.in_proj.weight.chunk(2)[half], None if bias is None else bias.chunk(2)[half])
+
     def _convolve(self, inner: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """The convolution of `inner (batch, time, dim)`, and its last inputs; both float32 for half precision."""
-        assert self.conv1d.bias is not None
-        return causal_conv(widen(inner), widen(self.conv1d.weight.squeeze(1)), widen(self.conv1d.bias), state)
+        weight, bias = widen(self.conv1d.weight.squeeze(1)), self.conv1d.bias
+        return causal_conv(widen(inner), weight, weight.new_zeros(self.dim) if bias is None else widen(bias), state)
 
     def _select(self, inner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Step sizes `(batch, time, dim)`, input and output maps `(batch, time, state_dim)`, of the convolved input."""

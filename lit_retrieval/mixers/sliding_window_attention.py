@@ -15,7 +15,7 @@ class SlidingWindowAttention(Attention):
         layer_idx: Index of the layer in the model, from 0; attention does not use it.
         window: Tokens that each token sees, itself included.
         num_heads: Heads, each of `hidden_size / num_heads` elements.
-        rope_base, position: As in `Attention`.
+        rope_base, position, num_kv_heads: As in `Attention`.
     """
 
     def __init__(
@@ -26,8 +26,9 @@ class SlidingWindowAttention(Attention):
         num_heads: int = 4,
         rope_base: float | None = 10000.0,
         position: Position | None = None,
+        num_kv_heads: int | None = None,
     ) -> None:
-        super().__init__(hidden_size, layer_idx, num_heads, rope_base, position)
+        super().__init__(hidden_size, layer_idx, num_heads, rope_base, position, num_kv_heads)
         check_sizes(hidden_size, layer_idx, window=window)
         self.window = window
 
@@ -69,7 +70,7 @@ class SlidingWindowAttention(Attention):
 
     def state_size(self, length: int) -> int:
         """The number of elements of the kept keys and values, for one sample after `length` tokens."""
-        return 2 * min(length, self.window - 1) * self.num_heads * self.head_dim
+        return 2 * min(length, self.window - 1) * self.num_kv_heads * self.head_dim
 
 
 def _in_blocks(x: Tensor, length: int, step: int) -> Tensor:

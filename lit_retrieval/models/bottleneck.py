@@ -1,6 +1,6 @@
 """A model that answers from one vector: MAD's autoencoder."""
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,22 +20,13 @@ class BottleneckModel(SequenceModel):
     layer and GELU. Before a mark it is a `SequenceModel`. (The decoder of compression in MAD, arXiv:2403.17844.)
 
     Args:
-        vocab_size, hidden_size, stages, embedding, norm, initializer_range: As in `SequenceModel`.
+        vocab_size, hidden_size, stages: As in `SequenceModel`.
         mark: Token id of the mark.
+        options: Further arguments of `SequenceModel`.
     """
 
-    def __init__(
-        self,
-        vocab_size: int,
-        hidden_size: int,
-        stages: list[Stage],
-        embedding: Literal["sinusoidal", "learned"] = "sinusoidal",
-        norm: Literal["rms", "none"] = "rms",
-        initializer_range: float | None = None,
-        *,
-        mark: int,
-    ) -> None:
-        super().__init__(vocab_size, hidden_size, stages, embedding, norm, initializer_range)
+    def __init__(self, vocab_size: int, hidden_size: int, stages: list[Stage], *, mark: int, **options: Any) -> None:
+        super().__init__(vocab_size, hidden_size, stages, **options)
         self.mark = mark
         layers = ((RMSNorm(hidden_size), nn.Linear(hidden_size, hidden_size), nn.GELU()) for _ in range(2))
         self.decoder = nn.Sequential(*(layer for block in layers for layer in block))

@@ -52,7 +52,7 @@ def _check_memory(vocab_size: int, hidden_size: int, stages: list[Stage]) -> Non
 class SequenceModel(MixerStack):
     """Predicts each next token: h = h + mixer(RMSNorm(h)) for one mixer after the other, then RMSNorm and the head.
 
-    Embedding and head share their weights (weight tying). A hybrid is a list of two stages.
+    Embedding and head share their weights (weight tying) if not told otherwise. A hybrid is a list of two stages.
 
     Args:
         vocab_size: Number of tokens.
@@ -62,7 +62,11 @@ class SequenceModel(MixerStack):
         norm: `rms`, or `none` for no norms, as in the paper's theory (arXiv:2402.18510, Definitions 3.1 and 3.4).
         initializer_range: Standard deviation of the first weights of all layers and a learned embedding, see
             `draw_weights`; each mixer's own first weights if absent.
+        norm_eps: What the norms add to the mean square, see `RMSNorm`; 1e-5 if absent.
+        head: `untied` for weights of its own, which begin as the embedding's would; those of the embedding if absent.
     """
+
+    head: nn.Parameter | None
 
     def __init__(
         self,
@@ -72,6 +76,8 @@ class SequenceModel(MixerStack):
         embedding: Literal["sinusoidal", "learned"] = "sinusoidal",
         norm: Literal["rms", "none"] = "rms",
         initializer_range: float | None = None,
+        norm_eps: float | None = None,
+        head: Literal["untied"] | None = None,
     ) -> None:
         super().__init__()
         check_numbers("model", vocab_size=(vocab_size, 1), hidden_size=(hidden_size, 1))
@@ -81,20 +87,23 @@ class SequenceModel(MixerStack):
         if embedding == "sinusoidal":
             self.register_buffer("embedding", sinusoidal_embedding(vocab_size, hidden_size))
         else:
-            # Vectors of length 1: the token stays visible in the residual stream, and the first logits are of size 1.
-            self.embedding = nn.Parameter(hidden_size**-0.5 * torch.randn(vocab_size, hidden_size))
+            self.embedding = _learned_embedding(vocab_size, hidden_size)
         factories = [factory for stage in stages for _ in range(stage.repeat) for factory in stage.mixers]
         if not factories:
             raise UserError("stages must have one mixer or more, got none; write a class_path under mixers")
         self.mixers = nn.ModuleList(
             make_mixer(factory, hidden_size, layer_idx) for layer_idx, factory in enumerate(factories)
         )
+        self.head = None if head is None else _learned_embedding(vocab_size, hidden_size)
         if initializer_range is not None:
             check_above("initializer_range", initializer_range, 0, "model.initializer_range")
             draw_weights(self.mixers, initializer_range)
-            if isinstance(self.embedding, nn.Parameter):
-                nn.init.normal_(self.embedding, std=initializer_range)
-        make_norm = (lambda: RMSNorm(hidden_size)) if norm == "rms" else nn.Identity
+            for learned in (self.embedding, self.head):
+                if isinstance(learned, nn.Parameter):
+                    nn.init.normal_(learned, std=initializer_range)
+        eps = 1e-5 if norm_eps is None else norm_eps
+        check_above("norm_eps", eps, 0, "model.norm_eps")
+        make_norm = (lambda: RMSNorm(hidden_size, eps)) if norm == "rms" else nn.Identity
         self.final_norm = make_norm()  # before the others: an optimizer's state in a checkpoint follows this order
         self.norms = nn.ModuleList(make_norm() for _ in factories)
 
@@ -129,4 +138,9 @@ class SequenceModel(MixerStack):
 
     def predict(self, hidden: Tensor) -> Tensor:
         """The logits of vectors of the residual stream, `(..., hidden_size)` to `(..., vocab_size)`."""
-        return F.linear(self.final_norm(hidden), self.embedding)
+        return F.linear(self.final_norm(hidden), self.embedding if self.head is None else self.head)
+
+
+def _learned_embedding(vocab_size: int, hidden_size: int) -> nn.Parameter:
+    """Vectors of length 1: the token stays visible in the residual stream, and the first logits are of size 1."""
+    return nn.Parameter(hidden_size**-0.5 * torch.randn(vocab_size, hidden_size))

@@ -88,6 +88,8 @@ class SequenceModule(LightningModule):
             initializer_range, by class_path, such as lit_retrieval.pretrained.Folder; checkpoints hold what is trained.
         readout: bottleneck to predict what follows a `?` from the vector of the last layer at it and the number of
             tokens since, by an MLP, as in MAD's compression.
+        norm_eps: What the norms add to the mean square, such as 1e-6 in LLaMA; 1e-5 if absent.
+        head: untied for a head with weights of its own; those of the embedding if absent.
     """
 
     def __init__(
@@ -110,6 +112,8 @@ class SequenceModule(LightningModule):
         recompute: Literal["blocks"] | None = None,
         readout: Literal["bottleneck"] | None = None,
         pretrained: PretrainedLoader | None = None,
+        norm_eps: float | None = None,
+        head: Literal["untied"] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -132,7 +136,8 @@ class SequenceModule(LightningModule):
             if hidden_size is None or stages is None:
                 raise UserError("the model is not set; write model.hidden_size and model.stages, or model.network")
             make = SequenceModel if readout is None else partial(BottleneckModel, mark=ASK)
-            self.model = make(vocab_size, hidden_size, stages, embedding, norm, initializer_range)
+            options: dict[str, Any] = {"initializer_range": initializer_range, "norm_eps": norm_eps, "head": head}
+            self.model = make(vocab_size, hidden_size, stages, embedding=embedding, norm=norm, **options)
         self._is_pretrained = pretrained is not None
         self.optimizer_factory = optimizer
         self.scheduler_factory = lr_scheduler

@@ -6,6 +6,7 @@ import pytest
 
 from lit_retrieval.cli import read_configuration
 from lit_retrieval.cli.ready_configs import find_configs, folder
+from lit_retrieval.runs import run_hash
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 QUICKSTART = str(CONFIGS / "experiments/quickstart.yaml")
@@ -86,3 +87,10 @@ def test_names_and_paths_are_one_configuration():
 
 def test_a_checkout_has_its_own_folder():
     assert folder() == CONFIGS
+
+
+@pytest.mark.parametrize(
+    ("model", "run"), {"mamba_0.5M": "63b2d161", "transformer_0.5M": "59cad48c", "window_0.5M": "6b4d0f41"}.items()
+)
+def test_new_keys_leave_runs_their_names(model, run):
+    assert run_hash(read_configuration(["fit", "--config", "istree", "--model", model])) == run

@@ -105,23 +105,24 @@ SLOPES = {1: [1 / 256], 2: [1 / 16, 1 / 256], 3: [1 / 16, 1 / 256, 1 / 4], 4: [1
 
 @pytest.mark.parametrize("window", [None, 3])
 @pytest.mark.parametrize("position", ["rope", "alibi", "none"])
-@pytest.mark.parametrize("num_heads", SLOPES)
-def test_positions_are_those_of_a_loop_over_heads_and_tokens(num_heads, position, window):
+@pytest.mark.parametrize(("num_heads", "num_kv_heads"), [(1, 1), (2, 2), (3, 1), (4, 2)])
+def test_positions_are_those_of_a_loop_over_heads_and_tokens(num_heads, num_kv_heads, position, window):
     torch.manual_seed(0)
-    options = {"num_heads": num_heads, "position": position}
+    options = {"num_heads": num_heads, "position": position, "num_kv_heads": num_kv_heads}
     mixer = Attention(24, 0, **options) if window is None else SlidingWindowAttention(24, 0, window, **options)
     torch.nn.init.normal_(mixer.qkv_proj.weight, std=0.3)
     x = torch.randn(1, 11, 24)
-    q, k, v = (part.view(11, num_heads, -1).double() for part in mixer.qkv_proj(x)[0].chunk(3, -1))
+    parts = mixer.qkv_proj(x)[0].double().unflatten(-1, (num_heads + 2 * num_kv_heads, -1))
+    q, k, v = parts.split([num_heads, num_kv_heads, num_kv_heads], 1)
     if position == "rope":
         q, k = (rotate(part[None], 0, 1e4)[0] for part in (q, k))
-    mixed = torch.zeros_like(v)
+    mixed, of = torch.zeros_like(q), num_heads // num_kv_heads
     for h in range(num_heads):
         for i in range(11):
             first = 0 if window is None else max(0, i - window + 1)
             penalties = torch.tensor([SLOPES[num_heads][h] * (i - j) for j in range(first, i + 1)])
-            scores = k[first : i + 1, h] @ q[i, h] / k.shape[-1] ** 0.5 - penalties * (position == "alibi")
-            mixed[i, h] = scores.softmax(0) @ v[first : i + 1, h]
+            scores = k[first : i + 1, h // of] @ q[i, h] / k.shape[-1] ** 0.5 - penalties * (position == "alibi")
+            mixed[i, h] = scores.softmax(0) @ v[first : i + 1, h // of]
     expected = mixer.out_proj(mixed.flatten(1).float())
     torch.testing.assert_close(mixer(x)[0][0], expected, rtol=1e-4, atol=1e-6)
     _, state = mixer(x[:, :7])
@@ -134,7 +135,7 @@ def test_positions_are_those_of_a_loop_over_heads_and_tokens(num_heads, position
 def test_steps_of_fixed_shapes_equal_the_whole(position, window):
     """From a state of any length on, through a grown capacity, with a row that leaves, and back in the usual form."""
     torch.manual_seed(0)
-    options = {"num_heads": 2, "position": position}
+    options = {"num_heads": 4, "position": position, "num_kv_heads": 2}
     mixer = Attention(16, 0, **options) if window is None else SlidingWindowAttention(16, 0, window, **options)
     mixer = mixer.double()
     torch.nn.init.normal_(mixer.qkv_proj.weight, std=0.3)
@@ -157,7 +158,12 @@ def test_steps_of_fixed_shapes_equal_the_whole(position, window):
             assert new.keys.shape[2] == (new.capacity if window is None else window)
         (state, _) = free_shapes(state)
         torch.testing.assert_close(mixer(x[kept, 12:], state)[0], y[kept, 12:])
-        assert mixer.state_size(12) == (12 if window is None else min(12, window - 1)) * 2 * 16
+        assert mixer.state_size(12) == (12 if window is None else min(12, window - 1)) * 2 * 8
+
+
+def test_groups_of_heads_are_as_many_as_divide_the_heads():
+    with pytest.raises(UserError, match=r"num_kv_heads must divide num_heads=4, got 3; set model\.stages"):
+        Attention(16, 0, num_kv_heads=3)
 
 
 def test_no_rope_base_is_no_position_and_rope_needs_one():

@@ -12,10 +12,11 @@ from lit_retrieval.mixers import ReGLU, select_rows, tensors_of
 
 NUMBERS = {  # in the state after 3 and after 9 tokens
     "attention": (96, 288), "window": (96, 128), "window of one": (0, 0), "Mamba": (224, 224), "linear RNN": (16, 16),
-    "attention, ALiBi": (96, 288), "window, ALiBi": (96, 128), "window, no positions": (96, 128),
+    "attention, ALiBi": (96, 288), "window, ALiBi, grouped": (48, 64), "window, no positions": (96, 128),
     "diagonal linear RNN": (16, 16), "Canon": (48, 48), "LSTM": (24, 24), "GRU": (12, 12), "TTT": (288, 288),
     "Titans": (384, 384),
-    "attention beside Mamba": (320, 512), "linear RNN beside a window": (112, 144), "SwiGLU": (0, 0), "ReGLU": (0, 0),
+    "grouped attention beside Mamba": (272, 368), "linear RNN beside a window": (112, 144), "SwiGLU": (0, 0),
+    "ReGLU": (0, 0),
 }  # fmt: skip
 TOLERANCE = 1e-4  # float32 rounds to 6e-8; sums over all steps and channels lose up to three digits
 

@@ -18,7 +18,7 @@ ATTENTION = {
     **{f"window of {size}": partial(SlidingWindowAttention, window=size) for size in (1, 3, 9, 40)},
 }  # fmt: skip
 ROWS = {
-    "Mamba": 32, "diagonal linear RNN": 16, "LSTM": 12, "GRU": 12, "attention beside Mamba": 32,
+    "Mamba": 32, "diagonal linear RNN": 16, "LSTM": 12, "GRU": 12, "grouped attention beside Mamba": 32,
     "linear RNN beside a window": 16,
 }  # fmt: skip
 DELTA_RULES = {"DeltaNet", "GatedDeltaNet", "KimiDeltaAttention", "RWKV7Attention"}

@@ -12,6 +12,9 @@ NAMES_IN_MAMBA_SSM = {
 }  # fmt: skip
 
 
+OPTIONS = {"usual": {}, "other biases and rank": {"bias": True, "conv_bias": False, "dt_rank": 5}}
+
+
 @pytest.fixture
 def mamba():
     torch.manual_seed(0)
@@ -22,11 +25,15 @@ def test_parameters_are_named_as_in_mamba_ssm(mamba):
     assert {name: tuple(tensor.shape) for name, tensor in mamba.state_dict().items()} == NAMES_IN_MAMBA_SSM
 
 
-def test_output_equals_the_equations_written_out(mamba):
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_output_equals_the_equations_written_out(options):
+    torch.manual_seed(0)
+    mamba = Mamba(hidden_size=32, layer_idx=0, state_dim=8, **options)
+    assert [mamba.in_proj.bias is None, mamba.conv1d.bias is None] == [not options, bool(options)]
     x = torch.randn(2, 11, 32)
     inner, gate = mamba.in_proj(x).chunk(2, -1)
     inner = F.silu(mamba.conv1d(F.pad(inner.transpose(1, 2), (3, 0)))).transpose(1, 2)
-    dt, B, C = mamba.x_proj(inner).split([2, 8, 8], -1)
+    dt, B, C = mamba.x_proj(inner).split([mamba.dt_rank, 8, 8], -1)
     dt, A = F.softplus(mamba.dt_proj(dt)), -mamba.A_log.exp()
     h, outputs = torch.zeros(2, 64, 8), []
     for t in range(11):

@@ -14,7 +14,11 @@ from lit_retrieval.models import SequenceModel, Stage
 from lit_retrieval.models.initialization import draw_weights
 
 NAMES = [*MIXERS, *(SMALL if sys.platform == "linux" else ())]
-KEPT = {"Mamba": {"dt_proj"}, "attention beside Mamba": {"mixers.1.dt_proj"}, "RWKV7Attention": {"all"}}
+KEPT = {
+    "Mamba": {"dt_proj"},
+    "grouped attention beside Mamba": {"mixers.1.dt_proj"},
+    "RWKV7Attention": {"all"},
+}
 STD = 0.5  # far from what any layer begins with
 
 

@@ -164,6 +164,21 @@ def test_a_model_without_norms_is_the_papers_block():
     torch.testing.assert_close(model(draw_tokens(2, 5))[0], x @ model.embedding.t())
 
 
+@pytest.mark.parametrize("embedding", ["sinusoidal", "learned"])
+def test_an_untied_head_and_the_eps_of_norms_are_those_given(embedding):
+    torch.manual_seed(0)
+    make = partial(SequenceModel, 20, 16, [Stage([LinearRNN])], embedding=embedding)
+    model, tied = make(norm_eps=0.5, head="untied", initializer_range=0.3), make(norm_eps=0.5)
+    assert model.num_parameters == tied.num_parameters + 20 * 16 and 0.2 < model.head.std() < 0.4
+    x = F.embedding(draw_tokens(2, 5), model.embedding)
+    x = x + model.mixers[0](F.rms_norm(x, (16,), eps=0.5))[0]
+    logits = model(draw_tokens(2, 5))[0]
+    torch.testing.assert_close(logits, F.rms_norm(x, (16,), eps=0.5) @ model.head.T)
+    assert torch.autograd.grad(logits.sum(), model.head)[0].abs().sum() > 0
+    with pytest.raises(UserError, match="norm_eps must be above 0"):
+        make(norm_eps=0.0)
+
+
 def test_model_without_mixers_is_refused():
     with pytest.raises(UserError, match="stages must have one mixer or more"):
         SequenceModel(5, 8, [Stage([], 3)])
