@@ -12,7 +12,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from lit_retrieval import __version__, runs
 from lit_retrieval.cli.parser import limit_imports
 from lit_retrieval.data import TranscriptData
-from lit_retrieval.decoding import UNDECIDED, Replies, Reply, begin, decode, generate
+from lit_retrieval.decoding import Replies, Reply, begin, decode, generate
 from lit_retrieval.errors import UserError
 from lit_retrieval.models import SequenceModel
 from lit_retrieval.ranges import check_at_least
@@ -76,13 +76,14 @@ class Run:
         """Complete prompts by greedy decoding, with the model's searches run.
 
         Args:
-            prompts: One prompt, words separated by spaces, or samples, of which the prompts are used.
+            prompts: One prompt, words separated by spaces (a text for a task in text), or samples, of which the prompts
+                are used.
 
         Raises `UserError` for a word that is not in the task's vocabulary.
         """
         if isinstance(prompts, str):
             return [self._written(reply, []) for reply in self._answer(prompts)]
-        expected = (prompts.answers_of(row) for row in range(len(prompts)))
+        expected = (self.task.answer_texts(prompts.reply(row)) for row in range(len(prompts)))
         return [self._written(*pair) for pair in zip(self._decode(prompts), expected, strict=True)]
 
     def score(self, samples: int = 100) -> float:
@@ -109,15 +110,14 @@ class Run:
         return decode(self.model, transcripts, data.task, data.retriever, data.max_new_tokens, self._device)
 
     def _answer(self, prompt: str) -> Replies:
-        data, tokens = self.data, self.task.vocabulary.encode(prompt.split())
-        if not len(tokens):
+        data, tokens = self.data, self.task.vocabulary.read_prompt(prompt)
+        if not prompt.strip():
             raise UserError(f"a prompt must have one token or more, got {prompt!r}; write one such as '<s> 1 ~ 2 ?'")
         return generate(self.model, begin([[tokens]], data.task, data.retriever, data.max_new_tokens), self._device)
 
-    def _written(self, reply: Reply, expected: list[int]) -> Written:
-        vocabulary = self.task.vocabulary
-        answers = [None if answer == UNDECIDED else vocabulary.words[answer] for answer in reply.answers]
-        return Written(render(reply, vocabulary).plain.strip(), answers, vocabulary.decode(expected), reply)
+    def _written(self, reply: Reply, expected: list[str | None]) -> Written:
+        text, right = render(reply, self.task.vocabulary).plain.strip(), [one for one in expected if one is not None]
+        return Written(text, self.task.answer_texts(reply), right, reply)
 
 
 def load(folder: str | Path, checkpoint: str | Path = "best", device: str = "cpu") -> Run:

@@ -33,8 +33,11 @@ class Span(NamedTuple):
     stop: int
 
     def mark(self, text: str, opening: str = "[", closing: str = "]") -> str:
-        """The span's text as people read it: what the retriever wrote is in brackets."""
-        return f"{opening}{text}{closing}" if self.author == Author.RETRIEVER else text
+        """The span's text as people read it: what the retriever wrote is in brackets, up to its last line break."""
+        if self.author != Author.RETRIEVER:
+            return text
+        words = text.rstrip("\n")
+        return f"{opening}{words}{closing}{text[len(words) :]}"
 
 
 def spans(author: Authors | Sequence[int]) -> Iterator[Span]:

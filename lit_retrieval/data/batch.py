@@ -9,7 +9,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from lit_retrieval.conversation import Authors
+from lit_retrieval.conversation import Authors, Reply
 from lit_retrieval.tasks import Author, Transcripts
 from lit_retrieval.tasks.random import Counts
 from lit_retrieval.vocabulary import PAD, Ids
@@ -46,6 +46,11 @@ class Batch(NamedTuple):
     def answers_of(self, row: int) -> list[int]:
         """The right answers of a row, without padding."""
         return [answer for answer in self.answers[row].tolist() if answer != PAD]
+
+    def reply(self, row: int) -> Reply:
+        """A row as the reply of a model that is right."""
+        tokens, author = (one[row, : int(self.length[row])].tolist() for one in (self.tokens, self.author))
+        return Reply(tokens, author, self.answers_of(row), 0)
 
     def split(self, most_tokens: int) -> Iterator["Batch"]:
         """Parts of some rows each, with at most so many tokens if a row has no more; the batch itself if it has."""

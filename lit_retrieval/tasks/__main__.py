@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from lit_retrieval.conformance import path_of, print_report
-from lit_retrieval.conversation import Author, Reply, asked_as_prompt, spans, words_with_answers
+from lit_retrieval.conversation import Author, asked_as_prompt, spans, words_with_answers
 from lit_retrieval.errors import UserError
 from lit_retrieval.numba_cache import announce_compilation
 from lit_retrieval.parsing import OneLineErrors, Replace, fail, put_first, replace_whole
@@ -204,10 +204,10 @@ def _or_found(sizes: SizeSpec | None, task: Task, size: int) -> SizeSpec:
 
 def _lines(transcripts: Transcripts, row: int, vocabulary: Vocabulary) -> Iterator[str]:
     """A line for the user's part of each turn, and one for the reply."""
-    tokens, author = (one[row, : transcripts.length[row]].tolist() for one in (transcripts.tokens, transcripts.author))
-    words = words_with_answers(Reply(tokens, author, transcripts.answers_of(row), 0), vocabulary)
-    for _, turn in groupby(spans(asked_as_prompt(author)), key=lambda span: span.author == Author.PROMPT):
-        yield " ".join(span.mark(" ".join(words[span.start : span.stop])) for span in turn)
+    reply, between = transcripts.reply(row), vocabulary.separator
+    words = words_with_answers(reply, vocabulary)
+    for _, turn in groupby(spans(asked_as_prompt(reply.author)), key=lambda span: span.author == Author.PROMPT):
+        yield between.join(span.mark(between.join(words[span.start : span.stop])) for span in turn).rstrip("\n")
 
 
 class Parser(OneLineErrors):

@@ -116,12 +116,11 @@ class Inspection(Callback):
 
     def _keep_texts(self, replies: Replies, batch: Batch, module: SequenceModule) -> None:
         """Keep the first transcripts with a wrong answer, and as many right ones in case these are too few."""
-        vocabulary, is_row_wrong = module.data.task.vocabulary, (given_answers(replies, batch) != batch.answers).any(1)
+        is_row_wrong = (given_answers(replies, batch) != batch.answers).any(1)
         for is_wrong in (True, False):
             missing = self.num_transcripts - sum(known == is_wrong for known, _ in self._texts)
             for row in (is_row_wrong == is_wrong).nonzero().flatten()[: max(0, missing)].tolist():
-                text = markdown(replies[row], batch.tokens[row].tolist(), batch.answers_of(row), vocabulary)
-                self._texts.append((is_wrong, text))
+                self._texts.append((is_wrong, markdown(replies[row], batch.reply(row), module.data.task)))
 
     def _text(self) -> str:
         wrong_first = sorted(self._texts, key=lambda text: not text[0])[: self.num_transcripts]

@@ -5,54 +5,55 @@ import re
 
 from lit_retrieval.conversation import Author, asked_as_prompt, spans, words_with_answers
 from lit_retrieval.decoding import Reply
+from lit_retrieval.tasks import Task
 from lit_retrieval.training.transcript_printer import collapse, phrases, verdict
 from lit_retrieval.vocabulary import PAD, Vocabulary
 
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|])")  # characters with a meaning in TensorBoard's Markdown
 
 
-def markdown(reply: Reply, right: list[int], answers: list[int], vocabulary: Vocabulary) -> str:
+def markdown(reply: Reply, right: Reply, task: Task) -> str:
     """The transcript as Markdown: the prompt, and the reply with retrieved tokens in brackets.
 
     Args:
         reply: The decoded transcript.
-        right: The right transcript, token ids `(time,)`; PAD after its end.
-        answers: The right answers.
-        vocabulary: The words of the token ids.
+        right: The right transcript.
+        task: Their task.
     """
-    wrong, parts = first_wrong(reply, right, answers), []
+    wrong, parts, vocabulary = first_wrong(reply, right), [], task.vocabulary
     words = [_escape(word) for word in words_with_answers(reply, vocabulary)]
     if wrong is not None:
         place, given, true = wrong
-        marked = f"**⟦{_escape(vocabulary.words[given])}⟧** (should be **{_name(true, vocabulary)}**)"
+        marked = f"**⟦{_name(given, vocabulary)}⟧** (should be **{_name(true, vocabulary)}**)"
         is_asked = reply.author[place] == Author.ASKED
         words[place] = f"{marked} {_escape(vocabulary.words[reply.tokens[place]])}" if is_asked else marked
     for span in spans(asked_as_prompt(reply.author)):
-        end = "\n\n" if span.author == Author.PROMPT else " "
-        parts.append(span.mark(" ".join(collapse(words[span.start : span.stop])), "\\[", "\\]") + end)
+        end = "\n\n" if span.author == Author.PROMPT else vocabulary.separator
+        written = vocabulary.separator.join(collapse(words[span.start : span.stop]))
+        parts.append(span.mark(written, "\\[", "\\]").replace("\n", "  \n") + end)  # two spaces: a line break
     runs = (("".join(phrase), count) for phrase, count in phrases(parts))
     shown = (text if count == 1 else f"({text.rstrip()}) x {count} " for text, count in runs)
-    return f"{''.join(shown).strip()}\n\n{_escape(verdict(reply.answers, answers, vocabulary).plain)}"
+    return f"{''.join(shown).strip()}\n\n{_escape(verdict(reply, right, task).plain)}"
 
 
-def first_wrong(reply: Reply, right: list[int], answers: list[int]) -> tuple[int, int, int] | None:
+def first_wrong(reply: Reply, right: Reply) -> tuple[int, int, int] | None:
     """The first position where the model wrote another token, or gave another answer, than is right, with both tokens.
 
     None if all are right. The arguments are those of `markdown`.
     """
-    pairs = iter(zip(reply.answers, answers, strict=True))
+    pairs = iter(zip(reply.answers, right.answers, strict=True))
     for place, (token, author) in enumerate(zip(reply.tokens, reply.author, strict=True)):
         if author == Author.ASKED:
             given, true = next(pairs)
         else:
-            given, true = token, _at(right, place) if author == Author.MODEL else token
+            given, true = token, _at(right.tokens, place) if author == Author.MODEL else token
         if given != true:
             return place, given, true
     return None
 
 
 def _name(token: int, vocabulary: Vocabulary) -> str:
-    return "nothing" if token == PAD else _escape(vocabulary.words[token])
+    return "nothing" if token == PAD else _escape(vocabulary.text([token]).replace("\n", "↵"))
 
 
 def _at(right: list[int], position: int) -> int:

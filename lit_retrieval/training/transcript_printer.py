@@ -9,8 +9,9 @@ from rich.text import Text
 
 from lit_retrieval.conversation import Author, asked_as_prompt, spans, words_with_answers
 from lit_retrieval.data import Batch
-from lit_retrieval.decoding import UNDECIDED, Reply
+from lit_retrieval.decoding import Reply
 from lit_retrieval.errors import UserError
+from lit_retrieval.tasks import Task
 from lit_retrieval.training.sequence_module import SequenceModule
 from lit_retrieval.vocabulary import Vocabulary
 
@@ -35,10 +36,10 @@ class TranscriptPrinter(Callback):
         """Print the batch."""
         assert isinstance(pl_module, SequenceModule)
         # The console of the progress bar prints above it. A file has no width to wrap at.
-        console, vocabulary = get_console(), pl_module.data.task.vocabulary
+        console, task = get_console(), pl_module.data.task
         for row, reply in enumerate(outputs):
-            console.print(render(reply, vocabulary, collapses=True), soft_wrap=not console.is_terminal)
-            console.print(verdict(reply.answers, batch.answers_of(row), vocabulary), "\n")
+            console.print(render(reply, task.vocabulary, collapses=True), soft_wrap=not console.is_terminal)
+            console.print(verdict(reply, batch.reply(row), task), "\n")
 
 
 def render(reply: Reply, vocabulary: Vocabulary, collapses: bool = False) -> Text:
@@ -52,21 +53,22 @@ def render(reply: Reply, vocabulary: Vocabulary, collapses: bool = False) -> Tex
     text, parts, words = Text(), [], words_with_answers(reply, vocabulary)
     for span in spans(asked_as_prompt(reply.author)):
         own = words[span.start : span.stop]
-        written = span.mark(" ".join(collapse(own) if collapses else own))
-        parts.append((written + ("\n" if span.author == Author.PROMPT else " "), _STYLES[span.author]))
+        written = span.mark(vocabulary.separator.join(collapse(own) if collapses else own))
+        end = vocabulary.separator and ("\n" if span.author == Author.PROMPT else " ")  # a text has its own
+        parts.append((written + end, _STYLES[span.author]))
     for phrase, count in phrases(parts) if collapses else [(parts, 1)]:
         text.append("(" * (count > 1))
         for part in phrase:
             text.append(*part)
         if count > 1:
-            text.right_crop(1)  # the space after the last part
+            text.right_crop(len(vocabulary.separator))  # the space after the last part
             text.append(f") x {count} ")
     return text
 
 
 def collapse(words: Sequence[str]) -> list[str]:
     """The words, with more than three equal ones in a row as one: `<StartSearch> x 270`."""
-    runs = phrases(words, longest=1)
+    runs = phrases([word for word in words if word], longest=1)  # a token of a text may have none
     return [word if count == 1 else f"{word} x {count}" for (word,), count in runs]
 
 
@@ -89,12 +91,13 @@ def _repeats(parts: Sequence[Part], at: int, length: int) -> int:
     return count
 
 
-def verdict(answers: list[int], right: list[int], vocabulary: Vocabulary) -> Text:
-    """One line: the number of right answers, and the right ones for the wrong."""
+def verdict(reply: Reply, right: Reply, task: Task) -> Text:
+    """One line: the number of right answers in a reply to a problem of a task, and the right ones for the wrong."""
+    texts = zip(task.answer_texts(reply), task.answer_texts(right), strict=True)
     wrong = [
-        f"{'undecided' if given == UNDECIDED else vocabulary.words[given]}, not {vocabulary.words[true]}"
-        for given, true in zip(answers, right, strict=True)
-        if given != true
+        f"{'undecided' if given is None else given}, not {true}"
+        for answer, true_answer, (given, true) in zip(reply.answers, right.answers, texts, strict=True)
+        if answer != true_answer
     ]
-    line = f"-> {len(right) - len(wrong)} of {len(right)} right"
+    line = f"-> {len(right.answers) - len(wrong)} of {len(right.answers)} right"
     return Text(f"{line} ({'; '.join(wrong)})" if wrong else line, "red" if wrong else "green")

@@ -47,9 +47,9 @@ def transcript():
 
 
 def test_a_right_transcript_has_no_mark(transcript):
-    reply, tokens, answers = transcript
-    assert first_wrong(reply, tokens, answers) is None
-    text = markdown(reply, tokens, answers, TASK.vocabulary)
+    reply, _, _ = transcript
+    assert first_wrong(reply, reply) is None
+    text = markdown(reply, reply, TASK)
     assert "⟦" not in text and "&lt;StartSearch&gt;" in text and "1 of 1 right" in text
 
 
@@ -58,9 +58,7 @@ def test_tensorboard_shows_the_words_as_they_are(task):
     transcripts = task.sample(0, np.arange(1), np.full(1, 4), "retrieval")
     tokens, answers = transcripts.tokens[0].tolist(), transcripts.answers[0].tolist()
     reply = Reply(tokens, [Author(by) for by in transcripts.author[0]], answers, 1)
-    shown = html.unescape(
-        re.sub("<[^>]*>", "", markdown_to_safe_html(markdown(reply, tokens, answers, task.vocabulary)))
-    )
+    shown = html.unescape(re.sub("<[^>]*>", "", markdown_to_safe_html(markdown(reply, reply, task))))
     words = re.sub(r"\[(FAILED|\d+)\]", r"\1", shown).split()  # what was retrieved is in brackets
     assert words[: len(tokens)] == task.vocabulary.decode(tokens)
 
@@ -71,25 +69,26 @@ def test_the_first_wrong_word_of_the_models_is_marked_with_the_right_one(transcr
     other = next(token for token in answers if token != tokens[place])
     wrong = [*tokens[:place], other, *tokens[place + 1 :]]
     changed = Reply(wrong, reply.author, [UNDECIDED], 1)
-    assert first_wrong(changed, tokens, answers) == (place, other, tokens[place])
+    assert first_wrong(changed, reply) == (place, other, tokens[place])
     given, true = TASK.vocabulary.words[other], TASK.vocabulary.words[tokens[place]]
-    assert f"**⟦{given}⟧** (should be **{true}**)" in markdown(changed, tokens, answers, TASK.vocabulary)
+    assert f"**⟦{given}⟧** (should be **{true}**)" in markdown(changed, reply, TASK)
 
 
 def test_a_wrong_answer_beside_the_words_is_marked_with_the_right_one():
     reply = Reply([10, 11, 12, 13], [Author.PROMPT, Author.PROMPT, Author.ASKED, Author.ASKED], [14, 15], 0)
-    assert first_wrong(reply, reply.tokens, [14, 16]) == (3, 15, 16)
+    right = reply._replace(answers=[14, 16])
+    assert first_wrong(reply, right) == (3, 15, 16)
     words = TASK.vocabulary.words
-    text = markdown(reply, reply.tokens, [14, 16], TASK.vocabulary)
+    text = markdown(reply, right, TASK)
     assert text.startswith(f"{words[10]} {words[11]} \\{{{words[14]}\\}} {words[12]} ")
     assert f"**⟦{words[15]}⟧** (should be **{words[16]}**) {words[13]}" in text
 
 
 def test_a_word_after_the_end_should_have_been_nothing(transcript):
-    reply, tokens, answers = transcript
+    reply, tokens, _ = transcript
     longer = Reply([*reply.tokens, tokens[1]], [*reply.author, Author.MODEL], reply.answers, 1)
-    assert first_wrong(longer, tokens, answers) == (len(tokens), tokens[1], PAD)
-    assert "(should be **nothing**)" in markdown(longer, tokens, answers, TASK.vocabulary)
+    assert first_wrong(longer, reply) == (len(tokens), tokens[1], PAD)
+    assert "(should be **nothing**)" in markdown(longer, reply, TASK)
 
 
 def test_pictures_have_the_colour_of_their_values():

@@ -24,8 +24,9 @@ def test_retrieved_words_stand_in_brackets():
 
 def test_the_verdict_says_what_a_wrong_answer_should_have_been():
     v1, v2 = TASK.vocabulary.encode(["v1", "v2"]).tolist()
-    assert verdict([v1, v2], [v1, v2], TASK.vocabulary).plain == "-> 2 of 2 right"
-    said = verdict([UNDECIDED, v1], [v1, v2], TASK.vocabulary).plain
+    right = Reply([], [], [v1, v2], 0)
+    assert verdict(right, right, TASK).plain == "-> 2 of 2 right"
+    said = verdict(right._replace(answers=[UNDECIDED, v1]), right, TASK).plain
     assert said == "-> 0 of 2 right (undecided, not v1; v1, not v2)"
 
 
@@ -43,7 +44,7 @@ def test_repeated_phrases_of_model_and_retriever_are_counted():
     author = [Author.PROMPT, *[Author.RETRIEVER, Author.MODEL, Author.MODEL] * 66, Author.RETRIEVER]
     reply = Reply([v1, *[v1, v2, v3] * 66, v2], author, [], 0)
     assert render(reply, TASK.vocabulary, collapses=True).plain == "v1\n([v1] v2 v3) x 66 [v2] "
-    assert markdown(reply, reply.tokens, [], TASK.vocabulary).startswith("v1\n\n(\\[v1\\] v2 v3) x 66 \\[v2\\]")
+    assert markdown(reply, reply, TASK).startswith("v1\n\n(\\[v1\\] v2 v3) x 66 \\[v2\\]")
     few = Reply(reply.tokens[:10], author[:10], [], 0)
     assert render(few, TASK.vocabulary, collapses=True).plain == render(few, TASK.vocabulary).plain
 
@@ -62,8 +63,8 @@ def test_it_prints_on_the_console_of_the_progress_bar():
     """A live bar is on the console that rich shares, and moves down for what is printed there."""
     words = TASK.vocabulary.encode(["v1", "v2"]).tolist()
     module = object.__new__(type("WithData", (SequenceModule,), {"data": SimpleNamespace(task=TASK)}))
-    batch = SimpleNamespace(answers_of=lambda row: words[:1])
+    reply = Reply(words, [Author.PROMPT, Author.MODEL], words[:1], 0)
+    batch = SimpleNamespace(reply=lambda row: reply)
     with get_console().capture() as capture:
-        reply = Reply(words, [Author.PROMPT, Author.MODEL], words[:1], 0)
         TranscriptPrinter().on_predict_batch_end(None, module, [reply], batch, 0)
     assert capture.get().split() == ["v1", "v2", "->", "1", "of", "1", "right"]
