@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import product
 
+from figures.style import REGIME_COLORS, draw_guess, guess_handle, ink
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -11,7 +12,6 @@ from matplotlib.patches import Patch
 from reports.cells import Cell
 from reports.rows import REGIMES
 
-COLORS = {"vanilla": "deepskyblue", "cot": "limegreen", "retrieval": "tomato"}
 _LABELS = {"vanilla": "Vanilla", "cot": "CoT", "retrieval": "Retrieval"}
 _WIDTH = 0.27
 _LOWEST = 0.4  # as in the paper
@@ -49,26 +49,25 @@ def _draw_panel(axes: Axes, cells: Sequence[Cell], title: str) -> None:
         axes.text(places[missing], _LOWEST + 0.02, "not run", rotation=90, ha="center", fontsize=7, color="gray")
     for cell in cells:
         place = places[cell.n, cell.regime]
-        axes.bar(place, cell.mean - _LOWEST, _WIDTH, bottom=_LOWEST, color=COLORS[cell.regime])
+        axes.bar(place, cell.mean - _LOWEST, _WIDTH, bottom=_LOWEST, color=REGIME_COLORS[cell.regime])
         if cell.paper is not None:
-            axes.bar(place, cell.paper - _LOWEST, _WIDTH, bottom=_LOWEST, fill=False, edgecolor="black", linewidth=1.2)
+            axes.bar(place, cell.paper - _LOWEST, _WIDTH, bottom=_LOWEST, fill=False, edgecolor=ink(), linewidth=1.2)
         seeds = cell.ours("paper_score")
-        axes.plot([place] * len(seeds), seeds, "k.", markersize=5)
+        axes.plot([place] * len(seeds), seeds, ".", color=ink(), markersize=5)
         if any(row.is_rising for row in cell.rows):
             axes.annotate("↑", (place, max(seeds)), (0, 4), textcoords="offset points", ha="center", fontsize=9)
-    axes.axhline(_GUESS, color="gray", linestyle=(0, (1, 3)), linewidth=1)
+    draw_guess(axes, _GUESS)
     axes.set(title=title, xticks=range(len(numbers)), xticklabels=numbers, ylim=(_LOWEST, 1.08))
     axes.set_xlim(-0.8, len(numbers) - 0.2)
-    axes.title.set_fontsize(10)
 
 
 def _legend(cells: Sequence[Cell]) -> list[Patch | Line2D]:
     sizes = sorted({cell.paper_size for cell in cells if cell.paper_size != cell.model_size})
     of = f"the paper's {sizes[0]} model" if sizes else "the paper"
     return [
-        *(Patch(color=COLORS[regime], label=_LABELS[regime]) for regime in REGIMES),
-        Patch(fill=False, edgecolor="black", label=of),
-        Line2D([], [], color="black", marker=".", linestyle="", label="each seed"),
-        Line2D([], [], color="gray", linestyle=(0, (1, 3)), label="guess"),
-        Line2D([], [], color="black", marker="$↑$", linestyle="", label="curve still rising"),
+        *(Patch(color=color, label=_LABELS[regime]) for regime, color in REGIME_COLORS.items()),
+        Patch(fill=False, edgecolor=ink(), label=of),
+        Line2D([], [], color=ink(), marker=".", linestyle="", label="each seed"),
+        guess_handle(),
+        Line2D([], [], color=ink(), marker="$↑$", linestyle="", label="curve still rising"),
     ]

@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from statistics import mean, median
-from typing import Any
 
 import numpy as np
+from figures.style import architecture_colors, draw_guess, draw_points, ink
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -13,7 +13,6 @@ from reports.rows import Row
 
 _STYLES = {"vanilla": "-", "cot": "--", "retrieval": ":"}
 _MARKERS = "os^Dv<>Pp*"  # one for each model of an architecture
-_PAPER = ("transformer", "mamba", "hybrid")
 _CODE = "random_access_code"
 
 
@@ -23,7 +22,7 @@ def draw_state_bits(rows: Sequence[Row]) -> Figure | None:
     The ceiling is p <= H^-1(1 - M/n), for M bits of state, n random bits any one of which may be asked for, and H the
     binary entropy (arXiv:2402.18510, Theorem 4.6). It holds for random-access codes where the model may not search.
     """
-    colors = _colors(rows)
+    colors = architecture_colors(row.architecture for row in rows)
     rows = [row for row in rows if row.distribution == _CODE and row.regime != "retrieval"]
     panels = sorted({(row.task, size) for row in rows for size in row.by_size})
     if not panels:
@@ -36,9 +35,9 @@ def draw_state_bits(rows: Sequence[Row]) -> Figure | None:
             bits = [row.bits_of(size) for row in found]
             points = [_accuracy([row.by_size[size]]) for row in found]
             style = {"color": colors[architecture], "label": f"{architecture} {regime}"}
-            _plot(one, bits, points, marker=_MARKERS[list(_STYLES).index(regime)], linestyle="", **style)
+            draw_points(one, bits, points, marker=_MARKERS[list(_STYLES).index(regime)], linestyle="", **style)
         bits_of_ceiling, ceiling_accuracy = ceiling(size // 2 if task == "AssociativeRecall" else size)
-        one.plot(bits_of_ceiling, ceiling_accuracy, color="black", linewidth=1, label="ceiling")
+        one.plot(bits_of_ceiling, ceiling_accuracy, color=ink(), linewidth=1, label="ceiling")
         one.set_xscale("log", base=2)
         one.set(xlabel="bits of state", title=f"{task}, random access code, size {size}")
         _finish(one, inside)
@@ -65,7 +64,7 @@ def draw_distances(rows: Sequence[Row]) -> Figure | None:
 
 def draw_curves(rows: Sequence[Row]) -> Figure | None:
     """Draw closed-loop validation accuracy against samples seen, a line for each trial; None without a curve."""
-    colors, rows = _colors(rows), [row for row in rows if row.curve]
+    colors, rows = architecture_colors(row.architecture for row in rows), [row for row in rows if row.curve]
     panels = sorted({(row.task, row.regime) for row in rows})
     if not panels:
         return None
@@ -78,7 +77,7 @@ def draw_curves(rows: Sequence[Row]) -> Figure | None:
             label = name if name not in one.get_legend_handles_labels()[1] else "_another seed"
             thousands = [point.samples / 1000 for point in row.curve]
             points = [(point.accuracy, point.low, point.high) for point in row.curve]
-            _plot(one, thousands, points, color=colors[row.architecture], marker=markers[name], label=label)
+            draw_points(one, thousands, points, color=colors[row.architecture], marker=markers[name], label=label)
         one.set(xlabel="thousand samples seen", title=f"{task}, {regime}")
         _finish(one, inside)
     return figure
@@ -86,7 +85,7 @@ def draw_curves(rows: Sequence[Row]) -> Figure | None:
 
 def _by_task(rows: Sequence[Row], groups: Callable[[Row], dict[int, dict[str, float]]], label: str) -> Figure | None:
     """A panel for each task: the means over seeds of each model, against the values by which `groups` has scores."""
-    colors, rows = _colors(rows), [row for row in rows if groups(row)]
+    colors, rows = architecture_colors(row.architecture for row in rows), [row for row in rows if groups(row)]
     tasks = sorted({row.task for row in rows})
     if not tasks:
         return None
@@ -99,7 +98,7 @@ def _by_task(rows: Sequence[Row], groups: Callable[[Row], dict[int, dict[str, fl
             values = sorted({value for row in seeds for value in groups(row)})
             points = [_accuracy([groups(row)[value] for row in seeds if value in groups(row)]) for value in values]
             style = {"color": colors[seeds[0].architecture], "linestyle": _STYLES[seeds[0].regime]}
-            _plot(one, values, points, marker=markers[name], label=name, **style)
+            draw_points(one, values, points, marker=markers[name], label=name, **style)
         ticks = sorted({value for row in inside for value in groups(row)})
         one.set_xscale("log", base=2)
         one.set(xticks=ticks, xticklabels=ticks, xlabel=label, title=task)
@@ -109,12 +108,6 @@ def _by_task(rows: Sequence[Row], groups: Callable[[Row], dict[int, dict[str, fl
 
 def _kind(row: Row) -> str:
     return f"{row.point} {row.regime}, trained on {row.sizes}"
-
-
-def _colors(rows: Sequence[Row]) -> dict[str, str]:
-    """A color for each architecture: the same in every panel, and for those of the paper in every report."""
-    names = [*_PAPER, *sorted({row.architecture for row in rows} - set(_PAPER))]
-    return {name: f"C{number % 10}" for number, name in enumerate(names)}
 
 
 def _markers(lines: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -133,13 +126,6 @@ def _accuracy(scores: Sequence[dict[str, float]]) -> tuple[float, float, float]:
     return mean(accuracy), min(low), max(high)
 
 
-def _plot(axes: Axes, places: Sequence[float], points: Sequence[tuple[float, float, float]], **style: Any) -> None:
-    """Plot a line through points of accuracy, each with the ends of its interval as a bar."""
-    accuracy, low, high = np.array(points).T
-    ends = np.maximum(0, [accuracy - low, high - accuracy])  # an interval has fewer digits than its middle
-    axes.errorbar(places, accuracy, ends, markersize=4, elinewidth=0.8, capsize=2, **style)
-
-
 def _panels(count: int) -> tuple[Figure, list[Axes]]:
     columns = min(3, count)
     lines = -(-count // columns)
@@ -153,8 +139,7 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
 def _finish(axes: Axes, rows: Sequence[Row]) -> None:
     """Draw what all panels have: the accuracy of a guess, the legend and the grid."""
     if chances := [row.chance for row in rows if row.chance is not None]:
-        axes.axhline(median(chances), color="gray", linestyle=(0, (1, 3)), linewidth=1, label="guess")
+        draw_guess(axes, median(chances), "guess")
     axes.set(ylim=(-0.02, 1.05), ylabel="closed-loop accuracy")
-    axes.title.set_fontsize(9)
-    axes.legend(fontsize=6)
-    axes.grid(alpha=0.3)
+    axes.legend()
+    axes.grid()

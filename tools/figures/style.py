@@ -1,0 +1,111 @@
+"""The style of every figure: fonts, colors by architecture, the line of a guess and intervals, in light and dark."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from matplotlib import rc_context, rcParams
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.rcsetup import cycler
+
+Theme = Literal["light", "dark"]
+Point = tuple[float, float, float]
+
+# Each of these figures has the same color everywhere: their order is that of the colors below.
+_ARCHITECTURES = ("transformer", "mamba", "hybrid")
+# As in the paper's figures; they stand out from both backgrounds.
+REGIME_COLORS = {"vanilla": "#3aa7d8", "cot": "#3fae49", "retrieval": "#e8604c"}
+_GUESS: dict[str, Any] = {"linestyle": (0, (1, 3)), "linewidth": 1}
+_DPI = 150
+
+
+class Colors(NamedTuple):
+    """The colors of a theme, as hexadecimal numbers.
+
+    Args:
+        background: Of the page.
+        ink: Of text, axes and outlines.
+        muted: Of a guess, a grid and what is missing.
+        lines: Of architectures: transformer, mamba and hybrid, then others by name. Those of the three are close to
+            Okabe and Ito's, which people who are color-blind can tell apart.
+    """
+
+    background: str
+    ink: str
+    muted: str
+    lines: tuple[str, ...]
+
+
+COLORS: dict[Theme, Colors] = {
+    "light": Colors(
+        "#ffffff", "#1a1a1a", "#808080",
+        ("#0072b2", "#d55e00", "#008a63", "#b5548a", "#8f6b00", "#2f8fbf", "#7f3c8d", "#666666", "#8c564b", "#0f8a99"),
+    ),
+    "dark": Colors(
+        "#1e2129", "#e4e6eb", "#9a9ea8",
+        ("#56b4e9", "#ff8c42", "#2fc79a", "#e9a3c9", "#f0e442", "#9ad1f5", "#c39bd3", "#b0b0b0", "#c49c94", "#7fe0ea"),
+    ),
+}  # fmt: skip
+
+
+@contextmanager
+def drawn_in(theme: Theme) -> Iterator[None]:
+    """Figures that are made and saved inside have the colors of this theme."""
+    colors = COLORS[theme]
+    inks = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "legend.labelcolor")
+    backgrounds = ("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor")
+    settings: dict[str, Any] = {
+        "font.family": "DejaVu Sans",  # comes with matplotlib, so a figure is the same everywhere
+        "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 7,
+        "xtick.labelsize": 8, "ytick.labelsize": 8,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
+        "grid.color": colors.muted, "grid.alpha": 0.25,
+        "axes.prop_cycle": cycler(color=colors.lines),
+        "pdf.fonttype": 42,  # TrueType; publishers refuse Type 3
+        **dict.fromkeys(inks, colors.ink), **dict.fromkeys(backgrounds, colors.background),
+    }  # fmt: skip
+    with rc_context(settings):  # type: ignore[arg-type]
+        yield
+
+
+def ink() -> str:
+    """The color of text in the theme that is drawn."""
+    return str(rcParams["text.color"])
+
+
+def architecture_colors(names: Iterable[str]) -> dict[str, str]:
+    """A color for each architecture: the same in every panel, and for the paper's three in every figure."""
+    ordered = [*_ARCHITECTURES, *sorted(set(names) - set(_ARCHITECTURES))]
+    return {name: f"C{number % 10}" for number, name in enumerate(ordered)}
+
+
+def draw_guess(axes: Axes, chance: float, label: str | None = None) -> None:
+    """A dotted line at the accuracy of a blind guess."""
+    axes.axhline(chance, color=COLORS["light"].muted, label=label, **_GUESS)
+
+
+def guess_handle() -> Line2D:
+    """The line of a guess, for a legend that is made by hand."""
+    return Line2D([], [], color=COLORS["light"].muted, label="guess", **_GUESS)
+
+
+def draw_points(axes: Axes, places: Sequence[float], points: Sequence[Point], **style: Any) -> None:
+    """A line through points of accuracy, each `(accuracy, low, high)` with the ends of its interval as a bar."""
+    accuracy, low, high = np.array(points).T
+    ends = np.maximum(0, [accuracy - low, high - accuracy])  # an interval has fewer digits than its middle
+    axes.errorbar(places, accuracy, ends, markersize=4, elinewidth=0.8, capsize=2, **style)
+
+
+def save(figure: Figure, path: Path, theme: Theme) -> list[Path]:
+    """Write a figure as PNG and PDF, or in the dark as PNG alone, NAME_dark.png; returns the files."""
+    if theme == "dark":
+        files = [path.with_name(f"{path.name}_dark.png")]
+    else:
+        files = [path.with_name(f"{path.name}.{ending}") for ending in ("png", "pdf")]
+    for file in files:
+        figure.savefig(file, dpi=_DPI)
+    return files
