@@ -1,0 +1,174 @@
+"""HotpotQA with the number of paragraphs and their order as dials."""
+
+from copy import copy
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import numpy as np
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.ranges import check_between, check_choice
+from lit_retrieval.retrieval import PassageRetriever
+from lit_retrieval.tasks.task import Regime
+from lit_retrieval.tasks.text.questions import Order, Question, keep_only, read_questions
+from lit_retrieval.tasks.text.text_task import Dialogue, TextTask
+from lit_retrieval.vocabulary import FAILED, SPECIAL_WORDS
+
+_ARGUMENTS = "data.task.init_args"
+_FEWEST = 2  # paragraphs: the gold ones
+_MOST = 10  # paragraphs of a question in HotpotQA
+_PROBED = 64  # questions with the longest replies
+
+
+class Asked(NamedTuple):
+    """A question with a number of its paragraphs."""
+
+    question: Question
+    number: int
+
+
+class HotpotQA(TextTask):
+    r"""Questions that two of several paragraphs answer together, from a file of HotpotQA.
+
+    HotpotQA is arXiv:1809.09600; arXiv:2402.18510, section 6.2, varies the number of paragraphs and their order. The
+    size is the number of paragraphs. Validation, test and prediction ask each question of `file` at each size. Which
+    paragraphs are there depends on the question's id alone, and those of a smaller size are among those of a larger
+    one. At size 2 both orders have the same prompt. A question at size 3::
+
+        - Fallow Ness: Fallow Ness is a town of fishermen.
+        - Ada Brenlow: Ada Brenlow painted landscapes. She was born in Tellmark.
+        - Tellmark: Tellmark is a small town. The river Orva flows through it.
+        Question: Which river flows through the town where Ada Brenlow was born?
+
+        vanilla    Answer: Orva
+        cot        Ada Brenlow: She was born in Tellmark.
+                   Tellmark: The river Orva flows through it.
+                   Answer: Orva
+        retrieval  <StartSearch>Ada Brenlow<EndSearch>[Ada Brenlow: Ada Brenlow painted landscapes. She was ...]
+                   <StartSearch>Tellmark<EndSearch>[Tellmark: Tellmark is a small town. The river Orva flows ...]
+                   Answer: Orva
+
+    The chain of thought is the file's supporting facts. A search finds the paragraph that matches it best by BM25, also
+    among those of the shots. The wording, the shots, and which paragraphs are there, are ours: the paper doesn't say.
+
+    Args:
+        tokenizer: The folder of a pretrained model, with its `tokenizer.json`.
+        file: The questions to evaluate, hotpot_dev_distractor_v1.json or a file in its format.
+        train_file: The questions to train on, such as hotpot_train_v1.1.json; `fit` needs it.
+        shots: A file of solved questions in the same format, which all come before each question; none if absent.
+        order: required (the paragraphs in a random order, so that the model must look for those that it needs) or free
+            (the two gold ones at the end).
+        only: A file with ids of questions, one a line; the others are not evaluated.
+        most_paragraphs: Questions with fewer paragraphs are left out, so that all sizes up to it have the same ones.
+    """
+
+    retriever = PassageRetriever()
+
+    def __init__(
+        self,
+        tokenizer: Path,
+        file: Path,
+        train_file: Path | None = None,
+        shots: Path | None = None,
+        order: Order = "required",
+        only: Path | None = None,
+        most_paragraphs: int = 8,
+    ) -> None:
+        super().__init__(tokenizer)
+        check_choice("order", order, get_args(Order))
+        check_between("most_paragraphs", most_paragraphs, _FEWEST, _MOST, f"{_ARGUMENTS}.most_paragraphs")
+        self.file, self.train_file, self.shots, self.only = file, train_file, shots, only
+        self.order: Order = order
+        self.most_paragraphs = most_paragraphs
+        self._shots = [] if shots is None else read_questions(Path(shots), f"{_ARGUMENTS}.shots")
+        self._evaluated = read_questions(Path(file), f"{_ARGUMENTS}.file", most_paragraphs)
+        if only is not None:
+            self._evaluated = keep_only(self._evaluated, Path(only))
+        self._questions: list[Question] = []
+        if train_file is not None:
+            self._questions = read_questions(Path(train_file), f"{_ARGUMENTS}.train_file", most_paragraphs)
+            self._check_apart()
+
+    @property
+    def evaluation(self) -> "HotpotQA":
+        """The same task with the questions of `file`, one after the other."""
+        other = copy(self)
+        other._questions, other.num_problems = self._evaluated, len(self._evaluated)
+        return other
+
+    def about(self, problem: int) -> dict[str, int | str]:
+        """Id and order of a question; see `TextTask.about`."""
+        return {"id": self._questions[problem].id, "order": self.order}
+
+    def draw(self, rng: np.random.Generator, size: int) -> Asked:
+        """A question to train on."""
+        if not self._questions:
+            raise UserError(
+                f"the questions of {self.file} are for evaluation, and fit needs others; set {_ARGUMENTS}.train_file, "
+                "such as hotpot_train_v1.1.json (show and write have --split test)"
+            )
+        return Asked(self._questions[int(rng.integers(len(self._questions)))], size)
+
+    def dialogue(self, seed: int, index: int, size: int, regime: Regime) -> Dialogue:
+        """The dialogue of a sample: to evaluate, that of the question with this index."""
+        if self.num_problems is None:
+            return super().dialogue(seed, index, size, regime)
+        return self.write_dialogue(Asked(self._questions[index], size), regime)
+
+    def write_dialogue(self, problem: Asked, regime: Regime) -> Dialogue:
+        """How it is asked, after the shots, and answered; see `TextTask`."""
+        shots = "".join(self._solved(question, regime) for question in self._shots)
+        question = problem.question
+        prompt = self._prompt(question, problem.number)
+        return Dialogue(shots + prompt, _reply(question, regime), question.answer)
+
+    def longest_reply(self, size: int, regime: Regime) -> int:
+        """Twice the longest of those questions of `file` whose gold paragraphs are the longest."""
+        if (size, regime) not in self._longest:
+            asked = self.evaluation
+            lengths = [
+                sum(len(one.paragraphs[title]) for title in one.gold) + len(one.answer) for one in self._evaluated
+            ]
+            longest = np.argsort(lengths)[-_PROBED:].astype(np.int64)
+            probed = asked.sample(0, longest, np.full(len(longest), size), regime)
+            self._longest[size, regime] = 2 * int((probed.length - probed.prompt_length).max())
+        return self._longest[size, regime]
+
+    def check_size(self, size: int) -> None:
+        """Raise `UserError` for fewer paragraphs than the gold ones, or more than questions are sure to have."""
+        check_between("size", size, _FEWEST, self.most_paragraphs, f"data.sizes or {_ARGUMENTS}.most_paragraphs")
+
+    def _prompt(self, question: Question, number: int) -> str:
+        paragraphs = (f"- {title}: {text}\n" for title, text in question.choose(number, self.order))
+        return f"{''.join(paragraphs)}Question: {question.question}\n"
+
+    def _solved(self, question: Question, regime: Regime) -> str:
+        """A solved question as it stands before others, with all its paragraphs."""
+        prompt, reply = self._prompt(question, len(question.paragraphs)), _reply(question, regime)
+        for query in _queries(question) if regime == "retrieval" else ():
+            found = self.retriever.search(query, prompt) or SPECIAL_WORDS[FAILED]
+            reply = reply.replace(search := f"<StartSearch>{query}<EndSearch>", f"{search}{found}\n")
+        return f"{prompt}{reply}\n"
+
+    def _check_apart(self) -> None:
+        """Raise `UserError` if a question is both for training and for evaluation."""
+        evaluated = {question.id for question in self._evaluated}
+        if both := [question.id for question in self._questions if question.id in evaluated]:
+            raise UserError(
+                f"{self.train_file} must have other questions than {self.file}, got {len(both)} of the same, such as "
+                f"{both[0]!r}; set another file in {_ARGUMENTS}.train_file"
+            )
+
+
+def _reply(question: Question, regime: Regime) -> str:
+    steps = {
+        "vanilla": "",
+        "cot": "".join(f"{title}: {sentence}\n" for title, sentence in question.facts),
+        "retrieval": "".join(f"<StartSearch>{query}<EndSearch>" for query in _queries(question)),
+    }
+    return f"{steps[regime]}Answer: {question.answer}\n"
+
+
+def _queries(question: Question) -> tuple[str, ...]:
+    """What to search for: the gold paragraphs by their titles."""
+    return question.gold
