@@ -1,5 +1,6 @@
 """Training and scoring with Lightning: the LightningModule, its scores, its schedule and its callbacks."""
 
+from lit_retrieval.training.answer_file import AnswerFile
 from lit_retrieval.training.best_checkpoint import BestCheckpoint
 from lit_retrieval.training.callbacks import default_callbacks
 from lit_retrieval.training.checkpoint_io import AtomicCheckpointIO
@@ -25,6 +26,7 @@ from lit_retrieval.training.throughput import Throughput
 from lit_retrieval.training.transcript_printer import TranscriptPrinter
 
 __all__ = [
+    "AnswerFile",
     "AtomicCheckpointIO",
     "BestCheckpoint",
     "Curriculum",

@@ -3,6 +3,7 @@
 from lightning.pytorch import Callback
 from rich import get_console
 
+from lit_retrieval.training.answer_file import AnswerFile
 from lit_retrieval.training.best_checkpoint import BestCheckpoint
 from lit_retrieval.training.finite_loss import FiniteLoss
 from lit_retrieval.training.gpu_setup import Gpu
@@ -32,7 +33,7 @@ def default_callbacks(
 
     Args:
         inspection, best, last, gpu: Those that have configuration keys.
-        writes_scores: Whether `test` writes `scores.json`; it needs a run folder.
+        writes_scores: Whether `test` writes `scores.json` and `answers.jsonl`; they need a run folder.
         shows_bar: Whether there is a progress bar in a terminal; elsewhere, and without it, there are lines.
     """
     progress = ProgressBar() if shows_bar and get_console().is_terminal else ProgressLines()
@@ -47,7 +48,7 @@ def default_callbacks(
         ScoreTable(),
         Memory(),  # prints below the table of scores
         TranscriptPrinter(),
-        *([ScoreFile()] if writes_scores else []),
+        *([ScoreFile(), AnswerFile()] if writes_scores else []),
         progress,
         NextCommand(),
         best,  # a checkpoint holds the state of all callbacks: Lightning always calls checkpoint callbacks last

@@ -6,6 +6,7 @@ QUANTITIES = (
     "closed_loop_accuracy", "all_right", "undecided", "paper_score", "searches", "timeouts",
     "exact_match", "token_accuracy", "loss",
 )  # fmt: skip
+OF_TEXT = ("f1",)  # of tasks in text alone
 # Logged in training.
 TRAIN_NAMES = (
     "train/loss", "train/token_accuracy", "train/gradient_norm", "train/samples_per_second", "train/tokens_per_second",
@@ -45,7 +46,7 @@ class ScoreName(NamedTuple):
     As text it is `split/group/quantity`, such as `val/size_8/loss`; empty parts are left out.
 
     Args:
-        quantity: One of QUANTITIES, or a quantity that a table derives from one.
+        quantity: One of QUANTITIES or OF_TEXT, or a quantity that a table derives from one.
         group: Which samples or answers.
         split: `train`, `val` or `test`; empty where it is known.
     """

@@ -10,8 +10,9 @@ from rich.table import Column, Table
 
 from lit_retrieval.runs import after_steps
 from lit_retrieval.training.inspection import writers
-from lit_retrieval.training.score_name import QUANTITIES, ScoreName
+from lit_retrieval.training.score_name import OF_TEXT, QUANTITIES, ScoreName
 
+_ALL = ("closed_loop_accuracy", *OF_TEXT, *QUANTITIES[1:])
 _HEADERS = {"closed_loop_accuracy": "closed loop"}
 
 
@@ -81,14 +82,13 @@ def score_rows(metrics: Mapping[str, Any], split: str) -> list[list[str]]:
     """
     named = ((ScoreName.parse(name), float(value)) for name, value in metrics.items())
     scores = {
-        (name.group, name.quantity): value
-        for name, value in named
-        if name.split == split and name.quantity in QUANTITIES
+        (name.group, name.quantity): value for name, value in named if name.split == split and name.quantity in _ALL
     }
     groups = sorted(dict.fromkeys(group for group, _ in scores), key=lambda group: group.order)
     has_one_answer = all(scores[group, "all_right"] == scores[group, "closed_loop_accuracy"] for group in groups)
     hidden = {"timeouts", *(["all_right"] if has_one_answer else [])}
-    shown = [quantity for quantity in QUANTITIES if quantity not in hidden]
+    measured = {quantity for _, quantity in scores}
+    shown = [quantity for quantity in _ALL if quantity in measured - hidden]
     header = ["samples", *(_HEADERS.get(quantity, quantity.replace("_", " ")) for quantity in shown)]
     return [
         header,

@@ -12,6 +12,9 @@ from torchmetrics import Metric
 from lit_retrieval.data import Batch
 from lit_retrieval.decoding import UNDECIDED, Replies
 from lit_retrieval.ops.half_precision import widen
+from lit_retrieval.tasks import Task
+from lit_retrieval.tasks.text import TextTask
+from lit_retrieval.tasks.text.answers import f1
 from lit_retrieval.training.score_name import Group, ScoreName
 from lit_retrieval.vocabulary import PAD
 
@@ -98,6 +101,20 @@ def closed_loop(replies: Replies, batch: Batch, chances: Sequence[float]) -> dic
     }
     weights = torch.ones(len(replies), 1, dtype=torch.float32, device=answers.device)
     return {name: Measured(value, weights) for name, value in values.items()}
+
+
+def shared_words(replies: Replies, batch: Batch, task: Task) -> dict[str, Measured]:
+    """The `f1` of the words of each answer in text and of the right one, by HotpotQA's rule; nothing for other tasks.
+
+    An undecided answer scores 0.
+    """
+    if not isinstance(task, TextTask):
+        return {}
+    right = batch.transcripts()
+    pairs = ((task.answer_texts(reply)[0], task.answer_texts(right.reply(row))[0]) for row, reply in enumerate(replies))
+    shares = torch.tensor([[f1(given or "", true or "")] for given, true in pairs], dtype=torch.float32)
+    shares = shares.to(batch.answers.device)
+    return {"f1": Measured(shares, torch.ones_like(shares))}
 
 
 class Scores(Metric):

@@ -21,6 +21,7 @@ from lit_retrieval.models import BottleneckModel, NetworkFactory, SequenceModel,
 from lit_retrieval.models.compiled_blocks import FIX
 from lit_retrieval.pretrained import PretrainedLoader
 from lit_retrieval.ranges import check_numbers
+from lit_retrieval.tasks.text import TextTask
 from lit_retrieval.training.conformance import check_classes, check_places
 from lit_retrieval.training.first_state import FirstState, StatePassing, check_passing, read_to_ends
 from lit_retrieval.training.global_step import GlobalStep
@@ -34,8 +35,8 @@ from lit_retrieval.training.optimizers import (
     skip_unless_finite,
 )
 from lit_retrieval.training.rows_at_once import rows_at_once
-from lit_retrieval.training.score_name import QUANTITIES, TRAIN_NAMES
-from lit_retrieval.training.scores import Measured, Scores, closed_loop, join, teacher_forced
+from lit_retrieval.training.score_name import OF_TEXT, QUANTITIES, TRAIN_NAMES
+from lit_retrieval.training.scores import Measured, Scores, closed_loop, join, shared_words, teacher_forced
 from lit_retrieval.training.step_graph import StepGraphs
 from lit_retrieval.vocabulary import ASK
 
@@ -44,7 +45,8 @@ _MOST_TOKENS = 2**21  # that are read at a time for the teacher-forced scores: m
 
 def make_scores(data: TranscriptData) -> Scores:
     """The scores of an evaluation on this data."""
-    return Scores(QUANTITIES, data.eval_values, data.longest_distance, data.task.kinds)
+    quantities = (*QUANTITIES, *OF_TEXT) if isinstance(data.task, TextTask) else QUANTITIES
+    return Scores(quantities, data.eval_values, data.longest_distance, data.task.kinds)
 
 
 def logged_names(data: TranscriptData) -> list[str]:
@@ -324,7 +326,8 @@ class SequenceModule(LightningModule):
     def _score(self, split: str, batch: Batch) -> Replies:
         replies = self.decode(batch)
         forced = join([self._teacher_forced(part) for part in batch.split(_MOST_TOKENS)])
-        measured = forced | closed_loop(replies, batch, self.data.task.chances)
+        task = self.data.task
+        measured = forced | closed_loop(replies, batch, task.chances) | shared_words(replies, batch, task)
         cast("Scores", self.scores[split]).update(measured, batch)
         return replies
 

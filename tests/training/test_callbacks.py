@@ -41,4 +41,4 @@ def test_a_trainer_calls_them_in_the_order_of_the_list():
 
 
 def test_what_a_command_has_no_use_for_is_left_out():
-    assert set(names(default())) - set(names(default(writes_scores=False))) == {"ScoreFile"}
+    assert set(names(default())) - set(names(default(writes_scores=False))) == {"AnswerFile", "ScoreFile"}
