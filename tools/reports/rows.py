@@ -1,7 +1,7 @@
 """Results of tools/sweep.py and of the paper, read from CSV."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -99,7 +99,10 @@ class Row(NamedTuple):
 
 
 class PaperValue(NamedTuple):
-    """One accuracy in a figure of the paper, of an architecture, model size, graph size and regime."""
+    """One accuracy in a figure of the paper, of an architecture, model size, graph size and regime.
+
+    In Figure 6, n is the number of paragraphs, and the regime their order: retrieval_required or retrieval_free.
+    """
 
     figure: str
     architecture: str
@@ -131,12 +134,12 @@ def read_rows(paths: Iterable[Path]) -> list[Row]:
     return list(rows.values())
 
 
-def read_paper(path: Path = PAPER) -> list[PaperValue]:
-    """Read the accuracies of the paper's Figures 2 and 5."""
+def read_paper(path: Path = PAPER, figures: Sequence[str] = ("2", "5")) -> list[PaperValue]:
+    """Read the accuracies of some of the paper's figures: 2, 5 and 6."""
     return [
         PaperValue(one["figure"], one["model"], one["size"], int(one["n"]), one["setup"], float(one["accuracy"]))
         for one in _read(path, ("figure", "model", "size", "n", "setup", "accuracy"))
-        if one["figure"] in ("2", "5")
+        if one["figure"] in figures
     ]
 
 
