@@ -1,7 +1,7 @@
 """The tokens of a pretrained model."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +17,8 @@ _PIECES = (
     "Anna's number is 4821.\nQuestion: who?\n", "<StartSearch>Anna's (\\w+) is<EndSearch>", "Peter\n", "Answer: ",
     " two  spaces", "\n\n", "x",
 )  # fmt: skip
+_NAME = "tokenizer.json"
+_IDENTITY = f"{_NAME} "
 _MOST_PENDING = 8  # tokens without text after which a stream goes on; a character in UTF-8 has at most 4 bytes
 
 
@@ -39,8 +41,8 @@ class Tokens(Vocabulary):
     is_text = True
 
     def __init__(self, folder: Path) -> None:
-        path = Path(folder) / "tokenizer.json"
-        self._tokenizer, self.sha256 = _load(path)
+        path = Path(folder) / _NAME
+        self.sha256, self._tokenizer = tokenizer_sha256(folder), _load(path)
         size = 1 + max(self._tokenizer.get_vocab().values(), default=-1)
         self.words = tuple(self._tokenizer.id_to_token(token) or "" for token in range(size))
         self._ids = {word: token for token, word in enumerate(self.words)}
@@ -54,6 +56,11 @@ class Tokens(Vocabulary):
                 f"{text[max(0, at - 8) : at + 8]!r} for {whole[max(0, at - 8) : at + 8]!r}; take a model with another "
                 "tokenizer, such as one of bytes"
             )
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What hashes and manifests of samples have of it: the sha256 of `tokenizer.json`."""
+        return (f"{_IDENTITY}{self.sha256}",)
 
     @cached_property
     def numbers(self) -> Ids:
@@ -104,6 +111,11 @@ class Tokens(Vocabulary):
             yield self._ids[token]
 
 
+def is_tokenizer(identity: Sequence[str]) -> bool:
+    """Whether the `identity` of a vocabulary is one of `Tokens`."""
+    return len(identity) == 1 and identity[0].startswith(_IDENTITY)
+
+
 class TextStream:
     """The text of tokens that come one at a time, at a cost that does not grow with the text before them."""
 
@@ -135,22 +147,27 @@ class TextStream:
         self._pending = []
 
 
-def _load(path: Path) -> tuple[Any, str]:
-    """The tokenizer of a file, and the sha256 of the file; raises `UserError` without one."""
+def tokenizer_sha256(folder: Path) -> str:
+    """The sha256 of a folder's `tokenizer.json`; raises `UserError` without one."""
+    path = Path(folder) / _NAME
+    if not path.is_file():
+        raise UserError(
+            f"there is no {path}; write the folder of a pretrained model, with its {_NAME}, in "
+            "data.task.init_args.tokenizer"
+        )
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def _load(path: Path) -> Any:
+    """The tokenizer of a file."""
     try:
         from tokenizers import Tokenizer
     except ImportError:
         raise UserError(
             "a task in text needs the package tokenizers: pip install -c constraints.txt -e '.[pretrained]'"
         ) from None
-    if not path.is_file():
-        raise UserError(
-            f"there is no {path}; write the folder of a pretrained model, with its tokenizer.json, in "
-            "data.task.init_args.tokenizer"
-        )
-    content = path.read_bytes()
     try:
-        return Tokenizer.from_buffer(content), sha256(content).hexdigest()
+        return Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises nothing more special
         raise UserError(f"{path} is not a file of the package tokenizers: {error}; copy it again") from None
 

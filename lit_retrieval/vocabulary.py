@@ -69,6 +69,11 @@ class Vocabulary:
         """The value of each word that is a numeral (of at most nine digits), else -1, `(vocab_size,)`."""
         return np.array([int(word) if is_numeral(word) else -1 for word in self.words], np.int32)
 
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What hashes and manifests of samples have of it: its words."""
+        return self.words
+
     def encode(self, words: Sequence[str]) -> Ids:
         """The ids of `words`, `(time,)`; raises `UserError` for a word that is not in the vocabulary."""
         try:

@@ -32,6 +32,7 @@ from lit_retrieval.files import write_atomically
 from lit_retrieval.parsing import Replace, one_line_errors
 from lit_retrieval.pretrained import weights_sha256
 from lit_retrieval.tasks import read_manifest
+from lit_retrieval.tokens import tokenizer_sha256
 from lit_retrieval.training import (
     AtomicCheckpointIO,
     BestCheckpoint,
@@ -128,11 +129,13 @@ class RetrievalCLI(LightningCLI):
         return configuration
 
     def _identify_weights(self) -> None:
-        """Enter the sha256 of pretrained weights, which then belongs to the run, where their loader has a place."""
-        given = self.config[self.subcommand].get("model.pretrained.init_args")
-        if given is not None and "folder" in given and given.get("sha256", "") is None:
-            with one_line_errors():
-                given["sha256"] = weights_sha256(Path(given["folder"]))
+        """Enter the sha256 of pretrained weights and of a tokenizer, which then belong to the run."""
+        hashes = {"model.pretrained": ("folder", weights_sha256), "data.task": ("tokenizer", tokenizer_sha256)}
+        for key, (folder, sha256) in hashes.items():
+            given = self.config[self.subcommand].get(f"{key}.init_args")
+            if given is not None and folder in given and given.get("sha256", "") is None:
+                with one_line_errors():
+                    given["sha256"] = sha256(Path(given[folder]))
 
     def _dump(self) -> dict[str, Any]:
         """All keys of the command with their values; the parser has checked them, and JSON is the fastest to read."""

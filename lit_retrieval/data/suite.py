@@ -31,7 +31,7 @@ class Suite:
 
 def hash_samples(samples: SampleStream, count: int) -> str:
     """The sha256 of the first `count` samples."""
-    result = SampleHash(samples.task.vocabulary)
+    result = SampleHash(samples.task.vocabulary.identity)
     for start in range(0, count, _CHUNK):
         result.update(flatten(samples.take(np.arange(start, min(start + _CHUNK, count)))))
     return result.hexdigest()

@@ -236,7 +236,7 @@ class TranscriptData(LightningDataModule):
 
     def _load(self, path: Path) -> SampleFile:
         file = load_samples(path)
-        if file.vocabulary.words != self.task.vocabulary.words:
+        if file.identity != self.task.vocabulary.identity:
             raise UserError(
                 f"{path} has another vocabulary than data.task; set data.task to the task that wrote it"
                 f"{_written(file.manifest.get('task'))}"

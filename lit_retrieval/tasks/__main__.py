@@ -27,7 +27,7 @@ from lit_retrieval.tasks.random import derive_seed
 from lit_retrieval.tasks.sample_file import Form, describe, load_samples, save_samples
 from lit_retrieval.tasks.sample_stream import SampleStream, Split
 from lit_retrieval.tasks.sizes import SizeSpec, find_size
-from lit_retrieval.tasks.task import Regime, Task, Transcripts
+from lit_retrieval.tasks.task import Regime, Task, Transcripts, check_words
 from lit_retrieval.tasks.text_form import check_text_regime, save_text
 from lit_retrieval.vocabulary import Vocabulary
 
@@ -87,6 +87,7 @@ def _write_text(
 ) -> None:
     """Write prompts in text; the solved problems in them come from a stream of their own."""
     check_at_least("shots", shots, 0, "--shots")
+    check_words(stream.task, f"the form {form}, which puts words into sentences,")
     check_text_regime(stream.regime)
     others = SampleStream(
         stream.task, stream.regime, drawn["sizes"], derive_seed(drawn["seed"], "shots"), drawn["split"]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks.random import Counts, derive_seed, draw_weighted
-from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts
+from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts, check_words
 from lit_retrieval.tasks.writing import blank_rows
 from lit_retrieval.vocabulary import FIRST_WORD, Ids, Vocabulary
 
@@ -34,6 +34,7 @@ class Mixture(Task):
             )
         for task in tasks:
             task.check_attributes()
+            check_words(task, "Mixture")
         _check_answer_words(tasks)
         self.tasks = tasks
         self.weights = weights

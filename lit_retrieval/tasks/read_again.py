@@ -6,7 +6,7 @@ from numba import njit
 from lit_retrieval.conversation import Author, Authors
 from lit_retrieval.ranges import check_numbers
 from lit_retrieval.tasks.random import Counts
-from lit_retrieval.tasks.task import Regime, Task, Transcripts
+from lit_retrieval.tasks.task import Regime, Task, Transcripts, check_words
 from lit_retrieval.tasks.writing import Rows, ask, blank_rows
 from lit_retrieval.vocabulary import Ids
 
@@ -31,6 +31,7 @@ class ReadAgain(Task):
     def __init__(self, task: Task, passes: int = 2) -> None:
         check_numbers("data.task.init_args", passes=(passes, 1))
         task.check_attributes()
+        check_words(task, "ReadAgain")
         self.task = task
         self.passes = passes
         self.vocabulary, self.answer_words = task.vocabulary, task.answer_words

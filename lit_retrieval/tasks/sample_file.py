@@ -21,6 +21,7 @@ from lit_retrieval.tasks.random import Counts
 from lit_retrieval.tasks.sample_hash import Flat, SampleHash, dtype_of, flatten
 from lit_retrieval.tasks.task import REGIMES, Task, Transcripts
 from lit_retrieval.tasks.writing import Rows
+from lit_retrieval.tokens import is_tokenizer
 from lit_retrieval.vocabulary import FIRST_WORD, SPECIAL_WORDS, Vocabulary
 
 Form = Literal["ids", "words"]
@@ -36,12 +37,12 @@ class SampleFile:
 
     Args:
         flat: The samples.
-        manifest: The manifest: `words` (the vocabulary), `task`, `regime` and more.
+        manifest: The manifest: `words` (the vocabulary's `identity`), `task`, `regime` and more.
     """
 
     def __init__(self, flat: Flat, manifest: dict[str, Any]) -> None:
         self.manifest = manifest
-        self.vocabulary = _vocabulary(manifest)
+        self.identity = tuple(manifest["words"])
         self._flat = flat
         self._token_ends, self._answer_ends = np.cumsum(flat["length"]), np.cumsum(flat["num_answers"])
 
@@ -82,7 +83,7 @@ def save_samples(
 
     Args:
         path: The file; `.npz` holds the flat arrays of `flatten`, `.jsonl` an object for each sample.
-        vocabulary: The words of the token ids.
+        vocabulary: The vocabulary of the token ids.
         batches: The samples.
         manifest: The `regime`, and anything else; the vocabulary, number of samples, version of this package and
             sha256 are added.
@@ -93,8 +94,10 @@ def save_samples(
         The complete manifest.
     """
     _check_output(path, form, overwrite)
+    if form == "words" and vocabulary.is_text:
+        raise UserError("form must be ids for a task in text, got words; set --form, or leave it out")
     check_choice("regime", manifest.get("regime", ""), REGIMES, "manifest")
-    sample_hash, parts = SampleHash(vocabulary), []
+    sample_hash, parts = SampleHash(vocabulary.identity), []
     with _open_both(path) as (file, manifest_file):
         for transcripts in batches:
             parts.append(flatten(transcripts))
@@ -110,7 +113,7 @@ def save_samples(
         whole = {
             **manifest, "form": form, "samples": len(flat["length"]), "version": __version__,
             "sha256": sample_hash.hexdigest(), "file_sha256": sha256(Path(file.name).read_bytes()).hexdigest(),
-            "words": list(vocabulary.words),
+            "words": list(vocabulary.identity),
         }  # fmt: skip
         manifest_file.write(json.dumps(whole, indent=1) + "\n")
     return whole
@@ -128,7 +131,7 @@ def load_samples(path: Path) -> SampleFile:
         raise UserError(f"{path} can't be read: {error.strerror}; write the path of a file of samples") from None
     if sha256(content).hexdigest() != manifest["file_sha256"]:
         raise UserError(f"{path} is damaged: its sha256 is not the one in its manifest; copy or write it again")
-    if tuple(manifest["words"][:FIRST_WORD]) != SPECIAL_WORDS:
+    if tuple(manifest["words"][:FIRST_WORD]) != SPECIAL_WORDS and not is_tokenizer(manifest["words"]):
         raise UserError(
             f"{path} was written by version {manifest['version']}, which has other special words; write it again with "
             f"version {__version__}"
@@ -153,7 +156,7 @@ def describe(task: Task) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    return describe(value) if isinstance(value, Task) else value
+    return describe(value) if isinstance(value, Task) else str(value) if isinstance(value, Path) else value
 
 
 def _check_output(path: Path, form: Form, overwrite: bool) -> None:
@@ -243,15 +246,11 @@ def _fault(manifest: dict[str, Any], suffix: str) -> str | None:
     return None
 
 
-def _vocabulary(manifest: dict[str, Any]) -> Vocabulary:
-    return Vocabulary(manifest["words"][FIRST_WORD:])
-
-
 def _read_samples(path: Path, content: bytes, manifest: dict[str, Any]) -> Flat:
     """The samples of a file; raises `UserError` unless they match the manifest."""
     try:
         flat = (_read_npz if path.suffix == ".npz" else _read_jsonl)(content, manifest)
-        sample_hash = SampleHash(_vocabulary(manifest))
+        sample_hash = SampleHash(manifest["words"])
         sample_hash.update(flat)
         if sample_hash.hexdigest() != manifest["sha256"]:
             raise ValueError(f"the sha256 is {sample_hash.hexdigest()}, not {manifest['sha256']}")
@@ -269,8 +268,8 @@ def _read_npz(content: bytes, manifest: dict[str, Any]) -> Flat:
 
 def _read_jsonl(content: bytes, manifest: dict[str, Any]) -> Flat:
     samples = [json.loads(line) for line in content.splitlines()]
-    vocabulary = _vocabulary(manifest)
     if manifest["form"] == "words":
+        vocabulary = Vocabulary(manifest["words"][FIRST_WORD:])
         for sample in samples:
             sample["tokens"], sample["answers"] = (vocabulary.encode(sample[name]) for name in ("tokens", "answers"))
     flat = {name: np.concatenate([sample[name] for sample in samples]) for name in ("tokens", "answers", "distances")}

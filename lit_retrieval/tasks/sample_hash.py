@@ -1,5 +1,6 @@
 """Samples without padding, and their hash."""
 
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy.typing as npt
 
 from lit_retrieval.conversation import Author
 from lit_retrieval.tasks.task import Transcripts
-from lit_retrieval.vocabulary import PAD, Vocabulary
+from lit_retrieval.vocabulary import PAD
 
 _DTYPES: dict[str, type[np.generic]] = {"tokens": np.int32, "author": np.int8, "answers": np.int32}
 
@@ -36,11 +37,11 @@ class SampleHash:
     """The sha256 of samples and of their vocabulary; it does not depend on how they are split into batches.
 
     Args:
-        vocabulary: The words.
+        identity: The vocabulary's `identity`: its words.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._words = sha256("\n".join(vocabulary.words).encode())
+    def __init__(self, identity: Iterable[str]) -> None:
+        self._words = sha256("\n".join(identity).encode())
         self._fields: dict[str, Any] = {}
 
     def update(self, flat: Flat) -> None:

@@ -201,6 +201,12 @@ class Task(ABC):
         return None
 
 
+def check_words(task: Task, what: str) -> None:
+    """Raise `UserError` for a task in text: `what` needs one in words."""
+    if task.vocabulary.is_text:
+        raise UserError(f"{what} needs a task in words, got {type(task).__name__}, which is in text; set another task")
+
+
 def check_range(size: int, smallest: int, max_size: int) -> None:
     """Raise `UserError` unless `size` is from `smallest` to `max_size`."""
     check_between("size", size, smallest, max_size, "data.sizes or data.task.init_args.max_size")

@@ -61,4 +61,4 @@ def _at(right: list[int], position: int) -> int:
 
 
 def _escape(word: str) -> str:
-    return _MARKS.sub(r"\\\1", html.escape(word))
+    return _MARKS.sub(r"\\\1", html.escape(word, quote=False))

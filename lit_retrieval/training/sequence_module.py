@@ -21,6 +21,7 @@ from lit_retrieval.models import BottleneckModel, NetworkFactory, SequenceModel,
 from lit_retrieval.models.compiled_blocks import FIX
 from lit_retrieval.pretrained import PretrainedLoader
 from lit_retrieval.ranges import check_numbers
+from lit_retrieval.tasks.task import check_words
 from lit_retrieval.tasks.text import TextTask
 from lit_retrieval.training.conformance import check_classes, check_places
 from lit_retrieval.training.first_state import FirstState, StatePassing, check_passing, read_to_ends
@@ -170,7 +171,10 @@ class SequenceModule(LightningModule):
         if self.construction is not None:
             if stage == "fit":
                 raise UserError("a construction can't be trained; run test, validate or predict")
+            check_words(data.task, "model.construction")
             self.model = self.construction.write(data.task.vocabulary)
+        if isinstance(self.model, BottleneckModel):
+            check_words(data.task, "model.readout")
         if self._is_pretrained:
             check_places(cast("WholeModel", self.model).network, data)
         if stage == "fit":

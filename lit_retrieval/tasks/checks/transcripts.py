@@ -104,6 +104,7 @@ def _differ(case: Case, decoded: Reply, written: list[int], number: int, regime:
 
 def compares_chance(case: Case) -> str:
     """How often the commonest answer is right, beside `chance`; it reports, and is never broken."""
-    first = Counter(row.answers[0] for row in case.rows(case.regimes[0]))
+    found = case.sample(case.regimes[0])
+    first = Counter(case.task.answer_texts(found.reply(row))[0] for row in range(len(found)))
     share = first.most_common(1)[0][1] / case.num_samples
     return f"chance {case.task.chance:.2f}; the commonest answer is right in {share:.2f}"

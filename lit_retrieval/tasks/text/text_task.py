@@ -44,7 +44,8 @@ class TextTask(Task):
     line of the model's that matches `answer_pattern`; in `Transcripts.answers` it is RIGHT.
 
     Args:
-        tokenizer: The folder of a pretrained model, with its `tokenizer.json`.
+        tokenizer: The folder of a pretrained model, with its tokenizer.json.
+        sha256: The sha256 of tokenizer.json; entered by the command, another tokenizer is refused.
 
     Attributes:
         answer_pattern: A regular expression that finds the answer in a line, its first group.
@@ -56,9 +57,14 @@ class TextTask(Task):
     answer_pattern = r"^Answer: ?(.*)"
     retriever: Retriever = RegularExpressionRetriever()
 
-    def __init__(self, tokenizer: Path) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Path, sha256: str | None = None) -> None:
+        self.tokenizer, self.sha256 = tokenizer, sha256
         self.vocabulary = Tokens(tokenizer)
+        if sha256 not in (None, self.vocabulary.sha256):
+            raise UserError(
+                f"the tokenizer of {tokenizer} must have the sha256 {sha256:.12}..., got "
+                f"{self.vocabulary.sha256:.12}...; restore it, or leave out data.task.init_args.sha256"
+            )
         self._longest: dict[tuple[int, Regime], int] = {}
 
     @abstractmethod
