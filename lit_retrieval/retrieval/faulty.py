@@ -1,11 +1,14 @@
 """A retriever that errs."""
 
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Literal, get_args
 
 import numpy as np
+import regex
 
 from lit_retrieval.ranges import check_between, check_choice
+from lit_retrieval.retrieval.passages import PassageRetriever
 from lit_retrieval.retrieval.retriever import EitherFormRetriever, Retriever
 from lit_retrieval.vocabulary import FAILED, FIRST_WORD, Ids, Vocabulary
 
@@ -19,7 +22,8 @@ class FaultyRetriever:
 
     Args:
         rate: Share of the queries that are answered wrongly, 0 to 1.
-        fault: What it then finds: `nothing` (FAILED), or a `wrong` word, any other word of the context.
+        fault: What it then finds: `nothing` (FAILED), or a `wrong` word, any other word of the context; where passages
+            are searched, any other passage.
         retriever: The retriever that would be right; EitherFormRetriever if absent.
     """
 
@@ -33,11 +37,32 @@ class FaultyRetriever:
     def __call__(self, context: Ids, query: Ids, vocabulary: Vocabulary) -> Ids:
         """Answer a query; see `Retriever`."""
         found: Ids = self.retriever(context, query, vocabulary)
-        digest = blake2b(context.tobytes() + b"?" + query.tobytes(), digest_size=16).digest()
-        share, choice = np.frombuffer(digest, "<u8").tolist()
-        if share >= self.rate * 2**64:
+        errs, choice = self._draw(context.tobytes() + b"?" + query.tobytes())
+        if not errs:
             return found
         words = np.unique(context[(context >= FIRST_WORD) & ~np.isin(context, found)])
         if self.fault == "nothing" or not len(words):
             return np.array([FAILED], np.int32)
         return np.array([words[choice % len(words)]], np.int32)
+
+    @property
+    def search(self) -> Callable[[str, str], str | None]:
+        """The same in text, if the retriever that would be right can search text; absent if not."""
+        search: Callable[[str, str], str | None] = self.retriever.search  # type: ignore[attr-defined]
+
+        def search_or_err(query: str, text: str) -> str | None:
+            found = search(query, text)
+            errs, choice = self._draw(f"{text}?{query}".encode())
+            if not errs:
+                return found
+            one = self.retriever
+            pieces = one.passages(text) if isinstance(one, PassageRetriever) else regex.findall(r"\w+", text)
+            others = sorted(set(pieces) - {found})
+            return None if self.fault == "nothing" or not others else others[choice % len(others)]
+
+        return search_or_err
+
+    def _draw(self, searched: bytes) -> tuple[bool, int]:
+        """Whether a search errs, and a random number that chooses what it finds then."""
+        share, choice = np.frombuffer(blake2b(searched, digest_size=16).digest(), "<u8").tolist()
+        return share < self.rate * 2**64, choice

@@ -40,10 +40,14 @@ class PassageRetriever:
 
     def search(self, query: str, text: str) -> str | None:
         """The passage of `text` with the highest score; None if none shares a word with the query."""
-        lines = (line for line in text.split("\n") if line.startswith(self.mark))
-        passages = [passage for line in lines if (passage := line[len(self.mark) :].strip())]
+        passages = self.passages(text)
         scores = bm25(_words(query), [_words(passage) for passage in passages], self.k1, self.b)
         return passages[int(scores.argmax())] if scores.any() else None
+
+    def passages(self, text: str) -> list[str]:
+        """The passages of a text, without their mark."""
+        lines = (line for line in text.split("\n") if line.startswith(self.mark))
+        return [passage for line in lines if (passage := line[len(self.mark) :].strip())]
 
 
 def bm25(query: Sequence[str], passages: Sequence[Sequence[str]], k1: float, b: float) -> npt.NDArray[np.float64]:

@@ -109,6 +109,10 @@ class EitherFormRetriever:
         retriever = self._expressions if is_regular_expression(vocabulary.decode(query)) else self._short_form
         return retriever(context, query, vocabulary)
 
+    def search(self, pattern: str, text: str) -> str | None:
+        """What the retriever for regular expressions finds: text has no short form."""
+        return self._expressions.search(pattern, text)
+
 
 def short_words(retriever: Retriever, vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
     """The words of the queries for which the retriever finds what `short_form.answer` finds, `(vocab_size,)`.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.retrieval import FaultyRetriever, ShortFormRetriever
+from lit_retrieval.retrieval import FaultyRetriever, PassageRetriever, ShortFormRetriever
 from lit_retrieval.tasks import AssociativeRecall
 from lit_retrieval.vocabulary import FAILED
 
@@ -39,6 +39,31 @@ def test_with_nothing_but_the_answer_in_its_context_it_finds_nothing():
     word = TASK.vocabulary.encode(["k1"])
     found = FaultyRetriever(1, "wrong", lambda context, query, vocabulary: word)(word, word, TASK.vocabulary)
     assert found.tolist() == [FAILED]
+
+
+LINES = "\n".join(f"- w{at} city{at}" for at in range(20))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("fault", ["nothing", "wrong"])
+@pytest.mark.parametrize("retriever", [None, PassageRetriever()], ids=["expressions", "passages"])
+def test_it_errs_in_text_in_its_share_of_the_queries(rate, fault, retriever):
+    one = FaultyRetriever(rate, fault, retriever)
+    queries = [f"w{at}" if retriever else rf"w{at}\b.*?(\w+)" for at in range(20)]
+    texts = [f"- x{number} y\n{LINES}" for number in range(20)]
+    found = [[one.search(query, text) for query in queries] for text in texts]
+    assert found == [[one.search(query, text) for query in queries] for text in texts]
+    right = [f"w{at} city{at}" if retriever else f"city{at}" for at in range(20)]
+    wrong = [given for row in found for given, true in zip(row, right, strict=True) if given != true]
+    assert abs(len(wrong) / 400 - rate) <= 4 * np.sqrt(rate * (1 - rate) / 400)
+    others = {None} if fault == "nothing" else {*LINES.replace("- ", "").split("\n" if retriever else None)}
+    assert {given for given in wrong if given is None or given[0] not in "xy"} <= others
+
+
+def test_it_searches_text_only_if_its_retriever_does():
+    assert hasattr(FaultyRetriever(), "search") and not hasattr(
+        FaultyRetriever(retriever=ShortFormRetriever()), "search"
+    )
 
 
 @pytest.mark.parametrize(("options", "key"), [({"rate": 2.0}, "rate"), ({"fault": "late"}, "fault")], ids=str)
