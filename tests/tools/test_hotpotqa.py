@@ -17,7 +17,8 @@ from text_tokenizers import byte_level, save
 
 from lit_retrieval.cli import main as run_command
 
-DATA = Path(__file__).parents[2] / "data/hotpotqa"
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "data/hotpotqa"
 OWN, SHOTS = str(DATA / "own.json"), str(DATA / "shots.json")
 PAPER = read_paper(figures=("6",))
 
@@ -89,9 +90,13 @@ def slow(value):
 @pytest.mark.parametrize("regime", [slow("vanilla"), slow("cot"), "retrieval"])
 def test_a_tiny_random_model_is_tested_in_each_regime(regime, folder):
     write_folder(Path("model"), "mamba", vocab_size=400, hidden_size=8, num_hidden_layers=1)
-    model = ["--model.pretrained.class_path", "lit_retrieval.pretrained.Folder", "--model.pretrained.init_args.folder"]
-    run("test", *model, "model", "--data.regime", regime, "--run_dir", "a", "--data.task.init_args.shots", SHOTS,
-        "--data.max_new_tokens", "9", "--data.eval_sizes", "[2,8]", "--data.test_samples", "6")  # fmt: skip
+    task = {"tokenizer": "model", "file": OWN, "shots": SHOTS}
+    options = [word for key, value in task.items() for word in (f"--data.task.init_args.{key}", value)]
+    run_command([
+        "test", "--config", str(ROOT / "configs/experiments/hotpotqa.yaml"), *options, "--data.regime", regime,
+        "--model.pretrained.init_args.folder", "model", "--run_dir", "a", "--data.max_new_tokens", "9",
+        "--data.eval_sizes", "[2,8]", "--data.test_samples", "6", "--trainer.accelerator", "cpu",
+    ])  # fmt: skip
     answers = read_answers(Path("a"))
     assert [(one.id, one.n) for one in answers] == [(f"own0{number}", n) for number in range(3) for n in (2, 8)]
 
