@@ -1,6 +1,7 @@
 """The study of HotpotQA from end to end: tests, the questions that all models know, and Figure 6."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from lit_retrieval.cli import main as run_command
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "data/hotpotqa"
 OWN, SHOTS = str(DATA / "own.json"), str(DATA / "shots.json")
+SMOLLM2 = Path(os.environ.get("SMOLLM2", ROOT / "models/smollm2"))
 PAPER = read_paper(figures=("6",))
 
 
@@ -99,6 +101,20 @@ def test_a_tiny_random_model_is_tested_in_each_regime(regime, folder):
     ])  # fmt: skip
     answers = read_answers(Path("a"))
     assert [(one.id, one.n) for one in answers] == [(f"own0{number}", n) for number in range(3) for n in (2, 8)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SMOLLM2.is_dir(), reason="python tools/smollm2.py models/smollm2, or name a folder in SMOLLM2")
+def test_smollm2_answers_a_third_of_our_questions_or_more(tmp_path):
+    task = {"tokenizer": SMOLLM2, "file": OWN, "shots": SHOTS}
+    options = [str(word) for key, value in task.items() for word in (f"--data.task.init_args.{key}", value)]
+    run_command([
+        "test", "--config", str(ROOT / "configs/experiments/hotpotqa.yaml"), *options, "--data.regime", "vanilla",
+        "--model.pretrained.init_args.folder", str(SMOLLM2), "--run_dir", str(tmp_path), "--data.eval_sizes", "[2]",
+        "--trainer.accelerator", "cpu", "--trainer.logger", "false",
+    ])  # fmt: skip
+    answers = read_answers(tmp_path)
+    assert len(answers) == 20 and sum(one.em for one in answers) >= 7
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """HotpotQA: which paragraphs are there and where, prompts and replies, and files that are something else."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ OWN, SHOTS = DATA / "own.json", DATA / "shots.json"
 RECORDS = json.loads(OWN.read_text())
 QUESTIONS = read_questions(OWN, "file")
 NUMBERS = (2, 4, 6, 8, 10)
+
+
+SMOLLM2 = Path(os.environ.get("SMOLLM2", DATA.parents[1] / "models/smollm2"))
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +155,14 @@ def test_it_keeps_the_rules_of_tasks_and_trains_on_questions_of_its_own(tokenize
     trained = SampleStream(task, "vanilla", [2], 0, "fit").take(np.arange(64))
     answers = {task.answer_texts(trained.reply(row))[0] for row in range(64)}
     assert answers == {record["answer"] for record in RECORDS[1::2]}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SMOLLM2.is_dir(), reason="python tools/smollm2.py models/smollm2, or name a folder in SMOLLM2")
+def test_it_keeps_the_rules_of_tasks_with_the_tokenizer_of_smollm2(tmp_path):
+    even, odd = split_in_two(tmp_path)
+    task = HotpotQA(SMOLLM2, even, train_file=odd, shots=SHOTS)
+    assert not [verdict for verdict in report(task, [2, 8]) if verdict.result == "FAIL"]
 
 
 def test_questions_for_evaluation_are_not_trained_on(tokenizer, tmp_path):
