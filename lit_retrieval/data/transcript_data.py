@@ -155,6 +155,11 @@ class TranscriptData(LightningDataModule):
         return "fit" in self._files
 
     @property
+    def tests_on_file(self) -> bool:
+        """Whether the test samples come from a file."""
+        return "test" in self._files
+
+    @property
     def longest_distance(self) -> int:
         """Most tokens from an answer in the prompt to the end of its question; 0 if no answer is in the prompt."""
         return max(self.task.longest_distance(size, self.regime) for size in self.eval_values)

@@ -45,6 +45,10 @@ class SampleStream:
         """The first `count` samples, those of one size together: indices `(count,)`; None for endless ones."""
         return np.argsort(np.arange(count) % len(self.sizes.values), kind="stable") if self._is_finite else None
 
+    def about(self, index: int) -> dict[str, int | str]:
+        """What `Task.about` says about the problem of a sample."""
+        return self.task.about(index // len(self.sizes.values) if self._is_finite else index)
+
     def take(self, indices: Counts, first_samples: Counts | None = None) -> Transcripts:
         """Write samples.
 

@@ -161,6 +161,10 @@ class Task(ABC):
     def check_size(self, size: int) -> None:
         """Raise `UserError` if there are no problems of this size, or no words for them in the vocabulary."""
 
+    def about(self, problem: int) -> dict[str, int | str]:
+        """What the file of a test's answers says about a problem beside its size: its index, as `id`."""
+        return {"id": problem}
+
     def longest_distance(self, size: int, regime: Regime) -> int:
         """An upper bound on the `distances` of problems of this size; 0 if answers are not in the prompt."""
         return 0

@@ -22,9 +22,9 @@ NAME = "answers.jsonl"
 class AnswerFile(Callback):
     """Writes `answers.jsonl` into the run's folder when `test` ends, if the task is in text: an object for each sample.
 
-    Beside what the task says about the problem (`id`, and for HotpotQA its `order`) it has the size `n`, the model's
-    `answer` (null if it gave none), the `right` one, whether they match as `em`, the `f1` of the two by HotpotQA's
-    rule, and the number of `searches`.
+    It has what the task says about the problem (`id`, and for HotpotQA its `order`), or the index in data.test_file as
+    `id`; the size `n`; the model's `answer` (null if it gave none) and the `right` one; whether they match as `em`,
+    their `f1` by HotpotQA's rule; and the number of `searches`.
     """
 
     def __init__(self) -> None:
@@ -43,13 +43,13 @@ class AnswerFile(Callback):
         """Keep the answers of a batch."""
         assert isinstance(pl_module, SequenceModule)
         data, indices = pl_module.data, next(self._indices)
-        task, right, num_sizes = data.task.evaluation, batch.transcripts(), len(data.eval_values)
-        if not isinstance(task, TextTask):
+        if not isinstance(task := data.task, TextTask):
             return
+        right, stream = batch.transcripts(), data.stream("test")
         for row, (index, reply) in enumerate(zip(indices.tolist(), outputs["replies"], strict=True)):
             given, true = task.answer_texts(reply)[0], task.answer_texts(right.reply(row))[0]
             answer = {
-                **task.about(index if task.num_problems is None else index // num_sizes),
+                **({"id": index} if data.tests_on_file else stream.about(index)),
                 "n": int(batch.sizes[row]), "answer": given, "right": true, "em": int(reply.answers == [RIGHT]),
                 "f1": f1(given or "", true or ""), "searches": reply.num_searches,
             }  # fmt: skip

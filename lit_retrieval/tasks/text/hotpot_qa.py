@@ -97,7 +97,7 @@ class HotpotQA(TextTask):
         return other
 
     def about(self, problem: int) -> dict[str, int | str]:
-        """Id and order of a question; see `TextTask.about`."""
+        """Id and order of a question; see `Task.about`."""
         return {"id": self._questions[problem].id, "order": self.order}
 
     def draw(self, rng: np.random.Generator, size: int) -> Asked:

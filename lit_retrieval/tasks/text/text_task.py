@@ -79,10 +79,6 @@ class TextTask(Task):
         """Whether an answer is right: an exact match by HotpotQA's rule."""
         return exact_match(given, right)
 
-    def about(self, problem: int) -> dict[str, int | str]:
-        """What the file of a test's answers says about a problem beside its size: its index, as `id`."""
-        return {"id": problem}
-
     def dialogue(self, seed: int, index: int, size: int, regime: Regime) -> Dialogue:
         """The dialogue of a sample; see `Task.sample`."""
         rng = np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))  # all 64 bits of each

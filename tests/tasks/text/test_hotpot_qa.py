@@ -87,7 +87,7 @@ def test_every_question_is_asked_at_each_number(tokenizer):
         prompt = task.vocabulary.text(written.tokens[row, : written.prompt_length[row]])
         assert prompt.count("\n- ") + 1 == size and RECORDS[row // 4]["question"] in prompt
         assert task.answer_texts(written.reply(row)) == [RECORDS[row // 4]["answer"]]
-        assert stream.task.about(row // 4) == {"id": f"own{row // 4:02}", "order": "required"}
+        assert stream.about(row) == {"id": f"own{row // 4:02}", "order": "required"}
     assert stream.take(np.array([7])).tokens.tolist()[0][:40] == written.tokens[7, :40].tolist()
 
 
