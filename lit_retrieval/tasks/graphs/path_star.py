@@ -17,7 +17,7 @@ Target = Literal["first", "path"]
 
 
 class PathStar(Task):
-    """The edges of a directed star, its centre and the end of one arm: which way leads there? (arXiv:2403.06963.)
+    """The edges of a directed star, its center and the end of one arm: which way leads there? (arXiv:2403.06963.)
 
     A path-star graph has `num_paths` paths of the same length from one vertex; edges `from - to` are in random order.
     All next vertices of the path but the first can be found by one look at the edges; the first needs the whole path,

@@ -1,0 +1,1 @@
+"""The pages of the site, from Markdown files of the checkout and from the code."""

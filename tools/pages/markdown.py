@@ -1,0 +1,100 @@
+"""Markdown of the checkout as pages of the site: sections of other files, and links that leave the folder docs."""
+
+import os
+import posixpath
+import re
+from pathlib import Path
+
+from lit_retrieval.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+# Pages outside docs, and where they are in the site.
+MOVED = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "AGENTS.md": "agents.md",
+    "CHANGELOG.md": "changelog.md",
+    "lit_retrieval/ops/README.md": "howto/kernel.md",
+    "lit_retrieval/constructions/README.md": "constructions.md",
+}
+_FILES = "files"  # folder of the site for what pages link to and is no page
+_LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
+_FENCE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
+_SECTION = re.compile(r"^<!-- README: (.+?) -->$", re.MULTILINE)
+
+
+def sources() -> dict[str, str]:
+    """Every Markdown file that is a page: its path in the checkout, and that in the site."""
+    docs = {f"docs/{path.relative_to(ROOT / 'docs').as_posix()}" for path in (ROOT / "docs").rglob("*.md")}
+    moved = {source: page for source, page in MOVED.items() if source != "README.md"}
+    return {source: source.removeprefix("docs/") for source in sorted(docs)} | moved
+
+
+def page(source: str, attached: set[str]) -> str:
+    """The Markdown of a page of the site; paths of other files that it links to are added to `attached`.
+
+    A line `<!-- README: HEADING -->` stands for that section of README.
+    """
+    site = sources()[source]
+    text = _rewrite((ROOT / source).read_text(), source, site, attached)
+    return _SECTION.sub(lambda found: _rewrite(section(found[1]), "README.md", site, attached), text)
+
+
+def section(heading: str) -> str:
+    """A section of README, from below its heading up to the next of the same level or a higher one.
+
+    Raises `UserError` if there is no such section.
+    """
+    level, lines, inside, fenced = 0, [], False, False
+    for line in (ROOT / "README.md").read_text().splitlines():
+        fenced ^= line.startswith("```")
+        found = None if fenced else re.match(r"(#+) (.+)", line)
+        if inside and found and len(found[1]) <= level:
+            break
+        if inside:
+            lines.append(f"{'#' * (len(found[1]) - level + 1)} {found[2]}" if found else line)
+        elif found and found[2] == heading:
+            inside, level = True, len(found[1])
+    if not inside:
+        raise UserError(f"README.md must have the section {heading!r}; move its text to the page that shows it")
+    return "\n".join(lines).strip() + "\n"
+
+
+def listing(folder: str, attached: set[str]) -> str:
+    """A page with the README of a folder of the checkout, if it has one, and links to its other files."""
+    names = sorted(path.name for path in (ROOT / folder).iterdir() if path.is_file())
+    attached |= {f"{folder}/{name}" for name in names if not name.endswith(".md")}
+    about = (ROOT / folder / "README.md").read_text() if "README.md" in names else f"# {folder}\n"
+    text = _rewrite(about, f"{folder}/README.md", attached_page(folder), attached)
+    return "\n".join([text, *(f"- [{name}]({name})" for name in names if not name.endswith(".md")), ""])
+
+
+def attached_page(path: str) -> str:
+    """Where a file or folder of the checkout that is no page lies in the site."""
+    return f"{_FILES}/{path}/index.md" if (ROOT / path).is_dir() else f"{_FILES}/{path}"
+
+
+def _rewrite(text: str, source: str, site: str, attached: set[str]) -> str:
+    """The text with links that are right in the site; blocks of code stay as they are."""
+    parts = _FENCE.split(text)
+    for number in range(0, len(parts), 2):
+        parts[number] = _LINK.sub(lambda found: _target(found[1], source, site, attached), parts[number])
+    return "".join(parts)
+
+
+def _target(link: str, source: str, site: str, attached: set[str]) -> str:
+    """A link of a page; raises `UserError` if there is no such file."""
+    path, hash_sign, anchor = link.partition("#")
+    if not path or re.match(r"[a-z]+:", path):
+        return link
+    found = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
+    if (ROOT / found).is_relative_to(ROOT / "docs"):
+        there = found.removeprefix("docs/")
+    elif found in MOVED:
+        there = MOVED[found]
+    elif (ROOT / found).exists():
+        attached.add(found)
+        there = attached_page(found)
+    else:
+        raise UserError(f"{source} links to {link}, and there is no such file")
+    return os.path.relpath(there, posixpath.dirname(site) or ".") + hash_sign + anchor

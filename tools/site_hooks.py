@@ -1,0 +1,28 @@
+"""Hooks of mkdocs: the site has the pages of `tools/pages`, and the files that they link to."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File
+
+_TOOLS = Path(__file__).parent
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Put the pages that are made in place of those in the folder, and add the files that they link to."""
+    sys.path[:0] = [str(_TOOLS.parent), str(_TOOLS)]
+    from pages import keys, markdown
+
+    attached: set[str] = set()
+    made = {site: markdown.page(source, attached) for source, site in markdown.sources().items()}
+    made["reference/keys.md"] = keys.page()
+    folders = {path for path in attached if (markdown.ROOT / path).is_dir()}
+    made |= {markdown.attached_page(path): markdown.listing(path, attached) for path in folders}
+    for site, text in made.items():
+        if (old := files.get_file_from_path(site)) is not None:
+            files.remove(old)
+        files.append(File.generated(config, site, content=text))
+    for path in sorted(attached - folders):
+        files.append(File.generated(config, markdown.attached_page(path), abs_src_path=str(markdown.ROOT / path)))
+    return files
