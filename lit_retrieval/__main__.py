@@ -13,8 +13,18 @@ from lit_retrieval.cli import main
 def script() -> None:
     """Run the command line; classes in the current folder can be imported, as with `python -m`."""
     sys.path.insert(0, os.getcwd())
-    main()
+    run()
+
+
+def run() -> None:
+    """Run the command line: `export`, or a command of the trainer."""
+    if sys.argv[1:2] == ["export"]:
+        from lit_retrieval import export
+
+        export.main(sys.argv[2:])
+    else:
+        main()
 
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -1,10 +1,13 @@
-"""Atomic writing of files."""
+"""Atomic writing of files and folders."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
+
+from lit_retrieval.errors import UserError
 
 
 @contextmanager
@@ -28,6 +31,22 @@ def write_atomically(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[
         _force(path.parent)
     finally:
         staged.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A hidden folder beside `path` to write in: it becomes `path` when the block ends, and is deleted if that raises.
+
+    Raises `UserError` if `path` exists.
+    """
+    if path.exists():
+        raise UserError(f"{path} exists; name a new folder, or delete it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as beside:
+        staged = Path(beside) / path.name
+        staged.mkdir()
+        yield staged
+        staged.rename(path)
 
 
 def _force(folder: Path) -> None:

@@ -32,6 +32,7 @@ class Tokens(Vocabulary):
         folder: The folder of a pretrained model, with its `tokenizer.json`.
 
     Attributes:
+        folder: The folder.
         sha256: Of `tokenizer.json`.
         ends: Ids of the tokens that end a text, by `generation_config.json`, `config.json` and `tokenizer_config.json`.
         first: Ids of the tokens that the tokenizer puts before a text, `(tokens,)`.
@@ -41,8 +42,9 @@ class Tokens(Vocabulary):
     is_text = True
 
     def __init__(self, folder: Path) -> None:
-        path = Path(folder) / _NAME
-        self.sha256, self._tokenizer = tokenizer_sha256(folder), _load(path)
+        self.folder = Path(folder)
+        path = self.folder / _NAME
+        self.sha256, self._tokenizer = tokenizer_sha256(self.folder), _load(path)
         size = 1 + max(self._tokenizer.get_vocab().values(), default=-1)
         self.words = tuple(self._tokenizer.id_to_token(token) or "" for token in range(size))
         self._ids = {word: token for token, word in enumerate(self.words)}

@@ -40,6 +40,8 @@ MAY_IMPORT["models"].add("conformance")
 MAY_IMPORT["pretrained"] = {*MODEL_CHAIN, "conformance"}
 MAY_IMPORT["training"] |= {"conformance", "pretrained"}
 MAY_IMPORT["cli"].add("pretrained")
+MAY_IMPORT["export"] = MAY_IMPORT["api"] | {"api", "pretrained", "tokens"}
+MAY_IMPORT["__main__"].add("export")
 MAY_IMPORT["circuits"] = {*FOR_ALL, "machines", "vocabulary"}
 MAY_IMPORT["tasks"] |= {"machines", "automata", "circuits"}
 for room in ("tasks", "mixers"):

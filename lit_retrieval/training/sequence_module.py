@@ -134,7 +134,8 @@ class SequenceModule(LightningModule):
         if network is not None:
             self.model = WholeModel(vocab_size, network)
         elif pretrained is not None:
-            self.model = WholeModel(vocab_size, pretrained.load)
+            loaded = pretrained.load(vocab_size=vocab_size)
+            self.model = loaded if isinstance(loaded, SequenceModel) else WholeModel(vocab_size, lambda **_: loaded)
         elif construction is None:
             if hidden_size is None or stages is None:
                 raise UserError("the model is not set; write model.hidden_size and model.stages, or model.network")
@@ -176,7 +177,7 @@ class SequenceModule(LightningModule):
         if isinstance(self.model, BottleneckModel):
             check_words(data.task, "model.readout")
         if self._is_pretrained:
-            check_places(cast("WholeModel", self.model).network, data)
+            check_places(self.model, data)
         if stage == "fit":
             check_classes(self.model, data, self.trainer)
             leave_out_constants(self)

@@ -1,0 +1,163 @@
+"""A pretrained model as layers of this package."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from lit_retrieval.conformance import describe_error
+from lit_retrieval.errors import UserError
+from lit_retrieval.mixers import Attention, Mamba, MixerFactory, SlidingWindowAttention, SwiGLU, make_mixer
+from lit_retrieval.mixers.checks.case import relative_difference
+from lit_retrieval.models import SequenceModel, Stage
+from lit_retrieval.pretrained.folder import ALLOWED, check_tokens, check_weights, random_tokens, read_model
+from lit_retrieval.pretrained.layout import FLA, LLAMA, MAMBA, Layout, weights_in
+
+_EPS = ("rms_norm_eps", "layer_norm_epsilon", "norm_eps")  # names of the same key in several configurations
+_INSTEAD = "use lit_retrieval.pretrained.Folder, which runs any model as it is"
+
+
+class Layers:
+    """A model in a folder as layers of this package, of which any may be replaced by another mixer.
+
+    LLaMA, Mistral and Ministral become Attention or SlidingWindowAttention and SwiGLU, Mamba becomes Mamba, and GLA,
+    GatedDeltaNet, DeltaNet, RetNet and others of fla its layer and SwiGLU. At load the logits are compared with those
+    of transformers or fla, in float32; a model that differs is refused.
+
+    Args:
+        folder: Its folder, as save_pretrained writes it.
+        replace: Mixers by class_path in place of the attention or recurrence of some layers, under their numbers from
+            0 on. A mixer whose weights have the same names and shapes begins with those of the layer.
+        train: all weights, or those of the replaced layers and their norms only.
+        sha256: The sha256 of its weights; entered by the command, other weights are refused.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        replace: dict[int, MixerFactory] | None = None,
+        train: Literal["all", "replaced"] = "all",
+        sha256: str | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        self.replace = replace or {}
+        self.train = train
+        self.sha256 = sha256
+        if train == "replaced" and not self.replace:
+            raise UserError("there is nothing to train; set model.pretrained.init_args.replace, or train to all")
+
+    def load(self, *, vocab_size: int) -> nn.Module:
+        """Load the model; raises `UserError` if it can't be built of our layers, or has fewer tokens."""
+        check_weights(self.folder, self.sha256)
+        source = read_model(self.folder, torch.float32)
+        check_tokens(source, vocab_size, self.folder)
+        model, layout = as_layers(source, vocab_size)
+        size = len(layout.block)
+        if wrong := [layer for layer in self.replace if not 0 <= layer < len(model.mixers) // size]:
+            last = len(model.mixers) // size - 1
+            raise UserError(f"replace must have layers from 0 to {last}, got {wrong[0]}; set model.pretrained")
+        if self.train == "replaced":
+            model.requires_grad_(False)
+        for layer, factory in self.replace.items():
+            place = layer * size
+            mixer = make_mixer(factory, model.embedding.shape[1], place)
+            _begin_as(mixer, model.mixers[place])
+            model.mixers[place] = mixer
+            model.norms[place].requires_grad_(True)
+        return model.train()
+
+
+def as_layers(source: Any, vocab_size: int) -> tuple[SequenceModel, Layout]:
+    """A model of transformers or fla as one of ours with the same logits for the first tokens, and its layout.
+
+    Raises `UserError` for a model that has no such layers, or other logits.
+    """
+    weights, name = source.state_dict(), type(source).__name__
+    layout = next((one for one in (LLAMA, MAMBA, FLA) if one.embedding in weights), None)
+    blocks = source.config.num_hidden_layers
+    missing = "" if layout is None else _missing(layout, blocks, weights)
+    if layout is None or missing:
+        said = f"it has no {missing or LLAMA.embedding}"
+        raise UserError(f"{name} can't be built of our layers: {said}; {_INSTEAD}")
+    head = source.get_output_embeddings().weight
+    is_tied = head.data_ptr() == source.get_input_embeddings().weight.data_ptr()
+    eps = next((getattr(source.config, key) for key in _EPS if hasattr(source.config, key)), None)
+    try:
+        model = SequenceModel(
+            vocab_size, source.config.hidden_size, list(_stages(source, layout)), "learned", norm_eps=eps,
+            head=None if is_tied else "untied",
+        )  # fmt: skip
+        weights_in(model, layout, weights)
+    except (AttributeError, KeyError, UserError) as error:  # of a model with other parts
+        said = str(error) if isinstance(error, UserError) else describe_error(error)
+        raise UserError(f"{name} can't be built of our layers: {said}; {_INSTEAD}") from None
+    difference = compare(model.eval(), source.eval())
+    if not difference <= ALLOWED:
+        raise UserError(f"{name} built of our layers differs by {difference:.1e} of the largest logit; {_INSTEAD}")
+    return model, layout
+
+
+@torch.no_grad()
+def compare(model: SequenceModel, other: Any) -> float:
+    """The largest difference between the logits of a model of ours and of another one, in the largest logit.
+
+    Args:
+        model: Ours, in evaluation mode.
+        other: A causal language model of transformers or fla, with as many tokens or more.
+    """
+    tokens = random_tokens(model.vocab_size)
+    theirs = other(input_ids=tokens, use_cache=False).logits[..., : model.vocab_size]
+    return relative_difference(model(tokens)[0], theirs)
+
+
+def _missing(layout: Layout, blocks: int, weights: dict[str, Any]) -> str:
+    """The first name of a norm, or beginning of a mixer's names, that no weight has; empty if there is none."""
+    for norm, beginning in layout.places(blocks * len(layout.block)):
+        if norm not in weights or not any(name.startswith(beginning) for name in weights):
+            return norm if norm not in weights else f"{beginning}weight"
+    return ""
+
+
+def _stages(source: Any, layout: Layout) -> Iterator[Stage]:
+    """The mixers of one block after the other; those of fla are its own layers."""
+    config = source.config
+    if layout is MAMBA:
+        options = {
+            "state_dim": config.state_size, "expand": int(config.expand), "conv_kernel": config.conv_kernel,
+            "dt_rank": int(config.time_step_rank), "bias": config.use_bias, "conv_bias": config.use_conv_bias,
+        }  # fmt: skip
+        yield Stage([partial(Mamba, **options)], config.num_hidden_layers)
+        return
+    for place, block in enumerate(source.model.layers):
+        mixer = _attention(config, place) if layout is LLAMA else partial(_taken, block.attn)
+        yield Stage([mixer, partial(SwiGLU, intermediate_size=len(block.mlp.gate_proj.weight))])
+
+
+def _taken(layer: nn.Module, *, hidden_size: int, layer_idx: int) -> nn.Module:
+    """A layer that is there already."""
+    return layer
+
+
+def _attention(config: Any, layer: int) -> MixerFactory:
+    """The attention of a layer of a LLaMA, or of its relatives with windows."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") != "default":
+        raise UserError(f"rope_type must be default, got {rope.get('rope_type')}")
+    heads = config.num_attention_heads
+    if (size := getattr(config, "head_dim", None) or config.hidden_size // heads) * heads != config.hidden_size:
+        raise UserError(f"head_dim must be {config.hidden_size} / {heads}, got {size}")
+    options = {"num_heads": heads, "num_kv_heads": config.num_key_value_heads, "rope_base": float(rope["rope_theta"])}
+    window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
+    if window is None or (kinds is not None and kinds[layer] != "sliding_attention"):
+        return partial(Attention, **options)
+    return partial(SlidingWindowAttention, window=int(window), **options)
+
+
+def _begin_as(mixer: nn.Module, other: nn.Module) -> None:
+    """Give a mixer the weights of another one, if they have the same names and shapes."""
+    own, given = ({name: one.shape for name, one in module.state_dict().items()} for module in (mixer, other))
+    if own == given:
+        mixer.load_state_dict(other.state_dict())
