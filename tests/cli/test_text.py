@@ -87,7 +87,8 @@ def test_our_own_models_train_on_text_too(run, refuse):
     assert "model.readout needs a task in words, got Friends" in refuse(
         "fit", *options, "--model.readout", "bottleneck", "--run_dir", "other"
     )
-    options = ["--data.task", TASK, "--model.construction", "lit_retrieval.constructions.Theorem56", *TINY]
+    theorem = ["--model.construction", "lit_retrieval.constructions.Theorem56", "--model.construction.problem", "index"]
+    options = ["--data.task", TASK, *theorem, *TINY]
     assert "model.construction needs a task in words, got Friends" in refuse("test", *options)
 
 

@@ -16,7 +16,6 @@ from lit_retrieval.data.suite import hash_samples
 from lit_retrieval.decoding import decode
 from lit_retrieval.errors import UserError
 from lit_retrieval.retrieval import (
-    EitherFormRetriever,
     FaultyRetriever,
     PassageRetriever,
     RegularExpressionRetriever,
@@ -223,8 +222,10 @@ WORDS = AssociativeRecall(num_keys=4, num_values=4)
         (lambda task: Mixture([WORDS, task]), "Mixture needs a task in words, got Friends, which is in text"),
         (lambda task: ReadAgain(task), "ReadAgain needs a task in words, got Friends"),
         (lambda task: TranscriptData(task, retriever=ShortFormRetriever()), "ShortFormRetriever can't search text"),
-        (lambda task: TranscriptData(task, retriever=EitherFormRetriever()), "EitherFormRetriever can't search text"),
-        (lambda task: TranscriptData(task, retriever=FaultyRetriever()), "FaultyRetriever can't search text"),
+        (
+            lambda task: TranscriptData(task, retriever=FaultyRetriever(retriever=ShortFormRetriever())),
+            "FaultyRetriever can't search text",
+        ),
         (lambda task: TranscriptData(WORDS, sizes=[4], retriever=PassageRetriever()), "is for tasks in text"),
         (lambda task: Friends(task.tokenizer, "0" * 64), "must have the sha256 000000000000"),
     ],
