@@ -36,6 +36,8 @@ class Tokens(Vocabulary):
         sha256: Of `tokenizer.json`.
         ends: Ids of the tokens that end a text, by `generation_config.json`, `config.json` and `tokenizer_config.json`.
         first: Ids of the tokens that the tokenizer puts before a text, `(tokens,)`.
+        prefix: Id of the token before a text that is scored alone: that which begins a text by `tokenizer_config.json`,
+            or the last of `first`, or one of `ends`, or 0.
     """
 
     separator = ""
@@ -50,6 +52,8 @@ class Tokens(Vocabulary):
         self._ids = {word: token for token, word in enumerate(self.words)}
         self.first = self._first()
         self.ends = frozenset(self._ends(Path(folder)))
+        begins = self._named(Path(folder), "bos_token")
+        self.prefix = next(iter([*begins, *self.first[::-1].tolist(), *sorted(self.ends), 0]))
         text = self.text(np.concatenate([self.read(piece) for piece in _PIECES]))
         if text != (whole := "".join(_PIECES)):
             at = next(at for at, pair in enumerate(zip(text + "\0", whole + "\0", strict=False)) if len(set(pair)) > 1)
@@ -107,7 +111,11 @@ class Tokens(Vocabulary):
         for name in ("generation_config.json", "config.json"):
             found = _read_json(folder / name).get("eos_token_id")
             yield from found if isinstance(found, list) else [] if found is None else [found]
-        token = _read_json(folder / "tokenizer_config.json").get("eos_token")
+        yield from self._named(folder, "eos_token")
+
+    def _named(self, folder: Path, key: str) -> Iterable[int]:
+        """The id of a token that `tokenizer_config.json` names, if it does."""
+        token = _read_json(folder / "tokenizer_config.json").get(key)
         token = token.get("content") if isinstance(token, dict) else token
         if isinstance(token, str) and token in self:
             yield self._ids[token]

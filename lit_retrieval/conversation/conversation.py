@@ -26,7 +26,7 @@ class Conversations:
     Args:
         turns: What the user writes: for each row the prompt, then what follows each answer.
         answer_tokens: Token ids that end a turn when the model writes one.
-        retriever: Runs the queries.
+        retriever: Runs the queries; if None, nothing is found and put in.
         vocabulary: The words of the token ids.
         max_new_tokens: Tokens that may follow the prompt; no limit if absent.
         num_answers: Answers that are asked for in each row, `(rows,)`; one in each turn if absent.
@@ -36,7 +36,7 @@ class Conversations:
         self,
         turns: Turns | Sequence[Iterable[Ids]],
         answer_tokens: Iterable[int],
-        retriever: Retriever,
+        retriever: Retriever | None,
         vocabulary: Vocabulary,
         max_new_tokens: int | None = None,
         num_answers: Sequence[int] | Places | None = None,
@@ -113,6 +113,9 @@ class Conversations:
 
     def _search(self, row: int) -> None:
         """Let the retriever answer the query that a row has ended."""
+        if self._retriever is None:
+            self._rows.query[row] = NONE
+            return
         context, query = rules.visible(self._rows, row).copy(), rules.query_of(self._rows, row).copy()
         try:
             found = self._retriever(context, query, self._vocabulary)

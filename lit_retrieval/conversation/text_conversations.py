@@ -29,7 +29,7 @@ class TextConversations:
     Args:
         turns: What the user writes: the prompt of each row, alone.
         tokens: The tokenizer.
-        retriever: Runs the queries, by its `search(query, text)`.
+        retriever: Runs the queries, by its `search(query, text)`; if None, nothing is found and put in.
         ending: Finds the answer in what the model writes.
         judge: Whether an answer of a row is right; no answer is, if absent.
         max_new_tokens: Tokens that may follow the prompt; no limit if absent.
@@ -113,6 +113,8 @@ class TextConversations:
         reader = self._readers[row]
         self._expect(row, np.array([token], np.int32), Author.MODEL)
         for query in reader.take(token):
+            if self._retriever is None:
+                continue
             self._expect(row, self._vocabulary.read(f"{self._search(row, query)}\n"), Author.RETRIEVER)
         if reader.answer is not None:
             is_right = self._judge is not None and self._judge(row, reader.answer)

@@ -114,10 +114,10 @@ class EitherFormRetriever:
         return self._expressions.search(pattern, text)
 
 
-def short_words(retriever: Retriever, vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
+def short_words(retriever: Retriever | None, vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
     """The words of the queries for which the retriever finds what `short_form.answer` finds, `(vocab_size,)`.
 
-    `(0,)` for a retriever with a call of its own, which may find anything.
+    `(0,)` for a retriever with a call of its own, which may find anything, and without one.
     """
     call = type(retriever).__call__
     if call is ShortFormRetriever.__call__:

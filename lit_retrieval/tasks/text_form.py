@@ -25,13 +25,15 @@ class Solved(NamedTuple):
     """A problem and its solution, in words.
 
     Args:
-        problem: All words before the reply, without `<s>`.
+        prompt: All words before the reply, as a model that was trained on the task reads them.
+        problem: The same without `<s>`.
         steps: The words of the reply before its last answers; none but in `cot`.
         answers: The answers of the reply.
         size: Size of the problem.
         kind: The name of its kind; None for a task of one kind.
     """
 
+    prompt: str
     problem: str
     steps: str
     answers: list[str]
@@ -56,7 +58,7 @@ def solve(task: Task, transcripts: Transcripts) -> Iterator[Solved]:
         words = [task.vocabulary.decode(part) for part in (tokens[:start], steps, reply[is_answer[reply]])]
         problem = " ".join(word for word in words[0] if word != SPECIAL_WORDS[START])
         kind = task.kinds[transcripts.kinds[row]] if task.kinds else None
-        yield Solved(problem, " ".join(words[1]), words[2], int(transcripts.sizes[row]), kind)
+        yield Solved(" ".join(words[0]), problem, " ".join(words[1]), words[2], int(transcripts.sizes[row]), kind)
 
 
 def about(task: Task) -> str:

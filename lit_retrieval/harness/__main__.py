@@ -1,0 +1,34 @@
+"""python -m lit_retrieval.harness: the command lm_eval with runs and pretrained models as one more model."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+
+from lit_retrieval.parsing import fail, one_line_errors
+
+NAME = "lit_retrieval"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run lm_eval's own command line, in which `--model lit_retrieval` is the default; a mistake is one line."""
+    if find_spec("lm_eval") is None:
+        fail("lm-evaluation-harness is not installed: pip install -c constraints.txt -e '.[lm_eval]'")
+    import_module("lm_eval.models")  # before ours: it registers its own only while there are none
+    from lm_eval.__main__ import cli_evaluate
+    from lm_eval.api.registry import model_registry
+
+    from lit_retrieval.harness.language_model import ROWS, LanguageModel
+
+    if NAME not in model_registry:
+        model_registry.register(NAME, target=LanguageModel)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] not in ("ls", "validate", "-h", "--help"):  # later arguments win
+        given = ["run", "--model", NAME, "--batch_size", str(ROWS), *given[given[0] == "run" :]]
+    sys.argv = ["lm_eval", *given]
+    with one_line_errors():
+        cli_evaluate()
+
+
+if __name__ == "__main__":
+    main()

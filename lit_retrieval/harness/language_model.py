@@ -1,0 +1,160 @@
+"""A model of lm-evaluation-harness."""
+
+import inspect
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lm_eval.api.model import LM
+from lm_eval.models.utils import normalize_gen_kwargs
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.harness.opened import open_folder, open_run
+from lit_retrieval.harness.text_model import TextModel, TokenList
+from lit_retrieval.ranges import check_at_least
+from lit_retrieval.vocabulary import Vocabulary
+
+ROWS = 32  # texts that are read at a time, unless batch_size is given
+
+
+class LanguageModel(LM):  # type: ignore[misc]  # the package has no types
+    """A run, or the folder of a pretrained model, as a model of lm-evaluation-harness (lm_eval 0.4.13).
+
+    It reads rows of any length without padding, writes greedily, and runs its searches while it writes. The text of a
+    synthetic run is words separated by spaces, from `<s>` on; a word that its vocabulary does not have is refused. It
+    ends with `num_answers` answers, a key of `generation_kwargs`, one if absent.
+
+    Args:
+        run: The run's folder, as in runs/quickstart-123573c5.
+        folder: The folder of a pretrained model, in place of a run.
+        checkpoint: best, last or the path of a .ckpt file of the run.
+        searches: Whether searches are run; if absent, where the run was trained with them.
+        precision: The number format of the weights of a folder.
+        batch_size: Most texts that are read at a time; auto for the default.
+        max_batch_size: Not used.
+        device: Where the model is; the CPU where there is no GPU.
+    """
+
+    def __init__(
+        self,
+        run: str | None = None,
+        folder: str | None = None,
+        checkpoint: str = "best",
+        searches: bool | None = None,
+        precision: Literal["float32", "bfloat16"] = "float32",
+        batch_size: int | str = ROWS,
+        max_batch_size: int | None = None,
+        device: str = "cuda",
+    ) -> None:
+        super().__init__()
+        rows = int(batch_size) if str(batch_size).isdecimal() else ROWS
+        check_at_least("batch_size", rows, 1, "--batch_size")
+        if (run is None) == (folder is None):
+            raise UserError("give a run or the folder of a pretrained model: --model_args run=runs/NAME-HASH")
+        place = torch.device(device if torch.cuda.is_available() else "cpu")
+        self.name = str(run or folder)
+        self.text_model: TextModel = (
+            open_run(Path(run), checkpoint, searches, rows, place)
+            if run is not None
+            else open_folder(Path(str(folder)), precision, searches, rows, place)
+        )
+
+    @classmethod
+    def create_from_arg_obj(
+        cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
+    ) -> "LanguageModel":
+        """The model from the arguments of a command; raises `UserError` for one that it does not have."""
+        known = [name for name in inspect.signature(cls).parameters]
+        if unknown := [name for name in arg_dict if name not in known]:
+            raise UserError(f"--model_args must be of {', '.join(known)}, got {unknown[0]}")
+        made: LanguageModel = super().create_from_arg_obj(arg_dict, additional_config)
+        return made
+
+    @property
+    def batch_size(self) -> int:
+        """Most texts that are read at a time."""
+        return self.text_model.rows
+
+    @property
+    def tokenizer_name(self) -> str:
+        """The name of the run or folder, for the harness's cache of requests."""
+        return self.name.replace("/", "__")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.text_model.device
+
+    def read(self, text: str, is_begin: bool = True) -> TokenList:
+        """The tokens of a text; those that the tokenizer puts before one, too, if it begins and does not have them."""
+        vocabulary = self.text_model.vocabulary
+        read = vocabulary.read_prompt if is_begin and not _begins(vocabulary, text) else vocabulary.read
+        try:
+            tokens: TokenList = read(text).tolist()
+        except UserError as error:
+            raise UserError(f"{error}; take the task NAME_run of `tasks write --form lm_eval`") from None
+        return tokens
+
+    def split(self, context: str, text: str) -> tuple[TokenList, TokenList]:
+        """The tokens of a context and of the text after it, as the harness's own models cut them.
+
+        Both are read as one text and cut where the context alone ends; spaces at its end belong to the text after it.
+        """
+        before = context.rstrip()
+        if not before:
+            tokens, prefix = self.read(context + text, is_begin=False), self.text_model.prefix
+            return (tokens[:1], tokens[1:]) if tokens[:1] == [prefix] else ([prefix], tokens)
+        begin = self.read(before)
+        return begin, self.read(context + text)[len(begin) :]
+
+    def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """The log-likelihood of each text after its context, and whether the model would write it."""
+        scores = self.text_model.log_likelihoods([self.split(*request.args) for request in requests])
+        for request, score in zip(requests, scores, strict=True):
+            self.cache_hook.add_partial("loglikelihood", request.args, score)
+        return scores
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        """What the model writes after each context, up to the first of the strings `until`."""
+        asked = [(index, request.args[0], _rules(request.args[1])) for index, request in enumerate(requests)]
+        written = [""] * len(asked)
+        for rules, group in groupby(sorted(asked, key=lambda one: repr(one[2])), key=lambda one: one[2]):
+            same = list(group)
+            prompts = [self.read(context) or [self.text_model.prefix] for _, context, _ in same]
+            for (index, *_), text in zip(same, self.text_model.write(prompts, *rules), strict=True):
+                written[index] = text
+                self.cache_hook.add_partial("generate_until", requests[index].args, text)
+        return written
+
+    def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
+        """The log-likelihood of each whole text, in windows of as many tokens as the model has places for."""
+        windows: list[tuple[int, tuple[TokenList, TokenList]]] = []
+        for index, request in enumerate(requests):
+            tokens = self.read(request.args[0])
+            most = self.text_model.most_places or max(1, len(tokens))
+            found = get_rolling_token_windows(tokens, self.text_model.prefix, most, context_len=1)
+            windows += [(index, make_disjoint_window(one)) for one in found]
+        totals = [0.0] * len(requests)
+        scores = self.text_model.log_likelihoods([pair for _, pair in windows])
+        for (index, _), (score, _) in zip(windows, scores, strict=True):
+            totals[index] += score
+        for request, total in zip(requests, totals, strict=True):
+            self.cache_hook.add_partial("loglikelihood_rolling", request.args, total)
+        return totals
+
+
+def _rules(given: dict[str, Any]) -> tuple[tuple[str, ...], int, int]:
+    """The strings that end a text, the most tokens and the number of answers of a request."""
+    chosen: Any = normalize_gen_kwargs(given)
+    if chosen["do_sample"]:
+        raise UserError("texts are written greedily; set do_sample to false and temperature to 0 in generation_kwargs")
+    return tuple(chosen["until"]), chosen["max_gen_toks"], int(chosen.get("num_answers", 1))
+
+
+def _begins(vocabulary: Vocabulary, string: str) -> bool:
+    """Whether a text has written out itself what a tokenizer puts before a text."""
+    first = getattr(vocabulary, "first", ())
+    return len(first) > 0 and string.startswith(vocabulary.text(first))

@@ -1,0 +1,44 @@
+"""Opens a run, or the folder of a pretrained model."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from lit_retrieval import api
+from lit_retrieval.harness.text_model import TextModel
+from lit_retrieval.models import CachedModel, WholeModel
+from lit_retrieval.pretrained import Folder
+from lit_retrieval.retrieval import RegularExpressionRetriever
+from lit_retrieval.tokens import Tokens
+
+
+def open_run(folder: Path, checkpoint: str, searches: bool | None, rows: int, device: torch.device) -> TextModel:
+    """The model of a run, with its retriever; without searches if they are off, or absent and it was trained without.
+
+    Raises `UserError` as `lit_retrieval.load` does.
+    """
+    run = api.load(folder, checkpoint, str(device))
+    runs_searches = run.data.regime == "retrieval" if searches is None else searches
+    retriever = run.data.retriever if runs_searches else None
+    answer_words = run.task.answer_words.tolist()
+    return TextModel(run.model, run.task.vocabulary, retriever, answer_words, _most_places(run.model), rows, device)
+
+
+def open_folder(
+    folder: Path, precision: Literal["float32", "bfloat16"], searches: bool | None, rows: int, device: torch.device
+) -> TextModel:
+    """The model of a folder, with regular expressions as searches if they are on.
+
+    Raises `UserError` as `pretrained.Folder` and `Tokens` do.
+    """
+    tokens = Tokens(folder)
+    model = WholeModel(len(tokens), Folder(folder, precision).load).to(device).eval()
+    retriever = RegularExpressionRetriever() if searches else None
+    return TextModel(model, tokens, retriever, (), _most_places(model), rows, device)
+
+
+def _most_places(model: Any) -> int | None:
+    """Tokens that a pretrained model has places for; None for others."""
+    network = getattr(model, "network", None)
+    return network.most_places if isinstance(network, CachedModel) else None

@@ -1,0 +1,146 @@
+"""A model that continues texts and scores them, in words or in the tokens of a pretrained model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import numpy as np
+import torch
+
+from lit_retrieval.conversation import Author, Conversations, Reply, TextConversations
+from lit_retrieval.decoding import DecodableModel, generate
+from lit_retrieval.mixers import without_states
+from lit_retrieval.retrieval import Retriever
+from lit_retrieval.tokens import Tokens
+from lit_retrieval.vocabulary import START, Vocabulary
+
+_MOST_LOGITS = 2**26  # of the rows that are scored at a time; 256 MiB in float32
+
+TokenList = list[int]
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """A model of texts: words separated by spaces, or the text of a pretrained model.
+
+    Args:
+        model: The model.
+        vocabulary: Its words, or its tokens.
+        retriever: Runs the searches that it writes; None for none, where the search marks are words as others.
+        answer_words: Words that end what it writes, if its vocabulary is one of words.
+        most_places: Tokens that it has places for; no limit if absent.
+        rows: Most texts that it reads at a time.
+        device: Its device.
+    """
+
+    model: DecodableModel
+    vocabulary: Vocabulary
+    retriever: Retriever | None = None
+    answer_words: Sequence[int] = ()
+    most_places: int | None = None
+    rows: int = 32
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def prefix(self) -> int:
+        """The token before a text that has nothing before it."""
+        return self.vocabulary.prefix if isinstance(self.vocabulary, Tokens) else START
+
+    def write(
+        self, prompts: Sequence[TokenList], until: Sequence[str], max_new_tokens: int, num_answers: int = 1
+    ) -> list[str]:
+        """What the model writes after each prompt, greedily; what its searches find is left out.
+
+        It ends before the first of some strings, at the end of its text or, in a vocabulary of words, with its answers.
+
+        Args:
+            prompts: Token ids of each.
+            until: The strings, whatever the borders of the tokens.
+            max_new_tokens: Most tokens after a prompt, retrieved ones included.
+            num_answers: Answer words that end a text of words.
+        """
+        written = [""] * len(prompts)
+        order = sorted(range(len(prompts)), key=lambda one: len(prompts[one]))  # a batch reads to its shortest at once
+        for start in range(0, len(order), self.rows):
+            rows = order[start : start + self.rows]
+            conversations = self._converse([prompts[row] for row in rows], until, max_new_tokens, num_answers)
+            for row, reply in zip(rows, generate(self.model, conversations, self.device), strict=True):
+                written[row] = self._text(reply, until)
+        return written
+
+    def log_likelihoods(self, pairs: Sequence[tuple[TokenList, TokenList]]) -> list[tuple[float, bool]]:
+        """The log-likelihood of each text after its context, in nats, and whether greedy decoding would write it.
+
+        Texts of one length are read together, so none is padded, and logits are computed for their tokens alone. Of a
+        text that is too long for the model the first tokens are left out.
+
+        Args:
+            pairs: Token ids of each context, one or more, and of the text after it.
+        """
+        found = [(0.0, True)] * len(pairs)  # a text of no tokens is certain
+        lengths = [len(context) + len(text) for context, text in pairs]
+        order = sorted((one for one in range(len(pairs)) if pairs[one][1]), key=lambda one: lengths[one])
+        for _, group in groupby(order, key=lambda one: lengths[one]):
+            same = list(group)
+            longest = max(len(pairs[one][1]) for one in same)
+            most = max(1, min(self.rows, _MOST_LOGITS // (longest * len(self.vocabulary))))
+            for start in range(0, len(same), most):
+                part = same[start : start + most]
+                for one, score in zip(part, self._score([pairs[one] for one in part]), strict=True):
+                    found[one] = score
+        return found
+
+    @torch.inference_mode()
+    def _score(self, pairs: Sequence[tuple[TokenList, TokenList]]) -> list[tuple[float, bool]]:
+        """The same for pairs of one length that are read together."""
+        whole = [[*context, *text] for context, text in pairs]
+        first = 0 if self.most_places is None else max(0, len(whole[0]) - 1 - self.most_places)
+        tokens = torch.tensor([row[first:-1] for row in whole], device=self.device)
+        time, counts = tokens.shape[1], [min(len(text), tokens.shape[1]) for _, text in pairs]
+        places = [torch.arange((row + 1) * time - count, (row + 1) * time) for row, count in enumerate(counts)]
+        with without_states():
+            logits, _ = self.model(tokens, None, torch.cat(places).to(self.device))
+        right = [token for (_, text), count in zip(pairs, counts, strict=True) for token in text[-count:]]
+        scores = logits.float().log_softmax(-1)
+        each = torch.tensor(right, device=self.device)
+        of_right = torch.split(scores.gather(1, each[:, None])[:, 0], counts)
+        is_best = torch.split(scores.argmax(-1) == each, counts)
+        return [(float(one.sum()), bool(best.all())) for one, best in zip(of_right, is_best, strict=True)]
+
+    def _converse(
+        self, prompts: Sequence[TokenList], until: Sequence[str], max_new_tokens: int, num_answers: int
+    ) -> Conversations | TextConversations:
+        if self.most_places is not None:
+            prompts = [prompt[-max(1, self.most_places - max_new_tokens) :] for prompt in prompts]
+        turns = [[np.array(prompt, np.int32)] for prompt in prompts]
+        if isinstance(self.vocabulary, Tokens):
+            return TextConversations(
+                turns, self.vocabulary, self.retriever, StopStrings(until), max_new_tokens=max_new_tokens
+            )
+        counts = [num_answers] * len(prompts)
+        return Conversations(turns, self.answer_words, self.retriever, self.vocabulary, max_new_tokens, counts)
+
+    def _text(self, reply: Reply, until: Sequence[str]) -> str:
+        """What the model has written in a reply, up to the first of some strings and to the end of its text."""
+        ends = self.vocabulary.ends if isinstance(self.vocabulary, Tokens) else frozenset()
+        said = [token for token, by in zip(reply.tokens, reply.author, strict=True) if by == Author.MODEL]
+        at = next((at for at, token in enumerate(said) if token in ends), len(said))
+        text = self.vocabulary.text(said[:at])
+        return text[: min((text.find(stop) for stop in until if stop and stop in text), default=len(text))]
+
+
+class StopStrings:
+    """An `Ending` of conversations in text: the first of some strings, or the end of the text.
+
+    Args:
+        strings: The strings; empty ones are left out.
+    """
+
+    def __init__(self, strings: Sequence[str]) -> None:
+        self._strings = [one for one in strings if one]
+
+    def find(self, text: str, new: int, is_whole: bool) -> str | None:
+        """The text before the first of the strings; see `Ending`."""
+        found = [text.find(one, max(0, new - len(one) + 1)) for one in self._strings]
+        stops = [at for at in found if at >= 0] or ([len(text)] if is_whole else [])
+        return text[: min(stops)] if stops else None
