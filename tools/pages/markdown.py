@@ -17,6 +17,7 @@ MOVED = {
     "lit_retrieval/ops/README.md": "howto/kernel.md",
     "lit_retrieval/constructions/README.md": "constructions.md",
 }
+_MADE = "docs/reference/keys.md"  # from the parser, when the site is built
 _FILES = "files"  # folder of the site for what pages link to and is no page
 _LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
 _FENCE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
@@ -88,13 +89,13 @@ def _target(link: str, source: str, site: str, attached: set[str]) -> str:
     if not path or re.match(r"[a-z]+:", path):
         return link
     found = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
-    if (ROOT / found).is_relative_to(ROOT / "docs"):
+    if found != _MADE and not (ROOT / found).exists():
+        raise UserError(f"{source} links to {link}, and there is no such file")
+    if found.startswith("docs/"):
         there = found.removeprefix("docs/")
     elif found in MOVED:
         there = MOVED[found]
-    elif (ROOT / found).exists():
+    else:
         attached.add(found)
         there = attached_page(found)
-    else:
-        raise UserError(f"{source} links to {link}, and there is no such file")
     return os.path.relpath(there, posixpath.dirname(site) or ".") + hash_sign + anchor
