@@ -1,7 +1,7 @@
 """Causal language models of transformers and fla, whose cache is the state."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,9 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import State, states_are_wanted
 from lit_retrieval.models.mixer_stack import select_positions
 
+_ANY = 2**62  # tokens in one call
+_PIECE = 256  # tokens in a call at least: fewer take longer, since each call reads all weights
+_TOGETHER = 2**14  # tokens of a group of rows, on a CPU: more of them leave its caches
 _CACHES = ("past_key_values", "cache_params")  # a cache under another name would be swallowed by **kwargs
 
 
@@ -102,45 +105,92 @@ class CachedModel(nn.Module):
             Logits, `(batch, time, vocab_size)`, or `(selected, vocab_size)` at `positions`; and the state after the
             last token, None where none is wanted.
         """
-        if state is None or tokens.shape[1] == 1 or self.takes_several:
-            return self._read(tokens, state, positions)
-        pieces = []
-        for token in tokens.split(1, 1):  # type: ignore[no-untyped-call]
-            logits, state = self._read(token, state, None)
-            pieces.append(logits)
-        return select_positions(torch.cat(pieces, 1), positions), state
+        alone = state is None and not states_are_wanted() and tokens.device.type == "cpu"
+        if alone and positions is not None and len(positions):
+            return self._read_in_groups(tokens, positions), None
+        return self._read_on(tokens, state, positions)
 
-    def _read(
+    def _read_in_groups(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """The logits at the positions, `(selected, vocab_size)`; no row is read far beyond its last position."""
+        rows, time = tokens.shape
+        row, place = positions // time, positions % time
+        needed = torch.zeros(rows, dtype=torch.int64).scatter_reduce_(0, row, place + 1, "amax")
+        found, order = [], []
+        for group in _of_similar_lengths(needed):
+            length, number = int(needed[group].max()), torch.full((rows,), -1)
+            number[group] = torch.arange(len(group))
+            asked = (number[row] >= 0).nonzero()[:, 0]
+            logits, _ = self._read_on(tokens[group, :length], None, number[row[asked]] * length + place[asked])
+            found.append(logits)
+            order.append(asked)
+        return torch.cat(found)[torch.cat(order).argsort()]
+
+    def _read_on(
         self, tokens: Tensor, state: CacheState | None, positions: Tensor | None
     ) -> tuple[Tensor, CacheState | None]:
+        """Read tokens in as many calls as they need, the head in the last one, on the vectors of all."""
+        vectors: list[Tensor] = []
+
+        def keep(read: Tensor) -> Tensor:
+            vectors.append(read)
+            return read[:1, :1]  # nobody asks for these logits
+
+        def select(read: Tensor) -> Tensor:
+            whole = torch.cat([*vectors, read], 1) if vectors else read
+            return whole if positions is None else select_positions(whole, positions)[None]
+
+        *others, last = tokens.split(self._most_tokens(state), 1)  # type: ignore[no-untyped-call]
+        is_kept = state is not None or states_are_wanted()
+        for piece in others:
+            _, state = self._read(piece, state, keep, True)
+        logits, state = self._read(last, state, select, is_kept or state is not None)
+        return logits if positions is None else logits[0], state if is_kept else None
+
+    def _most_tokens(self, state: CacheState | None) -> int:
+        """Tokens that are read in one call: for each, attention computes all of a call, and masks what is too far."""
+        if not self.takes_several:
+            return _ANY if state is None else 1
+        window = getattr(self.model.config.get_text_config(), "sliding_window", None)
+        return _ANY if window is None or torch.is_grad_enabled() else max(_PIECE, 2 * window)
+
+    def _read(
+        self, tokens: Tensor, state: CacheState | None, select: Callable[[Tensor], Tensor], is_kept: bool
+    ) -> tuple[Tensor, CacheState | None]:
         before = 0 if state is None else state.length
-        after, is_kept = before + tokens.shape[1], state is not None or states_are_wanted()
+        after = before + tokens.shape[1]
         given: dict[str, Any] = {} if state is None else {self._cache: state.cache}
         if self._takes_places:  # some count them from 0 in every call
             given["position_ids"] = torch.arange(before, after, device=tokens.device)[None]
-        with self._head_at(positions):
+        with self._head_on(select):
             output = self.model(input_ids=tokens, use_cache=is_kept, return_dict=True, **given)
-        logits = output.logits[..., : self.vocab_size]
         cache = output.get(self._cache)
         if is_kept and cache is None:
             raise UserError(f"{self.name} must return its cache in {self._cache}; use another architecture")
-        return logits if positions is None else logits[0], CacheState(cache, after) if is_kept else None
+        return output.logits[..., : self.vocab_size], CacheState(cache, after) if is_kept else None
 
     @contextmanager
-    def _head_at(self, positions: Tensor | None) -> Iterator[None]:
-        """Let the head read the vectors at some positions alone, as if they were one row."""
-        if positions is None:
-            yield
-            return
-
-        def select(head: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return select_positions(inputs[0], positions)[None], *inputs[1:]
-
-        handle = self.model.get_output_embeddings().register_forward_pre_hook(select)
+    def _head_on(self, select: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Let the head read what is selected of the last layer's vectors, `(batch, time, hidden_size)`."""
+        handle = self.model.get_output_embeddings().register_forward_pre_hook(
+            lambda head, inputs: (select(inputs[0]), *inputs[1:])
+        )
         try:
             yield
         finally:
             handle.remove()
+
+
+def _of_similar_lengths(lengths: Tensor) -> list[Tensor]:
+    """Indices of rows in groups, the longest first, without those of length 0: a quarter of padding in each at most."""
+    groups: list[Tensor] = []
+    order = lengths.argsort(descending=True, stable=True)[: int(lengths.count_nonzero())]
+    start = 0
+    for at in range(1, len(order) + 1):
+        longest = int(lengths[order[start]])
+        if at == len(order) or 4 * int(lengths[order[at]]) < 3 * longest or (at - start + 1) * longest > _TOGETHER:
+            groups.append(order[start:at])
+            start = at
+    return groups
 
 
 def _tensors(value: Any) -> list[Tensor]:

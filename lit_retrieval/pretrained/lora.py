@@ -11,7 +11,7 @@ from lit_retrieval.errors import UserError
 def add_adapters(model: Any, tokens: Tensor, rank: int) -> None:
     """Freeze a model, and give its linear layers trained adapters: y = W x + 2 B A x (Hu et al., arXiv:2106.09685).
 
-    They are in float32, whatever the precision of the weights.
+    They are in float32, whatever the precision of the weights, in which they are computed.
 
     Args:
         model: A causal language model; its head has no adapter.
@@ -28,7 +28,11 @@ def add_adapters(model: Any, tokens: Tensor, rank: int) -> None:
     layers = _running_layers(model, tokens)
     if not layers:
         raise UserError(f"{type(model).__name__} has no linear layers for adapters; set lora_rank to 0")
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers), model)
+    from lit_retrieval.pretrained.adapter import Adapter
+
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers)
+    config._register_custom_module({nn.Linear: Adapter})
+    inject_adapter_in_model(config, model)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

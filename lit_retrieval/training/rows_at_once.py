@@ -1,10 +1,12 @@
-"""How many rows are decoded together: no more than have room for their states."""
+"""Which rows are decoded together: no more than have room for their states, with prompts of about the same length."""
 
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from lit_retrieval.ranges import memory_size
+from lit_retrieval.tasks.random import Counts
 
 _FEW = 256  # rows that are decoded together whatever the memory: the default of data.eval_batch_size
 _SHARE = 4  # of the memory, since states are copied when rows leave and when they grow
@@ -24,3 +26,20 @@ def rows_at_once(model: Sized, rows: int, length: int, device: torch.device) -> 
         return rows
     memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else memory_size()
     return min(rows, max(_FEW, 8 * memory // _SHARE // max(1, model.state_bits(length))))
+
+
+def parts_of_similar_prompts(prompt_length: Counts, most: int, longest_reply: int) -> list[Counts]:
+    """Rows in parts that are decoded one after the other, of at most `most` rows each.
+
+    From the end of the shortest prompt on a part takes single tokens, so prompts that are longer than all shorter ones
+    by more than a reply take fewer steps in a part of their own.
+
+    Args:
+        prompt_length: Tokens of the prompts, `(rows,)`.
+        most: Rows in a part.
+        longest_reply: Most tokens in a reply.
+    """
+    order = np.argsort(prompt_length, kind="stable")
+    far = np.flatnonzero(np.diff(prompt_length[order]) > longest_reply) + 1
+    similar = [np.sort(part) for part in np.split(order, far)]
+    return [part[start : start + most] for part in similar for start in range(0, len(part), most)]

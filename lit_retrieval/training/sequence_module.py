@@ -35,7 +35,7 @@ from lit_retrieval.training.optimizers import (
     parameter_groups,
     skip_unless_finite,
 )
-from lit_retrieval.training.rows_at_once import rows_at_once
+from lit_retrieval.training.rows_at_once import parts_of_similar_prompts, rows_at_once
 from lit_retrieval.training.score_name import OF_TEXT, QUANTITIES, TRAIN_NAMES
 from lit_retrieval.training.scores import Measured, Scores, closed_loop, join, shared_words, teacher_forced
 from lit_retrieval.training.step_graph import StepGraphs
@@ -304,14 +304,12 @@ class SequenceModule(LightningModule):
         return self.decode(batch)
 
     def decode(self, batch: Batch) -> Replies:
-        """The model's continuation of each row's prompt, with its searches run; in parts if memory needs it."""
+        """The model's continuation of each row's prompt, with its searches run; in parts where that is better."""
         data, transcripts = self.data, batch.transcripts()
-        rows, longest = len(transcripts), int(transcripts.prompt_length.max()) + data.max_new_tokens
-        most = rows_at_once(self.model, rows, longest, self.device)
+        lengths = transcripts.prompt_length.astype(np.int64)
+        most = rows_at_once(self.model, len(transcripts), int(lengths.max()) + data.max_new_tokens, self.device)
         shared = data.task, data.retriever, data.max_new_tokens, self.device
-        if most >= rows:
-            return decode(self.decoder or self, transcripts, *shared)
-        parts = [np.arange(start, min(start + most, rows)) for start in range(0, rows, most)]
+        parts = parts_of_similar_prompts(lengths, most, data.max_new_tokens)
         return Replies.join([(part, decode(self.decoder or self, transcripts[part], *shared)) for part in parts])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -337,7 +335,8 @@ class SequenceModule(LightningModule):
         return replies
 
     def _teacher_forced(self, batch: Batch) -> dict[str, Measured]:
-        logits, _ = self(batch.tokens[:, :-1], positions=batch.positions)
+        with without_states():
+            logits, _ = self(batch.tokens[:, :-1], positions=batch.positions)
         return teacher_forced(logits, batch)
 
     def _log_scores(self, split: str) -> None:

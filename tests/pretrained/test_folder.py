@@ -10,7 +10,7 @@ from pretrained_models import CONFIGS, VOCABULARY, write_folder
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import select_rows, tensors_of, without_states
-from lit_retrieval.models import WholeModel
+from lit_retrieval.models import WholeModel, cached_model
 from lit_retrieval.pretrained import Folder, weights_sha256
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fla needs triton, which is for Linux only")
@@ -24,12 +24,17 @@ FORGETS = {"mamba", "falcon_mamba", "jamba"}  # their state, where several token
 ALL = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in CONFIGS if name not in REFUSED]
 
 
+def slow(name):
+    """A longer case."""
+    return pytest.param(name, marks=pytest.mark.slow)
+
+
 def load(folder: Path, **arguments):
     return Folder(folder, **arguments).load(vocab_size=VOCABULARY).eval()
 
 
 def difference(actual, expected):
-    return float((actual - expected).abs().max() / expected.abs().max())
+    return float((actual - expected).detach().abs().max() / expected.detach().abs().max())
 
 
 @pytest.mark.parametrize("architecture", ALL)
@@ -178,6 +183,60 @@ def test_every_adapter_is_trained_and_nothing_else(architecture, tmp_path):
         network(torch.arange(2 * 11).view(2, 11))[0].float().logsumexp(-1).sum().backward()
     assert all(one.grad is not None and one.grad.any() for name, one in trained.items() if "lora_B" in name)
     assert not any(one.grad is not None for name, one in network.named_parameters() if name not in trained)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_adapter_adds_its_product_and_has_its_gradients(precision, tmp_path):
+    pytest.importorskip("peft")
+    network = Folder(write_folder(tmp_path, "llama"), precision, lora_rank=2).load(vocab_size=VOCABULARY)
+    layer = network.model.model.layers[0].mlp.down_proj
+    down, up, weight = layer.lora_A["default"].weight, layer.lora_B["default"].weight, layer.base_layer.weight
+    torch.nn.init.normal_(up)
+    x = torch.randn(2, 5, 64, dtype=weight.dtype, requires_grad=True)
+    found = torch.autograd.grad(layer(x).float().square().sum(), [x, down, up])
+    merged = weight.double() + 2 * up.double() @ down.double()
+    expected = torch.autograd.grad((x.double() @ merged.T).square().sum(), [x, down, up])
+    allowed = 1e-5 if precision == "float32" else 0.02  # bfloat16 has 8 bits
+    assert all(difference(one, other) < allowed for one, other in zip(found, expected, strict=True))
+    before = layer(x)
+    layer.merge()
+    assert difference(layer(x), before) < allowed
+
+
+@pytest.mark.parametrize("architecture", ["mistral", slow("gemma3_text")])
+@torch.no_grad()
+def test_a_window_is_read_in_pieces_with_one_head(architecture, tmp_path, monkeypatch):
+    network = load(write_folder(tmp_path, architecture))
+    tokens, positions, calls = torch.arange(3 * 30).view(3, 30), torch.tensor([29, 40, 62]), []
+    whole, last = network(tokens)
+    at, _ = network(tokens, None, positions)
+    monkeypatch.setattr(cached_model, "_PIECE", 12)  # the window is 8, so pieces have 16
+    network.model.register_forward_pre_hook(
+        lambda model, arguments, named: calls.append(named["input_ids"].shape[1]), with_kwargs=True
+    )
+    pieces, state = network(tokens)
+    assert calls == [16, 14] and difference(pieces, whole) < 1e-5
+    assert all(difference(*pair) < 1e-5 for pair in zip(tensors_of(state), tensors_of(last), strict=True))
+    assert difference(network(tokens, None, positions)[0], at) < 1e-5
+    with without_states():
+        logits, nothing = network(tokens)
+    assert nothing is None and difference(logits, whole) < 1e-5
+
+
+def test_rows_are_read_as_far_as_they_are_asked(tmp_path):
+    network = load(write_folder(tmp_path, "llama"))
+    tokens, shapes = torch.arange(5 * 19).view(5, 19), []
+    positions = torch.tensor([3, 4, 19 + 18, 2 * 19 + 17, 3 * 19 + 5, 3 * 19 + 1])  # of four rows
+    expected = torch.autograd.grad(network(tokens, None, positions)[0].square().sum(), network.model.lm_head.weight)
+    network.model.register_forward_pre_hook(
+        lambda model, arguments, named: shapes.append(tuple(named["input_ids"].shape)), with_kwargs=True
+    )
+    with without_states():
+        logits, nothing = network(tokens, None, positions)
+    assert nothing is None and shapes == [(2, 19), (2, 6)]
+    found = torch.autograd.grad(logits.square().sum(), network.model.lm_head.weight)
+    assert difference(logits, network(tokens)[0].flatten(0, 1)[positions]) < 1e-5
+    assert difference(found[0], expected[0]) < 1e-5
 
 
 @torch.no_grad()

@@ -62,6 +62,13 @@ def test_rows_are_decoded_in_parts_if_memory_needs_it(monkeypatch):
     assert one.decode(samples) == whole and calls == [(8, int(samples.prompt_length.max()) + 20)]
 
 
+def test_rows_with_prompts_of_other_lengths_are_decoded_apart():
+    lengths, parts = np.array([90, 30, 35, 300, 41, 305, 33]), rows_at_once.parts_of_similar_prompts
+    assert [part.tolist() for part in parts(lengths, 9, 20)] == [[1, 2, 4, 6], [0], [3, 5]]
+    assert [part.tolist() for part in parts(lengths, 3, 20)] == [[1, 2, 4], [6], [0], [3, 5]]
+    assert [part.tolist() for part in parts(lengths, 9, 300)] == [list(range(7))]
+
+
 def test_the_schedule_counts_the_warm_up_in_samples(tmp_path):
     one = module(warmup_samples=32, learning_rate=1.0)
     data = TranscriptData(TASK, "vanilla", [4], batch_size=8, val_samples=8)
