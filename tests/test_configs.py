@@ -1,6 +1,7 @@
 """Every file in configs/ goes through the command line."""
 
 import re
+import sys
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 from catalogue import missing
+from pretrained_models import write_folder
 from sweeps.grid import levels, read_grid, trials
+from text_tokenizers import byte_level, save, sentences
 
 from lit_retrieval.cli import main, read_configuration
 
@@ -35,6 +38,24 @@ def is_pretrained(path):
 def test_every_experiment_runs(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main(["fit", "--config", str(path), *SMALL, "--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu"])
+    assert "validation after 1 step" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="fla needs triton, which is for Linux only")
+@pytest.mark.parametrize(
+    "regime", ["retrieval", *(pytest.param(one, marks=pytest.mark.slow) for one in ("cot", "vanilla"))]
+)
+def test_the_experiments_on_friends_run_with_other_weights_in_the_folders(regime, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("peft")
+    monkeypatch.chdir(tmp_path)
+    tokenizer = byte_level(sentences(4, 20))
+    save(tokenizer, tmp_path / "models/smollm2")
+    size = tokenizer.get_vocab_size()
+    write_folder(tmp_path / "models/smollm2_window", "mistral", vocab_size=size, max_position_embeddings=8192)
+    main(
+        ["fit", "--config", str(CONFIGS / f"experiments/friends_smollm2_{regime}.yaml"), "--data.sizes", "[2]",
+         "--data.eval_sizes", "[2, 9]", *SMALL, "--data.max_new_tokens", "64", "--trainer.fast_dev_run", "true"]
+    )  # fmt: skip
     assert "validation after 1 step" in capsys.readouterr().out
 
 
