@@ -3,6 +3,7 @@
 import functools
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,9 @@ def test_the_page_of_keys_has_every_key_once():
     assert all(key.about and "(type:" not in key.about for key in found)
     text = keys.page()
     assert "## trainer\n" in text and all(line.count(" | ") >= 2 for line in text.splitlines() if line.startswith("| "))
+
+
+def test_every_extra_is_described():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    table = markdown.page("docs/start.md", set()).split("### Extras")[1].split("##")[0]
+    assert set(extras) == set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE))))
