@@ -4,21 +4,20 @@ Each trial is `python -m lit_retrieval fit` and `test` in a folder of its own, n
 Start the same command again after any interruption: finished trials are skipped, and the others resume.
 """
 
-import fcntl
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
 from sweeps import files
+from sweeps.folder import alone, check_commits
 from sweeps.grid import Grid, Trial, read_grid, trials
 from sweeps.live import described, label, table, watching
 from sweeps.runners import run_here, run_on_ray, run_on_slurm
 
-from lit_retrieval.errors import RunEndedError, UserError
+from lit_retrieval.errors import RunEndedError
 from lit_retrieval.parsing import OneLineErrors, one_line_errors
 from lit_retrieval.ranges import check_at_least
 
@@ -65,8 +64,8 @@ def sweep(path: Path, output: Path | None, runner: Runner | None, any_commit: bo
         Console().print(table(chosen, folder))
         return False
     if not any_commit:
-        _check_commits(chosen, folder, commit)
-    with _alone(folder):
+        check_commits(chosen, folder, commit)
+    with alone(folder):
         waiting = [trial for trial in chosen if not (files.trial_folder(folder, trial.hash) / "result.json").exists()]
         print(f"{len(chosen)} trials, {len(chosen) - len(waiting)} of them finished; all in {folder}")
         with watching(chosen, folder):
@@ -74,28 +73,6 @@ def sweep(path: Path, output: Path | None, runner: Runner | None, any_commit: bo
                 runner(waiting, grid, folder, commit)
     Console().print(table(chosen, folder))
     return _report_failed(chosen, folder)
-
-
-def _check_commits(chosen: Sequence[Trial], folder: Path, commit: str) -> None:
-    for trial in chosen:
-        begun = files.trial_folder(folder, trial.hash)
-        if (notes := files.read(begun / "trial.json")) and notes["commit"] != commit:
-            raise UserError(
-                f"{begun} was begun at commit {notes['commit']}, and this is {commit}; check {notes['commit']} out, "
-                "set another folder in --output, or allow both with --any_commit"
-            )
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Lock the folder for one sweep; the system releases it when the process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another sweep runs in {folder}; wait for it, or set another folder in --output") from None
-        yield
 
 
 def _report_failed(chosen: Sequence[Trial], folder: Path) -> bool:

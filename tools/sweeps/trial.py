@@ -1,10 +1,5 @@
 """One trial: `fit` and `test` as processes, restarted when they crash, skipped when they are done."""
 
-import ctypes
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -12,13 +7,14 @@ from typing import Any
 
 from lit_retrieval.errors import PREEMPTED
 from sweeps import files
+from sweeps.commands import Start, start_fresh, start_warm
 from sweeps.curve import read_curve
 from sweeps.grid import Trial
 
 # A mistake in the configuration and a loss that is not finite recur at every start.
 _FINAL = {2: "a mistake in its configuration", 3: "a loss that is not finite"}
 _STOPPED = "stopped"
-_LOOK_EVERY = 1.0  # seconds
+_LOOK_EVERY, _LOOK_OFTEN = 1.0, 0.1  # seconds
 _NOTE_EVERY = 10.0
 
 
@@ -87,38 +83,25 @@ def _run(
 ) -> tuple[int, float]:
     """Run one command to its end, or stop it once `stopping` is set; returns its status and its minutes."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [
-        sys.executable, "-m", "lit_retrieval", step, *trial.arguments, "--run_dir", str(folder.resolve() / "run"),
-        "--trainer.devices", "1", "--trainer.enable_progress_bar", "false",
-        *(["--ckpt_path", trial.checkpoint] if step == "test" else []),
+    arguments = [
+        step, *trial.arguments, "--run_dir", str(folder.resolve() / "run"), "--trainer.devices", "1",
+        "--trainer.enable_progress_bar", "false",
+        *(["--ckpt_path", trial.checkpoint, *trial.tested] if step == "test" else []),
     ]  # fmt: skip
     threads = {name: str(cpus) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
-    start = noted = time.monotonic()
-    with (folder / "log.txt").open("ab") as log:
-        process = subprocess.Popen(
-            command, cwd=trial.place, env={**os.environ, **threads}, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-        )  # fmt: skip
-        files.write(notes, folder / "trial.json")
-        while (status := process.poll()) is None:
-            if stopping.wait(_LOOK_EVERY):
-                process.terminate()  # fit saves the run; test starts over the next time
-                status = process.wait()
-                break
-            if step == "fit" and time.monotonic() - noted > _NOTE_EVERY:
-                noted = time.monotonic()
-                files.write({**notes, "minutes": notes["minutes"] + (noted - start) / 60}, folder / "trial.json")
-    return status, (time.monotonic() - start) / 60
-
-
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-
-
-def _die_with_parent() -> None:
-    """End this command with its sweep: the next sweep resumes its run, and needs the folder."""
-    assert _LIBC is not None
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    start: Start = start_warm if trial.is_warm else start_fresh
+    begun = noted = time.monotonic()
+    process = start(arguments, trial.place, folder.resolve() / "log.txt", threads)
+    files.write(notes, folder / "trial.json")
+    while (status := process.poll()) is None:
+        if stopping.wait(_LOOK_OFTEN if trial.is_warm else _LOOK_EVERY):
+            process.terminate()  # fit saves the run; test starts over the next time
+            status = process.wait()
+            break
+        if step == "fit" and time.monotonic() - noted > _NOTE_EVERY:
+            noted = time.monotonic()
+            files.write({**notes, "minutes": notes["minutes"] + (noted - begun) / 60}, folder / "trial.json")
+    return status, (time.monotonic() - begun) / 60
 
 
 def _result(trial: Trial, folder: Path, notes: dict[str, Any]) -> dict[str, Any]:

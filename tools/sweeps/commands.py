@@ -1,0 +1,99 @@
+"""Commands of the package as processes: fresh ones, or forked from one that has imported everything."""
+
+import ctypes
+import importlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Protocol
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+class Running(Protocol):
+    """A command that has been started."""
+
+    def poll(self) -> int | None:
+        """Its exit status; None while it runs."""
+        ...
+
+    def terminate(self) -> None:
+        """Ask it to save itself and end."""
+        ...
+
+    def wait(self) -> int:
+        """Wait for its end; returns its exit status."""
+        ...
+
+
+class Start(Protocol):
+    """Starts `python -m lit_retrieval ARGUMENTS` in a folder, with its output at the end of a file."""
+
+    def __call__(self, arguments: Sequence[str], folder: str, log: Path, environment: Mapping[str, str]) -> Running:
+        """Start it; `environment` holds what differs from that of this process."""
+        ...
+
+
+def start_fresh(arguments: Sequence[str], folder: str, log: Path, environment: Mapping[str, str]) -> Running:
+    """Start a new interpreter, which takes about ten seconds to import everything and to load kernels."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "lit_retrieval", *arguments], cwd=folder, env={**os.environ, **environment},
+            stdout=output, stderr=output, stdin=subprocess.DEVNULL,
+            preexec_fn=die_with_parent if sys.platform == "linux" else None,
+        )  # fmt: skip
+
+
+def start_warm(arguments: Sequence[str], folder: str, log: Path, environment: Mapping[str, str]) -> Running:
+    """Fork a process that has imported everything; it is started by the first call, with that call's environment."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["sweeps.preload"])
+    tools = str(Path(__file__).parents[1])  # where the server finds `sweeps.preload`
+    paths = dict.fromkeys([*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), tools])
+    os.environ.update({**environment, "PYTHONPATH": os.pathsep.join(paths)})
+    process = context.Process(target=_run, args=(list(arguments), folder, str(log), dict(environment)))
+    process.start()
+    return _Forked(process)
+
+
+class _Forked:
+    """A forked process, with the methods of `subprocess.Popen`."""
+
+    def __init__(self, process: Any) -> None:
+        self._process = process
+
+    def poll(self) -> int | None:
+        status: int | None = self._process.exitcode
+        return status
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def wait(self) -> int:
+        self._process.join()
+        status: int = self._process.exitcode
+        return status
+
+
+def _run(arguments: list[str], folder: str, log: str, environment: dict[str, str]) -> None:
+    """What `python -m lit_retrieval` does, in a process that has imported it."""
+    die_with_parent()  # the server, which ends with the sweep
+    with open(log, "ab") as output:
+        for descriptor in (1, 2):
+            os.dup2(output.fileno(), descriptor)
+    os.chdir(folder)
+    sys.path.insert(0, folder)
+    os.environ.update(environment)
+    importlib.import_module("torch").set_num_threads(int(environment.get("OMP_NUM_THREADS", 1)))
+    importlib.import_module("lit_retrieval.cli").main(arguments)
+
+
+def die_with_parent() -> None:
+    """Let the system end this process when its parent ends: the next sweep resumes its run, and needs the folder."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

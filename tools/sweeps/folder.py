@@ -1,0 +1,33 @@
+"""The folder of a sweep: one process at a time writes into it, and its trials are of one commit."""
+
+import fcntl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from lit_retrieval.errors import UserError
+from sweeps import files
+from sweeps.grid import Trial
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Lock the folder for one sweep; the system releases it when the process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another sweep runs in {folder}; wait for it, or set another folder in --output") from None
+        yield
+
+
+def check_commits(chosen: Sequence[Trial], folder: Path, commit: str) -> None:
+    """Raise `UserError` if another commit has begun a trial."""
+    for trial in chosen:
+        begun = files.trial_folder(folder, trial.hash)
+        if (notes := files.read(begun / "trial.json")) and notes["commit"] != commit:
+            raise UserError(
+                f"{begun} was begun at commit {notes['commit']}, and this is {commit}; check {notes['commit']} out, "
+                "set another folder in --output, or allow both with --any_commit"
+            )
