@@ -16,6 +16,7 @@ from lit_retrieval.training.next_command import NextCommand
 from lit_retrieval.training.plateau import PlateauStopping
 from lit_retrieval.training.preemption import Preemption
 from lit_retrieval.training.progress_bar import ProgressBar, ProgressLines
+from lit_retrieval.training.right_answers import RightAnswers
 from lit_retrieval.training.score_file import ScoreFile
 from lit_retrieval.training.score_table import ScoreTable
 from lit_retrieval.training.sequence_module import SequenceModule, logged_names
@@ -41,6 +42,7 @@ __all__ = [
     "Preemption",
     "ProgressBar",
     "ProgressLines",
+    "RightAnswers",
     "ScalarLogger",
     "ScoreFile",
     "ScoreTable",

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.data.suite import check_suite
 
-FILES = sorted((Path(__file__).parents[2] / "data" / "evaluation").glob("*.yaml"))
+FILES = sorted((Path(__file__).parents[2] / "data" / "evaluation").rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
