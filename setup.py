@@ -8,15 +8,15 @@ from setuptools.command.build_py import build_py
 
 
 class BuildWithConfigs(build_py):
-    """Copies `configs` into `lit_retrieval`, but for own_task, an example that is used from a checkout."""
+    """Copies `configs` into `lit_retrieval`, but for own_task and compare, which are used from a checkout."""
 
     def run(self) -> None:
         """Build the package; an editable install finds the checkout's own folder."""
         super().run()
         if not self.editable_mode:
             copytree(
-                "configs", Path(self.build_lib) / "lit_retrieval/configs", ignore=ignore_patterns("own_task"),
-                dirs_exist_ok=True,
+                "configs", Path(self.build_lib) / "lit_retrieval/configs",
+                ignore=ignore_patterns("own_task", "compare"), dirs_exist_ok=True,
             )  # fmt: skip
 
 

@@ -57,12 +57,12 @@ def test_a_source_distribution_has_what_a_wheel_is_built_from_and_no_tests(sourc
     with tarfile.open(source) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"CHANGELOG.md", "CITATION.cff", "LICENSE", "constraints.txt", "pyproject.toml", "setup.py"} <= names
-    assert not any(name.startswith(("tests", "configs/own_task")) for name in names)
+    assert not any(name.startswith(("tests", "configs/own_task", "configs/compare")) for name in names)
 
 
 def test_a_wheel_has_every_configuration_and_nothing_beside_the_package(wheel):
     names = ZipFile(wheel).namelist()
-    kept = {path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "own_task"}
+    kept = {path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name not in ("own_task", "compare")}
     packed = {name for name in names if name.startswith("lit_retrieval/configs/")}
     assert packed == {f"lit_retrieval/{path.relative_to(ROOT)}" for path in kept} and packed
     assert {name.split("/")[0].split("-")[0] for name in names} == {"lit_retrieval"}

@@ -1,0 +1,444 @@
+"""Comparisons: budgets, choice of the learning rate, significance, rows, the page, and what is left of a killed one."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from itertools import product
+from math import comb
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import yaml
+from compare import Comparison, main
+from comparisons import page, rows, verify
+from comparisons.cells import Point, find_points, grid
+from comparisons.layers import Layer, find_layers, read_known
+from comparisons.protocol import FOLDER, find_protocol, read_protocol
+from comparisons.settings import REFUSALS, candidates, find_setting, measure
+from comparisons.significance import differences, holm, sign_test
+from freeze import freeze
+from sweeps import files
+from sweeps import trial as sweep_trial
+from sweeps.grid import Trial, trials
+from sweeps.runners import run_here
+
+from lit_retrieval.cli import main as lit_retrieval
+from lit_retrieval.errors import PREEMPTED, RunEndedError, UserError
+
+ROOT = Path(__file__).parents[2]
+PARITY = {
+    "task": {
+        "class_path": "lit_retrieval.tasks.StateTracking", "init_args": {"automaton": "parity", "supervision": "dense"},
+    },
+    "regime": "vanilla", "sizes": [2], "eval_sizes": [2, 3], "val_samples": 4, "test_samples": 12, "seed": 0,
+}  # fmt: skip
+TINY = {
+    "version": 1,
+    "shape": {
+        "hidden_size": 8, "conv_kernel": 2, "repeat": 1, "parameters": 700, "state_bits": 2600, "length": 4,
+    },
+    "suites": {"parity": {"data": "parity.yaml"}},
+    "learning_rates": [0.01],
+    "seeds": [0, 1],
+    "minutes": 5,
+    "fixed": {
+        "model.embedding": "learned", "trainer.max_steps": 2, "trainer.val_check_interval": 1, "data.batch_size": 2,
+        "trainer.accelerator": "cpu", "trainer.log_every_n_steps": 1,
+    },
+}  # fmt: skip
+OWN = """
+from lit_retrieval.mixers import LinearRNN
+
+class Mine(LinearRNN):
+    def __init__(self, hidden_size: int, layer_idx: int, diagonal: bool = True) -> None:
+        super().__init__(hidden_size, layer_idx, diagonal)
+"""
+
+
+class Here:
+    """A command that runs in this process, to its end, when it is started."""
+
+    def __init__(self, arguments, folder, log, environment):
+        self.status = 0
+        try:
+            lit_retrieval(arguments)
+        except SystemExit as error:
+            self.status = error.code
+
+    def poll(self):
+        return self.status
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A working directory with a tiny protocol and a layer; trainings run in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sweep_trial, "start_warm", Here)
+    (tmp_path / "mine.py").write_text(OWN)
+    write(tmp_path, {})
+    return tmp_path
+
+
+def write(place, changes, suite=PARITY):
+    (place / "parity.yaml").write_text(yaml.safe_dump(suite))
+    freeze(place / "parity.yaml", again=True)
+    (place / "tiny.yaml").write_text(yaml.safe_dump({**TINY, **changes}))
+    return place / "tiny.yaml"
+
+
+def compare(*words):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["tools/compare.py", *map(str, words)])
+        main()
+
+
+def refused(capsys, *words):
+    with pytest.raises(SystemExit) as stopped:
+        compare(*words)
+    line = capsys.readouterr().err.strip()
+    assert stopped.value.code == 2 and "\n" not in line
+    return line
+
+
+def read(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+QUICK = ["attention", "window", "lstm", "mamba", "mamba_attention"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in read_known()],
+)
+def test_a_layer_meets_its_budgets_with_the_largest_state_that_fits(name):
+    shape, layer = read_protocol(find_protocol("laptop")).shape, read_known()[name]
+    found = find_setting(layer, shape, shape.state_bits)
+    assert abs(found.parameters / shape.parameters - 1) <= 0.05
+    made, others = layer.load(), []
+    for arguments in candidates(layer, made, shape.hidden_size):
+        try:
+            one = measure(layer, made, arguments, shape, shape.state_bits)
+        except REFUSALS:
+            continue
+        others += [one] * (abs(one.parameters / shape.parameters - 1) <= 0.05)
+    within = [one.state_bits for one in others if one.met]
+    assert found.met == bool(within) and found.state_bits == (max(within) if within else others[0].state_bits)
+    if found.met and not layer.with_attention:
+        assert (found.growth == 0 and found.state_bits <= shape.state_bits) or name in ("log_linear_mamba2", "nsa")
+
+
+def test_a_layer_that_is_too_large_is_told_so_and_its_rows_say_refused(place):
+    protocol = read_protocol(write(place, {"shape": {**TINY["shape"], "parameters": 100}}))
+    with pytest.raises(UserError, match=r"must have about 100 parameters in 1 blocks of width 8, got \d+ or more"):
+        find_setting(Layer("Mine", "mine.Mine"), protocol.shape, 10_000)
+    compare("mine.Mine", "--protocol", "tiny.yaml", "-o", "out")
+    found = read(place / "out/tiny.csv")
+    assert [(row["size"], row["status"], row["accuracy"]) for row in found] == [
+        ("2", "refused", ""), ("3", "refused", ""),
+    ]  # fmt: skip
+    assert all("must have about 100 parameters" in row["reason"] for row in found)
+
+
+def test_each_further_budget_of_state_is_a_point_unless_no_setting_is_new(place):
+    path = write(place, {"frontier": {"suites": ["parity"], "state_bits": [2500, 2000, 1200]}})
+    protocol = read_protocol(path)
+    layer = Layer("window", "lit_retrieval.mixers.SlidingWindowAttention", {"num_heads": 1})
+    points = find_points(layer, protocol, place / "window")
+    bits = [point.setting.state_bits for point in points]
+    assert bits == sorted(bits, reverse=True) == list(dict.fromkeys(bits)) and len(bits) == 3
+    assert [point.state_bits for point in points] == [2600, 2000, 1200]
+    assert find_points(layer, protocol, place / "window") == points, "and is kept"
+
+
+def test_a_protocols_hash_is_that_of_what_it_fixes(place):
+    before = read_protocol(place / "tiny.yaml")
+    text = (place / "tiny.yaml").read_text()
+    (place / "tiny.yaml").write_text(f"# a comment\n{text}")
+    assert read_protocol(place / "tiny.yaml").identity == before.identity
+    hashes = []
+    for changes, suite in (
+        ({"learning_rates": [0.02]}, PARITY), ({"version": 2}, PARITY), ({}, {**PARITY, "sizes": [3]}),
+        ({}, {**PARITY, "test_samples": 13}),
+    ):  # fmt: skip
+        hashes.append(read_protocol(write(place, changes, suite)).sha256)
+    assert len({*hashes, before.sha256}) == 5
+
+
+@pytest.mark.parametrize("name", ["laptop", "lab", "full"])
+def test_a_protocol_of_configs_is_valid_and_so_is_the_first_trial_of_each_suite(name, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["tools/compare.py"])
+    protocol = read_protocol(FOLDER / f"{name}.yaml")
+    layer = read_known()[protocol.reference]
+    setting = find_setting(layer, protocol.shape, protocol.shape.state_bits)
+    assert abs(setting.parameters / protocol.shape.parameters - 1) <= 0.05
+    assert len(protocol.learning_rates) >= 3 and len(protocol.seeds) >= 2
+    for suite in protocol.suites if name == "laptop" else list(protocol.suites)[:1]:
+        found = protocol.suite(suite)
+        assert found.sizes and len(found.sha256) == 64
+    point = Point(protocol.shape.state_bits, setting, list(protocol.suites)[:1])
+    (trial,) = trials(grid(layer, point, protocol, protocol.learning_rates[:1], [0]), protocol.folder)
+    assert trial.tested == ("--data.seed", "0") and trial.is_warm
+
+
+def test_every_known_layer_has_a_class_and_its_own_name():
+    for layer in read_known().values():
+        assert layer.load().__name__ == layer.class_path.rpartition(".")[2]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_holm_rejects_what_its_definition_does(seed):
+    """Holm: reject those smaller than the first in order that fails; here by trying every number of rejections."""
+    draw = random.Random(seed)
+    p_values = [draw.choice([draw.random(), draw.random() / 100, 0.01, 0.0125]) for _ in range(5)]
+    order, count = sorted(p_values), 0
+    while count < 5 and all(order[rank] * (5 - rank) <= 0.05 for rank in range(count + 1)):
+        count += 1
+    rejected = holm(p_values)
+    assert sorted(p for p, is_rejected in zip(p_values, rejected, strict=True) if is_rejected) == order[:count]
+
+
+@pytest.mark.parametrize(("one", "other"), [([3, 1, 2, 0, 2], [1, 1, 1, 1, 0]), ([0, 0], [0, 0]), ([9] * 6, [8] * 6)])
+def test_the_sign_test_counts_all_signs(one, other):
+    """Against all 2^n assignments of signs to the samples that differ."""
+    signs = np.sign(np.array(one) - np.array(other))
+    signs = signs[signs != 0]
+    extreme = [abs(sum(flipped)) >= abs(signs.sum()) for flipped in product([-1, 1], repeat=len(signs))]
+    assert sign_test(np.array(one), np.array(other)) == pytest.approx(np.mean(extreme))
+
+
+def test_many_samples_have_the_binomial_tail():
+    one = np.array([1] * 700 + [0] * 300)
+    expected = 2 * sum(comb(1000, number) for number in range(301)) / 2**1000
+    assert sign_test(one, 1 - one) == pytest.approx(expected, rel=1e-9)
+
+
+def test_layers_differ_only_if_all_seeds_agree():
+    good, bad = np.ones(100, np.int64), np.zeros(100, np.int64)
+    cells = {"a": {"x": [good, good], "y": [bad, bad], "z": [good, bad], "same": [good, good]}}
+    found = differences(cells)["a"]
+    assert ("x", "y") in found and ("y", "x") in found and ("same", "y") in found
+    assert not any("z" in pair for pair in found) and ("x", "same") not in found
+
+
+def test_numbers_come_back_from_their_text():
+    numbers = np.array([0, 1, 255, 256, 65535, 3])
+    assert rows.decode(rows.encode(numbers)).tolist() == numbers.tolist()
+
+
+def result(rate, seed, accuracy, loss):
+    return {"curve": {"accuracy": [0.1, accuracy], "loss": [9.0, loss]}, "rate": rate, "seed": seed}
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [
+        ({0.1: [(0.9, 1), (0.7, 1)], 0.2: [(0.8, 1), (0.9, 1)]}, 0.2),  # the mean over seeds
+        ({0.1: [(0.9, 2), (0.9, 2)], 0.2: [(0.9, 1), (0.9, 2)]}, 0.2),  # then the loss
+        ({0.1: [(0.9, 1), (0.9, 1)], 0.2: [(0.9, 1), (0.9, 1)]}, 0.1),  # then the lower rate
+        ({0.1: [(0.5, 1), (0.5, 1)], 0.2: [(0.9, 1), None]}, 0.1),  # a rate with a failed seed does not count
+        ({0.1: [None, (1.0, 1)]}, None),
+    ],
+)
+def test_validation_chooses_the_rate(place, losses, best):
+    template, asked = Trial("", "Mine", 0, [], {}, ""), []
+    for rate, seeds in losses.items():
+        for seed, scores in enumerate(seeds):
+            one = template._replace(hash=f"{rate}-{seed}", seed=seed, configuration={"model": {"learning_rate": rate}})
+            asked.append(one)
+            if scores is not None:
+                files.write(result(rate, seed, *scores), files.trial_folder(place, one.hash) / "result.json")
+    winner = rows.choose(asked, place)
+    assert (None if winner is None else winner.rate) == best
+
+
+class Page(HTMLParser):
+    """Reads a page, and fails where a tag is not closed."""
+
+    VOID = ("meta", "br", "link")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids, self.attributes, self.cells = [], [], [], 0
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += attrs
+        self.ids += [value for name, value in attrs if name == "id"]
+        self.cells += tag == "td"
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_a_users_own_layer_gets_its_rows_again_after_a_kill_and_a_page(place, capsys, monkeypatch):
+    """The comparison is stopped after a training; the same command goes on, and rows can be verified."""
+    path = write(place, {"frontier": {"suites": ["parity"], "state_bits": []}})
+    protocol, started = read_protocol(path), []
+
+    def stopped(waiting, grid, folder, commit, slots=1):
+        started.append([trial.hash for trial in waiting])
+        run_here(waiting[: 1 if len(started) == 1 else None], grid, folder, commit)
+        if len(started) == 1:
+            raise RunEndedError("stopped", PREEMPTED)
+
+    layers = find_layers(["mine.Mine"], "{diagonal: false}")
+    for _ in range(3):
+        try:
+            Comparison(protocol, place / "out", stopped, any_commit=False, again=False).run(layers)
+        except RunEndedError:
+            kept = {path: path.stat().st_mtime_ns for path in place.glob("out/trials/*/result.json")}
+            assert len(kept) == 1 and not (place / "out/tiny.csv").exists()
+    assert [len(hashes) for hashes in started] == [2, 1], "what has finished is skipped"
+    assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
+    found = read(place / "out/tiny.csv")
+    assert [row["size"] for row in found] == ["2", "3"] and {row["status"] for row in found} == {"ok"}
+    assert {row["recurrence"] for row in found} == {"Mine diagonal=false"}
+    check_rows(place, found)
+    check_verified(place, capsys, found)
+    compare("page", "out/tiny.csv", "--protocol", "tiny.yaml", "-o", "page.html")
+    check_page((place / "page.html").read_text(), found)
+
+
+def check_rows(place, found):
+    """Accuracy, interval, spread and ratios, against the scores that `test` wrote."""
+    scores = [json.loads(path.read_text()) for path in sorted(place.glob("out/trials/*/result.json"))]
+    for row in found:
+        of_seeds = [one["scores"][f"size_{row['size']}/closed_loop_accuracy"] for one in scores]
+        assert float(row["accuracy"]) == pytest.approx(np.mean(of_seeds), abs=1e-4)
+        assert float(row["lowest_seed"]) == pytest.approx(min(of_seeds), abs=1e-4)
+        assert float(row["low"]) <= float(row["accuracy"]) <= float(row["high"])
+        assert int(row["parameters"]) <= 735 and row["learning_rate"] == "0.01"
+        assert float(row["training"]) > 0 and float(row["decoding"]) > 0
+    samples = read(place / "out/tiny.samples.csv")
+    assert len(samples) == 4
+    for row in samples:
+        (one,) = (score for score in scores if score["seed"] == int(row["seed"]))
+        share = one["scores"][f"size_{row['size']}/closed_loop_accuracy"]
+        assert rows.decode(row["right"]).sum() / int(row["size"]) == pytest.approx(
+            share * len(rows.decode(row["right"])), abs=1e-3
+        )
+
+
+def check_verified(place, capsys, found):
+    """A row that is run again holds; one whose accuracy was changed does not."""
+    capsys.readouterr()
+    words = ["verify", "out/tiny.csv", "--protocol", "tiny.yaml", "-o", "again"]
+    with pytest.raises(SystemExit) as stopped:
+        compare(*words)
+    said = capsys.readouterr().out
+    assert stopped.value.code == 0 and said.count("the same samples right: holds") == 2
+    false = {**found[0], **dict.fromkeys(("accuracy", "low", "high", "lowest_seed", "highest_seed"), "0.0001")}
+    rows.write([false, found[1]], rows.COLUMNS, place / "false.csv")
+    with pytest.raises(SystemExit) as stopped:
+        compare(words[0], "false.csv", *words[2:])
+    said = capsys.readouterr().out
+    assert stopped.value.code == 1 and said.count("DIFFERS") == 1 and said.count("holds") == 1
+
+
+def check_page(text, found):
+    """The page is closed, loads nothing, and has each row."""
+    parsed = Page()
+    parsed.feed(text.replace("<!DOCTYPE html>", ""))
+    assert parsed.open == [] and len(set(parsed.ids)) == len(parsed.ids)
+    assert not [value for name, value in parsed.attributes if name == "src" or str(value).startswith("http")]
+    assert {row["recurrence"] for row in found} <= set(parsed.ids) and parsed.cells == 7
+    for row in found:
+        assert f"95% interval {row['low']} to {row['high']}" in text
+    start = text.index('<svg class="frontier"')
+    ElementTree.fromstring(text[start : text.index("</svg>", start) + 6])
+    names = json.loads(text.split("const NAMES = ")[1].split(", DIFFERENT")[0])
+    assert names == ["Mine diagonal=false"]
+
+
+def test_rows_of_different_versions_never_share_a_table(tmp_path):
+    for version in (1, 2):
+        row = {"protocol": f"tiny-{version}-abc", "recurrence": "x", "suite": "a", "size": "2", "state_budget": "9"}
+        rows.write([row], rows.COLUMNS, tmp_path / f"{version}.csv")
+    with pytest.raises(UserError, match="never share a table, got tiny-1-abc, tiny-2-abc"):
+        rows.read([tmp_path / "1.csv", tmp_path / "2.csv"])
+    assert len(rows.read([tmp_path / "1.csv", tmp_path / "1.csv"])[0]) == 1
+
+
+def test_a_diverged_training_is_a_row(place):
+    protocol = read_protocol(place / "tiny.yaml")
+
+    def failing(waiting, grid, folder, commit):
+        for trial in waiting:
+            reason = "fit ended with a loss that is not finite: error: the loss"
+            files.write({"status": "failed", "reason": reason, "commit": commit},
+                        files.trial_folder(folder, trial.hash) / "trial.json")  # fmt: skip
+
+    Comparison(protocol, place / "out", failing, any_commit=False, again=False).run(find_layers(["mine.Mine"], None))
+    found = read(place / "out/tiny.csv")
+    assert [row["status"] for row in found] == ["diverged"] * 2 and "not finite" in found[0]["reason"]
+    assert "diverged" in page.html(found, [], protocol)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "nowhere must be a class such as my_package.MyRecurrence, all, or one of attention"),
+        (["lstm", "gru", "--init_args", "{}"], "--init_args must follow a single class"),
+        (["lstm", "--init_args", "{state_dim: 4}"], "lstm has its init_args in"),
+        (["mine.Mine", "--init_args", "[1]"], "--init_args must be keys with values"),
+        (["lstm", "--protocol", "nothing"], "there is no protocol nothing"),
+        (["lstm", "--protocol", "parity.yaml"], "a protocol must have the keys"),
+        (["lstm", "--slots", "0"], "slots must be 1 or more"),
+        (["verify", "tiny.yaml"], "has no column protocol"),
+        (["page", "nowhere.csv", "-o", "x.html"], "nowhere.csv: No such file"),
+    ],
+)
+def test_a_mistake_is_one_line(place, capsys, words, said):
+    assert said in refused(capsys, *words)
+
+
+def test_a_class_that_is_not_there_is_a_refused_row(place):
+    compare("mine.Yours", "--protocol", "tiny.yaml", "-o", "out")
+    assert {row["reason"].partition(":")[0] for row in read(place / "out/tiny.csv")} == {"mine.Yours can't be imported"}
+
+
+def test_verify_chooses_rows_by_their_words():
+    found = [
+        {"recurrence": name, "suite": suite, "state_budget": "9", "accuracy": "1"}
+        for name, suite in product(("a", "b"), ("s", "t"))
+    ]
+    assert verify.choose(found, ["a", "t"]) == [found[1]] and verify.choose(found, ["a", "b", "s"]) == found[::2]
+    with pytest.raises(UserError, match="got c"):
+        verify.choose(found, ["c"])
+
+
+@pytest.mark.slow
+def test_a_comparison_that_is_killed_goes_on_without_what_is_done(tmp_path):
+    """In processes of its own, forked from a warm one, which end with it."""
+    (tmp_path / "mine.py").write_text(OWN)
+    write(tmp_path, {"learning_rates": [0.01, 0.02]})
+    command = [sys.executable, str(ROOT / "tools/compare.py"), "mine.Mine", "--protocol", "tiny.yaml", "-o", "out",
+               "--slots", "2", "--any_commit"]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    killed = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
+    deadline = time.monotonic() + 300
+    while not (done := sorted(tmp_path.glob("out/trials/*/result.json"))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    before = {path: path.stat().st_mtime_ns for path in done}
+    assert 0 < len(done) < 4
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=400)
+    results = sorted(tmp_path.glob("out/trials/*/result.json"))
+    assert len(results) == 4 and before.items() <= {path: path.stat().st_mtime_ns for path in results}.items()
+    assert {row["status"] for row in read(tmp_path / "out/tiny.csv")} == {"ok"}

@@ -1,0 +1,210 @@
+"""Compare recurrences at equal parameters and state: `python tools/compare.py my_package.MyRecurrence`.
+
+Each layer is trained on all suites of a protocol with all of its learning rates and seeds, and gets rows in NAME.csv.
+Start the same command again after any interruption: finished trainings are skipped, and the others resume.
+"""
+
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from comparisons import page, rows, verify
+from comparisons.cells import Point, find_points, grid, is_over, refusal, trials_of
+from comparisons.layers import Layer, find_layers, read_known
+from comparisons.protocol import Protocol, find_protocol, read_protocol
+from comparisons.settings import build
+from comparisons.speed import WORDS, speed_ratios
+from comparisons.summary import table
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from sweeps import files
+from sweeps.folder import alone, check_commits
+from sweeps.grid import Trial
+from sweeps.runners import run_here, run_on_ray
+
+from lit_retrieval.errors import RunEndedError, UserError
+from lit_retrieval.parsing import OneLineErrors, one_line_errors
+from lit_retrieval.ranges import check_at_least
+
+_EVERY = 2.0  # seconds
+_ROUNDS = 5  # timed turns of a layer and the reference
+
+Runner = Callable[..., None]
+
+
+def main() -> None:
+    """Run the command that the command line names: a comparison, `page` or `verify`."""
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    with one_line_errors():
+        try:
+            if command == "page":
+                page.main(sys.argv[2:])
+            elif command == "verify":
+                sys.exit(verify.main(sys.argv[2:]))
+            else:
+                _compare(sys.argv[1:])
+        except RunEndedError as error:
+            print(error, file=sys.stderr)
+            sys.exit(error.status)
+
+
+def _compare(words: Sequence[str]) -> None:
+    parser = OneLineErrors(
+        description="Compare layers at equal parameters and state; `page` makes a page of the rows, `verify` runs some "
+        "of them again. Finished trainings are skipped."
+    )
+    parser.add_argument(
+        "layers", nargs="+", help="classes such as my_package.MyRecurrence, which may be a file of the working "
+        "directory, names in configs/compare/recurrences.yaml, or all"
+    )  # fmt: skip
+    parser.add_argument("--init_args", help="arguments of a single class, as YAML: '{num_heads: 2}'")
+    parser.add_argument("--protocol", default="laptop", help="laptop, lab, full, or a file such as these")
+    parser.add_argument("-o", "--output", type=Path, help="folder of the comparison; if absent, compare/PROTOCOL")
+    parser.add_argument("--on", choices=["here", "ray"], default="here", help="processes of this machine, or Ray")
+    parser.add_argument("--slots", type=int, default=1, help="trainings at a time with --on here")
+    parser.add_argument("--any_commit", action="store_true", help="resume trainings that another commit started")
+    parser.add_argument("--again", action="store_true", help="run trainings again that have failed")
+    arguments = parser.parse_args(words)
+    check_at_least("slots", arguments.slots, 1, "--slots")
+    if arguments.on == "ray" and find_spec("ray") is None:
+        raise UserError("Ray is not installed; pip install 'lit_retrieval[sweep]', or use --on here")
+    protocol = read_protocol(find_protocol(arguments.protocol))
+    output = (arguments.output or Path("compare") / protocol.identity).absolute()
+    runner = partial(run_here, slots=arguments.slots) if arguments.on == "here" else run_on_ray
+    layers = find_layers(arguments.layers, arguments.init_args)
+    with alone(output):
+        Comparison(protocol, output, runner, arguments.any_commit, arguments.again).run(layers)
+
+
+class Comparison:
+    """A comparison in a folder.
+
+    Args:
+        protocol: What it fixes.
+        output: Its folder: `trials/` as in a sweep, `layers/` with what was found and measured of each layer, and the
+            rows of all layers in `NAME.csv` and `NAME.samples.csv`.
+        runner: Runs trials.
+        any_commit: Whether to resume trials of another commit.
+        again: Whether to run failed trials again.
+    """
+
+    def __init__(self, protocol: Protocol, output: Path, runner: Runner, any_commit: bool, again: bool) -> None:
+        self.protocol = protocol
+        self.output = output
+        self.runner = runner
+        self.any_commit = any_commit
+        self.again = again
+        self.suites = {name: protocol.suite(name) for name in protocol.suites}
+        self.commit = files.commit()
+
+    def run(self, layers: Sequence[Layer]) -> None:
+        """Train and test all layers, one after another, and write their rows."""
+        each = len(self.protocol.suites) * len(self.protocol.learning_rates) * len(self.protocol.seeds)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        with Progress(*columns, speed_estimate_period=3600) as progress:
+            bar = progress.add_task("", total=each * len(layers))
+            for layer in layers:
+                progress.update(bar, description=layer.name)
+                self._run_layer(layer, progress, bar, each)
+                self._write()
+        self._tell(layers)
+
+    def folder(self, layer: Layer) -> Path:
+        """Where a layer's points, speed and rows are."""
+        return self.output / "layers" / re.sub(r"[^\w.=-]+", "_", layer.name)
+
+    def _run_layer(self, layer: Layer, progress: Progress, bar: TaskID, expected: int) -> None:
+        folder, begun = self.folder(layer), progress.tasks[bar].completed
+        try:
+            points = find_points(layer, self.protocol, folder)
+            trials = trials_of(layer, points, self.protocol)
+        except UserError as error:
+            progress.update(bar, completed=begun + expected)
+            self._write_layer(folder, rows.refused_rows(layer, self.protocol, self.suites, refusal(error)), [])
+            return
+        chosen = [trial for own in trials for trial in own]
+        progress.update(bar, total=(progress.tasks[bar].total or 0) + len(chosen) - expected)
+        if not self.any_commit:
+            check_commits([trial for trial in chosen if not is_over(trial, self.output)], self.output, self.commit)
+        waiting = [trial for trial in chosen if not is_over(trial, self.output, self.again)]
+        with _counting(chosen, self.output, progress, bar, begun):
+            if waiting:
+                self.runner(waiting, grid(layer, points[0], self.protocol), self.output, self.commit)
+        found = [
+            rows.rows_of_point(layer, point, self.protocol, self.suites, own, self.output, speed)
+            for point, own, speed in zip(points, trials, self._speeds(layer, points, folder), strict=True)
+        ]
+        self._write_layer(folder, *([row for parts in found for row in parts[place]] for place in range(2)))
+
+    def _speeds(self, layer: Layer, points: Sequence[Point], folder: Path) -> list[dict[str, str]]:
+        """The speed of each point as a ratio to the reference's, measured once."""
+        path = folder / "speed.json"
+        if (kept := files.read(path)) is None or len(kept["speeds"]) != len(points):
+            of_reference = read_known()[self.protocol.reference]
+            (point, *_) = find_points(of_reference, self.protocol, self.folder(of_reference))
+            reference = build(of_reference, point.setting, self.protocol.shape, WORDS)
+            length = self.protocol.shape.length
+            speeds = [
+                speed_ratios(build(layer, one.setting, self.protocol.shape, WORDS), reference, length, _ROUNDS)
+                for one in points
+            ]
+            kept = {"reference": self.protocol.reference, "speeds": speeds}
+            files.write(kept, path)
+        return list(kept["speeds"])
+
+    def _write_layer(self, folder: Path, found: list[dict[str, Any]], samples: list[dict[str, Any]]) -> None:
+        rows.write(samples, rows.OF_SAMPLES, rows.samples_file(folder / "rows.csv"))
+        rows.write(found, rows.COLUMNS, folder / "rows.csv")
+
+    def _write(self) -> None:
+        """Write the rows of all layers."""
+        found, samples = rows.read(sorted(self.output.glob("layers/*/rows.csv")))
+        rows.write(samples, rows.OF_SAMPLES, rows.samples_file(self.rows_file))
+        rows.write(found, rows.COLUMNS, self.rows_file)
+
+    @property
+    def rows_file(self) -> Path:
+        """The rows of all layers."""
+        return self.output / f"{self.protocol.name}.csv"
+
+    def _tell(self, layers: Sequence[Layer]) -> None:
+        found, _ = rows.read([self.rows_file])
+        names = {layer.name for layer in layers}
+        Console().print(table(found, names))
+        print(f"rows: {self.rows_file}\npage: python tools/compare.py page {self.rows_file} -o compare.html")
+
+
+@contextmanager
+def _counting(chosen: Sequence[Trial], folder: Path, progress: Progress, bar: TaskID, begun: float) -> Iterator[None]:
+    """Count the trials that are over while they run."""
+    over = threading.Event()
+
+    def count() -> None:
+        while True:
+            is_last = over.wait(_EVERY)
+            progress.update(bar, completed=begun + sum(is_over(trial, folder) for trial in chosen))
+            if is_last:
+                return
+
+    thread = threading.Thread(target=count, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The trials of a layer: each suite with each learning rate and seed, at each budget of state."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sweeps import files
+from sweeps.grid import Grid, Trial, trials
+
+from comparisons.layers import Layer
+from comparisons.protocol import EXPERIMENT, Protocol
+from comparisons.settings import Setting, find_setting, stages
+from lit_retrieval.errors import UserError
+
+_RIGHT_ANSWERS = {"class_path": "lit_retrieval.training.RightAnswers"}
+
+
+class Point(NamedTuple):
+    """A layer at a budget of state.
+
+    Args:
+        state_bits: The budget; that of the shape for the table, a smaller one for the frontier.
+        setting: The model that meets it.
+        suites: The suites that are run with it.
+    """
+
+    state_bits: int
+    setting: Setting
+    suites: list[str]
+
+
+def find_points(layer: Layer, protocol: Protocol, folder: Path) -> list[Point]:
+    """The points of a layer, found once and kept in `folder`; raises `UserError` if it can't meet the budgets.
+
+    A smaller budget without a setting of its own has no point, and a layer with attention behind it has one point.
+    """
+    path = folder / "points.json"
+    asked = {"layer": [layer.class_path, layer.init_args, layer.states, layer.with_attention], "of": protocol.sha256}
+    if (kept := files.read(path)) is not None and kept["asked"] == json.loads(json.dumps(asked)):
+        return [Point(bits, Setting(*setting), suites) for bits, setting, suites in kept["points"]]
+    main = find_setting(layer, protocol.shape, protocol.shape.state_bits)
+    points = [Point(protocol.shape.state_bits, main, list(protocol.suites))]
+    for bits in () if layer.with_attention else protocol.frontier.state_bits:
+        smaller = find_setting(layer, protocol.shape, bits)
+        if smaller.met and smaller.state_bits not in [one.setting.state_bits for one in points]:
+            points.append(Point(bits, smaller, protocol.frontier.suites))
+    files.write({"asked": asked, "points": points}, path)
+    return points
+
+
+def grid(
+    layer: Layer, point: Point, protocol: Protocol, rates: Sequence[float] | None = None,
+    seeds: Sequence[int] | None = None, suites: Sequence[str] | None = None,
+) -> Grid:  # fmt: skip
+    """The grid of a point; `rates`, `seeds` and `suites` are those of the protocol and of the point if absent."""
+    hours, minutes = divmod(round(protocol.minutes * 60) // 60, 60)
+    seconds = round(protocol.minutes * 60) % 60
+    fixed: dict[str, Any] = {
+        **protocol.fixed,
+        "model.hidden_size": protocol.shape.hidden_size,
+        "trainer.max_time": f"{hours // 24:02}:{hours % 24:02}:{minutes:02}:{seconds:02}",
+        "trainer.callbacks+": [_RIGHT_ANSWERS, *protocol.fixed.get("trainer.callbacks+", [])],
+    }
+    return Grid(
+        experiment=EXPERIMENT,
+        points={layer.name: {"model.stages": stages(layer, point.setting, protocol.shape)}},
+        tasks={name: {"keys": protocol.suites[name]} for name in suites or point.suites},
+        grid={"model.learning_rate": list(rates or protocol.learning_rates)},
+        fixed=fixed,
+        tested={"data.seed": 0},
+        seeds=list(seeds or protocol.seeds),
+        gpus=protocol.gpus,
+        retries=1,
+        warm=True,
+    )
+
+
+def trials_of(layer: Layer, points: Sequence[Point], protocol: Protocol) -> list[list[Trial]]:
+    """The trials of each point."""
+    return [trials(grid(layer, point, protocol), protocol.folder) for point in points]
+
+
+def failure(trial: Trial, folder: Path) -> str | None:
+    """Why a trial has failed for good; None if it has not."""
+    notes = files.read(files.trial_folder(folder, trial.hash) / "trial.json") or {}
+    return notes.get("reason") if notes.get("status") == "failed" else None
+
+
+def is_over(trial: Trial, folder: Path, again: bool = False) -> bool:
+    """Whether a trial has finished, or failed and is not to be run `again`."""
+    is_finished = (files.trial_folder(folder, trial.hash) / "result.json").exists()
+    return is_finished or (not again and failure(trial, folder) is not None)
+
+
+def refusal(error: UserError) -> str:
+    """A reason as one line of a row."""
+    return " ".join(str(error).split())

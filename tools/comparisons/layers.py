@@ -1,0 +1,79 @@
+"""The compared layers: those of configs/compare/recurrences.yaml, and a user's own by its class."""
+
+import importlib
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from comparisons.protocol import FOLDER
+from lit_retrieval.errors import UserError
+from lit_retrieval.parsing import read_yaml
+from lit_retrieval.parsing.yaml_file import parse_yaml
+
+KNOWN = FOLDER / "recurrences.yaml"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer to compare.
+
+    Args:
+        name: Its name in the tables.
+        class_path: Its class.
+        init_args: Arguments that are given to it besides those that the command finds.
+        states: Arguments with the values among which the command finds those that meet the budget of state; those of
+            `settings.KNOBS` that the class has and `init_args` does not set, if absent.
+        with_attention: Whether each block has one attention layer behind it.
+    """
+
+    name: str
+    class_path: str
+    init_args: dict[str, Any] = field(default_factory=dict)
+    states: dict[str, list[Any]] | None = None
+    with_attention: bool = False
+
+    def load(self) -> Any:
+        """The class; modules in the working directory are found. Raises `UserError` if there is none."""
+        module, _, name = self.class_path.rpartition(".")
+        if (folder := str(Path.cwd())) not in sys.path:
+            sys.path.insert(0, folder)
+        try:
+            return getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UserError(
+                f"{self.class_path} can't be imported: {error}; name a class such as my_package.MyRecurrence, or a "
+                f"name in {KNOWN.name}"
+            ) from None
+
+
+def read_known() -> dict[str, Layer]:
+    """The layers of configs/compare/recurrences.yaml, by name."""
+    return {name: Layer(name, **parts) for name, parts in read_yaml(KNOWN).items()}
+
+
+def find_layers(names: list[str], init_args: str | None) -> list[Layer]:
+    """The layers that a command line names: `all`, names of the file, or classes; `init_args` is for a single class."""
+    known = read_known()
+    if init_args is not None and len(names) != 1:
+        raise UserError("--init_args must follow a single class; compare several layers by several commands")
+    given = parse_yaml(init_args) if init_args is not None else {}
+    if not isinstance(given, dict):
+        raise UserError(f"--init_args must be keys with values, got {init_args}; write '{{num_heads: 2}}'")
+    found: dict[str, Layer] = {}
+    for name in names:
+        if name == "all":
+            found |= known
+        elif name in known and not given:
+            found[name] = known[name]
+        elif name in known:
+            raise UserError(f"{name} has its init_args in {KNOWN}; write its class, {known[name].class_path}")
+        elif "." in name:
+            label = name.rpartition(".")[2] + "".join(f" {key}={json.dumps(value)}" for key, value in given.items())
+            found[label] = Layer(label, name, given)
+        else:
+            raise UserError(
+                f"{name} must be a class such as my_package.MyRecurrence, all, or one of {', '.join(known)}"
+            )
+    return list(found.values())

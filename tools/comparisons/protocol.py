@@ -1,0 +1,185 @@
+"""What a comparison fixes: suites, model shape, budgets, learning rates and seeds, with a version and a hash."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from sweeps.intervals import wilson
+
+from lit_retrieval.data import TranscriptData
+from lit_retrieval.errors import UserError
+from lit_retrieval.parsing import OneLineErrors, read_yaml
+from lit_retrieval.ranges import check_at_least
+from lit_retrieval.training.memory import ceiling
+
+FOLDER = Path(__file__).parents[2] / "configs/compare"
+TOLERANCE = 0.05  # of the parameters
+EXPERIMENT = str(FOLDER.parent / "experiments/quickstart.yaml")  # whose data, model and trainer a protocol changes
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What all models share.
+
+    Args:
+        hidden_size: Elements of each token's vector.
+        conv_kernel: Tokens that the Canon layer before each compared layer sees.
+        repeat: Blocks, each of a Canon layer, the compared layer and a SwiGLU.
+        parameters: Budget of the parameters of all blocks; the width of the SwiGLU meets it within 5%.
+        state_bits: Most bits of state that a recurrence may have.
+        length: Tokens after which the state is measured to meet this budget.
+    """
+
+    hidden_size: int
+    conv_kernel: int
+    repeat: int
+    parameters: int
+    state_bits: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """Accuracy against bits of state.
+
+    Args:
+        state_bits: Further budgets of state, below that of the shape.
+        suites: The suites that are run with each of them.
+        repairs: The retrieval suites that answer the same question with a search, by suite.
+    """
+
+    state_bits: list[int] = field(default_factory=list)
+    suites: list[str] = field(default_factory=list)
+    repairs: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A protocol; see the files in configs/compare.
+
+    Args:
+        name: Name of its file.
+        version: Number of its version; a change of anything that it fixes needs a new one.
+        shape: What all models share.
+        suites: Suites by name, each with the keys of its trainings: `data`, the file of a frozen test set, relative to
+            the protocol's, and others, such as trainer.max_steps.
+        learning_rates: Peak learning rates, of which validation chooses one for each layer and suite.
+        seeds: Random seeds of the first weights and the training samples; test samples are those of the suite.
+        fixed: Further keys of all trainings.
+        frontier: Accuracy against bits of state.
+        minutes: Most minutes of a training; one that takes longer is `too slow`.
+        gpus: Share of a GPU per training, where there is one.
+        reference: Name of the recurrence to whose speed others are compared.
+        sha256: Hash of all of the above and of the suites' files.
+        folder: Folder of its file.
+    """
+
+    name: str
+    version: int
+    shape: Shape
+    suites: dict[str, dict[str, Any]]
+    learning_rates: list[float]
+    seeds: list[int]
+    fixed: dict[str, Any]
+    frontier: Frontier
+    minutes: float
+    gpus: float
+    reference: str
+    sha256: str
+    folder: Path
+
+    @property
+    def identity(self) -> str:
+        """Name, version and the beginning of the hash: rows of different ones never share a table."""
+        return f"{self.name}-{self.version}-{self.sha256[:8]}"
+
+    def suite(self, name: str) -> "Suite":
+        """A suite, with its test set."""
+        keys = {key: value for key, value in self.suites[name].items() if key.startswith("data.")}
+        return Suite(name, self.folder / str(self.suites[name]["data"]), keys)
+
+
+def find_protocol(name: str) -> Path:
+    """The file of a protocol: a path, or a name in configs/compare; raises `UserError` if there is none."""
+    for path in (Path(name), FOLDER / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    raise UserError(f"there is no protocol {name}; write laptop, lab, full or a file such as those in configs/compare")
+
+
+def read_protocol(path: Path) -> Protocol:
+    """Read a protocol; raises `UserError` if the file is not a valid one."""
+    content = read_yaml(path)
+    known = {one.name for one in fields(Protocol)} - {"name", "sha256", "folder"}
+    optional = {"frontier": {}, "fixed": {}, "gpus": 0.1, "reference": "attention"}
+    given = content.keys() if isinstance(content, dict) else set()
+    if given - known or known - given - optional.keys():
+        raise UserError(f"a protocol must have the keys {', '.join(sorted(known))}; set them in {path}")
+    content = {**optional, **content}
+    try:
+        shape, frontier = Shape(**content.pop("shape")), Frontier(**content.pop("frontier"))
+    except TypeError as error:
+        raise UserError(f"the parts of {path} must have the keys in tools/comparisons/protocol.py: {error}") from None
+    for name in ("version", "minutes"):
+        check_at_least(name, content[name], 1e-9, f"it in {path}")
+    if unknown := [one for one in frontier.suites if one not in content["suites"]]:
+        raise UserError(f"frontier.suites must be names of suites, got {unknown[0]}; set them in {path}")
+    if not (content["suites"] and content["learning_rates"] and content["seeds"]):
+        raise UserError(f"suites, learning_rates and seeds must each have a value; set them in {path}")
+    return Protocol(
+        name=path.stem, shape=shape, frontier=frontier, sha256=_hash(path, content["suites"]), folder=path.parent,
+        **content,
+    )  # fmt: skip
+
+
+def _hash(path: Path, suites: dict[str, Any]) -> str:
+    """The sha256 of what the file and those of its suites say, whatever their comments and layout."""
+    parts = [read_yaml(path)]
+    for suite, keys in sorted(suites.items()):
+        file = keys.get("data") if isinstance(keys, dict) else keys
+        if not isinstance(file, str) or not (path.parent / file).is_file():
+            raise UserError(f"suites.{suite}.data must be the file of a frozen test set, got {file}; set it in {path}")
+        parts.append(read_yaml(path.parent / file))
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class Suite:
+    """A frozen test set of a protocol.
+
+    Args:
+        name: Its name in the protocol.
+        file: Its data configuration.
+        keys: Keys that differ from those of the file, such as data.regime.
+    """
+
+    def __init__(self, name: str, file: Path, keys: dict[str, Any]) -> None:
+        parser = OneLineErrors()
+        parser.add_class_arguments(TranscriptData, "data")
+        changes = [word for key, value in keys.items() for word in (f"--{key}", str(value))]
+        data = parser.instantiate(parser.parse_args(["--data", str(file), *changes])).data
+        if data.suite is None:
+            raise UserError(f"{file} must be a frozen test set; write its hash with `python tools/freeze.py {file}`")
+        self.name = name
+        self.regime: str = data.regime
+        self.task: str = type(data.task).__name__
+        self.sizes: list[int] = data.eval_values
+        self.chance: float = data.task.chance
+        self.sha256: str = data.suite.sha256[data.regime]
+        self._random_bits: Callable[[int], int | None] = data.task.random_bits
+
+    def random_bits(self, size: int) -> int | None:
+        """The random bits of a code, of which one is asked for; None if the task is no code or may be searched."""
+        return None if self.regime == "retrieval" else self._random_bits(size)
+
+    def ceiling(self, size: int, state_bits: int) -> float | None:
+        """The highest accuracy that a state allows, H^-1(1 - M/n); None if the task has no ceiling."""
+        bits = self.random_bits(size)
+        return None if bits is None else ceiling(state_bits, bits)
+
+
+def interval(share: float, samples: int) -> tuple[float, float]:
+    """The 95% interval over samples of an accuracy; means over seeds of the same samples count them once."""
+    return wilson(share, samples)

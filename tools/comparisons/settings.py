@@ -1,0 +1,159 @@
+"""Finds the arguments of a layer that meet a budget of parameters and of state, by building and running it."""
+
+import inspect
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from itertools import product
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+
+from comparisons.layers import Layer
+from comparisons.protocol import TOLERANCE, Shape
+from lit_retrieval.errors import UserError
+from lit_retrieval.mixers import Attention, Canon, MixerFactory, SwiGLU
+from lit_retrieval.models import SequenceModel, Stage
+
+_POWERS = [1, 2, 4, 8, 16, 32, 64, 128]
+# Arguments that set the size of a state, in the order in which smaller values are preferred.
+KNOBS = (
+    "num_heads", "state_dim", "state_size", "num_slots", "expand_ratio", "feature_dim", "window", "window_size",
+)  # fmt: skip
+_MOST_TRIED = 256
+_LEAST_WIDTH = 1  # of the SwiGLU
+REFUSALS = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NotImplementedError, RuntimeError,
+    TypeError, ValueError,
+)  # fmt: skip
+
+
+class Setting(NamedTuple):
+    """A model that meets a budget.
+
+    Args:
+        init_args: All arguments of the layer.
+        width: `intermediate_size` of each SwiGLU.
+        parameters: Parameters of all blocks.
+        state_bits: Bits of state after `Shape.length` tokens.
+        growth: Bits of state that a further token adds.
+        met: Whether the state is within its budget.
+    """
+
+    init_args: dict[str, Any]
+    width: int
+    parameters: int
+    state_bits: int
+    growth: int
+    met: bool
+
+
+def find_setting(layer: Layer, shape: Shape, state_bits: int) -> Setting:
+    """The setting of the largest state within the budget, or else of the smallest state.
+
+    The SwiGLU of each block gets the width that meets the budget of parameters within 5%.
+
+    Args:
+        layer: The layer.
+        shape: What all models share.
+        state_bits: Most bits of state.
+
+    Raises:
+        UserError: If no arguments that were tried meet the budget of parameters, or the class refuses all of them.
+    """
+    made, best, refusal, least = layer.load(), None, "", None
+    for arguments in candidates(layer, made, shape.hidden_size):
+        try:
+            setting = measure(layer, made, arguments, shape, state_bits)
+        except REFUSALS as error:
+            refusal = refusal or str(error)
+            continue
+        if abs(setting.parameters / shape.parameters - 1) > TOLERANCE:
+            least = min(setting.parameters, least or setting.parameters)
+        elif best is None or _order(setting) > _order(best):
+            best = setting
+    if best is not None:
+        return best
+    if least is not None:
+        raise UserError(
+            f"{layer.class_path} must have about {shape.parameters:,} parameters in {shape.repeat} blocks of width "
+            f"{shape.hidden_size}, got {least:,} or more; set smaller inner sizes in --init_args"
+        )
+    raise UserError(f"{layer.class_path} refuses all arguments that were tried: {' '.join(refusal.split())[:300]}")
+
+
+def _order(setting: Setting) -> tuple[bool, int]:
+    """The largest state within the budget is the best; outside it, the smallest."""
+    return setting.met, setting.state_bits if setting.met else -setting.state_bits
+
+
+def candidates(layer: Layer, made: Any, hidden_size: int) -> Iterator[dict[str, Any]]:
+    """The arguments to try: those of the layer with each combination of values of its knobs."""
+    parameters = inspect.signature(made).parameters
+    knobs = layer.states
+    if knobs is None:
+        knobs = {
+            name: _values(name, hidden_size) for name in KNOBS if name in parameters and name not in layer.init_args
+        }
+    tied = "head_dim" in parameters and "head_dim" not in layer.init_args and "num_heads" in knobs
+    if prod(map(len, knobs.values())) > _MOST_TRIED:
+        raise UserError(
+            f"{layer.class_path} has too many arguments that may set its state: {', '.join(knobs)}; set some of them "
+            "in --init_args"
+        )
+    for values in product(*knobs.values()):
+        chosen = dict(zip(knobs, values, strict=True))
+        heads = {"head_dim": hidden_size // chosen["num_heads"]} if tied else {}
+        yield {**layer.init_args, **chosen, **heads}
+
+
+def _values(name: str, hidden_size: int) -> list[int]:
+    return [power for power in _POWERS if power <= hidden_size] if name == "num_heads" else _POWERS
+
+
+def measure(layer: Layer, made: Any, arguments: dict[str, Any], shape: Shape, state_bits: int) -> Setting:
+    """Build the model with the width that comes nearest to the budget of parameters, and run it."""
+    least = _build(layer, made, arguments, shape, _LEAST_WIDTH).num_parameters
+    of_width = 3 * shape.hidden_size * shape.repeat  # the parameters of an element between the projections
+    width = max(_LEAST_WIDTH, _LEAST_WIDTH + round((shape.parameters - least) / of_width))
+    model = _build(layer, made, arguments, shape, width)
+    bits, more = (model.state_bits(length) for length in (shape.length, shape.length + 1))
+    return Setting(
+        arguments, width, model.num_parameters, bits, more - bits, bits - _attended(layer, model, shape) <= state_bits
+    )
+
+
+def _attended(layer: Layer, model: SequenceModel, shape: Shape) -> int:
+    """The bits of the attention layers behind the compared ones, which the budget of state does not count."""
+    layers = [one for one in model.mixers[2::4] if isinstance(one, Attention)] if layer.with_attention else []
+    return 32 * sum(one.state_size(shape.length) for one in layers)
+
+
+def build(layer: Layer, setting: Setting, shape: Shape, vocab_size: int) -> SequenceModel:
+    """The model of a setting, with new weights."""
+    return _build(layer, layer.load(), setting.init_args, shape, setting.width, vocab_size)
+
+
+def _build(
+    layer: Layer, made: Any, arguments: dict[str, Any], shape: Shape, width: int, vocab_size: int = 1
+) -> SequenceModel:
+    factories: list[MixerFactory] = [
+        partial(Canon, conv_kernel=shape.conv_kernel), partial(made, **arguments),
+        *([partial(Attention, num_heads=1)] if layer.with_attention else []), partial(SwiGLU, intermediate_size=width),
+    ]  # fmt: skip
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")  # what a layer says of its arguments, a training says again
+        return SequenceModel(vocab_size, shape.hidden_size, [Stage(factories, shape.repeat)]).eval()
+
+
+def stages(layer: Layer, setting: Setting, shape: Shape) -> list[dict[str, Any]]:
+    """`model.stages` of a setting."""
+    part = "lit_retrieval.mixers."
+    mixers = [
+        {"class_path": f"{part}Canon", "init_args": {"conv_kernel": shape.conv_kernel}},
+        {"class_path": layer.class_path, "init_args": setting.init_args},
+        *([{"class_path": f"{part}Attention", "init_args": {"num_heads": 1}}] if layer.with_attention else []),
+        {"class_path": f"{part}SwiGLU", "init_args": {"intermediate_size": setting.width}},
+    ]
+    return [{"mixers": mixers, "repeat": shape.repeat}]

@@ -1,0 +1,76 @@
+"""Which layers differ: a sign test over the same samples, with Holm's correction over all pairs."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from math import exp, lgamma, log
+
+import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[np.int64]
+LEVEL = 0.05
+
+
+def sign_test(one: Counts, other: Counts) -> float:
+    """The two-sided p-value of: on a sample, either is as likely to have more right answers as the other.
+
+    Samples with as many right answers of both do not count; of the others, the number with more right answers of the
+    first is binomial with 1/2 (with one answer a sample this is McNemar's exact test, doi:10.1007/BF02295996).
+
+    Args:
+        one: Right answers of each sample, `(samples,)`.
+        other: The same of the other layer, on the same samples.
+    """
+    more, fewer = int((one > other).sum()), int((one < other).sum())
+    total, few = more + fewer, min(more, fewer)
+    if more == fewer:
+        return 1.0
+    tail = sum(exp(_log_choose(total, number) - total * log(2)) for number in range(few + 1))
+    return min(1.0, 2 * tail)
+
+
+def _log_choose(total: int, number: int) -> float:
+    return lgamma(total + 1) - lgamma(number + 1) - lgamma(total - number + 1)
+
+
+def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
+    """Which hypotheses are rejected, so that any true one is with a probability of `level` at most.
+
+    The smallest p-value must be at most level / m, the next level / (m - 1), and so on; the first that is not ends it
+    (Holm 1979, A simple sequentially rejective multiple test procedure).
+    """
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    rejected = [False] * len(p_values)
+    for rank, place in enumerate(order):
+        if p_values[place] > level / (len(p_values) - rank):
+            break
+        rejected[place] = True
+    return rejected
+
+
+def differences(cells: Mapping[str, Mapping[str, list[Counts]]]) -> dict[str, set[tuple[str, str]]]:
+    """The pairs of layers that differ in each cell, each pair in both orders.
+
+    A pair differs if the sign test of the right answers of each sample, summed over seeds, is past Holm's correction
+    over all pairs of all cells, and every seed of the one has a higher accuracy than every seed of the other.
+
+    Args:
+        cells: Right answers by cell, layer and seed, each `(samples,)`, of the same samples.
+    """
+    asked, p_values = [], []
+    for cell, layers in cells.items():
+        sums = {name: np.sum(seeds, 0) for name, seeds in layers.items()}
+        for one, other in combinations(layers, 2):
+            asked.append((cell, one, other))
+            p_values.append(sign_test(sums[one], sums[other]))
+    found: dict[str, set[tuple[str, str]]] = {cell: set() for cell in cells}
+    for (cell, one, other), is_rejected in zip(asked, holm(p_values), strict=True):
+        if is_rejected and _are_apart(cells[cell][one], cells[cell][other]):
+            found[cell] |= {(one, other), (other, one)}
+    return found
+
+
+def _are_apart(one: list[Counts], other: list[Counts]) -> bool:
+    """Whether all seeds of one layer are above all seeds of the other."""
+    totals = [[int(seed.sum()) for seed in seeds] for seeds in (one, other)]
+    return min(totals[0]) > max(totals[1]) or min(totals[1]) > max(totals[0])
