@@ -25,7 +25,10 @@ LINES = sorted({
     for line in text.replace("\\\n", " ").splitlines()
 })  # fmt: skip
 OURS = re.compile(r"(?:lit-retrieval|-m lit_retrieval(?:\.(?P<room>tasks|mixers))?) (?P<arguments>.*)$")
-COMMANDS = {found["arguments"]: found["room"] for line in LINES if (found := OURS.search(line))}
+QUOTED = re.compile(r'^\w+="(.*)"$')  # a command that a variable of the shell holds
+COMMANDS = {
+    found["arguments"]: found["room"] for line in LINES if (found := OURS.search(QUOTED.sub(r"\1", line.strip())))
+}
 NAMED = re.compile(r"# (\w+\.(?:py|yaml))\n")
 PLAIN = {"--config", "--trainer", "--ckpt_path", "--data.regime"}
 OF_TOOLS = {"write", "show", "check", "check_class", "import_arrays"}
