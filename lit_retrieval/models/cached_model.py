@@ -133,7 +133,7 @@ class CachedModel(nn.Module):
 
         def keep(read: Tensor) -> Tensor:
             vectors.append(read)
-            return read[:1, :1]  # nobody asks for these logits
+            return read[0, :1][None]  # nobody asks for these logits; with the strides of `read` they would take a bmm
 
         def select(read: Tensor) -> Tensor:
             whole = torch.cat([*vectors, read], 1) if vectors else read
