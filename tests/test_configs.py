@@ -49,9 +49,9 @@ def test_the_experiments_on_friends_run_with_other_weights_in_the_folders(regime
     pytest.importorskip("peft")
     monkeypatch.chdir(tmp_path)
     tokenizer = byte_level(sentences(4, 20))
-    save(tokenizer, tmp_path / "models/smollm2")
     size = tokenizer.get_vocab_size()
-    write_folder(tmp_path / "models/smollm2_window", "mistral", vocab_size=size, max_position_embeddings=8192)
+    folder = write_folder(tmp_path / "models/smollm2", "mistral", vocab_size=size, max_position_embeddings=8192)
+    save(tokenizer, folder)
     main(
         ["fit", "--config", str(CONFIGS / f"experiments/friends_smollm2_{regime}.yaml"), "--data.sizes", "[2]",
          "--data.eval_sizes", "[2, 9]", *SMALL, "--data.max_new_tokens", "64", "--trainer.fast_dev_run", "true"]
