@@ -154,6 +154,11 @@ def test_the_page_of_keys_has_every_key_once():
     assert "## trainer\n" in text and all(line.count(" | ") >= 2 for line in text.splitlines() if line.startswith("| "))
 
 
+def test_every_page_is_in_the_navigation_of_the_site():
+    listed = set(re.findall(r"([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    assert listed == {*markdown.sources().values(), "reference/keys.md"}, "name the page in mkdocs.yml"
+
+
 def test_every_extra_is_described():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     table = markdown.page("docs/start.md", set()).split("### Extras")[1].split("##")[0]
