@@ -1,12 +1,15 @@
 """Transcripts as people read them, for the tests of tasks."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lit_retrieval.tasks import REGIMES, Author, Regime, Task, Transcripts
+from lit_retrieval.tasks.text import Dialogue, TextTask
 
 Reply = list[tuple[str, int]]  # words with their authors
 
@@ -32,6 +35,18 @@ def text_of(transcripts: Transcripts, task: Task, row: int) -> str:
         before = f"{{{next(answers)}}} " if by == Author.ASKED else ""
         parts.append(f"[{word}]" if by == Author.RETRIEVER else before + word)
     return " ".join(parts)
+
+
+def reply_of(task: TextTask, dialogue: Dialogue) -> str:
+    """The reply of a dialogue in text, what its searches find in brackets, without a tokenizer."""
+    retriever: Any = task.retriever
+    visible, parts = dialogue.prompt, []
+    for piece in re.split("(?<=<EndSearch>)", dialogue.reply):
+        said, start, query = piece.removesuffix("<EndSearch>").partition("<StartSearch>")
+        found = retriever.search(query, visible + said) if start else None
+        visible += said + "<EndSearch>" * bool(start)
+        parts.append(f"{piece}[{found}]\n" if start else piece)
+    return "".join(parts)
 
 
 def check_bounds(task: Task, size: int, regime: Regime, count: int = 2000) -> npt.NDArray[np.int64]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from lit_retrieval.tasks import REGIMES
 from lit_retrieval.tasks.text import Friends, Phonebook
 
 END = "<|end|>"  # a token that ends a text
@@ -13,9 +14,8 @@ def sentences(size: int = 6, samples: int = 40) -> list[str]:
     """Texts of the tasks, prompts and replies of all regimes; they need no tokenizer."""
     texts = []
     for task in (Friends, Phonebook):
-        one: Any = task.__new__(task)
-        for regime in ("vanilla", "cot", "retrieval"):
-            dialogues = (one.dialogue(1, index, size, regime) for index in range(samples))
+        for regime in REGIMES:
+            dialogues = (task(Path()).dialogue(1, index, size, regime) for index in range(samples))
             texts += [text for dialogue in dialogues for text in (dialogue.prompt, dialogue.reply)]
     return texts
 

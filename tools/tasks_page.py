@@ -15,9 +15,11 @@ import numpy as np
 from benchmarks.data import suites
 
 import lit_retrieval.tasks
+import lit_retrieval.tasks.text
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.tasks import Regime, Task, Transcripts, describe
 from lit_retrieval.tasks.checks.earlier_answers import guess
+from lit_retrieval.tasks.text import TextTask
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/tasks.md"
@@ -26,7 +28,8 @@ _DRAWN = 64  # samples of each size that tell how long transcripts are
 _HEAD = f"""\
 # The tasks
 
-Every task of `lit_retrieval.tasks`, as its code has it; `{COMMAND}` writes this page.
+Every task of `lit_retrieval.tasks` and of `lit_retrieval.tasks.text`, as its code has it; `{COMMAND}`
+writes this page.
 
 A sample is a transcript: the user's words, then the model's, in up to three regimes. In `vanilla` the model answers at
 once, in `cot` it writes an algorithm first, in `retrieval` it searches the context. In the samples below, which are
@@ -64,7 +67,9 @@ def page() -> str:
 
 def _classes() -> list[type[Task]]:
     """The exported classes of tasks, by name."""
-    exported = [getattr(lit_retrieval.tasks, name) for name in sorted(lit_retrieval.tasks.__all__, key=str.lower)]
+    modules = lit_retrieval.tasks, lit_retrieval.tasks.text
+    named = sorted(((name, module) for module in modules for name in module.__all__), key=lambda one: one[0].lower())
+    exported = [getattr(module, name) for name, module in named]
     is_task = [one for one in exported if inspect.isclass(one) and issubclass(one, Task)]
     return [one for one in is_task if not inspect.isabstract(one)]
 
@@ -94,7 +99,8 @@ def _golden() -> dict[type[Task], list[tuple[Task, int]]]:
     if (folder := str(ROOT / "tests")) not in sys.path:
         sys.path.append(folder)
     found: dict[type[Task], list[tuple[Task, int]]] = defaultdict(list)
-    for task, size in importlib.import_module("tasks.test_golden").TASKS.values():
+    golden = importlib.import_module("tasks.test_golden")
+    for task, size in [*golden.TASKS.values(), *golden.TEXTS.values()]:
         found[type(task)].append((task, size))
     return found
 
@@ -154,6 +160,8 @@ def _link(text: str) -> str:
 
 def _samples(task: Task, size: int) -> str:
     """The first sample in each regime, as a block; the prompt once if it is that of all regimes."""
+    if isinstance(task, TextTask):
+        return f"{_call(task)}, size {size}:\n\n```text\n{_dialogues(task, size)}\n```"
     samples = {regime: _sample(task, size, regime) for regime in task.regimes}
     lines = {"prompt": samples[task.regimes[0]][0], **{str(regime): reply for regime, (_, reply) in samples.items()}}
     if len({" ".join(prompt) for prompt, _ in samples.values()}) > 1:
@@ -167,6 +175,19 @@ def _samples(task: Task, size: int) -> str:
         for name, words in lines.items()
     )  # fmt: skip
     return f"{_call(task)}, size {size}:\n\n```text\n" + "\n".join(written) + "\n```"
+
+
+def _dialogues(task: TextTask, size: int) -> str:
+    """The prompt of the first sample, and the reply in each regime, in lines that are cut where they are long."""
+    lines: list[str] = []
+    reply_of = importlib.import_module("reading").reply_of
+    for regime in task.regimes:
+        dialogue = task.dialogue(0, 0, size, regime)
+        parts = {} if lines else {"prompt": dialogue.prompt}
+        for name, text in {**parts, regime: reply_of(task, dialogue)}.items():
+            first, *others = (textwrap.shorten(line, _WIDTH - 11, placeholder=" ...") for line in text.splitlines())
+            lines += [f"{name + ':':11}{first}", *(f"{'':11}{line}" for line in others)]
+    return "\n".join(lines)
 
 
 def _sample(task: Task, size: int, regime: Regime) -> tuple[list[str], list[str]]:
@@ -183,6 +204,7 @@ def _shortened(words: list[str]) -> list[str]:
 def _call(task: Task) -> str:
     """The task as it is made, with the arguments that are no defaults."""
     given: dict[str, Any] = describe(task)["init_args"]
+    given |= {name: value.removeprefix(f"{ROOT}/") for name, value in given.items() if isinstance(value, str)}
     parameters = inspect.signature(type(task)).parameters
     changed = {name: value for name, value in given.items() if value != parameters[name].default}
     return f"`{type(task).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})`"
@@ -215,7 +237,7 @@ def _chance(task: Task) -> str:
 
 def _ready(one: type[Task]) -> list[str]:
     """The names of the data files that name the class."""
-    pattern = re.compile(rf"\blit_retrieval\.tasks\.{one.__name__}\b")
+    pattern = re.compile(rf"\blit_retrieval\.tasks\.(?:text\.)?{one.__name__}\b")
     return [file.stem for file in sorted((ROOT / "configs/data").glob("*.yaml")) if pattern.search(file.read_text())]
 
 

@@ -1,6 +1,6 @@
 """Golden transcripts: what a seed and an index have once given, they must give for ever.
 
-A file in data/golden holds the first three samples of seed 0 in each regime, in words, retrieved ones in brackets. If a
+A file in data/golden holds the first three samples of seed 0 in each regime, what was retrieved in brackets. If a
 task is meant to change, `python tests/tasks/test_golden.py` writes the files again; say so in CHANGELOG.md.
 """
 
@@ -13,7 +13,7 @@ import pytest
 
 sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "configs/own_task")]  # run as a script
 from catalogue import missing
-from reading import text_of
+from reading import reply_of, text_of
 
 from lit_retrieval.tasks import (
     MQAR,
@@ -43,8 +43,10 @@ from lit_retrieval.tasks import (
     VariableTracking,
 )
 from lit_retrieval.tasks.automata.string_transduction import Function
+from lit_retrieval.tasks.text import Friends, HotpotQA, Phonebook
 
-GOLDEN = Path(__file__).parents[2] / "data" / "golden"
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "data" / "golden"
 CODE = "random_access_code"
 TASKS = {
     "associative_recall": (AssociativeRecall(num_keys=8, num_values=8, num_queries=2), 8),
@@ -100,6 +102,30 @@ TASKS = {
 }
 
 
+OWN = ROOT / "data/hotpotqa"
+# Tasks in text, whose dialogues need no tokenizer.
+TEXTS = {
+    "friends": (Friends(Path("models/smollm2")), 3),
+    "phonebook": (Phonebook(Path("models/smollm2")), 3),
+    "hotpotqa": (HotpotQA(Path("models/smollm2"), OWN / "own.json").evaluation, 2),
+}
+
+
+def golden_text(name):
+    task, size = TEXTS[name]
+    parts = []
+    for regime in task.regimes:
+        for index in range(3):
+            dialogue = task.dialogue(0, index, size, regime)
+            parts.append(f"{regime}:\n{dialogue.prompt}{reply_of(task, dialogue)}\n")
+    return "".join(parts)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_dialogues_are_the_golden_ones(name):
+    assert golden_text(name) == (GOLDEN / f"{name}.txt").read_text()
+
+
 def golden(name):
     task, size = TASKS[name]
     lines = []
@@ -121,3 +147,5 @@ def test_every_exported_task_has_golden_transcripts():
 if __name__ == "__main__":
     for name in TASKS:
         (GOLDEN / f"{name}.txt").write_text(golden(name))
+    for name in TEXTS:
+        (GOLDEN / f"{name}.txt").write_text(golden_text(name))

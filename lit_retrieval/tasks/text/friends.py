@@ -26,10 +26,10 @@ class People(NamedTuple):
 
 
 class Friends(TextTask):
-    r"""Where does somebody's best friend live? Two hops over the sentences of a text (ours).
+    r"""Where does somebody's best friend live? Two hops over sentences, as in bAbI's second task (arXiv:1502.05698).
 
     The user tells of each person the best friend, another one, and the city. The size is the number of people.
-    A sample of size 2::
+    What a search finds is a line of its own. A sample of size 2::
 
         Emma Carter's best friend is Hugo Lane.
         Emma Carter lives in Oslo.
@@ -44,8 +44,6 @@ class Friends(TextTask):
         retrieval  <StartSearch>Emma Carter's best friend is (\w+ \w+)<EndSearch>[Hugo Lane]
                    <StartSearch>Hugo Lane lives in (\w+)<EndSearch>[Cairo]
                    Answer: Cairo
-
-    The line breaks after what is found are the retriever's, too.
     """
 
     chance = 1 / len(CITIES)

@@ -26,9 +26,10 @@ class Entries(NamedTuple):
 
 
 class Phonebook(TextTask):
-    r"""What is somebody's number? One hop over the sentences of a text (after arXiv:2402.01032).
+    r"""What is somebody's number? One hop over sentences, the phone book of arXiv:2402.01032.
 
-    The size is the number of people, each with a number of four digits. A sample of size 2::
+    The size is the number of people, each with a number of four digits. What a search finds is a line of its own. A
+    sample of size 2::
 
         Emma Carter's number is 4821.
         Hugo Lane's number is 1033.
@@ -39,8 +40,6 @@ class Phonebook(TextTask):
                    Answer: 1033
         retrieval  <StartSearch>Hugo Lane's number is (\d+)<EndSearch>[1033]
                    Answer: 1033
-
-    The line break after what is found is the retriever's, too.
     """
 
     chance = 1 / (_NUMBERS[1] - _NUMBERS[0])

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +52,6 @@ class TextTask(Task):
         answer_pattern: A regular expression that finds the answer in a line, its first group.
     """
 
-    vocabulary: Tokens
     answer_words = np.array([RIGHT], np.int32)
     chance = 0.0
     answer_pattern = r"^Answer: ?(.*)"
@@ -59,13 +59,18 @@ class TextTask(Task):
 
     def __init__(self, tokenizer: Path, sha256: str | None = None) -> None:
         self.tokenizer, self.sha256 = tokenizer, sha256
-        self.vocabulary = Tokens(tokenizer)
-        if sha256 not in (None, self.vocabulary.sha256):
-            raise UserError(
-                f"the tokenizer of {tokenizer} must have the sha256 {sha256:.12}..., got "
-                f"{self.vocabulary.sha256:.12}...; restore it, or leave out data.task.init_args.sha256"
-            )
         self._longest: dict[tuple[int, Regime], int] = {}
+
+    @cached_property
+    def vocabulary(self) -> Tokens:  # type: ignore[override]  # dialogues are written without it
+        """The tokens of the folder; raises `UserError` for another tokenizer than that of `sha256`."""
+        tokens = Tokens(self.tokenizer)
+        if self.sha256 not in (None, tokens.sha256):
+            raise UserError(
+                f"the tokenizer of {self.tokenizer} must have the sha256 {self.sha256:.12}..., got "
+                f"{tokens.sha256:.12}...; restore it, or leave out data.task.init_args.sha256"
+            )
+        return tokens
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, size: int) -> Any:

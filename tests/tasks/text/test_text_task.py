@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from reading import reply_of
 from rich.text import Text
 from text_tokenizers import byte_level, save, sentences, unigram, with_spaces
 
@@ -84,8 +85,10 @@ def check_oracle(task, regime, rows=6, sizes=(2, 5, 9)):
     for row, reply in enumerate(replies):
         assert reply[:3] == found.reply(row)[:3] and reply.answers == [RIGHT]
         assert reply.num_searches == {"retrieval": 2 if isinstance(task, Friends) else 1}.get(regime, 0)
-        assert task.answer_texts(reply) == task.answer_texts(found.reply(row))
-    return found
+        dialogue = task.dialogue(0, row, found.sizes[row], regime)
+        assert task.answer_texts(reply) == [dialogue.answer]
+        first = task.vocabulary.text(task.vocabulary.first)
+        assert render(reply, task.vocabulary).plain == f"{first}{dialogue.prompt}{reply_of(task, dialogue)}"
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -227,7 +230,7 @@ WORDS = AssociativeRecall(num_keys=4, num_values=4)
             "FaultyRetriever can't search text",
         ),
         (lambda task: TranscriptData(WORDS, sizes=[4], retriever=PassageRetriever()), "is for tasks in text"),
-        (lambda task: Friends(task.tokenizer, "0" * 64), "must have the sha256 000000000000"),
+        (lambda task: Friends(task.tokenizer, "0" * 64).vocabulary, "must have the sha256 000000000000"),
     ],
 )  # fmt: skip
 def test_what_needs_words_refuses_text_in_one_line(make, message, folder):
