@@ -41,6 +41,7 @@ Runner = Callable[..., None]
 def main() -> None:
     """Run the command that the command line names: a comparison, `page` or `verify`."""
     command = sys.argv[1] if len(sys.argv) > 1 else ""
+    sys.path.insert(0, str(Path.cwd()))  # a layer may be a file there, as for `python -m`
     with one_line_errors():
         try:
             if command == "page":

@@ -17,9 +17,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import yaml
-from compare import Comparison, main
 from comparisons import page, rows, verify
-from comparisons.cells import Point, find_points, grid
+from comparisons.cells import Point, find_points, grid, trials_of
 from comparisons.layers import Layer, find_layers, read_known
 from comparisons.protocol import FOLDER, find_protocol, read_protocol
 from comparisons.settings import REFUSALS, candidates, find_setting, measure
@@ -30,6 +29,7 @@ from sweeps import trial as sweep_trial
 from sweeps.grid import Trial, trials
 from sweeps.runners import run_here
 
+from compare import Comparison, main
 from lit_retrieval.cli import main as lit_retrieval
 from lit_retrieval.errors import PREEMPTED, RunEndedError, UserError
 
@@ -159,6 +159,15 @@ def test_each_further_budget_of_state_is_a_point_unless_no_setting_is_new(place)
     assert bits == sorted(bits, reverse=True) == list(dict.fromkeys(bits)) and len(bits) == 3
     assert [point.state_bits for point in points] == [2600, 2000, 1200]
     assert find_points(layer, protocol, place / "window") == points, "and is kept"
+
+
+def test_the_trials_of_a_layer_are_those_of_its_grid(place):
+    """Of which one is read for each suite."""
+    protocol = read_protocol(write(place, {"learning_rates": [0.01, 3e-05], "seeds": [0, 3]}))
+    layer = Layer("Mine", "mine.Mine")
+    points = find_points(layer, protocol, place / "points")
+    (found,) = trials_of(layer, points, protocol)
+    assert len(found) == 4 and found == trials(grid(layer, points[0], protocol), protocol.folder)
 
 
 def test_a_protocols_hash_is_that_of_what_it_fixes(place):

@@ -1,16 +1,19 @@
 """The trials of a layer: each suite with each learning rate and seed, at each budget of state."""
 
+import copy
 import json
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sweeps import files
-from sweeps.grid import Grid, Trial, trials
+from sweeps.grid import SEEDS, Grid, Trial, trials
 
 from comparisons.layers import Layer
 from comparisons.protocol import EXPERIMENT, Protocol
 from comparisons.settings import Setting, find_setting, stages
+from lit_retrieval import runs
 from lit_retrieval.errors import UserError
 
 _RIGHT_ANSWERS = {"class_path": "lit_retrieval.training.RightAnswers"}
@@ -77,8 +80,29 @@ def grid(
 
 
 def trials_of(layer: Layer, points: Sequence[Point], protocol: Protocol) -> list[list[Trial]]:
-    """The trials of each point."""
-    return [trials(grid(layer, point, protocol), protocol.folder) for point in points]
+    """The trials of each point, those of `grid`; one of each suite is read, and the others differ in three keys."""
+    rates, seeds = protocol.learning_rates, protocol.seeds
+    return [
+        [
+            _vary(first, {"model.learning_rate": rate, **dict.fromkeys(SEEDS, seed)})
+            for first in trials(grid(layer, point, protocol, rates[:1], seeds[:1]), protocol.folder)
+            for rate in rates
+            for seed in seeds
+        ]
+        for point in points
+    ]
+
+
+def _vary(trial: Trial, changes: dict[str, Any]) -> Trial:
+    """The trial with other values of keys that it has."""
+    arguments, configuration = list(trial.arguments), copy.deepcopy(trial.configuration)
+    for key, value in changes.items():
+        arguments[arguments.index(f"--{key}") + 1] = str(value)
+        *parts, name = key.split(".")
+        reduce(lambda inside, part: inside[part], parts, configuration)[name] = value
+    return trial._replace(
+        hash=runs.run_hash(configuration), seed=changes[SEEDS[0]], arguments=arguments, configuration=configuration
+    )
 
 
 def failure(trial: Trial, folder: Path) -> str | None:

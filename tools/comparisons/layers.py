@@ -2,9 +2,7 @@
 
 import importlib
 import json
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from comparisons.protocol import FOLDER
@@ -35,10 +33,8 @@ class Layer:
     with_attention: bool = False
 
     def load(self) -> Any:
-        """The class; modules in the working directory are found. Raises `UserError` if there is none."""
+        """The class; raises `UserError` if there is none."""
         module, _, name = self.class_path.rpartition(".")
-        if (folder := str(Path.cwd())) not in sys.path:
-            sys.path.insert(0, folder)
         try:
             return getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:

@@ -111,9 +111,7 @@ def _line(summary: Summary, name: str) -> Iterator[str]:
     yield _cell("" if bits is None else str(bits), "" if bits is None else f"{bits:,}", _growth(first), grows)
     yield _cell(first["parameters"], f"{int(first['parameters']):,}" if first["parameters"] else "", "")
     for kind in ("training", "decoding"):
-        yield _cell(
-            first[kind], first[kind] and f"{float(first[kind]):.2f}", "times as fast as attention, on one thread"
-        )
+        yield _cell(first[kind], first[kind] and f"{float(first[kind]):.2f}", "times as fast as attention")
 
 
 def _cell(value: str, text: str, title: str, attributes: str = "") -> str:

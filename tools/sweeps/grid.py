@@ -17,7 +17,7 @@ from lit_retrieval.ranges import check_at_least
 from sweeps.shares import Shares, check_shares, find_shares
 
 _FILES = ("data", "model", "trainer")  # keys whose value may be a file, relative to the grid's
-_SEEDS = ("seed_everything", "data.seed")
+SEEDS = ("seed_everything", "data.seed")
 _WRITE = {
     str: "a path", dict: "keys with values", list: "a list", int: "a whole number",
     (int, float, dict): "a number, or numbers by words", bool: "true or false",
@@ -201,7 +201,7 @@ def _combinations(grid: Grid) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
         chosen = dict(zip(grid.grid, values, strict=True))
         # A file for a whole part comes first, or it would undo the keys within the part.
         of_regime = grid.regimes.get(chosen.get("data.regime", ""), {})
-        keys = {**grid.fixed, **own, **of_level, **chosen, **of_regime, **dict.fromkeys(_SEEDS, seed), **stopping}
+        keys = {**grid.fixed, **own, **of_level, **chosen, **of_regime, **dict.fromkeys(SEEDS, seed), **stopping}
         yield point, level, seed, dict(sorted(keys.items(), key=lambda item: item[0] not in _FILES))
 
 
