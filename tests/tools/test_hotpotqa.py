@@ -149,11 +149,15 @@ def test_a_model_is_trained_on_other_questions_than_it_is_tested_on(folder):
     Path("test.json").write_text(json.dumps(records[10:]))
     write_folder(Path("model"), "llama", vocab_size=400)
     model = ["--model.pretrained.class_path", "lit_retrieval.pretrained.Folder", "--model.pretrained.init_args.folder",
-             "model", "--run_dir", "run", "--data.task.init_args.file", "test.json", "--data.regime", "retrieval",
-             "--data.task.init_args.train_file", "train.json"]  # fmt: skip
-    run("fit", *model, "--data.batch_size", "2", "--trainer.max_steps", "2", "--data.max_new_tokens", "9")
-    run("test", *model, "--ckpt_path", "best", "--data.max_new_tokens", "9")
-    assert {one.id for one in read_answers(Path("run"))} == {f"own{number}" for number in range(10, 20)}
+             "model", "--data.max_new_tokens", "9", "--data.task.init_args.file", "test.json",
+             "--data.regime", "retrieval", "--data.task.init_args.train_file", "train.json"]  # fmt: skip
+    run("fit", *model, "--run_dir", "run", "--data.batch_size", "2", "--trainer.max_steps", "2")
+    run("test", *model, "--run_dir", "run", "--ckpt_path", "best")
+    checkpoint = ["--ckpt_path", "run/checkpoints/best.ckpt", "--run_dir", "free"]
+    run("test", *model, *checkpoint, "--data.task.init_args.order", "free")
+    for run_dir, order in (("run", "required"), ("free", "free")):
+        found = {(one.id, one.order) for one in read_answers(Path(run_dir))}
+        assert found == {(f"own{number}", order) for number in range(10, 20)}
 
 
 def answers(right, n=4, order="required", count=10):
