@@ -5,7 +5,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lit_retrieval import training
 from lit_retrieval.training import BestCheckpoint, Inspection, LastCheckpoint, default_callbacks
 
-CHOSEN = {"Curriculum", "PlateauStopping", "SolvedStopping"}  # in trainer.callbacks, by a user
+CHOSEN = {"Curriculum", "PlateauStopping", "RightAnswers", "SolvedStopping"}  # in trainer.callbacks, by a user
 
 
 SHOWN = {True: "ProgressBar", False: "ProgressLines"}
