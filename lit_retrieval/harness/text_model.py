@@ -7,7 +7,7 @@ from itertools import groupby
 import numpy as np
 import torch
 
-from lit_retrieval.conversation import Author, Conversations, Reply, TextConversations
+from lit_retrieval.conversation import Author, Conversations, Reply, TextConversations, spans
 from lit_retrieval.decoding import DecodableModel, generate
 from lit_retrieval.mixers import without_states
 from lit_retrieval.retrieval import Retriever
@@ -49,7 +49,7 @@ class TextModel:
     def write(
         self, prompts: Sequence[TokenList], until: Sequence[str], max_new_tokens: int, num_answers: int = 1
     ) -> list[str]:
-        """What the model writes after each prompt, greedily; what its searches find is left out.
+        """What the model writes after each prompt, greedily; what its searches find is left out, but for line ends.
 
         It ends before the first of some strings, at the end of its text or, in a vocabulary of words, with its answers.
 
@@ -121,12 +121,24 @@ class TextModel:
         return Conversations(turns, self.answer_words, self.retriever, self.vocabulary, max_new_tokens, counts)
 
     def _text(self, reply: Reply, until: Sequence[str]) -> str:
-        """What the model has written in a reply, up to the first of some strings and to the end of its text."""
+        """What the model has written in a reply, up to the first of some strings and to the end of its text.
+
+        Of what a search has found in a text, the end of its line is left.
+        """
+        is_text = isinstance(self.vocabulary, Tokens)
         ends = self.vocabulary.ends if isinstance(self.vocabulary, Tokens) else frozenset()
-        said = [token for token, by in zip(reply.tokens, reply.author, strict=True) if by == Author.MODEL]
-        at = next((at for at, token in enumerate(said) if token in ends), len(said))
-        text = self.vocabulary.text(said[:at])
-        return text[: min((text.find(stop) for stop in until if stop and stop in text), default=len(text))]
+        pieces = []
+        for span in spans(reply.author):
+            if span.author == Author.RETRIEVER and is_text:
+                pieces.append("\n")
+            elif span.author == Author.MODEL:
+                said = [token for token in reply.tokens[span.start : span.stop] if token not in ends]
+                text = self.vocabulary.text(said)
+                stops = [text.find(stop) for stop in until if stop and stop in text]
+                pieces.append(text[: min(stops, default=len(text))])
+                if stops:
+                    break
+        return self.vocabulary.separator.join(pieces)
 
 
 class StopStrings:

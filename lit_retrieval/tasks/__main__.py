@@ -95,7 +95,10 @@ def _write_text(
     if form == "lm_eval":
         shown = others.take(np.arange(max(shots, _MOST_SHOTS)))
         save_lm_eval(output, stream.task, _take(stream, samples, "Writing"), shown, drawn, overwrite)
-        print(f"{output}: {samples:,} problems; lm_eval --tasks {output.name} --include_path {output}")
+        print(
+            f"{output}: {samples:,} problems; lm_eval --tasks {output.name} --include_path {output}, or, for a run, "
+            f"python -m lit_retrieval.harness --model_args run=RUN --tasks {output.name}_run --include_path {output}"
+        )
         return
     batches = zip(
         _take(stream, samples, "Writing"),

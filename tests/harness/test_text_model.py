@@ -154,7 +154,7 @@ def search_and_say(text):
     return answer[len(found.removeprefix("Oslo\n")) :] or "\n"
 
 
-@pytest.mark.parametrize(("searches", "said"), [(True, "It is Oslo."), (False, "I do not know.")])
+@pytest.mark.parametrize(("searches", "said"), [(True, "\nIt is Oslo."), (False, "I do not know.")])
 def test_searches_run_while_it_writes_and_what_they_find_is_left_out(searches, said, tmp_path):
     vocabulary = Tokens(text_tokenizers.save(text_tokenizers.byte_level([], size=257), tmp_path))
     retriever = RegularExpressionRetriever(timeout=5.0) if searches else None
