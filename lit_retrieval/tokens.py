@@ -136,13 +136,16 @@ class TextStream:
 
     def take(self, token: int) -> str:
         """The text that a token adds; empty while its last character is not complete."""
-        self._pending.append(int(token))
-        text = self._stream.step(self._tokenizer, int(token))
-        if text is not None:
-            self._pending = []
-        elif len(self._pending) == _MOST_PENDING:  # these bytes are not UTF-8
-            return self.rest()
-        return text or ""
+        before = ""
+        try:
+            text = self._stream.step(self._tokenizer, int(token))
+        except Exception:  # the tokenizer changes the text of tokens before this one, as for bytes that are not UTF-8
+            before = self.rest()
+            text = self._stream.step(self._tokenizer, int(token))
+        self._pending = [] if text is not None else [*self._pending, int(token)]
+        if len(self._pending) == _MOST_PENDING:  # these bytes are not UTF-8
+            return before + self.rest()
+        return before + (text or "")
 
     def rest(self) -> str:
         """The text of the tokens whose last character is not complete."""

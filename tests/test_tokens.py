@@ -49,6 +49,15 @@ def test_a_stream_gives_the_text_of_each_token_as_soon_as_it_is_whole(tokens):
             assert said == tokens.text(ids[: at + 1])
 
 
+def test_random_tokens_have_a_text(tokens):
+    for seed in range(10):
+        ids = np.random.default_rng(seed).integers(len(tokens), size=100)
+        pieces = tokens.decode(ids)
+        assert len(pieces) == 100
+        if "<0x00>" not in tokens:  # such bytes are text or not, depending on those that follow
+            assert "".join(pieces) == tokens.text(ids)
+
+
 def test_a_prompt_begins_with_what_the_tokenizer_puts_there(tokens):
     first = [tokens.words[token] for token in tokens.first]
     assert first in ([], ["<s>"], ["<bos>"])
