@@ -117,7 +117,9 @@ def _class_of(folder: Path) -> Any:
     try:
         import transformers
     except ImportError:
-        raise UserError("model.pretrained needs the package transformers: pip install transformers") from None
+        raise UserError(
+            "model.pretrained needs the package transformers: pip install -c constraints.txt -e '.[pretrained]'"
+        ) from None
     content = json.loads((folder / "config.json").read_text())
     name = (content.get("architectures") or ["None"])[0]
     if _OF_FLA not in content and hasattr(transformers, name):

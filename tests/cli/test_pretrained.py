@@ -102,10 +102,12 @@ def test_samples_longer_than_the_texts_of_the_model_are_refused(command, refuse)
     assert said in refuse(*model, "--data.max_new_tokens", "40")
 
 
-def test_without_peft_the_rank_is_refused(refuse, monkeypatch):
-    monkeypatch.setitem(sys.modules, "peft", None)
+@pytest.mark.parametrize("package", ["peft", "transformers"])
+def test_without_a_package_the_extra_is_named(package, refuse, monkeypatch):
     write_folder(Path("model"), "llama")
-    assert "needs the package peft: pip install" in refuse(*pretrained("model", lora_rank=2))
+    monkeypatch.setitem(sys.modules, package, None)
+    said = refuse(*pretrained("model", lora_rank=2))
+    assert f"needs the package {package}: pip install -c constraints.txt -e '.[pretrained]'" in said
 
 
 @pytest.mark.slow  # tests/test_imports.py reads the imports

@@ -14,7 +14,8 @@ from lit_retrieval.models import WholeModel, cached_model
 from lit_retrieval.pretrained import Folder, weights_sha256
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fla needs triton, which is for Linux only")
-QUICK = ["llama", "gemma3_text", "mamba", "mamba2", "falcon_h1", "bamba", "gla"]
+QUICK = ["llama", "gemma3_text", "mamba", "mamba2", "falcon_h1", "bamba", "olmo_hybrid", "gla"]
+# Where fla is installed, transformers imports its kernels for olmo_hybrid, qwen3_next and qwen3_5.
 REFUSED = {
     "rwkv": "RwkvForCausalLM in {} must take its cache in an argument past_key_values or cache_params",
     "recurrent_gemma": "RecurrentGemmaForCausalLM in {} must return its cache in past_key_values",
