@@ -51,6 +51,7 @@ for room in ("data", "training", "cli"):
     MAY_IMPORT[room] |= {"lightning_internals"}
 MAY_IMPORT["harness"] = {*MAY_IMPORT["api"], "tokens", "pretrained", "api"}
 LATE = {"fla", "triton", "transformers", "peft", "tokenizers", "lm_eval"}
+WHEN_ASKED = {"gpu", "adapter"}  # modules that are imported inside the function that needs them
 ROOMS_WITHOUT_TORCH = [
     *FOR_ALL,
     "conformance",
@@ -176,10 +177,10 @@ def test_words_need_no_torch(imports: list[Import]):
 
 
 def test_fla_triton_and_models_of_others_are_imported_only_when_asked_for(imports: list[Import]):
-    """A module named gpu may import Triton, and the room harness lm_eval: they are imported only when asked for."""
+    """A module of WHEN_ASKED may import them, and the room harness lm_eval: both are imported only when asked for."""
     early = [found for found in imports if found.is_at_import_time and found.room != "harness"]
-    wrong = [str(found) for found in early if found.package in LATE and found.path.stem != "gpu"]
-    wrong += [str(found) for found in early if found.module.split(".")[-1] == "gpu"]
+    wrong = [str(found) for found in early if found.package in LATE and found.path.stem not in WHEN_ASKED]
+    wrong += [str(found) for found in early if found.module.split(".")[-1] in WHEN_ASKED]
     assert not wrong, "import these inside the function that needs them:\n" + "\n".join(wrong)
 
 
