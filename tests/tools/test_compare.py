@@ -316,7 +316,7 @@ def test_a_users_own_layer_gets_its_rows_again_after_a_kill_and_a_page(place, ca
     assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
     found = read(place / "out/tiny.csv")
     assert [row["size"] for row in found] == ["2", "3"] and {row["status"] for row in found} == {"ok"}
-    assert {row["recurrence"] for row in found} == {"Mine diagonal=false"}
+    assert {row["recurrence"] for row in found} == {"Mine,diagonal=false"}
     check_rows(place, found)
     check_verified(place, capsys, found)
     compare("page", "out/tiny.csv", "--protocol", "tiny.yaml", "-o", "page.html")
@@ -371,7 +371,7 @@ def check_page(text, found):
     start = text.index('<svg class="frontier"')
     ElementTree.fromstring(text[start : text.index("</svg>", start) + 6])
     names = json.loads(text.split("const NAMES = ")[1].split(", DIFFERENT")[0])
-    assert names == ["Mine diagonal=false"]
+    assert names == ["Mine,diagonal=false"]
 
 
 def test_rows_of_different_versions_never_share_a_table(tmp_path):

@@ -66,7 +66,8 @@ def find_layers(names: list[str], init_args: str | None) -> list[Layer]:
         elif name in known:
             raise UserError(f"{name} has its init_args in {KNOWN}; write its class, {known[name].class_path}")
         elif "." in name:
-            label = name.rpartition(".")[2] + "".join(f" {key}={json.dumps(value)}" for key, value in given.items())
+            texts = [f"{key}={''.join(json.dumps(value).split())}" for key, value in given.items()]  # no spaces: an id
+            label = ",".join([name.rpartition(".")[2], *texts])
             found[label] = Layer(label, name, given)
         else:
             raise UserError(
