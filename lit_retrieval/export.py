@@ -21,9 +21,10 @@ _OF_A_TOKENIZER = (
 _DESCRIPTION = (
     "Write a trained model as transformers has it: config.json, model.safetensors in float32, and a tokenizer whose "
     "tokens are the task's. Transformers of rotary attention and SwiGLU, with windows or without, become LLaMA or "
-    "Ministral; Mamba becomes Mamba; fla's layers with SwiGLU become fla's models, which transformers loads after "
-    "`import fla`. A model that model.pretrained or model.network has loaded is written as it is, with its adapters "
-    "merged. The logits are compared; a run that can't be exported is refused with the layer that stands in the way."
+    "Ministral; stacks of Mamba become Mamba; fla's layers with SwiGLU become fla's models, which transformers loads "
+    "after `import fla`. A model that model.pretrained or model.network has loaded is written as it is, with its "
+    "adapters merged. The logits are compared; a run that can't be exported is refused with the layer that stands in "
+    "the way."
 )
 
 

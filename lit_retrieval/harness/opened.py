@@ -1,13 +1,13 @@
 """Opens a run, or the folder of a pretrained model."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from lit_retrieval import api
 from lit_retrieval.harness.text_model import TextModel
-from lit_retrieval.models import CachedModel, WholeModel
+from lit_retrieval.models import WholeModel
 from lit_retrieval.pretrained import Folder
 from lit_retrieval.retrieval import RegularExpressionRetriever
 from lit_retrieval.tokens import Tokens
@@ -22,7 +22,7 @@ def open_run(folder: Path, checkpoint: str, searches: bool | None, rows: int, de
     runs_searches = run.data.regime == "retrieval" if searches is None else searches
     retriever = run.data.retriever if runs_searches else None
     answer_words = run.task.answer_words.tolist()
-    return TextModel(run.model, run.task.vocabulary, retriever, answer_words, _most_places(run.model), rows, device)
+    return TextModel(run.model, run.task.vocabulary, retriever, answer_words, run.model.most_places, rows, device)
 
 
 def open_folder(
@@ -35,10 +35,4 @@ def open_folder(
     tokens = Tokens(folder)
     model = WholeModel(len(tokens), Folder(folder, precision).load).to(device).eval()
     retriever = RegularExpressionRetriever() if searches else None
-    return TextModel(model, tokens, retriever, (), _most_places(model), rows, device)
-
-
-def _most_places(model: Any) -> int | None:
-    """Tokens that a pretrained model has places for; None for others."""
-    network = getattr(model, "network", None)
-    return network.most_places if isinstance(network, CachedModel) else None
+    return TextModel(model, tokens, retriever, (), model.most_places, rows, device)

@@ -64,9 +64,13 @@ class SequenceModel(MixerStack):
             `draw_weights`; each mixer's own first weights if absent.
         norm_eps: What the norms add to the mean square, see `RMSNorm`; 1e-5 if absent.
         head: `untied` for weights of its own, which begin as the embedding's would; those of the embedding if absent.
+
+    Attributes:
+        most_places: Tokens of the longest text that its weights have seen, if whoever loads them knows.
     """
 
     head: nn.Parameter | None
+    most_places: int | None = None
 
     def __init__(
         self,

@@ -68,6 +68,11 @@ class WholeModel(nn.Module):
         return logits
 
     @property
+    def most_places(self) -> int | None:
+        """Tokens of the longest text, if the network is a `CachedModel` that says so."""
+        return self.network.most_places if isinstance(self.network, CachedModel) else None
+
+    @property
     def num_parameters(self) -> int:
         """The number of trained elements."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)

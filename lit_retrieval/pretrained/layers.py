@@ -94,6 +94,7 @@ def as_layers(source: Any, vocab_size: int) -> tuple[SequenceModel, Layout]:
     except (AttributeError, KeyError, UserError) as error:  # of a model with other parts
         said = str(error) if isinstance(error, UserError) else describe_error(error)
         raise UserError(f"{name} can't be built of our layers: {said}; {_INSTEAD}") from None
+    model.most_places = getattr(source.config, "max_position_embeddings", None) if layout is LLAMA else None
     difference = compare(model.eval(), source.eval())
     if not difference <= ALLOWED:
         raise UserError(f"{name} built of our layers differs by {difference:.1e} of the largest logit; {_INSTEAD}")

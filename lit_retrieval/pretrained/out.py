@@ -17,7 +17,7 @@ from lit_retrieval.pretrained.layout import FLA, LLAMA, MAMBA, Layout, weights_o
 from lit_retrieval.pretrained.lora import merge_adapters
 
 _ALLOWED = 1e-5  # of the largest logit, in float32
-_PLACES = 2**17  # rotary positions have no end, but a configuration names one
+_PLACES = 2**17  # of a model that was not given any: rotary positions have no end, but a configuration names one
 _OF_FLA = {
     "DeltaNet": "DeltaNet", "GatedDeltaNet": "GatedDeltaNet", "GatedLinearAttention": "GLA",
     "KimiDeltaAttention": "KDA", "LinearAttention": "LinearAttention", "MultiScaleRetention": "RetNet",
@@ -78,7 +78,8 @@ def _made(model: SequenceModel) -> tuple[Layout, Any]:
     options["intermediate_size"] = _same(seconds, "intermediate_size", lambda one: one.down_proj.in_features)
     if isinstance(firsts[0][1], Attention):
         name, more = _llama(firsts)
-        return LLAMA, _build(name, options | {"rms_norm_eps": eps} | more)
+        more |= {"rms_norm_eps": eps, "max_position_embeddings": model.most_places or _PLACES}
+        return LLAMA, _build(name, options | more)
     return FLA, _build_of_fla(firsts, options | {"norm_eps": eps, "hidden_act": "swish"})
 
 
@@ -96,7 +97,7 @@ def _mamba(placed: _Placed) -> dict[str, Any]:
 
 def _llama(placed: _Placed) -> tuple[str, dict[str, Any]]:
     """The name of LLaMA or its relative with windows, and its keys."""
-    _same(placed, "kind", lambda one: isinstance(one, Attention))
+    _same(placed, "kind", lambda one: "attention" if isinstance(one, Attention) else _kind(one))
     if (position := _same(placed, "position", lambda one: one.position)) != "rope":
         raise UserError(f"layer 0, {_kind(placed[0][1])}, can't be exported: position must be rope, got {position}")
     options = {
@@ -106,7 +107,6 @@ def _llama(placed: _Placed) -> tuple[str, dict[str, Any]]:
         "rope_parameters": {
             "rope_type": "default", "rope_theta": _same(placed, "rope_base", lambda one: one.rope_base)
         },
-        "max_position_embeddings": _PLACES,
     }  # fmt: skip
     windows = [(place, mixer) for place, mixer in placed if isinstance(mixer, SlidingWindowAttention)]
     if not windows:

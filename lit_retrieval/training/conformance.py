@@ -11,7 +11,7 @@ from torch import nn
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers.checks import check_mixer
-from lit_retrieval.models import CachedModel, MixerStack, WholeModel, check_network
+from lit_retrieval.models import MixerStack, SequenceModel, WholeModel, check_network
 from lit_retrieval.tasks.checks import check_task
 
 _SAMPLES = 64  # of a size, whose lengths are measured
@@ -40,8 +40,7 @@ def check_classes(model: nn.Module, data: TranscriptData, trainer: Trainer) -> N
 
 def check_places(model: nn.Module, data: TranscriptData) -> None:
     """Raise `UserError` if samples are longer than a pretrained model's texts, with the most tokens in a reply."""
-    network = model.network if isinstance(model, WholeModel) else None
-    most = network.most_places if isinstance(network, CachedModel) else None
+    most = model.most_places if isinstance(model, WholeModel | SequenceModel) else None
     if most is None:
         return
     for size in {max(data.train_values), max(data.eval_values)}:

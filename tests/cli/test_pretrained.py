@@ -22,9 +22,9 @@ def slow(*values):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
-def pretrained(folder, **arguments):
+def pretrained(folder, loader="Folder", **arguments):
     """The options for the model of a folder."""
-    loader = {"class_path": "lit_retrieval.pretrained.Folder", "init_args": {"folder": str(folder), **arguments}}
+    loader = {"class_path": f"lit_retrieval.pretrained.{loader}", "init_args": {"folder": str(folder), **arguments}}
     return ["--model.pretrained", json.dumps(loader), *STEPS]
 
 
@@ -96,8 +96,9 @@ def test_what_does_not_fit_is_one_line(arguments, said, refuse):
     assert said in refuse(*pretrained("model"), *arguments)
 
 
-def test_samples_longer_than_the_texts_of_the_model_are_refused(command, refuse):
-    model = pretrained(write_folder(Path("model"), "llama", max_position_embeddings=24))
+@pytest.mark.parametrize("loader", ["Folder", "Layers"])
+def test_samples_longer_than_the_texts_of_the_model_are_refused(loader, command, refuse):
+    model = pretrained(write_folder(Path("model"), "llama", max_position_embeddings=24), loader)
     said = "samples must have at most 24 tokens, the max_position_embeddings of the model, got "
     assert said in refuse(*model, "--data.max_new_tokens", "40")
 

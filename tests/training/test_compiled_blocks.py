@@ -71,7 +71,8 @@ def test_weights_are_those_without_and_no_length_is_compiled_again(tmp_path, gra
 
 
 def test_equal_blocks_share_their_code_and_only_training_runs_it(graphs):
-    stages = [Stage([partial(Attention, num_heads=2), SwiGLU], 3), Stage([partial(SlidingWindowAttention, window=3)])]
+    attention = partial(Attention, num_heads=2, num_kv_heads=1)
+    stages = [Stage([attention, SwiGLU], 3), Stage([partial(SlidingWindowAttention, window=3)])]
     model = SequenceModel(5, 8, stages, embedding="learned")
     model.compile_blocks(torch.device("cpu"))
     tokens = torch.randint(5, (2, 7))
