@@ -9,7 +9,7 @@ import pytest
 import torch
 from reading import reply_of
 from rich.text import Text
-from text_tokenizers import byte_level, save, sentences, unigram, with_spaces
+from text_tokenizers import byte_level, save, sentences, with_spaces
 
 from lit_retrieval.conversation import RIGHT, UNDECIDED, WRONG, Reply
 from lit_retrieval.data import TranscriptData, collate
@@ -46,7 +46,6 @@ TOKENIZERS = {
     "across words": lambda texts: byte_level(texts, 900, splits=False),
     "with a first token": lambda texts: byte_level(texts, 600, first="<s>"),
     "with spaces": lambda texts: with_spaces(texts, 600, first="<bos>"),
-    "unigram": lambda texts: unigram(texts, "never"),
 }
 SMOLLM2 = os.environ.get("LIT_RETRIEVAL_SMOLLM2", "models/smollm2")
 
