@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import yaml
+from compare import Comparison, main
 from comparisons import page, rows, verify
 from comparisons.cells import Point, find_points, grid, trials_of
 from comparisons.layers import Layer, find_layers, read_known
@@ -29,7 +30,6 @@ from sweeps import trial as sweep_trial
 from sweeps.grid import Trial, trials
 from sweeps.runners import run_here
 
-from compare import Comparison, main
 from lit_retrieval.cli import main as lit_retrieval
 from lit_retrieval.errors import PREEMPTED, RunEndedError, UserError
 
