@@ -12,6 +12,7 @@ from pages import keys, markdown
 
 import lit_retrieval.mixers.__main__ as mixers
 import lit_retrieval.tasks.__main__ as tasks
+from lit_retrieval import export
 from lit_retrieval.cli.command import _parse
 from lit_retrieval.errors import UserError
 
@@ -24,14 +25,18 @@ LINES = sorted({
     for _, language, text in BLOCKS if language == "bash"
     for line in text.replace("\\\n", " ").splitlines()
 })  # fmt: skip
-OURS = re.compile(r"(?:lit-retrieval|-m lit_retrieval(?:\.(?P<room>tasks|mixers))?) (?P<arguments>.*)$")
+OURS = re.compile(
+    r"(?:lit-retrieval|-m lit_retrieval(?:\.(?P<room>tasks|mixers)| (?P<command>export))?) (?P<arguments>.*)$"
+)
 QUOTED = re.compile(r'^\w+="(.*)"$')  # a command that a variable of the shell holds
 COMMANDS = {
-    found["arguments"]: found["room"] for line in LINES if (found := OURS.search(QUOTED.sub(r"\1", line.strip())))
+    found["arguments"]: found["room"] or found["command"]
+    for line in LINES
+    if (found := OURS.search(QUOTED.sub(r"\1", line.strip())))
 }
 NAMED = re.compile(r"# (\w+\.(?:py|yaml))\n")
 PLAIN = {"--config", "--trainer", "--ckpt_path", "--data.regime"}
-OF_TOOLS = {"write", "show", "check", "check_class", "import_arrays"}
+OF_TOOLS = {"write", "show", "check", "check_class", "import_arrays", "export"}
 
 
 @pytest.fixture
@@ -96,14 +101,14 @@ def test_a_section_that_readme_has_not_is_refused():
 ])  # fmt: skip
 def test_a_command_is_one_that_the_parser_takes(arguments, folder, monkeypatch):
     words = ["quickstart" if word == "X.yaml" else word for word in shlex.split(arguments, comments=True)]
-    room = {None: None, "tasks": tasks, "mixers": mixers}[COMMANDS[arguments]]
+    room = {None: None, "tasks": tasks, "mixers": mixers, "export": export}[COMMANDS[arguments]]
     if room is None:
         _parse(words)
         return
     called = []
     for name in OF_TOOLS & vars(room).keys():
         function = getattr(room, name)
-        record = functools.wraps(function)(lambda *given, **keys: called.append(keys) or True)
+        record = functools.wraps(function)(lambda *given, **keys: called.append(given or keys) or True)
         monkeypatch.setattr(room, name, record)
     try:
         room.main(words)
