@@ -247,7 +247,8 @@ def make_mixer(factory: MixerFactory, hidden_size: int, layer_idx: int) -> nn.Mo
     try:
         module = factory(**sizes)
     except (
-        ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError
+        ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError,
+        Warning,  # which fla's MomAttention raises
     ) as error:  # fmt: skip
         if isinstance(error, UserError) or name.startswith("lit_retrieval.") or "allocate memory" in str(error):
             raise
