@@ -121,7 +121,14 @@ def test_a_choice_of_a_task_that_it_does_not_have_is_refused_with_its_key(name):
 
 def test_there_are_numbers_and_choices_to_try():
     tried = {name: {argument for argument, _ in numbers_of(maker)} for name, (maker, _) in MAKERS.items()}
-    assert tried["SlidingWindowAttention"] == {"hidden_size", "layer_idx", "window", "num_heads", "rope_base"}
+    assert tried["SlidingWindowAttention"] == {
+        "hidden_size",
+        "layer_idx",
+        "window",
+        "num_heads",
+        "num_kv_heads",
+        "rope_base",
+    }
     assert tried["MQAR"] == {"vocab_size", "num_kv_pairs", "power_a"} and tried["Stage"] == {"repeat"}
     assert sum(map(bool, tried.values())) > 0.8 * len(tried) and choices_of(tasks.MQAR) == ["query_form", "answers"]
 
