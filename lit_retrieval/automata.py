@@ -45,7 +45,7 @@ def make_automaton(automaton: str | Table, outputs: Outputs | None = None) -> Au
         automaton: `parity`; a group by its name, whose states and symbols are its elements: `z5` (addition modulo 5),
             `s3` (permutations of 3) or `a5` (the even ones of 5), with the unit first; `cycle5`, a walk on a circle of
             5 places, whose symbols stay, go on and go back; `even_pairs`, a word of bits, whose output is 0 where the
-            number of unequal neighbours is even; or a table of the next states by state and symbol:
+            number of unequal neighbors is even; or a table of the next states by state and symbol:
             `{even: {0: even, 1: odd}, odd: {0: odd, 1: even}}`.
         outputs: The output of each state of a table, numbered as they come: `{even: accept, odd: reject}`.
     """

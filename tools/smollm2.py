@@ -170,8 +170,9 @@ def _link(source: Path, target: Path) -> None:
 def _describe(window: int | None, full_attention: list[int]) -> str:
     if window is None:
         return "attention over all tokens"
-    layers = f"layers {', '.join(map(str, sorted(full_attention)))}" if full_attention else "no layer"
-    return f"attention over {window} tokens, over all in {layers}"
+    if not full_attention:
+        return f"attention over {window} tokens in every layer"
+    return f"attention over {window} tokens, and over all in the layers {', '.join(map(str, sorted(full_attention)))}"
 
 
 if __name__ == "__main__":

@@ -55,7 +55,8 @@ class Parser(OneLineErrors, LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with one line, which names a missing file or a missing package of fla's layers."""
-        rewritten = (one(message) for one in (_of_optimizer, _missing_file, _wrong_call, _missing_package))
+        rules = _of_optimizer, _missing_file, _missing_arguments, _wrong_call, _missing_package
+        rewritten = (one(message) for one in rules)
         super().error(next(filter(None, rewritten), message), ex)
 
 
@@ -74,6 +75,12 @@ def _missing_file(message: str) -> str:
     if found is None or found[2].startswith("{") or Path(found[2]).is_file():
         return ""
     return f"there is no file {found[2]}; write the path of a YAML in {found[1]}"
+
+
+def _missing_arguments(message: str) -> str:
+    """The message for a class without its required arguments, whose key is not known; empty for other errors."""
+    found = re.fullmatch(r"the following arguments are required: (\w+(?:, \w+)*)", message)
+    return f"the class that was named needs {found[1]}; write init_args beside its class_path" if found else ""
 
 
 def _wrong_call(message: str) -> str:

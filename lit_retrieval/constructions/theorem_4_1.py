@@ -1,7 +1,7 @@
 """The positive half of Theorem 4.1: a linear RNN that runs a machine with little space, with a chain of thought.
 
 The model writes the whole tape again in every step, with the state before the cell that the head is on, as in
-`t1 q0 t2 t1`. A word of the tape depends on four neighbours in the tape before, so the RNN remembers one tape of words.
+`t1 q0 t2 t1`. A word of the tape depends on four neighbors in the tape before, so the RNN remembers one tape of words.
 With a space of m cells its state has O(m) elements, which is O(log n) if m is.
 """
 

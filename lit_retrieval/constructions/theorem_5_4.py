@@ -55,7 +55,7 @@ def _search() -> list[Unit]:
 
 
 def _go_on() -> list[Unit]:
-    """The name of the first cell, and of the next one: the last but one's neighbour."""
+    """The name of the first cell, and of the next one: the last but one's neighbor."""
     return [
         *say(["is ?"], "c"),
         *say(["is q"], "c", {ago("number", 6): 1.0, ago("is R", 1): 1.0, ago("is L", 1): -1.0}),

@@ -62,7 +62,7 @@ def _record() -> list[Unit]:
 
 
 def _go_on() -> list[Unit]:
-    """The name of the first cell, and of the next one: the last one's neighbour."""
+    """The name of the first cell, and of the next one: the last one's neighbor."""
     return [
         *say(["is ?"], "c"),
         *say(["is q"], "c", {ago("number", 4): 1.0, ago("is R", 1): 1.0, ago("is L", 1): -1.0}),

@@ -67,8 +67,7 @@ class TextReader:
         self._text, self._is_query = "", False  # what follows the last mark, and whether that is <StartSearch>
         self.answer: str | None = None
         self.is_over = False
-        for _ in self._cut(prompt, is_model=False):
-            pass
+        list(self._cut(prompt, is_model=False))
         if not self._is_query:
             self._see()
 

@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run lm_eval's own command line, in which `--model lit_retrieval` is the default; a mistake is one line."""
     if find_spec("lm_eval") is None:
         fail("lm-evaluation-harness is not installed: pip install -c constraints.txt -e '.[lm_eval]'")
-    import_module("lm_eval.models")  # before ours: it registers its own only while there are none
+    import_module("lm_eval.models")  # first: lm_eval doesn't register its own models once there is another
     from lm_eval.__main__ import cli_evaluate
     from lm_eval.api.registry import model_registry
 

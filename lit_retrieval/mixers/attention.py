@@ -97,7 +97,7 @@ class Attention(nn.Module):
             None for no position embedding.
         position: How a token knows where others are: `rope`, `alibi`, a penalty that grows with the distance
             (arXiv:2108.12409), or `none`. If absent, `rope`, or `none` without a `rope_base`.
-        num_kv_heads: Heads of keys and values, each for as many neighbouring heads of queries (arXiv:2305.13245);
+        num_kv_heads: Heads of keys and values, each for as many neighboring heads of queries (arXiv:2305.13245);
             `num_heads` if absent.
     """
 

@@ -22,7 +22,7 @@ _ONE_TOKEN_AT_A_TIME_ON_A_GPU = {"Mamba", "Mamba2"}
 # They refuse a cache, or have one from which decoding is not what the whole is: the mixture of memories has samples and
 # memories in one axis, and MoBA attends to all tokens instead of the best blocks.
 _WITHOUT_USABLE_CACHE = {"DeltaFormerAttention", "MoBA", "MomAttention", "StickBreakingAttention"}
-# Ours on a CPU are usable. ABC's leaves out the sum that normalises the slots; the others want a mask of padding.
+# Ours on a CPU are usable. ABC's leaves out the sum that normalizes the slots; the others want a mask of padding.
 _WITHOUT_USABLE_CACHE_ON_A_GPU = {"ABCAttention", "ForgettingAttention", "PaTHAttention"}
 _BATCH_SECOND = {"MomentumDeltaNet"}  # two states, stacked before the batch
 # In training mode its convolutions run over all memories in a row, so that a token sees later ones.

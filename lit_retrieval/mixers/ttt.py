@@ -103,8 +103,8 @@ class TTT(nn.Module):
         scale = (variance + 1e-5).rsqrt()
         normed, weight = (x - mean) * scale, widen(self.norm_weight)
         gradient = (normed * weight + widen(self.norm_bias) - target) * weight
-        centred = gradient - gradient.mean(-1, keepdim=True)
-        return scale * (centred - normed * (gradient * normed).mean(-1, keepdim=True))
+        centered = gradient - gradient.mean(-1, keepdim=True)
+        return scale * (centered - normed * (gradient * normed).mean(-1, keepdim=True))
 
     def state_size(self, length: int) -> int:
         """The number of state elements for one sample, whatever the `length`."""

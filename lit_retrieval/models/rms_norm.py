@@ -1,4 +1,4 @@
-"""Root-mean-square normalisation as a layer, with the parameter name of `nn.RMSNorm`."""
+"""Root-mean-square normalization as a layer, with the parameter name of `nn.RMSNorm`."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from lit_retrieval.ranges import check_above, check_at_least
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square normalisation with a learned weight; see `lit_retrieval.ops.rms_norm`.
+    """Root-mean-square normalization with a learned weight; see `lit_retrieval.ops.rms_norm`.
 
     Args:
         hidden_size: Elements of each token's vector.
@@ -23,5 +23,5 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise `x`, `(..., hidden_size)`; the result is shaped like it."""
+        """Normalize `x`, `(..., hidden_size)`; the result is shaped like it."""
         return rms_norm(x, self.weight, self.eps)

@@ -33,13 +33,13 @@ class Stage:
     repeat: int = 1
 
 
-def _check_memory(vocab_size: int, hidden_size: int, stages: list[Stage]) -> None:
+def _check_memory(vocab_size: int, hidden_size: int, stages: list[Stage], has_head: bool) -> None:
     """Raise `UserError` if the weights of a large model take more memory than there is; they are not allocated."""
     num_layers = sum(stage.repeat * len(stage.mixers) for stage in stages)
     if hidden_size * (vocab_size + num_layers * hidden_size) < _MANY and num_layers < _MANY_LAYERS:
         return
-    elements, where = vocab_size * hidden_size, "model.hidden_size or model.stages...repeat"
-    check_memory("the embedding", elements * _BYTES, where)
+    elements, where = (1 + has_head) * vocab_size * hidden_size, "model.hidden_size or model.stages...repeat"
+    check_memory("the embedding and a head of its own" if has_head else "the embedding", elements * _BYTES, where)
     for stage in stages:
         for factory in stage.mixers:
             with torch.random.fork_rng(devices=[]), torch.device("meta"), contextlib.suppress(NotImplementedError):
@@ -87,7 +87,7 @@ class SequenceModel(MixerStack):
         check_numbers("model", vocab_size=(vocab_size, 1), hidden_size=(hidden_size, 1))
         for stage in stages:
             check_at_least("repeat", stage.repeat, 1, "model.stages...repeat")
-        _check_memory(vocab_size, hidden_size, stages)
+        _check_memory(vocab_size, hidden_size, stages, head is not None)
         if embedding == "sinusoidal":
             self.register_buffer("embedding", sinusoidal_embedding(vocab_size, hidden_size))
         else:

@@ -20,7 +20,7 @@ def run_kernel(kernel: Any, *arguments: Argument) -> None:
     """Call a parallel Numba kernel on contiguous float32 CPU tensors; it writes into the last ones.
 
     Besides tensors it may take tuples of tensors, float32 numbers, integers, and the number of lanes as `ops/lanes.py`
-    has it, a tuple of integers. A named tuple arrives as a plain one, which Numba recognises five times as fast.
+    has it, a tuple of integers. A named tuple arrives as a plain one, which Numba recognizes five times as fast.
 
     Raises:
         RuntimeError: If autograd records, as it does in a backward with `create_graph=True`.

@@ -1,6 +1,6 @@
 """SIMD vectors of float32 for Numba kernels: elements (lanes) that are loaded, computed with and stored together.
 
-LLVM vectorises long loops by itself, but a loop over 16 or 32 elements is too short for that: before every run it
+LLVM vectorizes long loops by itself, but a loop over 16 or 32 elements is too short for that: before every run it
 checks whether the arrays overlap, which takes longer than the loop. Here loads come before stores: nothing is checked.
 
 The number of lanes is part of a vector's type. A kernel gets it as a tuple, `lanes(8)`, `lanes(16)` or `lanes(32)`,
@@ -202,7 +202,7 @@ def add_product(typing_context: Any, vector: Any, left: Any, right: Any) -> Any:
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
-def swap_neighbours(typing_context: Any, vector: Any) -> Any:
+def swap_neighbors(typing_context: Any, vector: Any) -> Any:
     """A vector with lanes 0 and 1, 2 and 3, ... exchanged."""
     swapped = [lane ^ 1 for lane in range(vector.width)]
     return vector(vector), _generate_by(lambda builder, value: _shuffle(builder, value, value, swapped))
@@ -231,7 +231,7 @@ def row_sums(typing_context: Any, pointer: Any, offset: Any) -> Any:
         first = builder.bitcast(address, sums.vector.as_pointer())
         rows = [builder.gep(first, [ir.Constant(ir.IntType(64), row)]) for row in range(WIDTH)]
         vectors = [builder.load(row, align=4) for row in rows]
-        for distance in (1, 2, 4):  # adds neighbours, and puts two rows' sums into one vector
+        for distance in (1, 2, 4):  # adds neighbors, and puts two rows' sums into one vector
             low = [lane & ~distance | (WIDTH if lane & distance else 0) for lane in range(WIDTH)]
             high = [lane + distance for lane in low]
             vectors = [

@@ -1,4 +1,4 @@
-"""An exponential for Numba kernels that LLVM can vectorise, without Intel's SVML.
+"""An exponential for Numba kernels that LLVM can vectorize, without Intel's SVML.
 
 `np.exp` in a kernel is a call for each element, which keeps the loop around it scalar. This one is plain arithmetic:
 exp(x) = 2^k exp(r) with k = rint(x / ln 2), and a polynomial for exp(r) on |r| <= ln(2) / 2 (Cephes, `expf`).

@@ -21,5 +21,6 @@ class Adapter(Linear):
         down, up = cast("Tensor", self.lora_A[name].weight), cast("Tensor", self.lora_B[name].weight)
         rows = x.flatten(0, -2)
         outputs: Tensor = self.base_layer(rows)
-        outputs.addmm_(rows @ down.to(x.dtype).T, (self.scaling[name] * up).to(x.dtype).T)
+        kind = outputs.dtype  # not that of x under autocast
+        outputs.addmm_(rows.to(kind) @ down.to(kind).T, (self.scaling[name] * up).to(kind).T)
         return outputs.view(*x.shape[:-1], -1)

@@ -125,7 +125,7 @@ def _in(mixer: nn.Module, theirs: dict[str, Tensor]) -> dict[str, Tensor]:
 def _regroup(weight: Tensor, head_dim: int, step: int) -> Tensor:
     """The rows of each head in another order: every `step`-th from the first on, then from the second, and so on.
 
-    Rotary positions turn pairs of elements: ours are neighbours, those of transformers half a head apart. A step of 2
+    Rotary positions turn pairs of elements: ours are neighbors, those of transformers half a head apart. A step of 2
     leads from ours to theirs, and one of `head_dim / 2` back.
 
     Args:

@@ -59,11 +59,11 @@ def to_regular_expression(query: Sequence[str]) -> str | None:
     return f"{names[0]} (?:.*? )??{names[1]} {_GROUP}"
 
 
-def _next_edge(vertex: str, neighbour: str | None = None) -> str:
+def _next_edge(vertex: str, neighbor: str | None = None) -> str:
     edge = f"(?:{_GROUP} {_EDGE} {vertex}|{vertex} {_EDGE} {_GROUP})"
-    if neighbour is None:
+    if neighbor is None:
         return edge
-    return f"(?:{vertex} {_EDGE} {neighbour}|{neighbour} {_EDGE} {vertex}) .*?{edge}"
+    return f"(?:{vertex} {_EDGE} {neighbor}|{neighbor} {_EDGE} {vertex}) .*?{edge}"
 
 
 def _whole(word: str) -> str:

@@ -39,21 +39,21 @@ def index_edges(context: Ids, vocab_size: int) -> tuple[Ids, Ids, Ids]:
 
 
 @njit(cache=True)
-def first_neighbour(edges: tuple[Ids, Ids, Ids], word: int) -> int:
+def first_neighbor(edges: tuple[Ids, Ids, Ids], word: int) -> int:
     """The other end of the first edge of `word`; FAILED if it has none."""
     starts, ends, _ = edges
     return int(ends[starts[word]]) if starts[word] < starts[word + 1] else FAILED
 
 
 @njit(cache=True)
-def neighbour_after(edges: tuple[Ids, Ids, Ids], word: int, neighbour: int) -> int:
-    """The other end of the first edge of `word` after the edge `{word, neighbour}`; FAILED if there is none."""
+def neighbor_after(edges: tuple[Ids, Ids, Ids], word: int, neighbor: int) -> int:
+    """The other end of the first edge of `word` after the edge `{word, neighbor}`; FAILED if there is none."""
     starts, ends, positions = edges
     stop = -1
     for edge in range(starts[word], starts[word + 1]):
         if stop >= 0 and positions[edge] >= stop:
             return int(ends[edge])
-        if stop < 0 and ends[edge] == neighbour:
+        if stop < 0 and ends[edge] == neighbor:
             stop = positions[edge] + 3
     return FAILED
 
@@ -148,7 +148,7 @@ def answer(context: Ids, query: Ids, numbers: Ids) -> int:
         return int(parents[query[1]])
     if query[1] == EDGE:
         edges = index_edges(context, len(numbers))
-        return first_neighbour(edges, query[0]) if len(query) == 2 else neighbour_after(edges, query[0], query[2])
+        return first_neighbor(edges, query[0]) if len(query) == 2 else neighbor_after(edges, query[0], query[2])
     if len(query) == 2 or query[1] != MORE:
         return FAILED
     if numbers[query[2]] < 0:

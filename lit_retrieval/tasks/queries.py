@@ -38,20 +38,20 @@ def search_first_edge(tokens: Ids, author: Authors, at: int, word: int, edges: t
     at = say(tokens, author, at, word)
     at = say(tokens, author, at, EDGE)
     at = say(tokens, author, at, END_SEARCH)
-    return put(tokens, author, at, short_form.first_neighbour(edges, word))
+    return put(tokens, author, at, short_form.first_neighbor(edges, word))
 
 
 @njit(cache=True)
 def search_edge_after(
-    tokens: Ids, author: Authors, at: int, word: int, neighbour: int, edges: tuple[Ids, Ids, Ids]
+    tokens: Ids, author: Authors, at: int, word: int, neighbor: int, edges: tuple[Ids, Ids, Ids]
 ) -> int:
-    """Write the search `word ~ neighbour` and what it finds among the edges of `short_form.index_edges`."""
+    """Write the search `word ~ neighbor` and what it finds among the edges of `short_form.index_edges`."""
     at = say(tokens, author, at, START_SEARCH)
     at = say(tokens, author, at, word)
     at = say(tokens, author, at, EDGE)
-    at = say(tokens, author, at, neighbour)
+    at = say(tokens, author, at, neighbor)
     at = say(tokens, author, at, END_SEARCH)
-    return put(tokens, author, at, short_form.neighbour_after(edges, word, neighbour))
+    return put(tokens, author, at, short_form.neighbor_after(edges, word, neighbor))
 
 
 @njit(cache=True)

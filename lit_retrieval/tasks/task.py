@@ -20,7 +20,7 @@ from lit_retrieval.conversation import (
 )
 from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_between
-from lit_retrieval.retrieval import EitherFormRetriever, PassageRetriever, Retriever
+from lit_retrieval.retrieval import EitherFormRetriever, FaultyRetriever, PassageRetriever, Retriever
 from lit_retrieval.tasks.random import Counts
 from lit_retrieval.vocabulary import PAD, Ids, Vocabulary
 
@@ -194,6 +194,8 @@ class Task(ABC):
 
     def check_retriever(self, retriever: Retriever) -> None:
         """Raise `UserError` unless this retriever can answer the queries of the task."""
+        while isinstance(retriever, FaultyRetriever):
+            retriever = retriever.retriever
         if isinstance(retriever, PassageRetriever):
             retriever([], [], self.vocabulary)  # raises it
 

@@ -9,13 +9,11 @@ import numpy as np
 from lit_retrieval.conversation import UNDECIDED, Conversations
 from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_at_least, check_between
-from lit_retrieval.retrieval import EitherFormRetriever
+from lit_retrieval.tasks.drawn_task import DrawnTask
 from lit_retrieval.tasks.random import Counts
-from lit_retrieval.tasks.task import Regime, Task, Transcripts
+from lit_retrieval.tasks.task import Regime, Transcripts
 from lit_retrieval.tasks.writing import Rows
 from lit_retrieval.vocabulary import PAD, Vocabulary
-
-_PROBED = 256  # samples that estimate the longest reply
 
 
 class Turn(NamedTuple):
@@ -30,7 +28,7 @@ class Turn(NamedTuple):
     reply: str
 
 
-class WordTask(Task):
+class WordTask(DrawnTask):
     """A task in words: `draw` makes a problem, and `write_turns` its prompts and replies.
 
     The answer of a turn is the word of `answers` that ends its reply; the last turn has `num_answers` of them. Searches
@@ -47,6 +45,7 @@ class WordTask(Task):
     def __init__(
         self, words: Iterable[str], answers: Iterable[str], chance: float | None = None, num_answers: int | None = 1
     ) -> None:
+        super().__init__()
         self.vocabulary = Vocabulary(words)
         self.answer_words = self.vocabulary.encode(list(answers))
         if not len(self.answer_words):
@@ -56,12 +55,6 @@ class WordTask(Task):
         if num_answers is not None:
             check_at_least("num_answers", num_answers, 1, "num_answers")
         self.num_answers = num_answers
-        self._longest: dict[tuple[int, Regime], int] = {}
-        self._retriever = EitherFormRetriever()
-
-    @abstractmethod
-    def draw(self, rng: np.random.Generator, size: int) -> Any:
-        """A problem of this size."""
 
     @abstractmethod
     def write_turns(self, problem: Any, regime: Regime) -> list[Turn]:
@@ -70,38 +63,18 @@ class WordTask(Task):
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         pairs = zip(indices, sizes, strict=True)
-        samples = [self._draw_turns(seed, int(index), int(size), regime) for index, size in pairs]
+        samples = [self._write_turns(self.problem(seed, int(index), int(size)), regime) for index, size in pairs]
         encode = self.vocabulary.encode
         prompts = [[encode(turn.prompt.split()) for turn in turns] for turns in samples]
         replies = [[encode(turn.reply.split()) for turn in turns] for turns in samples]
         most = [1 + sum(map(len, said)) for said in replies]  # more answers than there can be, so that none is the last
         answer_tokens = self.answer_words.tolist()
-        written = Conversations(prompts, answer_tokens, self._retriever, self.vocabulary, num_answers=most)
+        written = Conversations(prompts, answer_tokens, self.retriever, self.vocabulary, num_answers=most)
         for row, (turns, said) in enumerate(zip(samples, replies, strict=True)):
             for number, (turn, words) in enumerate(zip(turns, said, strict=True), start=1):
                 written.write(row, words)
                 self._check_turn(written, row, turn, number, number == len(turns))
         return _transcripts(written, np.array([len(turns[0]) for turns in prompts]), sizes)
-
-    def longest_reply(self, size: int, regime: Regime) -> int:
-        """Twice the longest of 256 samples; override it if that may be too short."""
-        if (size, regime) not in self._longest:
-            probed = self.sample(0, np.arange(_PROBED), np.full(_PROBED, size), regime)
-            self._longest[size, regime] = 2 * int((probed.length - probed.prompt_length).max())
-        return self._longest[size, regime]
-
-    def shortest_reply(self, regime: Regime) -> int:
-        """One token; override it if all replies are longer."""
-        return 1
-
-    def check_size(self, size: int) -> None:
-        """Raise `UserError` below size 1; override it if `draw` takes other sizes."""
-        check_at_least("size", size, 1, "data.sizes")
-
-    def _draw_turns(self, seed: int, index: int, size: int, regime: Regime) -> list[Turn]:
-        """The turns of a sample."""
-        rng = np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))  # all 64 bits of each
-        return self._write_turns(self.draw(rng, size), regime)
 
     def _write_turns(self, problem: Any, regime: Regime) -> list[Turn]:
         turns = self.write_turns(problem, regime)

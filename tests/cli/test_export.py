@@ -58,7 +58,9 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(one, marks=pytest.mark.slow) if one == "GLAForCausalLM" else one for one in MODELS]
+)
 @torch.no_grad()
 def test_an_exported_run_has_its_logits_and_its_words(kind, exported):
     run, network, said = exported(MODELS[kind])

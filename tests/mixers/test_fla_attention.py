@@ -92,12 +92,12 @@ def inputs(batch: int, time: int) -> Tensor:
 
 
 def test_a_step_of_training_gives_every_parameter_a_gradient(mixer):
-    optimiser, x = torch.optim.SGD(mixer.parameters(), lr=1e-2), inputs(2, 20)
+    optimizer, x = torch.optim.SGD(mixer.parameters(), lr=1e-2), inputs(2, 20)
     loss = mixer(x)[0].square().mean()
     loss.backward()
     for name, parameter in mixer.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.abs().sum() > 0, name
-    optimiser.step()
+    optimizer.step()
     assert mixer(x)[0].square().mean() < loss
 
 

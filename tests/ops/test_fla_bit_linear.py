@@ -8,8 +8,8 @@ from lit_retrieval.ops.fla_cpu.bit_linear import layer_norm_linear_quant
 
 
 def normed(x: Tensor, weight: Tensor, bias: Tensor | None, is_rms_norm: bool) -> Tensor:
-    centred = x if is_rms_norm else x - x.mean(-1, keepdim=True)
-    y = centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt() * weight
+    centered = x if is_rms_norm else x - x.mean(-1, keepdim=True)
+    y = centered / (centered.square().mean(-1, keepdim=True) + 1e-6).sqrt() * weight
     return y if bias is None else y + bias
 
 

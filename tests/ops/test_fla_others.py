@@ -197,7 +197,7 @@ def by_head(layer: Any, x: Tensor, norm: Any, bias: Tensor) -> Tensor:
 
 
 def turn(layer: Any, x: Tensor, angles: Tensor) -> Tensor:
-    """Pairs of neighbours, or with several ranks of elements of both halves, `(batch, heads, ranks, state_size)`."""
+    """Pairs of neighbors, or with several ranks of elements of both halves, `(batch, heads, ranks, state_size)`."""
     x, count = x.clone(), angles.shape[-1]
     places = torch.arange(count)
     first, second = (places, places + x.shape[-1] // 2) if layer.is_mimo else (2 * places, 2 * places + 1)

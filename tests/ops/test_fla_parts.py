@@ -124,7 +124,7 @@ def test_levels_of_log_linear_attention_begin_anew_in_each_sequence():
         log_linear.log_linear_attention(**given, cu_seqlens=torch.tensor(ENDS), output_final_state=True)
 
 
-def test_normalised_linear_attention_keeps_a_sum_of_keys_for_each_sequence():
+def test_normalized_linear_attention_keeps_a_sum_of_keys_for_each_sequence():
     given = {key: value.abs() for key, value in inputs("linear_attention").items()}
     states = draw(4, HEADS, DIM, DIM), draw(4, 1, HEADS, DIM).abs()
     options = {"normalize": True, "output_final_state": True}

@@ -19,7 +19,7 @@ from lit_retrieval.ops.lanes import (
     scale,
     store,
     store_scalar,
-    swap_neighbours,
+    swap_neighbors,
     total,
     zeros,
 )
@@ -33,7 +33,7 @@ def work(width, x, y, result):
     mixed = add_product(add_scaled(scale(x[0], left), load_scalar(pointer(y, 1), 0), right), left, right)
     store(pointer(result, 1), 1, add(mixed, zeros(width)))
     store_scalar(pointer(result, len(result) - 2), 1, total(fold(multiply(left, right))))
-    return total(mixed), total(zeros(width)), total(multiply(swap_neighbours(left), right))
+    return total(mixed), total(zeros(width)), total(multiply(swap_neighbors(left), right))
 
 
 @njit

@@ -1,4 +1,4 @@
-"""What only the normalisation does; `test_every_op.py` has the rest."""
+"""What only the normalization does; `test_every_op.py` has the rest."""
 
 import torch
 

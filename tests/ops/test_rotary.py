@@ -10,7 +10,7 @@ from lit_retrieval.ops.rotary import rotate_cpu, rotate_naive
 
 
 def rotate_complex(x: torch.Tensor, start: int, base: float) -> torch.Tensor:
-    """The definition: neighbours are the parts of a complex number, which is multiplied by exp(i p base^(-2j/dim))."""
+    """The definition: neighbors are the parts of a complex number, which is multiplied by exp(i p base^(-2j/dim))."""
     positions, dim = torch.arange(start, start + x.shape[1], dtype=torch.float64), x.shape[3]
     angles = torch.outer(positions, base ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim))
     pairs = torch.view_as_complex(x.double().unflatten(3, (dim // 2, 2)))

@@ -169,35 +169,39 @@ def test_the_hash_is_of_the_weights_and_other_weights_are_refused(tmp_path):
         load(second, sha256=known)
 
 
+@pytest.mark.parametrize("is_cast", [False, slow(True)], ids=["weights", "autocast"])
 @pytest.mark.parametrize("architecture", ALL)
-def test_every_adapter_is_trained_and_nothing_else(architecture, tmp_path):
+def test_every_adapter_is_trained_and_nothing_else(architecture, is_cast, tmp_path):
     pytest.importorskip("peft")
     folder = write_folder(tmp_path, architecture)
     if architecture == "fla_mamba2":  # on a CPU its mixer takes the weights as they are
         with pytest.raises(UserError, match="no linear layers for adapters"):
             Folder(folder, lora_rank=2).load(vocab_size=VOCABULARY)
         return
-    network = Folder(folder, "bfloat16", lora_rank=2).load(vocab_size=VOCABULARY)
+    network = Folder(folder, "float32" if is_cast else "bfloat16", lora_rank=2).load(vocab_size=VOCABULARY)
     trained = {name: one for name, one in network.named_parameters() if one.requires_grad}
     assert trained and all("lora_" in name and one.dtype == torch.float32 for name, one in trained.items())
-    with without_states():
-        network(torch.arange(2 * 11).view(2, 11))[0].float().logsumexp(-1).sum().backward()
+    with without_states(), torch.autocast("cpu", torch.bfloat16, enabled=is_cast):
+        logits, _ = network(torch.arange(2 * 11).view(2, 11))
+    logits.float().logsumexp(-1).sum().backward()
     assert all(one.grad is not None and one.grad.any() for name, one in trained.items() if "lora_B" in name)
     assert not any(one.grad is not None for name, one in network.named_parameters() if name not in trained)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_an_adapter_adds_its_product_and_has_its_gradients(precision, tmp_path):
+@pytest.mark.parametrize(("precision", "is_cast"), [("float32", False), ("bfloat16", False), ("float32", True)])
+def test_an_adapter_adds_its_product_and_has_its_gradients(precision, is_cast, tmp_path):
     pytest.importorskip("peft")
     network = Folder(write_folder(tmp_path, "llama"), precision, lora_rank=2).load(vocab_size=VOCABULARY)
     layer = network.model.model.layers[0].mlp.down_proj
     down, up, weight = layer.lora_A["default"].weight, layer.lora_B["default"].weight, layer.base_layer.weight
     torch.nn.init.normal_(up)
     x = torch.randn(2, 5, 64, dtype=weight.dtype, requires_grad=True)
-    found = torch.autograd.grad(layer(x).float().square().sum(), [x, down, up])
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_cast):
+        outputs = layer(x)
+    found = torch.autograd.grad(outputs.float().square().sum(), [x, down, up])
     merged = weight.double() + 2 * up.double() @ down.double()
     expected = torch.autograd.grad((x.double() @ merged.T).square().sum(), [x, down, up])
-    allowed = 1e-5 if precision == "float32" else 0.02  # bfloat16 has 8 bits
+    allowed = 0.02 if is_cast or precision == "bfloat16" else 1e-5  # bfloat16 has 8 bits
     assert all(difference(one, other) < allowed for one, other in zip(found, expected, strict=True))
     before = layer(x)
     layer.merge()

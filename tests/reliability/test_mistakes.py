@@ -108,6 +108,7 @@ MISTAKES = [
     (["fit", "TINY", "--run_dir", "list.yaml"], "run_dir must be a folder, got the file list.yaml; set --run_dir"),
     # Classes.
     (["fit", "TINY", "--data.task", "lit_retrieval.tasks.IsBush"], "IsBush"),
+    (["fit", "TINY", "--data.task", "lit_retrieval.tasks.text.Friends"], "needs tokenizer; write init_args"),
     (["fit", "TINY", "--data.task", "nowhere.Task"], "nowhere"),
     (["fit", "TINY", "--data.task", "lit_retrieval.mixers.Mamba"], "data.task"),
     (["fit", "TINY", "--data.task", "os.system"], "os.system"),
@@ -230,7 +231,10 @@ MISTAKES = [
     (["fit", "TINY", *stage("own.Forgetful")], "own.Forgetful"),
     (["fit", "TINY", *stage("own.Raises")], "own.Raises"),
     (["fit", "TINY", *stage("own.Nothing")], "own"),
-    (["fit", "TINY", "--model.construction", "lit_retrieval.constructions.Theorem52"], "required: problem"),
+    (
+        ["fit", "TINY", "--model.construction", "lit_retrieval.constructions.Theorem52"],
+        "needs problem; write init_args",
+    ),
     # Tasks, retrievers, files of samples.
     (["fit", "TINY", *task("Mixture", "tasks=[]")], "tasks"),
     (["fit", "TINY", *task("Index", "num_words=1")], "num_words must be 2 or more, got 1"),

@@ -16,7 +16,7 @@ def edges_of(prompt):
     return [(int(left), int(right)) for left, right in zip(prompt[1:-1:3], prompt[3:-1:3], strict=True)]
 
 
-def neighbours(edges, vertex):
+def neighbors(edges, vertex):
     return [right if left == vertex else left for left, right in edges if vertex in (left, right)]
 
 
@@ -28,11 +28,11 @@ def algorithm_1(edges, stop_at_cycle):
         tour.append(str(vertex))
         above = s1[-2] if len(s1) > 1 else None
         if stop_at_cycle:
-            children = [u for u in neighbours(edges, vertex) if u != above and u not in s2]
+            children = [u for u in neighbors(edges, vertex) if u != above and u not in s2]
             first = children[0] if children else None
             if first in s1:
                 return tour
-        fresh = [u for u in neighbours(edges, vertex) if u not in s1 and u not in s2]
+        fresh = [u for u in neighbors(edges, vertex) if u not in s1 and u not in s2]
         s1.append(fresh[0]) if fresh else s2.append(s1.pop())
     return tour
 
@@ -48,7 +48,7 @@ def algorithm_2(edges):
         return s1[s1.index(vertex) - 1] if vertex in s1[1:] else None
 
     def after(vertex, other):
-        around = neighbours(edges, vertex)
+        around = neighbors(edges, vertex)
         rest = around[around.index(other) + 1 :] if other else around
         return rest[0] if rest else None
 
@@ -196,13 +196,13 @@ def test_names_and_places_in_a_two_hub_graph_are_uniform(two_hubs):
 
 
 def is_two_hub_graph(edges, size):
-    """Whether two stars are left, whose centres it does not touch, when one of the edges is taken away."""
+    """Whether two stars are left, whose centers it does not touch, when one of the edges is taken away."""
     for extra in edges:
         graph = networkx.Graph(edge for edge in edges if edge != extra)
         graph.add_nodes_from(range(1, size + 1))
         stars = [graph.subgraph(star) for star in networkx.connected_components(graph)]
-        centres = [[v for v in star if star.degree(v) == len(star) - 1 and v not in extra] for star in stars]
-        if len(stars) == 2 and all(centres):
+        centers = [[v for v in star if star.degree(v) == len(star) - 1 and v not in extra] for star in stars]
+        if len(stars) == 2 and all(centers):
             return True
     return False
 

@@ -54,7 +54,7 @@ def states_of(automaton, symbols):
 
 
 def outputs_of(automaton, symbols):
-    """What is asked for after each symbol: the number of unequal neighbours modulo 2, or the state."""
+    """What is asked for after each symbol: the number of unequal neighbors modulo 2, or the state."""
     if automaton == "even_pairs":
         return [sum(a != b for a, b in pairwise(symbols[: 1 + last])) % 2 for last in range(len(symbols))]
     return list(states_of(automaton, symbols))

@@ -59,7 +59,7 @@ def test_windows_hide_what_is_behind_them_and_nothing_else(tool, tiny, tmp_path)
 
 def test_weights_are_linked_not_copied(tool, tiny, tmp_path):
     said = tool(tmp_path / "window", "--window", 8, "--full_attention", 3, 1, "--weights", tiny)
-    assert said.endswith("attention over 8 tokens, over all in layers 1, 3\n")
+    assert said.endswith("attention over 8 tokens, and over all in the layers 1, 3\n")
     assert (tmp_path / "window/model.safetensors").samefile(tiny / "model.safetensors")
 
 

@@ -129,6 +129,16 @@ def powglu_fwdbwd(
     return (*grads, gate * y) if use_weight else grads
 
 
+def swiglu_linear(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A linear layer on `swiglu_fwd`; the backward pass of fla's own function fails under autocast on a CPU."""
+    return F.linear(swiglu_fwd(x, y), weight, bias)
+
+
+def powglu_linear(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, power: float = 3.0) -> Tensor:
+    """A linear layer on `powglu_fwd`; see `swiglu_linear`."""
+    return F.linear(powglu_fwd(x, y, power), weight, bias)
+
+
 def _power_gate(x: Tensor, power: float) -> Tensor:
     positive = torch.where(x > 0, x, 1.0)
     return x.sigmoid() * torch.where(x > 0, positive ** (power / (positive.sqrt() + 1)), x)

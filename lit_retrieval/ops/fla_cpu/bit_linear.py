@@ -21,14 +21,14 @@ def layer_norm_linear_quant(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """A norm of `x (..., dim)`, plus a residual if given, and a product with weights, both rounded.
 
-    Gradients pass the rounding as if it were not there. With `prenorm` the rows that were normalised are returned too.
+    Gradients pass the rounding as if it were not there. With `prenorm` the rows that were normalized are returned too.
     """
     total = widen(x) if residual is None else widen(x) + residual
     keeps = torch.float32 if residual_in_fp32 else x.dtype
     rows = total.to(keeps if residual is None else residual.dtype)
     weight, bias = widen(norm_weight), widen(norm_bias)
-    centred = total if is_rms_norm else total - total.mean(-1, keepdim=True)
-    y = centred * (centred.square().mean(-1, keepdim=True) + eps).rsqrt()
+    centered = total if is_rms_norm else total - total.mean(-1, keepdim=True)
+    y = centered * (centered.square().mean(-1, keepdim=True) + eps).rsqrt()
     y = y if weight is None else y * weight
     y = y if bias is None else y + bias
     dtype = product_dtype(x)

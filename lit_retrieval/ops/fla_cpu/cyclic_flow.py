@@ -75,11 +75,11 @@ def _phases(clocks: Tensor, slots: int) -> tuple[Tensor, Tensor]:
 
 
 def _pairs(first: Tensor, second: Tensor) -> Tensor:
-    """Neighbours from two tensors, as cosines and sines lie in the memory."""
+    """Neighbors from two tensors, as cosines and sines lie in the memory."""
     return torch.stack([first, second], -1).flatten(-2)
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Each pair of neighbours, turned by its angle."""
+    """Each pair of neighbors, turned by its angle."""
     first, second = x[..., ::2], x[..., 1::2]
     return _pairs(first * cos - second * sin, first * sin + second * cos)

@@ -186,7 +186,7 @@ def rotary_embedding_fwdbwd(
 ) -> Tensor:
     """Rotary positions for x, `(batch, time, heads, head_dim)`; `conjugate` turns back, which is the gradient.
 
-    `interleaved` pairs neighbours; else element i is paired with i + half. Elements beyond the pairs are unchanged.
+    `interleaved` pairs neighbors; else element i is paired with i + half. Elements beyond the pairs are unchanged.
     """
     steps = positions_of(x, cu_seqlens, seqlen_offsets)
     cos, sin = widen(cos)[steps].unsqueeze(2), widen(sin)[steps].unsqueeze(2)  # (1 or batch, time, 1, pairs)

@@ -93,7 +93,7 @@ def _mix(
 
 
 def _by_head(layer: Any, x: Tensor, norm: Any, bias: Tensor) -> Tensor:
-    """Normalised keys of each rank and group, shared by its heads, plus a bias of each rank and head."""
+    """Normalized keys of each rank and group, shared by its heads, plus a bias of each rank and head."""
     x = x.reshape(*x.shape[:2], layer.mimo_rank, layer.n_groups, -1)
     x = rms_norm(x, widen(norm.weight), norm.eps).repeat_interleave(layer.num_heads // layer.n_groups, 3)
     return x + widen(bias).transpose(0, 1)
@@ -146,7 +146,7 @@ def _recur(
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor, by_halves: bool) -> Tensor:
-    """Pairs of elements turned by their angles, from the first on: neighbours, or one of each half (MIMO)."""
+    """Pairs of elements turned by their angles, from the first on: neighbors, or one of each half (MIMO)."""
     missing = (0, x.shape[-1] // 2 - cos.shape[-1])
     cos, sin = F.pad(cos, missing, value=1.0), F.pad(sin, missing)
     even = x[..., : 2 * cos.shape[-1]]

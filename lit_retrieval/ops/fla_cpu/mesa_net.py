@@ -27,7 +27,7 @@ def mesa_net(
     use_qk_l2norm_in_kernel: bool = False,
     cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Linear attention of queries that a regularised least-squares problem over all keys so far gives.
+    """Linear attention of queries that a regularized least-squares problem over all keys so far gives.
 
     fla's kernels add 1e-5 to the denominators of conjugate gradients, which leaves errors of 1e-3; ours does not.
     """

@@ -31,18 +31,18 @@ def layer_norm_fwd(
     """A layer norm or an RMS norm of each row; row i has the weight and bias of group i mod `num_groups`.
 
     Returns:
-        The outputs, each row's mean (None for an RMS norm) and reciprocal deviation, and the rows that were normalised.
+        The outputs, each row's mean (None for an RMS norm) and reciprocal deviation, and the rows that were normalized.
     """
     if residual is not None:
         x = x + residual
     rows, weight, bias = widen(x), widen(weight), widen(bias)
     mean = None if is_rms_norm else rows.mean(-1)
-    centred = rows if mean is None else rows - mean.unsqueeze(-1)
-    rstd = torch.rsqrt(centred.square().mean(-1) + eps)
+    centered = rows if mean is None else rows - mean.unsqueeze(-1)
+    rstd = torch.rsqrt(centered.square().mean(-1) + eps)
     if is_rms_norm and weight is not None and bias is None and num_groups == 1:
         y = rms_norm(rows, weight, eps)
     else:
-        y = _scale(centred * rstd.unsqueeze(-1), weight, bias, num_groups)
+        y = _scale(centered * rstd.unsqueeze(-1), weight, bias, num_groups)
     return y.to(out_dtype or x.dtype), mean, rstd, x
 
 
@@ -103,7 +103,7 @@ def layer_norm_gated_fwd(
     residual_dtype: torch.dtype | None = None,
     is_rms_norm: bool = False,
 ) -> tuple[Tensor, None, None, Tensor]:
-    """A norm of each row of x, times an activation of g; returns the outputs and the rows that were normalised.
+    """A norm of each row of x, times an activation of g; returns the outputs and the rows that were normalized.
 
     The two Nones are fla's means and deviations, which our backward computes again.
     """

@@ -129,8 +129,8 @@ _MODULES = [
     *_rows(
         "ours",
         "fla.modules.activations.ops",
-        "elu_p1_bwd elu_p1_fwd logsigmoid_bwd logsigmoid_fwd powglu_fwd powglu_fwdbwd sigmoid_bwd sigmoid_fwd "
-        "sigmoidglu_fwd sigmoidglu_fwdbwd swiglu_fwd swiglu_fwdbwd swish_bwd swish_fwd",
+        "elu_p1_bwd elu_p1_fwd logsigmoid_bwd logsigmoid_fwd powglu_fwd powglu_fwdbwd powglu_linear sigmoid_bwd "
+        "sigmoid_fwd sigmoidglu_fwd sigmoidglu_fwdbwd swiglu_fwd swiglu_fwdbwd swiglu_linear swish_bwd swish_fwd",
         "activations",
     ),
     *_rows(

@@ -1,4 +1,4 @@
-"""Regularised least squares over all steps so far, and the choice of its implementation."""
+"""Regularized least squares over all steps so far, and the choice of its implementation."""
 
 from torch import Tensor
 

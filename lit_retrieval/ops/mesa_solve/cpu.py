@@ -1,4 +1,4 @@
-"""Regularised least squares at every step by conjugate gradients in Numba, for float32 on a CPU.
+"""Regularized least squares at every step by conjugate gradients in Numba, for float32 on a CPU.
 
 A solution's gradient is that of its equation: with z = A^{-1} x_grad, which the same kernel finds, that of the right
 side is z, and that of the matrix A is -z x^T. The latter flows through A x, a linear recurrence.

@@ -1,4 +1,4 @@
-"""Regularised least squares at every step, solved exactly by PyTorch: any device, any dtype."""
+"""Regularized least squares at every step, solved exactly by PyTorch: any device, any dtype."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Root-mean-square normalisation, and the choice of its implementation."""
+"""Root-mean-square normalization, and the choice of its implementation."""
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ __all__ = ["rms_norm", "rms_norm_cpu", "rms_norm_naive"]
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
-    """Root-mean-square normalisation of the last axis.
+    """Root-mean-square normalization of the last axis.
 
     y = weight x / sqrt(mean(x^2) + eps)  (Zhang and Sennrich 2019, arXiv:1910.07467); eps keeps a vector of zeros
     finite. `x` and the result are `(..., dim)`, `weight` is `(dim,)`.

@@ -1,4 +1,4 @@
-"""Root-mean-square normalisation in Numba for float32 on a CPU, where PyTorch makes about ten passes over memory."""
+"""Root-mean-square normalization in Numba for float32 on a CPU, where PyTorch makes about ten passes over memory."""
 
 from typing import Any
 
@@ -15,14 +15,14 @@ _ONE, _ZERO = np.float32(1.0), np.float32(0.0)
 
 
 def rms_norm_cpu(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Root-mean-square normalisation in Numba; arguments and result as in `rms_norm`."""
+    """Root-mean-square normalization in Numba; arguments and result as in `rms_norm`."""
     rows = x.reshape(-1, x.shape[-1]).contiguous()
     y: Tensor = _RMSNorm.apply(rows, weight, eps)  # type: ignore[no-untyped-call]
     return y.view(x.shape)
 
 
 class _RMSNorm(torch.autograd.Function):
-    """The normalisation of `x (rows, dim)`, with gradients of `x` and `weight`."""
+    """The normalization of `x (rows, dim)`, with gradients of `x` and `weight`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -37,7 +37,7 @@ class _RMSNorm(torch.autograd.Function):
 
 
 def rms_norm_forward(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """The normalised `x (rows, dim)`, and each row's 1 / sqrt(mean(x^2) + eps), `(rows,)`."""
+    """The normalized `x (rows, dim)`, and each row's 1 / sqrt(mean(x^2) + eps), `(rows,)`."""
     y, scale = torch.empty_like(x), x.new_empty(len(x))
     run_kernel(_forward, x, weight, eps, y, scale)
     return y, scale

@@ -12,7 +12,7 @@ from numba import njit, prange
 from torch import Tensor
 
 from lit_retrieval.ops.arrays import run_kernel
-from lit_retrieval.ops.lanes import WIDTH, add_scaled, load, multiply, pointer, store, swap_neighbours, widest
+from lit_retrieval.ops.lanes import WIDTH, add_scaled, load, multiply, pointer, store, swap_neighbors, widest
 from lit_retrieval.ops.vector_exp import FAST_MATH
 
 
@@ -78,6 +78,6 @@ def _turn(
     cos = 2 * position * dim
     for d in range(0, dim, WIDTH * len(width)):
         x = load(width, pointer(source, from_), d)
-        across = multiply(swap_neighbours(x), load(width, pointer(turns, cos + dim), d))
+        across = multiply(swap_neighbors(x), load(width, pointer(turns, cos + dim), d))
         turned = add_scaled(multiply(x, load(width, pointer(turns, cos), d)), np.float32(sign), across)
         store(pointer(target, to), d, turned)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def rotate_naive(x: Tensor, turns: Tensor, start: int) -> Tensor:
-    """Rotate each pair of neighbours in PyTorch, in the dtype of `turns`.
+    """Rotate each pair of neighbors in PyTorch, in the dtype of `turns`.
 
     Args:
         x: `(batch, time, heads, head_dim)`.

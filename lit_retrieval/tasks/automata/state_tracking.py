@@ -37,7 +37,7 @@ class StateTracking(Task):
 
     Args:
         automaton: `parity`, `zN`, `sN` or `aN`; `cycleN`, a walk on a circle of N places by x0 (stay), x1 (go on) and
-            x2 (go back); `even_pairs`, a word of bits, which is asked whether the number of unequal neighbours is even
+            x2 (go back); `even_pairs`, a word of bits, which is asked whether the number of unequal neighbors is even
             (`=0`) or odd (`=1`); or a table of the next states by state and symbol, the first state first:
             `{even: {0: even, 1: odd}, odd: {0: odd, 1: even}}`.
         supervision: Where the states of `vanilla` are asked for: `dense`, after each symbol, or `final`.

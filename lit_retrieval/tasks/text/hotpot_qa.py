@@ -17,7 +17,6 @@ from lit_retrieval.vocabulary import FAILED, SPECIAL_WORDS
 _ARGUMENTS = "data.task.init_args"
 _FEWEST = 2  # paragraphs: the gold ones
 _MOST = 10  # paragraphs of a question in HotpotQA
-_PROBED = 64  # questions with the longest replies
 
 
 class Asked(NamedTuple):
@@ -60,6 +59,7 @@ class HotpotQA(TextTask):
             (the two gold ones at the end).
         only: A file with ids of questions, one a line; the others are not evaluated.
         most_paragraphs: Questions with fewer paragraphs are left out, so that all sizes up to it have the same ones.
+        sha256: The sha256 of tokenizer.json; entered by the command, another tokenizer is refused.
     """
 
     retriever = PassageRetriever()
@@ -73,8 +73,9 @@ class HotpotQA(TextTask):
         order: Order = "required",
         only: Path | None = None,
         most_paragraphs: int = 8,
+        sha256: str | None = None,
     ) -> None:
-        super().__init__(tokenizer)
+        super().__init__(tokenizer, sha256)
         check_choice("order", order, get_args(Order))
         check_between("most_paragraphs", most_paragraphs, _FEWEST, _MOST, f"{_ARGUMENTS}.most_paragraphs")
         self.file, self.train_file, self.shots, self.only = file, train_file, shots, only
@@ -123,16 +124,9 @@ class HotpotQA(TextTask):
         return Dialogue(shots + prompt, _reply(question, regime), question.answer)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
-        """Twice the longest of those questions of `file` whose gold paragraphs are the longest."""
-        if (size, regime) not in self._longest:
-            asked = self.evaluation
-            lengths = [
-                sum(len(one.paragraphs[title]) for title in one.gold) + len(one.answer) for one in self._evaluated
-            ]
-            longest = np.argsort(lengths)[-_PROBED:].astype(np.int64)
-            probed = asked.sample(0, longest, np.full(len(longest), size), regime)
-            self._longest[size, regime] = 2 * int((probed.length - probed.prompt_length).max())
-        return self._longest[size, regime]
+        """Twice the longest of the questions of `file` whose gold paragraphs are the longest."""
+        lengths = [sum(len(one.paragraphs[title]) for title in one.gold) + len(one.answer) for one in self._evaluated]
+        return self.evaluation._probe(size, regime, np.argsort(lengths)[-self.num_probed :].astype(np.int64))
 
     def check_size(self, size: int) -> None:
         """Raise `UserError` for fewer paragraphs than the gold ones, or more than questions are sure to have."""

@@ -10,17 +10,16 @@ import numpy as np
 
 from lit_retrieval.conversation import RIGHT, AnswerLine, Author, Reply, TextConversations, TextReader, Turns, spans
 from lit_retrieval.errors import UserError
-from lit_retrieval.ranges import check_at_least
 from lit_retrieval.retrieval import RegularExpressionRetriever, Retriever
+from lit_retrieval.tasks.drawn_task import DrawnTask
 from lit_retrieval.tasks.random import Counts
-from lit_retrieval.tasks.task import Regime, Task, Transcripts
+from lit_retrieval.tasks.task import Regime, Transcripts
 from lit_retrieval.tasks.text.answers import exact_match
 from lit_retrieval.tasks.writing import Rows
 from lit_retrieval.tokens import Tokens
 from lit_retrieval.vocabulary import END_SEARCH, SPECIAL_WORDS, Ids
 
 _END = SPECIAL_WORDS[END_SEARCH]
-_PROBED = 64  # samples that estimate the longest reply
 
 
 class Dialogue(NamedTuple):
@@ -38,7 +37,7 @@ class Dialogue(NamedTuple):
     answer: str
 
 
-class TextTask(Task):
+class TextTask(DrawnTask):
     """A task in the text of a pretrained model: `draw` makes a problem, `write_dialogue` asks and answers it.
 
     Each piece of text by one author is tokenized alone, here as while decoding. The answer is found in the first whole
@@ -56,10 +55,11 @@ class TextTask(Task):
     chance = 0.0
     answer_pattern = r"^Answer: ?(.*)"
     retriever: Retriever = RegularExpressionRetriever()
+    num_probed = 64
 
     def __init__(self, tokenizer: Path, sha256: str | None = None) -> None:
+        super().__init__()
         self.tokenizer, self.sha256 = tokenizer, sha256
-        self._longest: dict[tuple[int, Regime], int] = {}
 
     @cached_property
     def vocabulary(self) -> Tokens:  # type: ignore[override]  # dialogues are written without it
@@ -73,10 +73,6 @@ class TextTask(Task):
         return tokens
 
     @abstractmethod
-    def draw(self, rng: np.random.Generator, size: int) -> Any:
-        """A problem of this size."""
-
-    @abstractmethod
     def write_dialogue(self, problem: Any, regime: Regime) -> Dialogue:
         """How a problem is asked and answered in a regime."""
 
@@ -86,8 +82,7 @@ class TextTask(Task):
 
     def dialogue(self, seed: int, index: int, size: int, regime: Regime) -> Dialogue:
         """The dialogue of a sample; see `Task.sample`."""
-        rng = np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))  # all 64 bits of each
-        return self.write_dialogue(self.draw(rng, size), regime)
+        return self.write_dialogue(self.problem(seed, index, size), regime)
 
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
@@ -141,21 +136,6 @@ class TextTask(Task):
                 f"{name} can't search text; set data.retriever to one with search(query, text), such as "
                 "lit_retrieval.retrieval.RegularExpressionRetriever, or leave it out"
             )
-
-    def longest_reply(self, size: int, regime: Regime) -> int:
-        """Twice the longest of 64 samples; override it if that may be too short."""
-        if (size, regime) not in self._longest:
-            probed = self.sample(0, np.arange(_PROBED), np.full(_PROBED, size), regime)
-            self._longest[size, regime] = 2 * int((probed.length - probed.prompt_length).max())
-        return self._longest[size, regime]
-
-    def shortest_reply(self, regime: Regime) -> int:
-        """One token; override it if all replies are longer."""
-        return 1
-
-    def check_size(self, size: int) -> None:
-        """Raise `UserError` below size 1; override it if `draw` takes other sizes."""
-        check_at_least("size", size, 1, "data.sizes")
 
     @property
     def _ending(self) -> AnswerLine:

@@ -229,6 +229,10 @@ WORDS = AssociativeRecall(num_keys=4, num_values=4)
             "FaultyRetriever can't search text",
         ),
         (lambda task: TranscriptData(WORDS, sizes=[4], retriever=PassageRetriever()), "is for tasks in text"),
+        (
+            lambda task: TranscriptData(WORDS, sizes=[4], retriever=FaultyRetriever(retriever=PassageRetriever())),
+            "is for tasks in text",
+        ),
         (lambda task: Friends(task.tokenizer, "0" * 64).vocabulary, "must have the sha256 000000000000"),
     ],
 )  # fmt: skip
