@@ -14,6 +14,8 @@ from reports.rows import Row
 _STYLES = {"vanilla": "-", "cot": "--", "retrieval": ":"}
 _MARKERS = "os^Dv<>Pp*"  # one for each model of an architecture
 _CODE = "random_access_code"
+_MOST_INSIDE = 5  # lines of a legend that leave room for the points
+_LEGEND = 2.6  # inches of a legend beside them
 
 
 def draw_state_bits(rows: Sequence[Row]) -> Figure | None:
@@ -141,5 +143,10 @@ def _finish(axes: Axes, rows: Sequence[Row]) -> None:
     if chances := [row.chance for row in rows if row.chance is not None]:
         draw_guess(axes, median(chances), "guess")
     axes.set(ylim=(-0.02, 1.05), ylabel="closed-loop accuracy")
-    axes.legend()
+    if len(axes.get_legend_handles_labels()[1]) <= _MOST_INSIDE:
+        axes.legend()
+    else:  # beside the points, in a wider figure
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+        if (figure := axes.get_figure(root=True)) is not None:
+            figure.set_figwidth(figure.get_figwidth() + _LEGEND)
     axes.grid()
