@@ -57,7 +57,7 @@ def test_spans_are_the_runs_of_one_author(author):
 class Slow(WordTask):
     def __init__(self):
         super().__init__(["a", "yes"], ["yes"])
-        self._retriever = self.search
+        self.retriever = self.search
 
     def search(self, context, query, vocabulary):
         raise TimeoutError
