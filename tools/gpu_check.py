@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LIMITS = {
     "env": 45, "scan": 60, "graphs": 110, "models": 180, "fit": 60, "profile": 40, "train": 60, "decode": 45,
-    "bits": 40, "bf16": 30, "ieee": 80, "blocks": 180, "cells": 600,
+    "bits": 40, "bf16": 30, "ieee": 80, "blocks": 120, "rates": 75, "cells": 600,
 }  # fmt: skip
 TINY_LIMIT = 120  # seconds for any phase
 LEAST = 8.0  # seconds: with less left, a phase is skipped

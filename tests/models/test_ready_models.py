@@ -29,6 +29,10 @@ OF_FLA = {name for name in NAMES if "fla.layers" in (CONFIGS / f"{name}_0.5M.yam
 # ill-conditioned, and those of kda and rwkv7 have been compared in TF32 only.
 LESS_ALIKE = {"rwkv7": 0.0026, "kda": 0.0090, "linear_attention": 0.0011}
 WITH_REFERENCE = [name.removesuffix("_0.5M") for name in json.loads(REFERENCE.read_text())]
+FAMILIAR = {
+    "deltanet", "gated_deltanet", "gla", "gru", "hgrn2", "hybrid", "kda", "linear_attention", "linear_rnn", "lstm",
+    "mamba", "mamba2", "retnet", "rwkv7", "simple_gla", "transformer", "window",
+}  # fmt: skip
 QUICK = ("deltanet", "gla", "gru", "mamba", "transformer")  # one of each kind
 # PyTorch's aot_eager takes a gradient of softplus in the layer for contiguous, which it isn't.
 BROKEN = {"log_linear_mamba2": {"torch.compile"}, "momentum_deltanet": {"torch.compile"}}
@@ -37,7 +41,7 @@ TOP = yaml.safe_load(
 )
 
 
-@pytest.fixture(params=[pytest.param(name, marks=() if name in WITH_REFERENCE else pytest.mark.slow) for name in NAMES])
+@pytest.fixture(params=[pytest.param(name, marks=() if name in FAMILIAR else pytest.mark.slow) for name in NAMES])
 def name(request):
     if request.param in OF_FLA and sys.platform != "linux":
         pytest.skip("fla needs triton, which is for Linux only")

@@ -88,7 +88,7 @@ def _compare(check: Check, name: str, length: Length) -> None:
 
 def blocks(check: Check) -> None:
     """Of a step as a graph with compiled blocks and without: milliseconds, and how far the weights are apart."""
-    cases = [(name, length) for length in _LENGTHS for name in OWN]
+    cases = [*((name, _LENGTHS[0]) for name in OWN), ("transformer_0.5M", _LENGTHS[1])]
     for name, (size, regime) in [("transformer_0.5M", (4, "vanilla"))] if check.is_tiny else cases:
         with check.attempt(name=name, regime=regime):
             plain, compiled = (_train(check, name, (size, regime), "graph", one) for one in (None, "blocks"))  # type: ignore[arg-type]
@@ -96,6 +96,15 @@ def blocks(check: Check) -> None:
                 name=name, size=size, regime=regime, plain_ms=plain.ms, blocks_ms=compiled.ms, graphs=compiled.recorded,
                 off=_off(compiled.weights, plain.weights),
             )  # fmt: skip
+
+
+def rates(check: Check) -> None:
+    """Samples a second of the nine models of the paper, chains of thought at 16 vertices, each alone on the GPU."""
+    names = [f"{kind}_{size}" for kind in ("transformer", "mamba", "hybrid") for size in ("0.5M", "1M", "2M")]
+    for name in ("transformer_tiny",) if check.is_tiny else names:
+        with check.attempt(name=name):
+            steps = _train(check, name, (4 if check.is_tiny else 16, "cot"), "graph")
+            check.row(name=name, ms_a_step=steps.ms, samples_per_second=1000 * _batch(check) / steps.ms)
 
 
 def _off(found: Tensor, wanted: Tensor) -> float:
@@ -106,7 +115,7 @@ def _train(check: Check, name: str, length: Length, way: Way, compiles: Literal[
     """Train a fresh model; what is written about graphs that fail is a row."""
     (size, regime), steps = length, _Steps(check, way)
     task = IsTree(max_size=size)
-    data = TranscriptData(task, regime, [size], batch_size=4 if check.is_tiny else 64, val_samples=4)
+    data = TranscriptData(task, regime, [size], batch_size=_batch(check), val_samples=4)
     trainer = Trainer(
         max_steps=steps.compared + steps.timed, accelerator="gpu" if check.device == "cuda" else "cpu", devices=1,
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
@@ -138,4 +147,8 @@ def _module(name: str, vocab_size: int, compiles: Literal["blocks"] | None) -> S
     )
 
 
-PHASES = {"graphs": graphs, "blocks": blocks}
+def _batch(check: Check) -> int:
+    return 4 if check.is_tiny else 64
+
+
+PHASES = {"graphs": graphs, "blocks": blocks, "rates": rates}
