@@ -22,7 +22,7 @@ class Slow(Callback):
         if "SLURM_JOB_ID" in os.environ and "SLURM_RESTART_COUNT" not in os.environ:
             time.sleep(2)
 """
-# As in docs/running.md, at the smallest size.
+# As in docs/howto/clusters.md, at the smallest size.
 JOB = """#!/bin/bash
 #SBATCH --nodes=2 --ntasks-per-node=1 --time=2 --signal=USR1@30 --requeue --output=log.txt --open-mode=append
 srun {command}
