@@ -1,6 +1,7 @@
 """Maps errors to one line and an exit status; unknown errors are bugs.
 
-The statuses are in docs/reference/exit_statuses.md: 0, 2 (`USER_ERROR`), 3 (`FiniteLoss`), 75 and 130 (`Preemption`), and these.
+The statuses are in docs/reference/exit_statuses.md: 0, 2 (`USER_ERROR`), 3 (`FiniteLoss`), 75 and 130
+(`Preemption`), and these.
 """
 
 import errno

@@ -193,13 +193,17 @@ def test_arguments_of_an_own_retriever_are_taken():
     assert given == {"class_path": "own_retrievers.Arrays", "init_args": {"count": 3}}
 
 
-def test_the_retriever_of_the_readme_finds_the_latest_occurrence():
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (block,) = re.findall(r"```python\n# latest.py\n(.*?)```", readme, re.DOTALL)
+def test_the_retrievers_of_the_page_find_what_it_says():
+    page = (Path(__file__).parents[2] / "docs/howto/retriever.md").read_text()
     names = {}
-    exec(block, names)
-    assert ask(names["Latest"](), "<s> 1 11 1 k1 ? 1", "1") == ["k1"]
-    assert ask(names["Latest"](), "<s> 1 11", "2") == ask(names["Latest"](), "<s> 1 11", "") == ["FAILED"]
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+    latest, any_case = names["Latest"](), names["AnyCase"]()
+    assert ask(latest, "<s> 1 11 1 k1 ? 1", "1") == ["k1"]
+    assert ask(latest, "<s> 1 11", "2") == ask(latest, "<s> 1 11", "") == ["FAILED"]
+    assert ask(any_case, "<s> k1 11 ?", "k1") == ["11"]
+    assert any_case.search(r"lives IN (\w+)", "She lives in Rome") == "Rome"
+    assert not any(any_case.search(pattern, "She lives in Rome") for pattern in ("nobody (here)", "(", "lives"))
 
 
 @pytest.mark.parametrize(
