@@ -66,6 +66,7 @@ TASKS: dict[str, tuple[Task, list[int]]] = {
     "induction_heads": (InductionHeads(max_size=16, vocab_size=6), [3, 8, 16]),
     "is_tree_binary": (IsTree(max_size=16), [4, 8, 16]),
     "is_tree_random": (IsTree(max_size=16, distribution="random"), [4, 8, 16]),
+    "is_tree_any": (IsTree(max_size=16, distribution="binary_any"), [4, 8, 16]),
     "is_tree_tour": (IsTree(max_size=16, distribution="random", stop_at_cycle=False), [4, 16]),
     "k_hops": (KHops(num_places=16, max_hops=3, num_queries=2), [4, 8, 32]),
     "mad_in_context_recall": (MADRecall(8), [4, 9, 16]),

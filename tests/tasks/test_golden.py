@@ -63,6 +63,7 @@ TASKS = {
     "index_separated": (Index(max_size=12, num_words=8, distribution="separated_code", query_form="recall"), 12),
     "induction_heads": (InductionHeads(max_size=10, vocab_size=8), 10),
     "is_tree_binary": (IsTree(max_size=6), 6),
+    "is_tree_any": (IsTree(max_size=16, distribution="binary_any"), 6),
     "is_tree_random": (IsTree(max_size=6, distribution="random"), 6),
     "k_hops": (KHops(num_places=8, max_hops=3, num_queries=2), 10),
     "k_hops_cycle": (KHops(num_places=8, min_hops=3, max_hops=3, mapping="cycle"), 12),

@@ -7,6 +7,7 @@ from reading import check_bounds, read, text_of
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks import REGIMES, Author, IsTree
+from lit_retrieval.tasks.graphs.is_tree import ROOT
 
 SIZES = np.resize([4, 5, 6, 7, 8, 11, 16, 25], 10_000)
 
@@ -79,7 +80,7 @@ def algorithm_2(edges):
     return words, None, s2
 
 
-@pytest.fixture(scope="module", params=["binary", "random"])
+@pytest.fixture(scope="module", params=["binary", "random", pytest.param("binary_any", marks=pytest.mark.slow)])
 def task(request):
     return IsTree(max_size=25, distribution=request.param)
 
@@ -92,7 +93,8 @@ def test_ten_thousand_transcripts_are_what_the_papers_algorithms_write(task, reg
         prompt, reply = words[: transcripts.prompt_length[row]], words[transcripts.prompt_length[row] :]
         edges = edges_of(prompt)
         graph = networkx.Graph(edges)
-        graph.add_nodes_from(range(1, size + 1))
+        graph.add_nodes_from([1] if task.distribution == "binary_any" else range(1, size + 1))
+        graph.add_nodes_from(range(len(graph) - size, 0))  # vertices without an edge, which may have any word
         assert len(graph) == size and graph.number_of_edges() == len(edges) == size - 1, "n vertices, n - 1 edges"
         verdict = "YES" if networkx.is_tree(graph) else "NO"
         assert task.vocabulary.words[transcripts.answers[row, 0]] == verdict
@@ -107,6 +109,21 @@ def test_ten_thousand_transcripts_are_what_the_papers_algorithms_write(task, reg
         assert reply == [word[0] if isinstance(word, tuple) else word for word in expected]
         by_model = [Author.RETRIEVER if isinstance(word, tuple) else Author.MODEL for word in expected]
         assert authors == [Author.PROMPT] * len(prompt) + by_model
+
+
+def test_any_vertices_are_drawn_alike_and_the_graphs_stay_the_same():
+    count, size = 10_000, 8
+    any_of, first = (
+        IsTree(32, kind).sample(0, np.arange(count), np.full(count, size), "vanilla")
+        for kind in ("binary_any", "binary")
+    )
+    assert np.array_equal(any_of.answers, first.answers), "the same graphs, with other names"
+    ends = any_of.tokens[:, 1 : 3 * size - 2].reshape(count, size - 1, 3)[:, :, ::2] - ROOT
+    assert (ends[:, :, 0] < ends[:, :, 1]).all()
+    counts = np.array([len(np.unique(one)) for one in ends])
+    assert (counts == size).mean() > 0.9, "names are distinct; a vertex without an edge is in no prompt"
+    uses = np.bincount(np.concatenate([np.unique(one) for one in ends]), minlength=32)
+    assert uses[0] > 0.9 * count and abs(uses[1:] / (count * 7 / 31) - 1).max() < 0.15
 
 
 def test_the_tour_without_the_stop_is_algorithm_1_as_printed():
@@ -260,7 +277,7 @@ def test_a_size_above_the_vocabulary_is_refused():
 
 
 def test_unknown_words_for_graphs_and_regimes_are_refused():
-    with pytest.raises(UserError, match="distribution must be binary or random, got 'star'"):
+    with pytest.raises(UserError, match="distribution must be binary or random or binary_any, got 'star'"):
         IsTree(distribution="star")
     with pytest.raises(UserError, match="regime must be vanilla or cot or retrieval for IsTree, got 'rag'"):
         IsTree().sample(0, np.arange(1), np.full(1, 8), "rag")

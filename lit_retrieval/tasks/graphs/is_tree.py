@@ -1,6 +1,6 @@
 """IsTree: whether a graph is a tree."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numba import njit
@@ -10,11 +10,12 @@ from lit_retrieval.ranges import check_choice, check_numbers
 from lit_retrieval.retrieval import short_form
 from lit_retrieval.tasks.graphs.graphs import Ends, draw_binary_graph, draw_random_graph, shuffle_edges
 from lit_retrieval.tasks.queries import search_edge_after, search_first_edge, search_parent
-from lit_retrieval.tasks.random import Counts, open_stream
+from lit_retrieval.tasks.random import Counts, Stream, open_stream, shuffle
 from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts, check_range
 from lit_retrieval.tasks.writing import COT, VANILLA, Rows, ask, blank_rows, say
 from lit_retrieval.vocabulary import ASK, EDGE, FAILED, FIRST_WORD, MOST_WORDS, PARENT, START, Ids, Vocabulary
 
+Distribution = Literal["binary", "random", "binary_any"]
 YES = FIRST_WORD
 NO = YES + 1
 ROOT = YES + 2  # the word 1: vertex v is the word v, with id ROOT + v - 1
@@ -47,17 +48,16 @@ class IsTree(Task):
 
     Args:
         max_size: The largest number of vertices that the vocabulary has words for.
-        distribution: `binary`, two hubs and one more edge, the paper's hard graphs; or `random`, random recursive
-            trees, half of them with one edge moved so that it closes a cycle.
+        distribution: `binary`, two hubs and one more edge, the paper's hard graphs; `random`, random recursive trees,
+            half of them with one edge moved so that it closes a cycle; or `binary_any`, as `binary`, but with vertex 1
+            and any n - 1 of the others up to `max_size`, so that small graphs have all words of large ones.
         stop_at_cycle: In `cot`, answer NO at the first vertex that was already visited, as the paper's experiments do;
             Algorithm 1 as printed completes the tour.
     """
 
-    def __init__(
-        self, max_size: int = 128, distribution: Literal["binary", "random"] = "binary", stop_at_cycle: bool = True
-    ) -> None:
+    def __init__(self, max_size: int = 128, distribution: Distribution = "binary", stop_at_cycle: bool = True) -> None:
         check_numbers("data.task.init_args", MOST_WORDS, max_size=(max_size, SMALLEST))
-        check_choice("distribution", distribution, ("binary", "random"))
+        check_choice("distribution", distribution, get_args(Distribution))
         self.max_size = max_size
         self.distribution = distribution
         self.stop_at_cycle = stop_at_cycle
@@ -70,7 +70,8 @@ class IsTree(Task):
         width = 3 * int(sizes.max()) - 1 + self.longest_reply(int(sizes.max()), regime)
         rows = blank_rows(len(indices), width, num_answers=1)
         is_random, regime_number = self.distribution == "random", REGIMES.index(regime)
-        _write_batch(np.uint64(seed), indices, sizes, is_random, regime_number, self.stop_at_cycle, rows)
+        choices = self.max_size if self.distribution == "binary_any" else 0
+        _write_batch(np.uint64(seed), indices, sizes, is_random, regime_number, self.stop_at_cycle, choices, rows)
         return rows.transcripts(sizes)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
@@ -88,15 +89,18 @@ class IsTree(Task):
 
 @njit(cache=True)
 def _write_batch(
-    seed: np.uint64, indices: Counts, sizes: Counts, is_random: bool, regime: int, stop_at_cycle: bool, rows: Rows
-) -> None:
+    seed: np.uint64, indices: Counts, sizes: Counts, is_random: bool, regime: int, stop_at_cycle: bool, choices: int,
+    rows: Rows,
+) -> None:  # fmt: skip
     for row in range(len(indices)):
         tokens, author = rows.tokens[row], rows.author[row]
         stream, size = open_stream(seed, indices[row]), sizes[row]
         ends = draw_random_graph(stream, size) if is_random else draw_binary_graph(stream, size)
         shuffle_edges(stream, ends)
+        if choices:
+            _rename(stream, ends, choices)
         prompt = _write_prompt(tokens, author, ends)
-        edges = short_form.index_edges(tokens[:prompt], ROOT + size)
+        edges = short_form.index_edges(tokens[:prompt], ROOT + max(size, choices))
         if regime == VANILLA:
             verdict, at = _judge(edges, size), prompt
         elif regime == COT:
@@ -105,6 +109,18 @@ def _write_batch(
             verdict, at = _write_searches(tokens, author, prompt, edges, size)
         rows.length[row] = say(tokens, author, at, verdict)
         rows.prompt_length[row], rows.answers[row, 0] = prompt, verdict
+
+
+@njit(cache=True)
+def _rename(stream: Stream, ends: Ends, choices: int) -> None:
+    """Give each vertex but 0 another of `choices` numbers, in place."""
+    size = len(ends) + 1
+    others = np.arange(1, choices)
+    shuffle(stream, others, size - 1)
+    for edge in range(len(ends)):
+        for side in range(2):
+            if ends[edge, side]:
+                ends[edge, side] = others[ends[edge, side] - 1]
 
 
 @njit(cache=True)
@@ -131,7 +147,7 @@ def _write_tour(
     """Write Algorithm 1, the Euler tour of a depth-first search from vertex 1; returns verdict and next position."""
     starts, others, _ = edges
     cursor = starts.copy()
-    parents = np.full(ROOT + size, -1, np.int32)  # -1: not visited
+    parents = np.full(len(starts) - 1, -1, np.int32)  # -1: not visited
     parents[ROOT] = FAILED
     vertex, visited = ROOT, 1
     while True:
@@ -156,7 +172,7 @@ def _write_tour(
 @njit(cache=True)
 def _write_searches(tokens: Ids, author: Authors, at: int, edges: tuple[Ids, Ids, Ids], size: int) -> tuple[int, int]:
     """Write Algorithm 2, the depth-first search by retrieval; returns the verdict and the next position."""
-    parents = np.full(ROOT + size, FAILED, np.int32)
+    parents = np.full(len(edges[0]) - 1, FAILED, np.int32)
     vertex, came_from, visited = ROOT, FAILED, 1
     while True:
         at = say(tokens, author, at, vertex)
