@@ -50,7 +50,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--reference", type=Path, help="write this file on a CPU, and check nothing")
     parser.add_argument("--cells", default="cot vanilla retrieval", help="regimes for the phase cells, in their order")
     parser.add_argument("--slots", type=int, default=6, help="trials at a time in the phase cells")
-    for name in ("run", "model", "lock"):
+    parser.add_argument("--models", nargs="+", default=[], help="those of the phase models; default: all")
+    for name in ("run", "model"):
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     parser.add_argument("--deadline", type=float, default=math.inf, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -69,11 +70,13 @@ def run(arguments: argparse.Namespace) -> None:
     phase = arguments.run or "models"
     check = Check(phase, arguments.out, arguments.device, arguments.tiny, arguments.deadline)
     if arguments.model:
-        models.check_one(check, arguments.model, int(arguments.lock))
+        models.check_one(check, arguments.model)
         return
     sys.stdin.readline()  # what is imported now is imported while the phase before this one runs
     if phase == "cells":
         cells.cells(check, arguments.cells.split(), arguments.slots)
+    elif phase == "models":
+        models.models(check, arguments.models)
     else:
         {**machine.PHASES, **graphs.PHASES, **models.PHASES, **fit.PHASES, **own.PHASES}[phase](check)
 
@@ -107,6 +110,7 @@ def prepare(name: str, arguments: argparse.Namespace, stop: float, errors: int) 
     command = [sys.executable, __file__, "--run", name, "--out", str(arguments.out), "--device", arguments.device]
     command += ["--tiny"] if arguments.tiny else []
     command += ["--cells", arguments.cells, "--slots", str(arguments.slots)]
+    command += ["--models", *arguments.models] if arguments.models else []
     command += ["--deadline", str(min(stop, time.monotonic() + limit(name, arguments)))]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, text=True, start_new_session=True)
 

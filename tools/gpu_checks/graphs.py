@@ -24,6 +24,7 @@ from lit_retrieval.training.step_graph import StepGraphs
 Way = Literal["lightning", "whole", "graph"]
 # Steps: the weights after the first are compared, and those that follow are timed; whether the check is tiny.
 _STEPS = {False: (20, 25), True: (3, 2)}
+_RATE_STEPS = {False: (150, 100), True: (3, 2)}  # a graph for each number of target tokens comes first
 _LENGTHS: list[Length] = [(16, "vanilla"), (16, "retrieval")]
 _OF_FLA = ("lstm_0.5M", "retnet_0.5M", "deltanet_0.5M", "gla_0.5M")
 
@@ -31,9 +32,9 @@ _OF_FLA = ("lstm_0.5M", "retnet_0.5M", "deltanet_0.5M", "gla_0.5M")
 class _Steps(Callback):
     """Chooses how steps are taken, times the last ones, and keeps the weights before them."""
 
-    def __init__(self, check: Check, way: Way) -> None:
+    def __init__(self, check: Check, way: Way, counts: tuple[int, int]) -> None:
         self.check, self.way = check, way
-        self.compared, self.timed = _STEPS[check.is_tiny]
+        self.compared, self.timed = counts
         self.recorded = 0
         self.weights = torch.zeros(0)
         self.start = self.ms = 0.0
@@ -103,17 +104,22 @@ def rates(check: Check) -> None:
     names = [f"{kind}_{size}" for kind in ("transformer", "mamba", "hybrid") for size in ("0.5M", "1M", "2M")]
     for name in ("transformer_tiny",) if check.is_tiny else names:
         with check.attempt(name=name):
-            steps = _train(check, name, (4 if check.is_tiny else 16, "cot"), "graph")
-            check.row(name=name, ms_a_step=steps.ms, samples_per_second=1000 * _batch(check) / steps.ms)
+            steps = _train(check, name, (4 if check.is_tiny else 16, "cot"), "graph", counts=_RATE_STEPS)
+            check.row(
+                name=name, graphs=steps.recorded, ms_a_step=steps.ms, samples_per_second=1000 * _batch(check) / steps.ms
+            )
 
 
 def _off(found: Tensor, wanted: Tensor) -> float:
     return float((found - wanted).norm() / wanted.norm())
 
 
-def _train(check: Check, name: str, length: Length, way: Way, compiles: Literal["blocks"] | None = None) -> _Steps:
+def _train(
+    check: Check, name: str, length: Length, way: Way, compiles: Literal["blocks"] | None = None,
+    counts: dict[bool, tuple[int, int]] = _STEPS,
+) -> _Steps:  # fmt: skip
     """Train a fresh model; what is written about graphs that fail is a row."""
-    (size, regime), steps = length, _Steps(check, way)
+    (size, regime), steps = length, _Steps(check, way, counts[check.is_tiny])
     task = IsTree(max_size=size)
     data = TranscriptData(task, regime, [size], batch_size=_batch(check), val_samples=4)
     trainer = Trainer(
