@@ -1,6 +1,7 @@
-"""Prints docs/layers.md: each layer of fla, what computes it on a CPU, and how it is decoded, all found by running."""
+"""Writes docs/layers.md: our layers, and fla's with what computes them on a CPU, all found by running."""
 
 import csv
+import inspect
 import logging
 import sys
 import warnings
@@ -8,24 +9,45 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 import torch
 import yaml
 from benchmarks.models import MODEL_FILES, build_model
+from pages import docstrings
+from torch import nn
 
-from lit_retrieval.mixers import FlaLayer
+from lit_retrieval import mixers
+from lit_retrieval.mixers import FlaLayer, Mixer
+from lit_retrieval.models import SequenceModel
 from lit_retrieval.ops.fla_cpu.table import TABLE
 
 _HEAD = """\
-# fla's layers on a CPU
+# Layers
 
-Every layer of `fla.layers` that can be a mixer has a model of the paper's 0.5M, `configs/model/NAME_0.5M.yaml`
-(`--model NAME_0.5M`). On a CPU a layer is computed by the function of `lit_retrieval.ops.fla_cpu` in the third column:
-those of `attention` are PyTorch's attention, all others are recurrences of our own. On a GPU fla's own kernels run.
-`cache` keeps fla's state from one token to the next; `prefix` reads all tokens again in each call, since fla's own code
-has no usable cache. The state is in elements, after 128 tokens, over all blocks; that of log-linear Mamba-2 has a
-matrix for each bit of the number of tokens that is set, of which 128 has one and 127 seven. The last column is the time
-of a training step, as a multiple of our Transformer's (`data/results/training_speed.csv`).
+A model is a list of layers, mixers, each named by its class path: of this package, of flash-linear-attention (fla), or
+[your own](howto/mixer.md). `--model NAME` takes a ready file, `configs/model/NAME.yaml`; those that end in `0.5M` have
+the paper's size. States are in elements of one sample, after 128 tokens; where they grow with the number of tokens, as
+in attention, they are marked with +.
+
+"""
+_OURS = """\
+## Ours
+
+Layers of `lit_retrieval.mixers`. The numbers of a layer are those of one with `hidden_size` 64 and all defaults.
+"Step" is the time of a training step on a CPU, as a multiple of our Transformer's (`data/results/training_speed.csv`).
+
+| NAME | layers | parameters | state | step |
+|---|---|---|---|---|
+"""
+_FLA = """\
+## fla's layers
+
+Every layer of `fla.layers` that can be a mixer has a model, `--model NAME_0.5M`. On a CPU a layer is computed by the
+function of `lit_retrieval.ops.fla_cpu` in the third column: those of `attention` are PyTorch's attention, all others
+are recurrences of our own. On a GPU fla's own kernels run. `cache` keeps fla's state from one token to the next;
+`prefix` reads all tokens again in each call, since fla's own code has no usable cache. The state is that of all blocks;
+log-linear Mamba-2 has a matrix for each bit of the number of tokens that is set, of which 128 has one and 127 seven.
 
 Eight take over three times as long. Native sparse attention has no kernel for a CPU: it computes three kinds of
 attention under masks, of 16 heads. Log-linear Mamba-2 and Mamba-3 have 14 and 18 blocks, whose levels, angles and
@@ -39,8 +61,10 @@ and these are all that the other one makes.
 | layer | NAME | by | decoding | parameters | state | step |
 |---|---|---|---|---|---|---|
 """
+PAGE = MODEL_FILES.parents[1] / "docs/layers.md"
 _SPEED = MODEL_FILES.parents[1] / "data/results/training_speed.csv"
 _LENGTH = 128  # tokens
+_OUR_FILES = {path.stem for path in MODEL_FILES.glob("*.yaml") if "fla.layers" not in path.read_text()}
 _KERNELS = {row.detail for row in TABLE if row.kind == "ours"}
 _FOLDER = "ops/fla_cpu/"
 _IN_MANY_LAYERS = (
@@ -50,14 +74,58 @@ _IN_MANY_LAYERS = (
 
 
 def page() -> str:
-    """The page, in Markdown, by the names of the layers."""
-    lines = [_line(path) for path in MODEL_FILES.glob("*_0.5M.yaml") if "fla.layers" in path.read_text()]
-    return _HEAD + "".join(sorted(lines, key=str.lower))
+    """The page, in Markdown: our layers, then those of fla, by name."""
+    lines = [_line(path) for path in _files(of_fla=True)]
+    return "".join([_HEAD, ours(), "\n", _FLA, *sorted(lines, key=str.lower)])
+
+
+def ours() -> str:
+    """The part of our layers: the ready models, and a section for each class."""
+    exported = (getattr(mixers, name) for name in sorted(mixers.__all__, key=str.lower))
+    classes = [one for one in exported if inspect.isclass(one) and issubclass(one, nn.Module) and one is not FlaLayer]
+    return "".join([_OURS, *map(_model, _files(of_fla=False)), *map(_section, classes)])
+
+
+def _files(of_fla: bool) -> list[Path]:
+    """The ready models of the paper's 0.5M whose layers are fla's, or ours."""
+    return [path for path in sorted(MODEL_FILES.glob("*_0.5M.yaml")) if ("fla.layers" in path.read_text()) == of_fla]
+
+
+def _model(path: Path) -> str:
+    """The row of a ready model of ours."""
+    stages = yaml.safe_load(path.read_text())["stages"]
+    named = (f"{stage['repeat']} x {_names(stage['mixers'])}" for stage in stages)
+    return f"| `{path.stem}` | {', '.join(named)} | {_sizes(build_model(path, 2))} | {_step(path)} |\n"
+
+
+def _names(factories: list[dict[str, str]]) -> str:
+    return " + ".join(f"`{factory['class_path'].rpartition('.')[2]}`" for factory in factories)
+
+
+def _sizes(model: SequenceModel) -> str:
+    return f"{model.num_parameters:,} | {_state(model)}"
+
+
+def _state(one: SequenceModel | Mixer) -> str:
+    length = one.state_size(_LENGTH)
+    return f"{length:,}{' +' if one.state_size(4 * _LENGTH) > length else ''}"
+
+
+def _section(kind: type[nn.Module]) -> str:
+    """The section of a class of ours."""
+    parts = [docstrings.head(kind)]
+    if kind is not mixers.Parallel:  # whose size is that of its mixers
+        layer = kind(hidden_size=64, layer_idx=0)
+        parameters = sum(one.numel() for one in layer.parameters())
+        parts.append(f"Parameters: {parameters:,}. State: {_state(cast('Mixer', layer))}.")
+    ready = [name for name in docstrings.ready(kind, "lit_retrieval.mixers", "model") if name in _OUR_FILES]
+    parts += [f"Ready: {', '.join(f'`--model {name}`' for name in ready)}."] if ready else []
+    return "\n" + "\n\n".join(parts) + "\n"
 
 
 @torch.no_grad()
 def _line(path: Path) -> str:
-    """The row of one model file, whose first mixer is the layer."""
+    """The row of one model of fla's, whose first mixer is the layer."""
     kind = yaml.safe_load(path.read_text())["stages"][0]["mixers"][0]["class_path"].rpartition(".")[2]
     model = build_model(path, 2)
     layer = model.mixers[0]
@@ -66,10 +134,14 @@ def _line(path: Path) -> str:
         layer(torch.randn(1, 5, model.embedding.shape[1]))
     by = ", ".join(f"`{name}`" for name in sorted(names)) or "PyTorch's attention"
     cells = (f"`{kind}`", f"`{path.stem.removesuffix('_0.5M')}`", by, layer.decoding(torch.device("cpu")))
-    sizes = f"{model.num_parameters:,} | {model.state_size(_LENGTH):,}"
+    return f"| {' | '.join(cells)} | {_sizes(model)} | {_step(path)} |\n"
+
+
+def _step(path: Path) -> str:
+    """The time of a model's training step, as a multiple of our Transformer's."""
     with _SPEED.open(encoding="utf-8") as file:
-        shares = {row["model"]: row["share_of_transformer"] for row in csv.DictReader(file)}
-    return f"| {' | '.join(cells)} | {sizes} | {float(shares[path.stem]):.1f} |\n"
+        (share,) = [row["share_of_transformer"] for row in csv.DictReader(file) if row["model"] == path.stem]
+    return f"{float(share):.1f}"
 
 
 @contextmanager
@@ -99,4 +171,4 @@ def _called() -> Iterator[set[str]]:
 if __name__ == "__main__":
     logging.disable(logging.WARNING)  # fla's advice on other packages
     warnings.simplefilter("ignore")
-    print(page(), end="")
+    PAGE.write_text(page())

@@ -2,17 +2,17 @@
 
 import importlib
 import inspect
-import re
 import sys
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from benchmarks.data import suites
+from pages import docstrings
 
 import lit_retrieval.tasks
 import lit_retrieval.tasks.text
@@ -58,7 +58,7 @@ def page() -> str:
     golden, frozen, kinds = _golden(), _frozen(), defaultdict(list)
     for one in _classes():
         kinds[_kind(one)].append(one)
-    parts = [_link(_HEAD), _contents(kinds)]
+    parts = [docstrings.linked(_HEAD), _contents(kinds)]
     for kind in sorted(kinds, key=_order):
         parts.append(f"## {_title(kind)}\n\n{_about(kind)}\n\n")
         parts += [_section(one, golden.get(one, []), frozen.get(one, [])) for one in kinds[kind]]
@@ -123,39 +123,14 @@ def _contents(kinds: dict[str, list[type[Task]]]) -> str:
 
 def _section(one: type[Task], golden: list[tuple[Task, int]], frozen: list[tuple[str, TranscriptData]]) -> str:
     """The section of a class."""
-    arguments = ", ".join(str(parameter) for parameter in _without_annotations(one))
-    parts = [f"### {one.__name__}", _definition(one), f"`{one.__name__}({arguments})`"]
+    parts = [docstrings.head(one)]
     parts += [_samples(*pair) for pair in golden]
     if frozen:
         head = "| suite | sizes | tokens | chance | guessed | bits |\n|---|---|---|---|---|---|"
         parts.append("\n".join([head, *(_row(*pair) for pair in frozen)]))
-    if ready := _ready(one):
+    if ready := docstrings.ready(one, "lit_retrieval.tasks", "data"):
         parts.append(f"Ready: {', '.join(f'`--data {name}`' for name in ready)}.")
     return "\n\n".join(parts) + "\n\n"
-
-
-def _without_annotations(one: type[Task]) -> Iterator[inspect.Parameter]:
-    parameters = inspect.signature(one).parameters.values()
-    return (parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters)
-
-
-def _definition(one: type[Task]) -> str:
-    """The docstring up to the arguments, a line for each paragraph, without literal blocks and what announces them."""
-    text = re.split(r"^Args:", inspect.getdoc(one) or "", maxsplit=1, flags=re.MULTILINE)[0] + "\n"
-    text = re.sub(r"::\n\n(?:(?: {4}.*)?\n)+", "::\n\n", text)
-    paragraphs = (part if part.startswith("|") else " ".join(part.split()) for part in text.split("\n\n"))
-    kept = (_last_sentence_off(part) if part.endswith("::") else part.strip() for part in paragraphs)
-    return _link("\n\n".join(part for part in kept if part))
-
-
-def _last_sentence_off(paragraph: str) -> str:
-    *_, end = [0, *(found.end() for found in re.finditer(r"\.\)?(?= [A-Z`])", paragraph))]
-    return paragraph[:end]
-
-
-def _link(text: str) -> str:
-    text = re.sub(r"(arXiv:)?\b(\d{4}\.\d{5})\b", r"[\1\2](https://arxiv.org/abs/\2)", text)
-    return re.sub(r"\bdoi:(10\.\S+?)(?=[.,)]*(?:\s|$))", r"[doi:\1](https://doi.org/\1)", text)
 
 
 def _samples(task: Task, size: int) -> str:
@@ -233,12 +208,6 @@ def _join(numbers: Iterable[float]) -> str:
 def _chance(task: Task) -> str:
     share = Fraction(task.chance).limit_denominator(10_000_000)
     return str(share) if share.numerator <= 1 else f"{task.chance:.3f}"
-
-
-def _ready(one: type[Task]) -> list[str]:
-    """The names of the data files that name the class."""
-    pattern = re.compile(rf"\blit_retrieval\.tasks\.(?:text\.)?{one.__name__}\b")
-    return [file.stem for file in sorted((ROOT / "configs/data").glob("*.yaml")) if pattern.search(file.read_text())]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import tasks_page
+from pages import docstrings
 
 from lit_retrieval.tasks import Index, Mixture, Task
 
@@ -14,7 +15,7 @@ def test_the_page_is_that_of_the_code():
 
 @pytest.mark.parametrize("one", tasks_page._golden())
 def test_a_task_names_its_source(one):
-    assert re.search(r"\]\(https://(?:arxiv\.org/abs|doi\.org)/", tasks_page._definition(one)), "arXiv: or doi:"
+    assert re.search(r"\]\(https://(?:arxiv\.org/abs|doi\.org)/", docstrings.definition(one)), "arXiv: or doi:"
 
 
 class Told(Task):
@@ -39,7 +40,7 @@ class Told(Task):
 
 
 def test_a_definition_is_the_prose_above_the_arguments():
-    assert tasks_page._definition(Told) == (
+    assert docstrings.definition(Told) == (
         "A list. ([arXiv:2402.18510](https://arxiv.org/abs/2402.18510), section 2.)\n\n"
         "Two lines of prose (`a`, Theorem 5.2).\n\n"
         "| a | b |\n|---|---|\n| [doi:10.1/x](https://doi.org/10.1/x). | 2 |"
@@ -64,4 +65,4 @@ def test_a_chance_is_a_fraction_or_a_decimal():
 
 
 def test_a_data_file_of_a_mixture_is_ready_for_it():
-    assert tasks_page._ready(Mixture) == ["two_tasks_lengths"]
+    assert docstrings.ready(Mixture, "lit_retrieval.tasks", "data") == ["two_tasks_lengths"]
