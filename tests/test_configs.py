@@ -126,7 +126,7 @@ def test_every_part_fits_into_an_experiment(path):
     assert keys and keys <= read.keys()
 
 
-QUICK = ("first_state", "paper_row_16", "smoke")  # the others have many points and values
+QUICK = ("first_state", "paper_row_16", "paper_row_16_seeds", "smoke")  # the others have many points and values
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+GRID = ROOT / "configs" / "sweeps" / "paper_row_16.yaml"
 LIMITS = {
     "env": 45, "scan": 60, "graphs": 110, "models": 180, "fit": 60, "profile": 40, "train": 60, "decode": 45,
     "bits": 40, "bf16": 30, "ieee": 80, "blocks": 120, "rates": 75, "cells": 600,
@@ -48,6 +49,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--tiny", action="store_true", help="smallest sizes, to test this program on a CPU")
     parser.add_argument("--reference", type=Path, help="write this file on a CPU, and check nothing")
+    parser.add_argument("--grid", type=Path, default=GRID, help="grid file for the phase cells")
     parser.add_argument("--cells", default="cot vanilla retrieval", help="regimes for the phase cells, in their order")
     parser.add_argument("--slots", type=int, default=6, help="trials at a time in the phase cells")
     parser.add_argument("--models", nargs="+", default=[], help="those of the phase models; default: all")
@@ -74,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     sys.stdin.readline()  # what is imported now is imported while the phase before this one runs
     if phase == "cells":
-        cells.cells(check, arguments.cells.split(), arguments.slots)
+        cells.cells(check, arguments.grid, arguments.cells.split(), arguments.slots)
     elif phase == "models":
         models.models(check, arguments.models)
     else:
@@ -109,7 +111,7 @@ def prepare(name: str, arguments: argparse.Namespace, stop: float, errors: int) 
     """Start a phase's process; it imports what it needs, and then waits to be told to begin."""
     command = [sys.executable, __file__, "--run", name, "--out", str(arguments.out), "--device", arguments.device]
     command += ["--tiny"] if arguments.tiny else []
-    command += ["--cells", arguments.cells, "--slots", str(arguments.slots)]
+    command += ["--cells", arguments.cells, "--slots", str(arguments.slots), "--grid", str(arguments.grid)]
     command += ["--models", *arguments.models] if arguments.models else []
     command += ["--deadline", str(min(stop, time.monotonic() + limit(name, arguments)))]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, text=True, start_new_session=True)

@@ -1,4 +1,4 @@
-"""The phase that trains cells of the paper's 16-vertex row, by the project's own sweep."""
+"""The phase that trains cells of a grid, such as the paper's 16-vertex row, by the project's own sweep."""
 
 import shutil
 import signal
@@ -15,19 +15,18 @@ from gpu_checks.check import Check
 from lit_retrieval.runs import RunFolder
 
 TOOLS = Path(__file__).parents[1]
-GRID = TOOLS.parent / "configs" / "sweeps" / "paper_row_16.yaml"
 SMOKE = TOOLS.parent / "configs" / "sweeps" / "smoke.yaml"
 TO_SAVE = 25.0  # seconds between the signal and the end
 MOST_BYTES = 15 * 2**20  # of a file that is brought back
 
 
-def cells(check: Check, regimes: list[str], slots: int) -> None:
-    """Train for as long as there is time; what has not finished by then is saved, and packed to be resumed.
+def cells(check: Check, grid: Path, regimes: list[str], slots: int) -> None:
+    """Train cells of a grid file for as long as there is time; what has not finished by then is saved, and packed to be resumed.
 
     Leaves results.csv and curves.csv in the results' folder, and what each unfinished trial needs in unfinished.N.tar.
     """
-    sweep = Path("/tmp") / "gpu_check_cells" if check.device == "cuda" else check.out / "cells"
-    command = [sys.executable, str(TOOLS / "sweep.py"), str(SMOKE if check.is_tiny else GRID), "--output", str(sweep)]
+    sweep = Path("/tmp") / f"gpu_check_{grid.stem}" if check.device == "cuda" else check.out / "cells"
+    command = [sys.executable, str(TOOLS / "sweep.py"), str(SMOKE if check.is_tiny else grid), "--output", str(sweep)]
     command += ["--on", "here", "--slots", str(slots), "--any_commit", "--only", *regimes]
     process = subprocess.Popen(command, stdout=sys.stderr)  # the results' folder has room for few files
     status = _end(process, check.deadline - time.monotonic() - TO_SAVE)
