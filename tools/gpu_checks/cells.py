@@ -21,7 +21,7 @@ MOST_BYTES = 15 * 2**20  # of a file that is brought back
 
 
 def cells(check: Check, grid: Path, regimes: list[str], slots: int) -> None:
-    """Train cells of a grid file for as long as there is time; what has not finished by then is saved, and packed to be resumed.
+    """Train cells of a grid file while there is time; what has not finished by then is packed, to be resumed.
 
     Leaves results.csv and curves.csv in the results' folder, and what each unfinished trial needs in unfinished.N.tar.
     """
