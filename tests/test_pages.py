@@ -1,55 +1,21 @@
-"""README, docs and the other pages: their links lead somewhere, and the commands, YAML and Python in them are right."""
+"""README, docs and the other pages: their links lead somewhere, and what is made from code is complete."""
 
-import functools
 import re
-import shlex
+import signal
 import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
 from pages import keys, markdown
 
-import lit_retrieval.mixers.__main__ as mixers
-import lit_retrieval.tasks.__main__ as tasks
-from lit_retrieval import export
 from lit_retrieval.cli.command import _parse
-from lit_retrieval.errors import UserError
+from lit_retrieval.cli.endings import DISK_FULL, LOST, OUT_OF_MEMORY
+from lit_retrieval.errors import PREEMPTED, UserError
+from lit_retrieval.parsing import USER_ERROR
+from lit_retrieval.training.finite_loss import STATUS as NOT_FINITE
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *markdown.sources()]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-BLOCKS = [(page, language, text) for page in PAGES for language, text in BLOCK.findall((ROOT / page).read_text())]
-LINES = sorted({
-    line
-    for _, language, text in BLOCKS if language == "bash"
-    for line in text.replace("\\\n", " ").splitlines()
-})  # fmt: skip
-OURS = re.compile(
-    r"(?:lit-retrieval|-m lit_retrieval(?:\.(?P<room>tasks|mixers)| (?P<command>export))?) (?P<arguments>.*)$"
-)
-QUOTED = re.compile(r'^\w+="(.*)"$')  # a command that a variable of the shell holds
-COMMANDS = {
-    found["arguments"]: found["room"] or found["command"]
-    for line in LINES
-    if (found := OURS.search(QUOTED.sub(r"\1", line.strip())))
-}
-NAMED = re.compile(r"# (\w+\.(?:py|yaml))\n")
-PLAIN = {"--config", "--trainer", "--ckpt_path", "--data.regime"}
-OF_TOOLS = {"write", "show", "check", "check_class", "import_arrays", "export"}
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder with what the pages tell a reader to write, beside the folders of the checkout."""
-    for _, _, text in BLOCKS:
-        if named := NAMED.match(text):
-            (tmp_path / named[1]).write_text(text)
-    for name in ("configs", "data"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    return tmp_path
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -94,56 +60,6 @@ def test_a_section_that_readme_has_not_is_refused():
         markdown.section("None such")
 
 
-@pytest.mark.parametrize("arguments", [
-    # tests/test_configs.py runs the ready files
-    pytest.param(one, marks=[pytest.mark.slow] if set(re.findall(r"--[\w.]+", one)) <= PLAIN else [])
-    for one in COMMANDS
-])  # fmt: skip
-def test_a_command_is_one_that_the_parser_takes(arguments, folder, monkeypatch):
-    words = ["quickstart" if word == "X.yaml" else word for word in shlex.split(arguments, comments=True)]
-    room = {None: None, "tasks": tasks, "mixers": mixers, "export": export}[COMMANDS[arguments]]
-    if room is None:
-        _parse(words)
-        return
-    called = []
-    for name in OF_TOOLS & vars(room).keys():
-        function = getattr(room, name)
-        record = functools.wraps(function)(lambda *given, **keys: called.append(given or keys) or True)
-        monkeypatch.setattr(room, name, record)
-    try:
-        room.main(words)
-    except SystemExit as stopped:
-        assert stopped.code == 0
-    assert len(called) == 1
-
-
-@pytest.mark.parametrize("line", [line for line in LINES if "tools/" in line])
-def test_a_command_of_a_tool_names_files_that_are_there(line):
-    paths = re.findall(r"(?<![\w/])(?:tools|configs|data)/[\w./*$-]+", line)
-    out = re.findall(r"(?:-o|--out) (\S+)", line)
-    missing = [path for path in paths if path not in out and not list(ROOT.glob(re.sub(r"\$\w+?(?=\.|$)", "*", path)))]
-    assert paths and not missing
-
-
-@pytest.mark.parametrize(("page", "language", "text"), [
-    pytest.param(*block, id=f"{block[0]}-{number}")
-    for number, block in enumerate(BLOCKS) if block[1] in ("python", "yaml")
-])  # fmt: skip
-def test_a_block_is_yaml_or_python(page, language, text):
-    if language == "yaml":
-        assert isinstance(yaml.safe_load(text), dict)
-    elif page != "lit_retrieval/ops/README.md":  # pieces of files, quoted
-        compile(text.replace(", ...)", ")").replace(": ...", ": pass"), page, "exec")
-
-
-def test_the_python_of_the_page_on_python_runs(capsys):
-    page = "docs/howto/python.md"
-    blocks = [text for where, language, text in BLOCKS if (where, language) == (page, "python")]
-    for text in blocks:
-        exec(compile(text, page, "exec"), {})
-    assert len(blocks) == 2 and capsys.readouterr().out.count("<EndSearch>") == 4
-
-
 def test_the_page_of_keys_has_every_key_once():
     found = [key for _, group in keys.groups() for key in group]
     names = [key.name for key in found]
@@ -168,3 +84,10 @@ def test_every_extra_is_described():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     table = markdown.page("docs/start.md", set()).split("### Extras")[1].split("##")[0]
     assert set(extras) == set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE))))
+
+
+def test_the_page_of_exit_statuses_has_those_of_the_code():
+    page = markdown.page("docs/reference/exit_statuses.md", set())
+    listed = [int(status) for status in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)]
+    signals = [128 + signal.SIGINT, 128 + signal.SIGTERM]
+    assert listed == [0, 1, USER_ERROR, NOT_FINITE, OUT_OF_MEMORY, DISK_FULL, LOST, PREEMPTED, *signals]

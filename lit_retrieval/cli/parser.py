@@ -86,7 +86,8 @@ def _missing_arguments(message: str) -> str:
 def _wrong_call(message: str) -> str:
     """The message for a class whose objects can't be used as those of a protocol; empty for other errors."""
     found = re.search(r"does not implement protocol (\w+)", message)
-    key, given = (re.search(pattern, message) for pattern in (r'Parser key "([\w.]+)"', r"Given value: (\S+)"))
+    patterns = r'Parser key "([\w.]+)"', r"Given value: (?:\{'class_path': ')?([^\s']+)"
+    key, given = (re.search(pattern, message) for pattern in patterns)
     if not (found and key and given):
         return ""
     must = f"have the methods of a {found[1]}" if found[1].endswith("Loader") else f"be called as a {found[1]} is"

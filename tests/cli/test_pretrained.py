@@ -87,6 +87,10 @@ def test_a_pretrained_model_is_tested_without_a_checkpoint_and_without_a_word(co
         (["--model.readout", "bottleneck"], "model.pretrained and model.first_state, or model.readout"),
         (["--model.first_state", "same"], "leave out model.first_state"),
         (["--model.pretrained", "lit_retrieval.tasks.IsTree"], "IsTree must have the methods of a PretrainedLoader"),
+        (
+            ["--model.pretrained", "{class_path: lit_retrieval.tasks.IsTree, init_args: {max_size: 4}}"],
+            "error: lit_retrieval.tasks.IsTree must have the methods of a PretrainedLoader",
+        ),
         (["--model.pretrained.init_args.lora_rank", "-1"], "lora_rank must be 0 or more, got -1"),
         (["--model.pretrained.init_args.folder", "nowhere"], "there is no nowhere/config.json"),
     ],
