@@ -33,7 +33,7 @@ def report(results: Sequence[Path], output: Path, dark: bool = False) -> list[st
         raise UserError("matplotlib is not installed; pip install 'lit_retrieval[report]'") from None
     from reports import levels, table
 
-    rows = read_rows(results)
+    rows = [row for row in read_rows(results) if not row.test]  # others vary the test, not the model
     cells = find_cells(rows, read_paper())
     output.mkdir(parents=True, exist_ok=True)
     told: dict[str, list[str]] = {}

@@ -7,12 +7,12 @@ from typing import Literal, get_args
 import numpy as np
 import regex
 
-from lit_retrieval.ranges import check_between, check_choice
+from lit_retrieval.ranges import check_at_least, check_between, check_choice
 from lit_retrieval.retrieval.passages import PassageRetriever
 from lit_retrieval.retrieval.retriever import EitherFormRetriever, Retriever
 from lit_retrieval.vocabulary import FAILED, FIRST_WORD, Ids, Vocabulary
 
-Fault = Literal["nothing", "wrong"]
+Fault = Literal["nothing", "wrong", "late"]
 
 
 class FaultyRetriever:
@@ -22,16 +22,21 @@ class FaultyRetriever:
 
     Args:
         rate: Share of the queries that are answered wrongly, 0 to 1.
-        fault: What it then finds: `nothing` (FAILED), or a `wrong` word, any other word of the context; where passages
-            are searched, any other passage.
+        fault: What it then finds: `nothing` (FAILED), a `wrong` word, any other word of the context (where passages are
+            searched, any other passage), or what a `late` index finds, which lacks the newest tokens.
         retriever: The retriever that would be right; EitherFormRetriever if absent.
+        lag: Tokens, or words of a text, that a `late` index lacks.
     """
 
-    def __init__(self, rate: float = 0.1, fault: Fault = "nothing", retriever: Retriever | None = None) -> None:
+    def __init__(
+        self, rate: float = 0.1, fault: Fault = "nothing", retriever: Retriever | None = None, lag: int = 8
+    ) -> None:
         check_between("rate", rate, 0, 1, "data.retriever.init_args.rate")
         check_choice("fault", fault, get_args(Fault), "data.retriever.init_args")
+        check_at_least("lag", lag, 0, "data.retriever.init_args.lag")
         self.rate = rate
         self.fault = fault
+        self.lag = lag
         self.retriever: Retriever = retriever or EitherFormRetriever()
 
     def __call__(self, context: Ids, query: Ids, vocabulary: Vocabulary) -> Ids:
@@ -40,6 +45,9 @@ class FaultyRetriever:
         errs, choice = self._draw(context.tobytes() + b"?" + query.tobytes())
         if not errs:
             return found
+        if self.fault == "late":
+            late: Ids = self.retriever(context[: max(0, len(context) - self.lag)], query, vocabulary)
+            return late
         words = np.unique(context[(context >= FIRST_WORD) & ~np.isin(context, found)])
         if self.fault == "nothing" or not len(words):
             return np.array([FAILED], np.int32)
@@ -55,6 +63,9 @@ class FaultyRetriever:
             errs, choice = self._draw(f"{text}?{query}".encode())
             if not errs:
                 return found
+            if self.fault == "late":
+                old, *new = text.rsplit(maxsplit=self.lag)
+                return search(query, old if len(new) == self.lag else "")
             one = self.retriever
             pieces = one.passages(text) if isinstance(one, PassageRetriever) else regex.findall(r"\w+", text)
             others = sorted(set(pieces) - {found})

@@ -10,6 +10,7 @@ from lit_retrieval.training.finite_loss import FiniteLoss
 from lit_retrieval.training.gpu_setup import Gpu
 from lit_retrieval.training.hyperparameters import Hyperparameters
 from lit_retrieval.training.inspection import Inspection
+from lit_retrieval.training.kept_heads import KeptHeads
 from lit_retrieval.training.last_checkpoint import LastCheckpoint
 from lit_retrieval.training.memory import Memory
 from lit_retrieval.training.next_command import NextCommand
@@ -35,6 +36,7 @@ __all__ = [
     "Gpu",
     "Hyperparameters",
     "Inspection",
+    "KeptHeads",
     "LastCheckpoint",
     "Memory",
     "NextCommand",

@@ -194,7 +194,7 @@ def test_a_protocol_of_configs_is_valid_and_so_is_the_first_trial_of_each_suite(
         assert found.sizes and len(found.sha256) == 64
     point = Point(protocol.shape.state_bits, setting, list(protocol.suites)[:1])
     (trial,) = trials(grid(layer, point, protocol, protocol.learning_rates[:1], [0]), protocol.folder)
-    assert trial.tested == ("--data.seed", "0") and trial.is_warm
+    assert trial.tests == (("", ("--data.seed", "0")),) and trial.is_warm
 
 
 def test_every_known_layer_has_a_class_and_its_own_name():

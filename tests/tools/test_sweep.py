@@ -1,5 +1,6 @@
 """Sweeps: what a grid stands for, and what is left of one that is killed or whose trials crash."""
 
+import csv
 import io
 import json
 import os
@@ -22,7 +23,7 @@ from rich.console import Console
 from slurm import cluster
 from sweep import main
 from sweeps import files, runners
-from sweeps.curve import still_rising
+from sweeps.curve import Curve, still_rising
 from sweeps.grid import read_grid, trials
 from sweeps.intervals import wilson
 from sweeps.ledger import write_ledger
@@ -208,6 +209,32 @@ def test_the_best_checkpoint_is_tested_unless_the_grid_says_last(place, monkeypa
     assert "--ckpt_path" not in fit and test.endswith(f"--ckpt_path {checkpoint}")
 
 
+def test_each_test_of_a_trained_model_has_a_row(place, monkeypatch):
+    parts = {"tests": {"": {}, "nothing 0.5": {"data.retriever.init_args.rate": 0.5}}, "tested": {"data.seed": 7}}
+    grid = read_grid(write_grid(place, **parts))
+    (trial,) = trials(grid, place)
+    assert trial.hash == trials(read_grid(write_grid(place)), place)[0].hash
+    scores = {"scores": {"closed_loop_accuracy": 0.5}, "samples": {"4": 10}}
+
+    def persist(trial, step, tested, folder, *others):
+        asked.append((step, *tested))
+        files.write({**scores, "longest": len(asked)}, folder / "run/scores.json")
+        return ""
+
+    asked = []
+    monkeypatch.setattr("sweeps.trial._persist", persist)
+    monkeypatch.setattr("sweeps.trial.read_curve", lambda run: Curve([4], [0.5], [0.5], [1.0], 9.0))
+    run_trial(trial, place / "sweep", "abc", retries=0, cpus=1)
+    assert asked == [
+        ("fit",), ("test", "--data.seed", "7"),
+        ("test", "--data.seed", "7", "--data.retriever.init_args.rate", "0.5"),
+    ]  # fmt: skip
+    assert write_ledger(place / "sweep") == 1
+    rows = list(csv.DictReader((place / "sweep/results.csv").open()))
+    assert [(row["test"], row["longest"]) for row in rows] == [("", "2"), ("nothing 0.5", "3")]
+    assert len((place / "sweep/curves.csv").read_text().splitlines()) == 2
+
+
 def test_the_papers_row_has_its_learning_rates_vocabulary_and_samples():
     path = ROOT / "configs/sweeps/paper_row_16.yaml"
     grid = read_grid(path)
@@ -369,6 +396,8 @@ def test_the_commit_is_that_of_the_environment_or_of_git(monkeypatch):
         ({"regimes": {"cot": 3}}, "cot must have keys with values"),
         ({"grid": {"data.regimes": ["cot"]}}, "did you mean data.regime?"),
         ({"grid": {"data.regime": []}}, "at least one value"),
+        ({"tests": {"often": 3}}, "often must have keys with values"),
+        ({"tests": {}}, "tests must have one test or more, got {}"),
         ({"grids": {}}, "got grids in"),
         ({"fixed": {"model": "nowhere.yaml"}}, "there is no file nowhere.yaml"),
         ({"experiment": "nowhere.yaml"}, "there is no file nowhere.yaml"),

@@ -5,7 +5,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from lit_retrieval import training
 from lit_retrieval.training import BestCheckpoint, Inspection, LastCheckpoint, default_callbacks
 
-CHOSEN = {"Curriculum", "PlateauStopping", "RightAnswers", "SolvedStopping"}  # in trainer.callbacks, by a user
+# Callbacks that a user names in trainer.callbacks.
+CHOSEN = {"Curriculum", "KeptHeads", "PlateauStopping", "RightAnswers", "SolvedStopping"}
 
 
 SHOWN = {True: "ProgressBar", False: "ProgressLines"}

@@ -38,6 +38,7 @@ class Row(NamedTuple):
 
     Args:
         point: Its name in the grid, such as `mamba_0.5M`.
+        test: Name of the test, in a sweep with several tests of each model; else empty.
         level: Its task and what is changed there, in a sweep over tasks with levels of difficulty; else empty.
         seed: Seed of the model and the samples.
         task: Class of the task.
@@ -52,6 +53,7 @@ class Row(NamedTuple):
     """
 
     point: str
+    test: str
     level: str
     seed: str
     task: str
@@ -127,7 +129,7 @@ def read_rows(paths: Iterable[Path]) -> list[Row]:
                 row = _row(line, curves)
             except (TypeError, ValueError) as error:
                 raise UserError(f"scores in {path} must be numbers: {error}") from None
-            if rows.setdefault(line["hash"], row).scores != row.scores:
+            if rows.setdefault(line["hash"] + row.test, row).scores != row.scores:
                 raise UserError(f"{path} has other scores of the trial {line['hash']} than a file before it; name one")
     if not rows:
         raise UserError("the files have no results; run `python tools/sweep.py` first")
@@ -166,8 +168,9 @@ def _row(line: dict[str, str], curves: list[dict[str, str]]) -> Row:
     scores = {name: float(value) for name, value in line.items() if name not in BASE and _is_number(value)}
     curve = [_point(one) for one in curves if one["hash"] == line["hash"]]
     return Row(
-        line["point"], line.get("level", ""), line["seed"], line["task"], line["distribution"], line["regime"],
-        line["sizes"], int(line["samples"]), int(line["state_bits"]), line["still_rising"] == "1", scores, curve,
+        line["point"], line.get("test", ""), line.get("level", ""), line["seed"], line["task"], line["distribution"],
+        line["regime"], line["sizes"], int(line["samples"]), int(line["state_bits"]), line["still_rising"] == "1",
+        scores, curve,
     )  # fmt: skip
 
 

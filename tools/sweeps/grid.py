@@ -24,7 +24,7 @@ _WRITE = {
 }  # fmt: skip
 _KINDS: dict[str, Any] = {
     "experiment": str, "points": dict, "tasks": dict, "grid": dict, "regimes": dict, "fixed": dict, "slurm": dict,
-    "tested": dict, "warm": bool,
+    "tested": dict, "tests": dict, "warm": bool,
     "seeds": list, "checkpoint": str, "cpus": int, "retries": int, "stop_on_plateau": int, "gpus": (int, float, dict),
 }  # fmt: skip
 
@@ -44,6 +44,8 @@ class Grid:
         regimes: Regimes, each with keys and values for its trials.
         fixed: Keys, each with a value for all trials.
         tested: Keys, each with a value for `test` alone, such as the data.seed of a frozen test set.
+        tests: Names, each with the keys and values of a test of the trained model, such as another retriever; each test
+            has a row in results.csv.
         seeds: Random seeds of the model and its samples.
         checkpoint: The tested one: best, by closed-loop accuracy of validation, or last, as in the paper.
         cpus: Processor cores per trial.
@@ -62,6 +64,7 @@ class Grid:
     regimes: dict[str, dict[str, Any]] = field(default_factory=dict)
     fixed: dict[str, Any] = field(default_factory=dict)
     tested: dict[str, Any] = field(default_factory=dict)
+    tests: dict[str, dict[str, Any]] = field(default_factory=lambda: {"": {}})
     seeds: list[int] = field(default_factory=lambda: [0])
     checkpoint: Literal["best", "last"] = "best"
     cpus: int = 1
@@ -85,7 +88,7 @@ class Trial(NamedTuple):
         checkpoint: The tested one, best or last.
         gpus: Share of a GPU.
         level: Name of its task and of what is changed there, such as `copying vocab_size=32`; empty without tasks.
-        tested: Further arguments of `test`.
+        tests: Name and further arguments of each test.
         is_warm: Whether its commands are forked from a process that has imported everything.
     """
 
@@ -98,7 +101,7 @@ class Trial(NamedTuple):
     checkpoint: str = "best"
     gpus: float = 1.0
     level: str = ""
-    tested: tuple[str, ...] = ()
+    tests: tuple[tuple[str, tuple[str, ...]], ...] = (("", ()),)
     is_warm: bool = False
 
     @property
@@ -136,7 +139,9 @@ def read_grid(path: Path) -> Grid:
     grid = Grid(**content)
     if wrong := [key for key, values in grid.grid.items() if not isinstance(values, list)]:
         raise UserError(f"grid.{wrong[0]} must be a list, got one value; write a list in {path}, or move it to fixed")
-    if wrong := [name for name, keys in (grid.points | grid.regimes).items() if not isinstance(keys, dict)]:
+    if wrong := [
+        name for name, keys in (grid.points | grid.regimes | grid.tests).items() if not isinstance(keys, dict)
+    ]:
         raise UserError(f"{wrong[0]} must have keys with values; write {{key: value}} in {path}, or {{}} for none")
     for name, task in grid.tasks.items():
         parts = task if isinstance(task, dict) else {}
@@ -162,8 +167,10 @@ def trials(grid: Grid, folder: Path) -> list[Trial]:
     """
     if not (grid.points and grid.seeds and all(grid.grid.values())):
         raise UserError("a grid must have a trial; give every key of `grid`, `points` and `seeds` at least one value")
+    if not grid.tests:
+        raise UserError("tests must have one test or more, got {}; leave it out for one with the keys of training")
     found: dict[str, Trial] = {}
-    tested = tuple(word for key, value in grid.tested.items() for word in (f"--{key}", _text(value)))
+    tests = tuple((name, _as_arguments({**grid.tested, **keys})) for name, keys in grid.tests.items())
     for point, level, seed, keys in _combinations(grid):
         arguments = ["--config", _beside(folder, grid.experiment)]
         for key, value in keys.items():
@@ -172,7 +179,7 @@ def trials(grid: Grid, folder: Path) -> list[Trial]:
         identity = runs.run_hash(configuration)
         trial = Trial(
             identity, point, seed, arguments, configuration, str(Path.cwd()), grid.checkpoint, level=level,
-            tested=tested, is_warm=grid.warm,
+            tests=tests, is_warm=grid.warm,
         )  # fmt: skip
         found.setdefault(identity, trial)
     unique = list(found.values())
@@ -210,6 +217,10 @@ def _beside(folder: Path, file: Any) -> str:
     if not Path(path).is_file():
         raise UserError(f"the grid names {file}, but there is no file {path}; paths are relative to the grid's file")
     return path
+
+
+def _as_arguments(keys: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(word for key, value in keys.items() for word in (f"--{key}", _text(value)))
 
 
 def _text(value: Any) -> str:

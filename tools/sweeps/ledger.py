@@ -1,4 +1,4 @@
-"""The results of a sweep: a row of results.csv for each finished trial, and its learning curve in curves.csv."""
+"""The results of a sweep: a row of results.csv for each test of a trial, and its curve in curves.csv."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from sweeps.intervals import wilson
 
 SHARES = ("closed_loop_accuracy", "all_right", "undecided", "exact_match")  # of samples: these have intervals
 BASE = (
-    "hash", "point", "level", "seed", "commit", "device", "task", "distribution", "regime", "sizes", "samples",
+    "hash", "point", "level", "test", "seed", "commit", "device", "task", "distribution", "regime", "sizes", "samples",
     "test_samples", "checkpoint", "minutes", "samples_per_second", "parameters", "state_bits", "longest",
     "still_rising", "attempts", "finished", "command",
 )  # fmt: skip
@@ -29,11 +29,17 @@ def write_ledger(sweep: Path) -> int:
     """
     found = [files.read(path) for path in sweep.glob("trials/*/result.json")]
     results = sorted((one for one in found if one is not None), key=lambda one: (one["finished"], one["hash"]))
-    rows = [row(result) for result in results]
+    rows = [row(test) for result in results for test in _tests(result)]
     columns = list(dict.fromkeys([*BASE, *(name for one in rows for name in one)]))
     files.write_text(_table(rows, columns), sweep / "results.csv")
     files.write_text(_table([point for result in results for point in curve(result)], CURVES), sweep / "curves.csv")
     return len(results)
+
+
+def _tests(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """A result for each test of a trial; `test` is its name."""
+    several = result.get("tests", {})
+    return [{**result, "test": name, **scores} for name, scores in several.items()] or [result]
 
 
 def row(result: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""One trial: `fit` and `test` as processes, restarted when they crash, skipped when they are done."""
+"""One trial: `fit` and each `test` as processes, restarted when they crash, skipped when they are done."""
 
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,25 +45,29 @@ def run_trial(
         "command": " ".join(["python -m lit_retrieval fit", *map(_quoted, trial.arguments)]),
         "attempts": before.get("attempts", 0), "crashes": 0, "minutes": before.get("minutes", 0.0),
     }  # fmt: skip
-    for step in ("fit", "test"):
-        reason = _persist(trial, step, folder, notes, retries, cpus, stopping)
+    found: dict[str, dict[str, Any]] = {}
+    for step, name, tested in (("fit", "", ()), *(("test", *test) for test in trial.tests)):
+        reason = _persist(trial, step, tested, folder, notes, retries, cpus, stopping)
         if reason == _STOPPED:
             files.write({**notes, "status": "waiting"}, folder / "trial.json")
             return
         if reason:
             files.write({**notes, "status": "failed", "reason": reason}, folder / "trial.json")
             return
-    files.write(_result(trial, folder, notes), folder / "result.json")
+        if step == "test":
+            found[name] = files.read(folder / "run/scores.json") or {}
+    files.write(_result(trial, folder, notes, found), folder / "result.json")
     files.write({**notes, "status": "finished"}, folder / "trial.json")
 
 
 def _persist(
-    trial: Trial, step: str, folder: Path, notes: dict[str, Any], retries: int, cpus: int, stopping: threading.Event
-) -> str:
+    trial: Trial, step: str, tested: Sequence[str], folder: Path, notes: dict[str, Any], retries: int, cpus: int,
+    stopping: threading.Event,
+) -> str:  # fmt: skip
     """Run a step until it succeeds; returns why it failed, or an empty text."""
     while True:
         notes["attempts"] += step == "fit"
-        status, minutes = _run(trial, step, folder, notes, cpus, stopping)
+        status, minutes = _run(trial, step, tested, folder, notes, cpus, stopping)
         if step == "fit":
             notes["minutes"] += minutes
         if status == 0:
@@ -79,14 +84,15 @@ def _persist(
 
 
 def _run(
-    trial: Trial, step: str, folder: Path, notes: dict[str, Any], cpus: int, stopping: threading.Event
-) -> tuple[int, float]:
+    trial: Trial, step: str, tested: Sequence[str], folder: Path, notes: dict[str, Any], cpus: int,
+    stopping: threading.Event,
+) -> tuple[int, float]:  # fmt: skip
     """Run one command to its end, or stop it once `stopping` is set; returns its status and its minutes."""
     folder.mkdir(parents=True, exist_ok=True)
     arguments = [
         step, *trial.arguments, "--run_dir", str(folder.resolve() / "run"), "--trainer.devices", "1",
         "--trainer.enable_progress_bar", "false",
-        *(["--ckpt_path", trial.checkpoint, *trial.tested] if step == "test" else []),
+        *(["--ckpt_path", trial.checkpoint, *tested] if step == "test" else []),
     ]  # fmt: skip
     threads = {name: str(cpus) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
     start: Start = start_warm if trial.is_warm else start_fresh
@@ -104,9 +110,8 @@ def _run(
     return status, (time.monotonic() - begun) / 60
 
 
-def _result(trial: Trial, folder: Path, notes: dict[str, Any]) -> dict[str, Any]:
-    scores = files.read(folder / "run/scores.json")
-    assert scores is not None, "test writes them"
+def _result(trial: Trial, folder: Path, notes: dict[str, Any], found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What `result.json` has: the scores of the first test, and under `tests` those of each if they have names."""
     curve = read_curve(folder / "run")
     batch = trial.configuration["data"]["batch_size"] * trial.configuration["trainer"]["accumulate_grad_batches"]
     return {
@@ -117,7 +122,8 @@ def _result(trial: Trial, folder: Path, notes: dict[str, Any]) -> dict[str, Any]
         "configuration": trial.configuration,
         "samples_per_step": batch,
         "curve": curve._asdict(),
-        **scores,
+        **next(iter(found.values())),
+        **({"tests": found} if list(found) != [""] else {}),
     }
 
 
