@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from lit_retrieval.numba_cache import set_cache_folder, watch_imports
 
 if TYPE_CHECKING:
-    from lit_retrieval.api import load
+    from lit_retrieval.api import fit, load
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "fit", "load"]
 
 set_cache_folder(Path(__file__).parent)
 watch_imports()
@@ -21,9 +21,9 @@ except PackageNotFoundError:  # run from a checkout that is not installed
 
 
 def __getattr__(name: str) -> Any:
-    """`load`, imported when it is first asked for: it needs torch and Lightning, and this package alone does not."""
-    if name != "load":
+    """`fit` and `load`, imported when first asked for: they need torch and Lightning, and this package does not."""
+    if name not in ("fit", "load"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from lit_retrieval.api import load
+    from lit_retrieval import api
 
-    return load
+    return getattr(api, name)

@@ -1,5 +1,6 @@
-"""A trained run from Python: load it, let its model write, and score it."""
+"""Runs in Python: train one, load it, let its model write, and score it."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from jsonargparse import ArgumentError, ArgumentParser
 
 from lit_retrieval import __version__, runs
+from lit_retrieval.cli import train
 from lit_retrieval.cli.parser import limit_imports
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.decoding import Replies, Reply, begin, decode, generate
@@ -118,6 +120,23 @@ class Run:
     def _written(self, reply: Reply, expected: list[str | None]) -> Written:
         text, right = render(reply, self.task.vocabulary).plain.strip(), [one for one in expected if one is not None]
         return Written(text, self.task.answer_texts(reply), right, reply)
+
+
+def fit(command: str) -> Run:
+    """Train as the command `fit` does, in this process, and load the run with its best checkpoint.
+
+    `lit_retrieval.fit("--config quickstart --data.regime cot")` runs `lit-retrieval fit --config quickstart
+    --data.regime cot`. A run that is finished is loaded, and one that was stopped resumes.
+
+    Args:
+        command: The options of the command, as in a shell.
+
+    Raises `UserError`, in one line, for what the command refuses.
+    """
+    folder = train(shlex.split(command))
+    if folder is None:
+        raise UserError("fit must leave a run to load, and trainer.fast_dev_run leaves none; leave it out")
+    return load(folder)
 
 
 def load(folder: str | Path, checkpoint: str | Path = "best", device: str = "cpu") -> Run:

@@ -1,6 +1,7 @@
 """A run from Python: `lit_retrieval.load`."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -88,6 +89,36 @@ def test_other_checkpoints_are_named(name, folder, run):
     other = lit_retrieval.load(str(folder), checkpoint="last" if name == "last" else path)
     for own, theirs in zip(run.model.parameters(), other.model.parameters(), strict=True):
         assert torch.equal(own, theirs), "there was one validation, after the last step"
+
+
+def test_fit_loads_a_run_that_is_finished(folder, run, monkeypatch):
+    monkeypatch.chdir(folder.parents[1])
+    again = lit_retrieval.fit(shlex.join(TINY))
+    assert again.folder == folder.relative_to(folder.parents[1])
+    for own, theirs in zip(run.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(own, theirs)
+
+
+def test_fit_trains_a_new_run(tmp_path, capsys):
+    steps = "--trainer.max_steps 2 --trainer.val_check_interval 2 --run_dir"
+    run = lit_retrieval.fit(f"{shlex.join(TINY)} {steps} '{tmp_path}/a run'")
+    assert run.folder == tmp_path / "a run" and "step 2/2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("--config quickstart --model.hiden_size 3", "hiden_size"),
+        ("--config no.yaml", "there is no file no.yaml|no.yaml"),
+        ("--config quickstart --data.sizes [99]", "size must be .* got 99"),
+        (f"{shlex.join(TINY)} --trainer.fast_dev_run true", "trainer.fast_dev_run leaves none"),
+    ],
+)
+def test_fit_raises_what_the_command_refuses(command, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=said) as raised:
+        lit_retrieval.fit(command)
+    assert "\n" not in str(raised.value) and not str(raised.value).startswith("error")
 
 
 def test_a_file_of_training_samples_is_not_needed(copy):

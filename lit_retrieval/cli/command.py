@@ -4,6 +4,9 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import add_instantiator
@@ -16,6 +19,7 @@ from lit_retrieval.cli.ready_configs import find_configs
 from lit_retrieval.cli.retrieval_cli import RetrievalCLI
 from lit_retrieval.cli.start import is_first_rank
 from lit_retrieval.data import TranscriptData
+from lit_retrieval.errors import UserError
 from lit_retrieval.numba_cache import announce_compilation
 from lit_retrieval.parsing import fail, replace_whole
 from lit_retrieval.training import SequenceModule
@@ -59,6 +63,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if is_first_rank() or status in (OUT_OF_MEMORY, DISK_FULL, LOST):  # other errors occur on all ranks
             print(line, file=sys.stderr)
         sys.exit(status)
+
+
+def train(arguments: Sequence[str]) -> Path | None:
+    """Run `fit` with these arguments in this process; returns the folder of its run, or None if it has none.
+
+    Raises `UserError` for a mistake, where a command would exit.
+    """
+    said = StringIO()
+    try:
+        with redirect_stderr(said):
+            cli = _parse(["fit", *arguments])
+    except SystemExit as ended:
+        if not ended.code:  # it was asked for help
+            raise
+        raise UserError(said.getvalue().strip().removeprefix("error: ")) from None
+    try:
+        cli.run()
+    except SystemExit as ended:
+        if ended.code:
+            raise
+    return None if cli.start.folder is None else cli.start.folder.path
 
 
 def _parse(arguments: Sequence[str]) -> RetrievalCLI:

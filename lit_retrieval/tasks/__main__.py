@@ -6,7 +6,7 @@ import sys
 from argparse import SUPPRESS
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from itertools import groupby, repeat
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast, get_args
 
@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.progress import track
 
 from lit_retrieval.conformance import path_of, print_report
-from lit_retrieval.conversation import Author, asked_as_prompt, spans, words_with_answers
 from lit_retrieval.errors import UserError
 from lit_retrieval.numba_cache import announce_compilation
 from lit_retrieval.parsing import OneLineErrors, Replace, fail, put_first, replace_whole
@@ -29,7 +28,6 @@ from lit_retrieval.tasks.sample_stream import SampleStream, Split
 from lit_retrieval.tasks.sizes import SizeSpec, find_size
 from lit_retrieval.tasks.task import Regime, Task, Transcripts, check_words
 from lit_retrieval.tasks.text_form import check_text_regime, save_text
-from lit_retrieval.vocabulary import Vocabulary
 
 _CHUNK = 1024  # samples written between two steps of the progress bar
 _MOST_SHOTS = 64  # solved problems in a folder for lm_eval
@@ -167,7 +165,7 @@ def show(
     regime, sizes = regime or _regime(task), _or_found(sizes, task, 8)
     transcripts = SampleStream(task, regime, sizes, seed, split).take(np.arange(samples))
     for row in range(samples):
-        print("\n".join(_lines(transcripts, row, task.vocabulary)), end="\n\n")
+        print(transcripts.text(row, task.vocabulary), end="\n\n")
 
 
 def check(file: Path) -> None:
@@ -204,14 +202,6 @@ def _regime(task: Task) -> Regime:
 def _or_found(sizes: SizeSpec | None, task: Task, size: int) -> SizeSpec:
     """The given sizes, or one that the task has, `size` or another."""
     return [find_size(task, size)] if sizes is None else sizes
-
-
-def _lines(transcripts: Transcripts, row: int, vocabulary: Vocabulary) -> Iterator[str]:
-    """A line for the user's part of each turn, and one for the reply."""
-    reply, between = transcripts.reply(row), vocabulary.separator
-    words = words_with_answers(reply, vocabulary)
-    for _, turn in groupby(spans(asked_as_prompt(reply.author)), key=lambda span: span.author == Author.PROMPT):
-        yield between.join(span.mark(between.join(words[span.start : span.stop])) for span in turn).rstrip("\n")
 
 
 class Parser(OneLineErrors):

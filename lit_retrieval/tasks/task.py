@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import groupby
 from typing import Literal, get_args
 
 import numpy as np
@@ -16,7 +17,9 @@ from lit_retrieval.conversation import (
     Span,
     TextConversations,
     Turns,
+    asked_as_prompt,
     spans,
+    words_with_answers,
 )
 from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_between
@@ -77,6 +80,18 @@ class Transcripts:
         answers: list[int] = self.answers[row][self.answers[row] != PAD].tolist()
         return answers
 
+    def text(self, row: int, vocabulary: Vocabulary) -> str:
+        """This row for people: a line for the user's part of each turn, and one for the reply.
+
+        What a search has found is in [brackets], and an answer that is asked for but not written in {braces}.
+        """
+        reply, between, lines = self.reply(row), vocabulary.separator, []
+        words = words_with_answers(reply, vocabulary)
+        for _, turn in groupby(spans(asked_as_prompt(reply.author)), key=lambda span: span.author == Author.PROMPT):
+            parts = (span.mark(between.join(words[span.start : span.stop])) for span in turn)
+            lines.append(between.join(parts).rstrip("\n"))
+        return "\n".join(lines)
+
     def reply(self, row: int) -> Reply:
         """This row as the reply of a model that is right."""
         tokens, author = (one[row, : self.length[row]].tolist() for one in (self.tokens, self.author))
@@ -128,6 +143,10 @@ class Task(ABC):
         self.check_attributes()
         self.check_request(sizes, regime)
         return self.write(seed, indices, sizes, regime)
+
+    def example(self, size: int, regime: Regime, index: int = 0, seed: int = 0) -> str:
+        """One sample for people, see `Transcripts.text`; the arguments are those of `sample`."""
+        return self.sample(seed, np.array([index]), np.array([size]), regime).text(0, self.vocabulary)
 
     def check_attributes(self) -> None:
         """Raise `UserError` unless the task has set its attributes; a forgotten `super().__init__()` sets none."""

@@ -12,7 +12,7 @@ from lit_retrieval.training.hyperparameters import Hyperparameters
 from lit_retrieval.training.inspection import Inspection
 from lit_retrieval.training.kept_heads import KeptHeads
 from lit_retrieval.training.last_checkpoint import LastCheckpoint
-from lit_retrieval.training.memory import Memory
+from lit_retrieval.training.memory import Memory, ceiling
 from lit_retrieval.training.next_command import NextCommand
 from lit_retrieval.training.plateau import PlateauStopping
 from lit_retrieval.training.preemption import Preemption
@@ -53,6 +53,7 @@ __all__ = [
     "StepSeed",
     "Throughput",
     "TranscriptPrinter",
+    "ceiling",
     "default_callbacks",
     "drop_points",
     "keep_rows",
