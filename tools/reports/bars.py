@@ -19,23 +19,29 @@ _GUESS = 0.5  # half of the graphs are trees
 
 
 def draw_bars(cells: Sequence[Cell], figure: str) -> Figure | None:
-    """Draw one figure: a row for each architecture, a column for each model size; None without cells."""
+    """Draw one figure: a row for each architecture, a column for each model size; None without cells.
+
+    With one model size the architectures stand side by side.
+    """
     cells = [cell for cell in cells if cell.figure == figure]
     architectures = sorted({cell.architecture for cell in cells}, reverse=True)
     model_sizes = list(dict.fromkeys(cell.model_size for cell in cells))
     if not cells:
         return None
-    height, width = 2.3 * len(architectures) + 0.6, max(6.0, 3.2 * len(model_sizes) + 0.6)
-    drawn = Figure(figsize=(width, height), layout="constrained")
-    panels = drawn.subplots(len(architectures), len(model_sizes), squeeze=False, sharey=True)
-    for axes_row, architecture in zip(panels, architectures, strict=True):
-        for axes, model_size in zip(axes_row, model_sizes, strict=True):
-            inside = [cell for cell in cells if (cell.architecture, cell.model_size) == (architecture, model_size)]
-            _draw_panel(axes, inside, f"{model_size} {architecture.upper()}")
-        axes_row[0].set_ylabel(f"accuracy, from {_LOWEST}")
+    kinds = list(product(architectures, model_sizes))
+    columns = len(model_sizes) if len(model_sizes) > 1 else len(architectures)
+    rows = len(kinds) // columns
+    drawn = Figure(figsize=(max(7.0, 3.2 * columns + 0.6), 2.3 * rows + 0.4), layout="constrained")
+    panels = drawn.subplots(rows, columns, squeeze=False, sharey=True)
+    for axes, (architecture, model_size) in zip(panels.flat, kinds, strict=True):
+        inside = [cell for cell in cells if (cell.architecture, cell.model_size) == (architecture, model_size)]
+        _draw_panel(axes, inside, f"{model_size} {architecture.upper()}")
+    for axes in panels[:, 0]:
+        axes.set_ylabel(f"accuracy, from {_LOWEST}")
     for axes in panels[-1]:
         axes.set_xlabel("vertices")
-    drawn.legend(handles=_legend(cells), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    style = {"ncols": 7, "columnspacing": 1.2, "handlelength": 1.6}
+    drawn.legend(handles=_legend(cells), loc="outside lower center", frameon=False, **style)
     return drawn
 
 
