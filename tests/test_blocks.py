@@ -21,7 +21,7 @@ from lit_retrieval import export
 from lit_retrieval.cli.command import _parse
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", *markdown.sources()]
+PAGES = [*markdown.sources()]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 BLOCKS = [(page, language, text) for page in PAGES for language, text in BLOCK.findall((ROOT / page).read_text())]
 SCRIPTS = [(page, text) for page, language, text in BLOCKS if language == "bash"]
@@ -74,7 +74,7 @@ def blocks(*languages):
 
 
 def test_every_block_is_in_a_language_that_is_checked_here():
-    assert {language for _, language, _ in BLOCKS} <= {"bash", "python", "yaml", "text", ""}
+    assert {language for _, language, _ in BLOCKS} <= {"bash", "bibtex", "python", "text", "yaml", ""}
     fences = sum(len(re.findall(r"^ *```", (ROOT / page).read_text(), re.MULTILINE)) for page in PAGES)
     assert fences == 2 * len(BLOCKS), "a block must begin at the first column, and end with ``` alone"
 

@@ -54,8 +54,9 @@ def test_the_recurrence_of_the_readme_is_right_and_trains(tmp_path, warm):
 
 
 def test_one_line_puts_attention_on_top(capsys):
-    (readme_line,) = [line for line in README.splitlines() if "--model.stages+" in line]
-    top = readme_line.split("'")[1]
+    page = (ROOT / "docs/howto/mixer.md").read_text()
+    (line,) = [line for line in page.splitlines() if "--model.stages+" in line]
+    top = line.split("'")[1]
     with pytest.raises(SystemExit) as stopped:
         main(["fit", "--config", str(QUICKSTART), "--model.stages+", top, "--print_config"])
     assert stopped.value.code == 0

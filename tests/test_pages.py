@@ -15,18 +15,14 @@ from lit_retrieval.parsing import USER_ERROR
 from lit_retrieval.training.finite_loss import STATUS as NOT_FINITE
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", *markdown.sources()]
+PAGES = [*markdown.sources()]
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_and_sections_of_a_page_are_there(page):
+def test_links_of_a_page_lead_somewhere(page):
     """Anchors too, where the link is to another page."""
-    if page == "README.md":
-        text = markdown._rewrite((ROOT / page).read_text(), page, "index.md", set())
-    else:
-        text = markdown.page(page, set())
-    for target, anchor in re.findall(r"\]\(([^)\s#:]+\.md)#([\w-]+)\)", text):
-        site = Path("/", "index.md" if page == "README.md" else markdown.sources()[page]).parent / target
+    for target, anchor in re.findall(r"\]\(([^)\s#:]+\.md)#([\w-]+)\)", markdown.page(page, set())):
+        site = Path("/", markdown.sources()[page]).parent / target
         linked = {made: source for source, made in markdown.sources().items()}
         source = linked[str(site.resolve().relative_to("/"))]
         heads = re.findall(r"^#+ (.+)$", markdown.page(source, set()), re.MULTILINE)
@@ -55,9 +51,18 @@ def test_links_are_those_of_the_site_and_code_stays_as_it_is():
     assert attached == {"data/paper/figures.csv"}
 
 
-def test_a_section_that_readme_has_not_is_refused():
-    with pytest.raises(UserError, match=r"README\.md must have the section 'None such'"):
-        markdown.section("None such")
+def test_a_picture_for_two_themes_is_two_pictures_of_the_site():
+    """README's picture in light and dark; both files are there, and are attached."""
+    attached = set()
+    light, dark = re.findall(
+        r"^!\[(.+)\]\((\S+)#only-(light|dark)\)$", markdown.page("README.md", attached), re.MULTILINE
+    )
+    assert light[0] == dark[0] and (light[2], dark[2]) == ("light", "dark")
+    assert {light[1], dark[1]} <= {f"files/{path}" for path in attached}
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
 
 
 def test_the_page_of_keys_has_every_key_once():

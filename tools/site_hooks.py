@@ -17,12 +17,14 @@ def on_files(files: Any, config: Any) -> Any:
     attached: set[str] = set()
     made = {site: markdown.page(source, attached) for source, site in markdown.sources().items()}
     made["reference/keys.md"] = keys.page()
-    folders = {path for path in attached if (markdown.ROOT / path).is_dir()}
-    made |= {markdown.attached_page(path): markdown.listing(path, attached) for path in folders}
+    listed: set[str] = set()
+    while folders := {path for path in attached if (markdown.ROOT / path).is_dir()} - listed:  # they link to others
+        made |= {markdown.attached_page(path): markdown.listing(path, attached) for path in sorted(folders)}
+        listed |= folders
     for site, text in made.items():
         if (old := files.get_file_from_path(site)) is not None:
             files.remove(old)
         files.append(File.generated(config, site, content=text))
-    for path in sorted(attached - folders):
+    for path in sorted(attached - listed):
         files.append(File.generated(config, markdown.attached_page(path), abs_src_path=str(markdown.ROOT / path)))
     return files

@@ -1,4 +1,4 @@
-"""Markdown of the checkout as pages of the site: sections of other files, and links that leave the folder docs."""
+"""Markdown of the checkout as pages of the site, whose links may leave the folder docs."""
 
 import os
 import posixpath
@@ -21,44 +21,20 @@ _MADE = "docs/reference/keys.md"  # from the parser, when the site is built
 _FILES = "files"  # folder of the site for what pages link to and is no page
 _LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
 _FENCE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
-_SECTION = re.compile(r"^<!-- README: (.+?) -->$", re.MULTILINE)
+# GitHub chooses a picture by the reader's system, the site by its own switch.
+_PICTURE = re.compile(r'<picture>\s*<source [^>]*srcset="(.+?)">\s*<img alt="(.+?)" src="(.+?)"[^>]*>\s*</picture>')
 
 
 def sources() -> dict[str, str]:
     """Every Markdown file that is a page: its path in the checkout, and that in the site."""
     docs = {f"docs/{path.relative_to(ROOT / 'docs').as_posix()}" for path in (ROOT / "docs").rglob("*.md")}
-    moved = {source: page for source, page in MOVED.items() if source != "README.md"}
-    return {source: source.removeprefix("docs/") for source in sorted(docs)} | moved
+    return {source: source.removeprefix("docs/") for source in sorted(docs)} | MOVED
 
 
 def page(source: str, attached: set[str]) -> str:
-    """The Markdown of a page of the site; paths of other files that it links to are added to `attached`.
-
-    A line `<!-- README: HEADING -->` stands for that section of README.
-    """
-    site = sources()[source]
-    text = _rewrite((ROOT / source).read_text(), source, site, attached)
-    return _SECTION.sub(lambda found: _rewrite(section(found[1]), "README.md", site, attached), text)
-
-
-def section(heading: str) -> str:
-    """A section of README, from below its heading up to the next of the same level or a higher one.
-
-    Raises `UserError` if there is no such section.
-    """
-    level, lines, inside, fenced = 0, [], False, False
-    for line in (ROOT / "README.md").read_text().splitlines():
-        fenced ^= line.startswith("```")
-        found = None if fenced else re.match(r"(#+) (.+)", line)
-        if inside and found and len(found[1]) <= level:
-            break
-        if inside:
-            lines.append(f"{'#' * (len(found[1]) - level + 1)} {found[2]}" if found else line)
-        elif found and found[2] == heading:
-            inside, level = True, len(found[1])
-    if not inside:
-        raise UserError(f"README.md must have the section {heading!r}; move its text to the page that shows it")
-    return "\n".join(lines).strip() + "\n"
+    """The Markdown of a page of the site; paths of other files that it links to are added to `attached`."""
+    text = _PICTURE.sub(r"![\2](\3#only-light)\n![\2](\1#only-dark)", (ROOT / source).read_text())
+    return _rewrite(text, source, sources()[source], attached)
 
 
 def listing(folder: str, attached: set[str]) -> str:
