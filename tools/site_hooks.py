@@ -28,3 +28,8 @@ def on_files(files: Any, config: Any) -> Any:
     for path in sorted(attached - listed):
         files.append(File.generated(config, markdown.attached_page(path), abs_src_path=str(markdown.ROOT / path)))
     return files
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """End the line before a literal block of a docstring with one colon."""
+    return html.replace("::</p>", ":</p>")
