@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from comparisons import page, rows, verify
+from comparisons import differ, page, publish, rows, verify
 from comparisons.cells import Point, find_points, grid, is_over, refusal, trials_of
 from comparisons.layers import Layer, find_layers, read_known
 from comparisons.protocol import Protocol, find_protocol, read_protocol
@@ -36,29 +36,28 @@ _EVERY = 2.0  # seconds
 _ROUNDS = 5  # timed turns of a layer and the reference
 
 Runner = Callable[..., None]
+_Command = Callable[[Sequence[str]], int | None]
 
 
 def main() -> None:
-    """Run the command that the command line names: a comparison, `page` or `verify`."""
-    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    """Run the command that the command line names: a comparison, or one of `_COMMANDS`."""
+    words = sys.argv[1:]
+    command: _Command = _COMMANDS.get(words[0], _compare) if words else _compare
     sys.path.insert(0, str(Path.cwd()))  # a layer may be a file there, as for `python -m`
     with one_line_errors():
         try:
-            if command == "page":
-                page.main(sys.argv[2:])
-            elif command == "verify":
-                sys.exit(verify.main(sys.argv[2:]))
-            else:
-                _compare(sys.argv[1:])
+            status = command(words[command is not _compare :])
         except RunEndedError as error:
             print(error, file=sys.stderr)
-            sys.exit(error.status)
+            status = error.status
+    if status is not None:
+        sys.exit(status)
 
 
 def _compare(words: Sequence[str]) -> None:
     parser = OneLineErrors(
-        description="Compare layers at equal parameters and state; `page` makes a page of the rows, `verify` runs some "
-        "of them again. Finished trainings are skipped."
+        description="Compare layers at equal parameters and state; finished trainings are skipped. Of the rows, `page` "
+        "makes a page, `differ` compares two, `verify` runs some again, and `publish` writes them to data and docs."
     )
     parser.add_argument(
         "layers", nargs="+", help="classes such as my_package.MyRecurrence, which may be a file of the working "
@@ -206,6 +205,10 @@ def _counting(chosen: Sequence[Trial], folder: Path, progress: Progress, bar: Ta
         over.set()
         thread.join()
 
+
+_COMMANDS: dict[str, _Command] = {
+    "page": page.main, "publish": publish.main, "verify": verify.main, "differ": differ.main,
+}  # fmt: skip
 
 if __name__ == "__main__":
     main()

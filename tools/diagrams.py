@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from figures.style import REGIME_COLORS, Theme
+from figures.colors import REGIME_COLORS, Theme
 from figures.svg import Box, Drawing
 
 from lit_retrieval.conversation import Author

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from figures.colors import Theme
 from hotpot.answers import Answer, check_same_questions, join, kept, read_answers
 from reports.rows import read_paper
 
@@ -45,7 +46,7 @@ def draw(runs: Sequence[str], output: Path, dark: bool = False) -> str:
     check_same_questions(curves)
     output.parent.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
-    themes: tuple[style.Theme, ...] = ("light", "dark") if dark else ("light",)
+    themes: tuple[Theme, ...] = ("light", "dark") if dark else ("light",)
     for theme in themes:
         with style.drawn_in(theme):
             files += style.save(figure.draw(curves, read_paper(figures=("6",))), output.with_suffix(""), theme)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from figures.colors import Theme
 from reports.cells import Cell, find_cells
 from reports.rows import Row, read_paper, read_rows
 
@@ -37,7 +38,7 @@ def report(results: Sequence[Path], output: Path, dark: bool = False) -> list[st
     cells = find_cells(rows, read_paper())
     output.mkdir(parents=True, exist_ok=True)
     told: dict[str, list[str]] = {}
-    themes: tuple[style.Theme, ...] = ("light", "dark") if dark else ("light",)
+    themes: tuple[Theme, ...] = ("light", "dark") if dark else ("light",)
     for theme in themes:
         with style.drawn_in(theme):
             for name, (figure, reason) in _draw(rows, cells).items():

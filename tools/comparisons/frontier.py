@@ -3,12 +3,23 @@
 from collections.abc import Sequence
 from html import escape
 from math import log2
+from pathlib import Path
 from typing import NamedTuple
+
+from figures.colors import COLORS, Theme
 
 from lit_retrieval.training.memory import ceiling
 
 Row = dict[str, str]
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 460, 320, 44, 40, 28, 12
+STYLE = (Path(__file__).parent / "frontier.css").read_text()
+# The layers that stand out, each with its number in `Colors.lines`: attention and Mamba have those of other figures.
+HIGHLIGHTED = {
+    "attention": 0, "mamba": 1, "window": 3, "deltanet": 4, "gla": 5, "linear_attention": 6, "rwkv7": 8, "lstm": 9,
+}  # fmt: skip
+_PACKAGES, _OWN = ("lit_retrieval.", "fla."), 2  # layers of other packages stand out in one color
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 460, 320, 44, 40, 28, 24
+_COLUMNS, _LEGEND, _LETTER = 2, 44, 7  # plots in a row of the picture; pixels of its legend, and of a letter in it
+_MARKS = "Hollow: the layer may search its context. Square: one attention layer behind it. Dashed: what M bits allow."
 
 
 class Panel(NamedTuple):
@@ -54,8 +65,8 @@ class _Axes:
 
     def __init__(self, panel: Panel) -> None:
         bits = [point[0] for points in panel.curves.values() for point in points]
-        bits += [point[0] for point in panel.repaired.values()]
-        self.low = int(log2(max(1, min([*bits, panel.random_bits or min(bits)]))))
+        bits += [point[0] for name, point in panel.repaired.items() if name in panel.curves]
+        self.low = int(log2(max(1, min(bits))))
         self.high = int(log2(max(bits))) + 1
 
     def x(self, bits: float) -> float:
@@ -66,19 +77,73 @@ class _Axes:
         return round(_TOP + (1 - accuracy) * (_HEIGHT - _TOP - _BOTTOM), 1)
 
 
-def draw(panel: Panel, highlighted: Sequence[str]) -> str:
-    """The plot; layers that are not `highlighted` are pale until the pointer is on them."""
+def palette(theme: Theme) -> str:
+    """The colors of a theme as variables of CSS."""
+    colors = COLORS[theme]
+    named = {"ground": colors.background, "ink": colors.ink, "muted": colors.muted}
+    named |= {f"c{number}": line for number, line in enumerate(colors.lines)}
+    return " ".join(f"--{name}: {color};" for name, color in named.items())
+
+
+def legend(panels: Sequence[Panel]) -> dict[str, int]:
+    """The layers of the plots that stand out, and the numbers of their colors."""
+    curves = {name: points for panel in panels for name, points in panel.curves.items()}
+    first = [*HIGHLIGHTED, *sorted(curves.keys() - HIGHLIGHTED.keys())]
+    colors = {name: _color(name, curves[name]) for name in first if name in curves and not _is_repair(curves[name])}
+    return {name: color for name, color in colors.items() if color is not None}
+
+
+def picture(panels: Sequence[Panel], theme: Theme) -> str:
+    """All plots as one SVG file, with a legend."""
+    rows = -(-len(panels) // _COLUMNS)
+    width, height = _WIDTH * min(len(panels), _COLUMNS), _HEIGHT * rows + _LEGEND
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="frontier" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" role="img">\n<title>Closed-loop accuracy against bits of state</title>',
+        f"<style>\nsvg {{ {palette(theme)} }}\n{STYLE}</style>", f'<rect width="{width}" height="{height}" '
+        'style="fill: var(--ground)"/>',
+    ]  # fmt: skip
+    x = _LEFT
+    for name, color in legend(panels).items():
+        parts.append(f'<g class="curve c{color}"><polyline points="{x},14 {x + 16},14"/></g>')
+        parts.append(f'<text x="{x + 21}" y="18">{escape(name)}</text>')
+        x += 36 + _LETTER * len(name)
+    parts.append(f'<text x="{_LEFT}" y="36">{_MARKS}</text>')
+    for number, panel in enumerate(panels):
+        row, column = divmod(number, _COLUMNS)
+        place = f'x="{column * _WIDTH}" y="{_LEGEND + row * _HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}"'
+        parts.append(draw(panel, place))
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def draw(panel: Panel, place: str = "") -> str:
+    """The plot; layers that are not `HIGHLIGHTED` are pale until the pointer is on them.
+
+    Args:
+        panel: What it shows.
+        place: Attributes of the SVG element: where a picture has it.
+    """
     axes = _Axes(panel)
-    parts = [f'<svg class="frontier" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+    parts = [f'<svg class="frontier" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" {place} '
              f'aria-label="accuracy against bits of state, {escape(panel.suite)}">']  # fmt: skip
     parts.append(f'<text class="head" x="{_LEFT}" y="16">{escape(panel.suite)}, size {panel.size}</text>')
     parts += _frame(axes)
     if panel.random_bits is not None:
         parts.append(_ceiling(axes, panel.random_bits))
-    places = {name: place for place, name in enumerate(highlighted)}
-    for name, points in sorted(panel.curves.items(), key=lambda item: item[0] in places):
-        parts.append(_curve(axes, name, points, panel.repaired.get(name), places.get(name)))
+    for name, points in sorted(panel.curves.items(), key=lambda item: _color(*item) is not None):
+        parts.append(_curve(axes, name, points, panel.repaired.get(name)))
     return "\n".join([*parts, "</svg>"])
+
+
+def _color(name: str, points: Sequence[tuple[int, Row]]) -> int | None:
+    """The number of a layer's color; one with an attention layer behind it has that of the layer without."""
+    if not points[0][1]["class_path"].startswith(_PACKAGES):
+        return _OWN
+    return HIGHLIGHTED.get(name.removesuffix("_attention") if _is_repair(points) else name)
+
+
+def _is_repair(points: Sequence[tuple[int, Row]]) -> bool:
+    return points[0][1]["with_attention"] == "1"
 
 
 def _frame(axes: _Axes) -> list[str]:
@@ -110,10 +175,8 @@ def _ceiling(axes: _Axes, random_bits: int) -> str:
     )
 
 
-def _curve(
-    axes: _Axes, name: str, points: Sequence[tuple[int, Row]], repaired: tuple[int, Row] | None, place: int | None
-) -> str:
-    color = "pale" if place is None else f"c{place}"
+def _curve(axes: _Axes, name: str, points: Sequence[tuple[int, Row]], repaired: tuple[int, Row] | None) -> str:
+    color = "pale" if (number := _color(name, points)) is None else f"c{number}"
     path = " ".join(f"{axes.x(bits)},{axes.y(float(row['accuracy']))}" for bits, row in points)
     parts = [f'<g class="curve {color}" data-layer="{escape(name)}"><polyline points="{path}"/>']
     parts += [_mark(axes, bits, row, "circle") for bits, row in points]

@@ -26,8 +26,8 @@ function choose(name) {
       const own = NAMES.indexOf(row.id), other = body.querySelector("tr.chosen, #" + CSS.escape(name));
       const theirs = other.querySelector(`[data-cell="${cell.dataset.cell}"]`);
       if (!theirs || theirs.dataset.value === "") continue;
-      const isDifferent = differs[own] && differs[own][place] === "1";
-      cell.classList.add(!isDifferent ? "same" : Number(cell.dataset.value) > Number(theirs.dataset.value) ? "up" : "down");
+      const tested = differs[own]?.[place] ?? "-";
+      if (tested !== "-") cell.classList.add(tested === "0" ? "same" : Number(cell.dataset.value) > Number(theirs.dataset.value) ? "up" : "down");
     }
   }
   document.querySelectorAll(".curve").forEach(curve => curve.classList.toggle("chosen", curve.dataset.layer === name));
@@ -43,8 +43,9 @@ function keep(changes) {
   show();
 }
 heads.forEach(head => head.querySelector("button").addEventListener("click", () => {
-  const again = state.get("sort") === head.dataset.key && state.get("order") !== "up";
-  keep({sort: head.dataset.key, order: again ? "up" : "down"});
+  const first = head.dataset.key === "layer" ? "up" : "down", other = first === "up" ? "down" : "up";
+  const again = state.get("sort") === head.dataset.key && (state.get("order") ?? "down") === first;
+  keep({sort: head.dataset.key, order: again ? other : first});
 }));
 body.addEventListener("click", event => {
   const link = event.target.closest("th a");
@@ -52,6 +53,12 @@ body.addEventListener("click", event => {
   event.preventDefault();
   const name = link.closest("tr").id;
   keep({layer: state.get("layer") === name ? "" : name});
+});
+for (const kind of ["mouseover", "click"]) body.addEventListener(kind, event => {
+  const cell = event.target.closest("td");
+  if (!cell?.title) return;
+  const name = cell.closest("tr").id, column = heads[cell.cellIndex].dataset.key;
+  document.querySelector("#told").textContent = `${name}, ${column}: ${cell.textContent} (${cell.title})`;
 });
 document.querySelectorAll(".curve").forEach(curve => curve.addEventListener("click", () => keep({layer: curve.dataset.layer})));
 document.querySelector("#theme").addEventListener("click", () => {

@@ -8,15 +8,14 @@ from string import Template
 
 from sweeps import files
 
-from comparisons import frontier, rows
-from comparisons.protocol import TOLERANCE, Protocol, find_protocol, read_protocol
+from comparisons import frontier, submitted
+from comparisons.layers import read_known
+from comparisons.protocol import TOLERANCE, Protocol
 from comparisons.significance import LEVEL
 from comparisons.summary import Row, Summary, shown
-from lit_retrieval.errors import UserError
 from lit_retrieval.parsing import OneLineErrors
 
 _HERE = Path(__file__).parent
-HIGHLIGHTED = ("attention", "window", "deltanet", "gla", "linear_attention", "mamba", "rwkv7", "lstm")
 
 
 def main(words: Sequence[str]) -> None:
@@ -28,50 +27,52 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--protocol", help="the protocol's file; if absent, the one in configs/compare")
     parser.add_argument("-o", "--output", type=Path, required=True, help="HTML file to write")
     arguments = parser.parse_args(words)
-    found, samples = rows.read(arguments.rows)
-    protocol = protocol_of(found, arguments.protocol)
-    files.write_text(html(found, samples, protocol), arguments.output)
+    files.write_text(html(*submitted.read(arguments.rows, arguments.protocol)), arguments.output)
     print(arguments.output)
-
-
-def protocol_of(found: Sequence[Row], name: str | None) -> Protocol:
-    """The protocol of rows; raises `UserError` if its file has become another."""
-    identity = found[0]["protocol"]
-    protocol = read_protocol(find_protocol(name or identity.rpartition("-")[0].rpartition("-")[0]))
-    if protocol.identity != identity:
-        raise UserError(
-            f"the rows are of the protocol {identity}, and the file has {protocol.identity}; check out the commit of "
-            "the rows, or name another file in --protocol"
-        )
-    return protocol
 
 
 def html(found: Sequence[Row], samples: Sequence[Row], protocol: Protocol) -> str:
     """The page."""
     summary, shape = Summary(found, samples), protocol.shape
     names, failed = summary.ordered(), sum(not row["accuracy"] for row in found)
+    scored, known = [name for name in names if summary.mean(name) is not None], read_known().keys()
+    waiting = sorted(known - set(names)) if known & set(names) else []
+    minutes = {(row["recurrence"], row["suite"], row["state_budget"]): float(row["minutes"] or 0) for row in found}
     parts = {
         "protocol": protocol.name, "identity": protocol.identity, "width": shape.hidden_size,
         "blocks": "one block" if shape.repeat == 1 else f"{shape.repeat} blocks", "kernel": shape.conv_kernel,
         "parameters": f"{shape.parameters:,}", "tolerance": f"{TOLERANCE:.0%}", "bits": f"{shape.state_bits:,}",
         "rates": ", ".join(f"{rate:g}" for rate in protocol.learning_rates), "seeds": len(protocol.seeds),
         "level": f"{LEVEL:g}", "example": f"{names[0]} {summary.cells[0][0]}",
+        "pair": f"{names[0]} {(scored or names)[-1]} --suite {summary.cells[0][0]}",
         "commits": ", ".join(sorted({row["commit"] for row in found if row["commit"]})),
         "devices": ", ".join(sorted({row["device"] for row in found if row["device"]})),
-        "minutes": f"{sum(float(row['minutes'] or 0) for row in found):,.0f}", "date": rows.today(),
+        "minutes": f"{sum(minutes.values()):,.0f}", "date": max(row["finished"] for row in found)[:10],
     }  # fmt: skip
     return Template((_HERE / "page.html").read_text()).substitute(
         {name: escape(str(text)) for name, text in parts.items()},
-        failed=f'<p class="note">{failed} cells have no accuracy; their titles say why.</p>' if failed else "",
-        table="\n".join(_table(summary, names)), frontier=_frontier(found, protocol, names),
-        style=(_HERE / "page.css").read_text(), script=(_HERE / "page.js").read_text(), data=_data(summary, names),
+        failed=f'<p class="note">{failed} rows have no accuracy: point at them for the reason.</p>' if failed else "",
+        waiting=f'<p class="note">Not run: {", ".join(waiting)}.</p>' if waiting else "",
+        table="\n".join(_table(summary, names)), frontier=_frontier(found, protocol), style=_style(),
+        script=(_HERE / "page.js").read_text(), data=_data(summary, names),
     )  # fmt: skip
 
 
+def _style() -> str:
+    text = Template((_HERE / "page.css").read_text())
+    return text.substitute(light=frontier.palette("light"), dark=frontier.palette("dark")) + frontier.STYLE
+
+
 def _data(summary: Summary, names: Sequence[str]) -> str:
-    """The layers and the pairs that differ in each cell, for the script."""
+    """The layers, and for each cell the pairs that differ (1), do not (0) and have no test (-), for the script."""
+    tested = summary.right_answers()
     different = {
-        cell: ["".join("1" if (one, other) in pairs else "0" for other in names) for one in names]
+        cell: [
+            "".join(
+                "-" if not {one, other} <= tested[cell].keys() else str(int((one, other) in pairs)) for other in names
+            )
+            for one in names
+        ]
         for cell, pairs in summary.differences().items()
     }
     return f"const NAMES = {json.dumps(names)}, DIFFERENT = {json.dumps(different)};".replace("</", "<\\/")
@@ -138,17 +139,21 @@ def _told(row: Row | None) -> str:
     return ", ".join(parts)
 
 
-def _frontier(found: Sequence[Row], protocol: Protocol, names: Sequence[str]) -> str:
-    """The plots of accuracy against bits of state; empty without them."""
+def plots(found: Sequence[Row], protocol: Protocol) -> list[frontier.Panel]:
+    """The plots of accuracy against bits of state; none without several budgets."""
     codes: dict[tuple[str, int], int | None] = {}
     for name in protocol.frontier.suites:
         suite = protocol.suite(name)
         codes |= {(name, size): suite.random_bits(size) for size in suite.sizes}
-    plots = frontier.panels(found, protocol.frontier.suites, protocol.frontier.repairs, codes)
-    if not plots:
+    return frontier.panels(found, protocol.frontier.suites, protocol.frontier.repairs, codes)
+
+
+def _frontier(found: Sequence[Row], protocol: Protocol) -> str:
+    """The part of the page with the plots; empty without them."""
+    if not (panels := plots(found, protocol)):
         return ""
-    chosen = [name for name in HIGHLIGHTED if name in names]
-    items = (f'<li class="curve c{place}"><span></span>{escape(name)}</li>' for place, name in enumerate(chosen))
-    drawn = (frontier.draw(plot, chosen) for plot in plots)
+    colors = frontier.legend(panels)
+    items = (f'<li class="curve c{color}"><span></span>{escape(name)}</li>' for name, color in colors.items())
+    drawn = map(frontier.draw, panels)
     template = Template((_HERE / "frontier.html").read_text())
     return template.substitute(legend="\n".join(items), panels="\n".join(drawn))

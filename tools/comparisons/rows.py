@@ -4,7 +4,6 @@ import base64
 import csv
 import io
 import json
-import time
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -220,8 +219,3 @@ def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     except UnicodeDecodeError:
         missing = list(columns)
     raise UserError(f"{path} has no column {', '.join(missing)}; name a file that tools/compare.py has written")
-
-
-def today() -> str:
-    """The date, for a page."""
-    return time.strftime("%Y-%m-%d", time.gmtime())

@@ -1,8 +1,9 @@
 """Which layers differ: a sign test over the same samples, with Holm's correction over all pairs."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import combinations
-from math import exp, lgamma, log
+from math import log
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +26,16 @@ def sign_test(one: Counts, other: Counts) -> float:
     total, few = more + fewer, min(more, fewer)
     if more == fewer:
         return 1.0
-    tail = sum(exp(_log_choose(total, number) - total * log(2)) for number in range(few + 1))
-    return min(1.0, 2 * tail)
+    logs = _log_factorials(total)
+    number = np.arange(few + 1)
+    tail = np.exp(logs[total] - logs[number] - logs[total - number] - total * log(2)).sum()
+    return min(1.0, 2 * float(tail))
 
 
-def _log_choose(total: int, number: int) -> float:
-    return lgamma(total + 1) - lgamma(number + 1) - lgamma(total - number + 1)
+@cache
+def _log_factorials(last: int) -> npt.NDArray[np.float64]:
+    """The logarithms of 0! to last!, `(last + 1,)`."""
+    return np.concatenate([[0.0], np.log(np.arange(1, last + 1)).cumsum()])
 
 
 def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
@@ -57,20 +62,25 @@ def differences(cells: Mapping[str, Mapping[str, list[Counts]]]) -> dict[str, se
     Args:
         cells: Right answers by cell, layer and seed, each `(samples,)`, of the same samples.
     """
-    asked, p_values = [], []
-    for cell, layers in cells.items():
-        sums = {name: np.sum(seeds, 0) for name, seeds in layers.items()}
-        for one, other in combinations(layers, 2):
-            asked.append((cell, one, other))
-            p_values.append(sign_test(sums[one], sums[other]))
+    p_values = sign_tests(cells)
     found: dict[str, set[tuple[str, str]]] = {cell: set() for cell in cells}
-    for (cell, one, other), is_rejected in zip(asked, holm(p_values), strict=True):
-        if is_rejected and _are_apart(cells[cell][one], cells[cell][other]):
+    for (cell, one, other), is_rejected in zip(p_values, holm(list(p_values.values())), strict=True):
+        if is_rejected and are_apart(cells[cell][one], cells[cell][other]):
             found[cell] |= {(one, other), (other, one)}
     return found
 
 
-def _are_apart(one: list[Counts], other: list[Counts]) -> bool:
+def sign_tests(cells: Mapping[str, Mapping[str, list[Counts]]]) -> dict[tuple[str, str, str], float]:
+    """The p-value of each pair of layers in each cell, of the right answers summed over seeds; see `differences`."""
+    p_values = {}
+    for cell, layers in cells.items():
+        sums = {name: np.sum(seeds, 0) for name, seeds in layers.items()}
+        for one, other in combinations(layers, 2):
+            p_values[cell, one, other] = sign_test(sums[one], sums[other])
+    return p_values
+
+
+def are_apart(one: list[Counts], other: list[Counts]) -> bool:
     """Whether all seeds of one layer are above all seeds of the other."""
     totals = [[int(seed.sum()) for seed in seeds] for seeds in (one, other)]
     return min(totals[0]) > max(totals[1]) or min(totals[1]) > max(totals[0])

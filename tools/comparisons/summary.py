@@ -39,11 +39,15 @@ class Summary:
 
     def differences(self) -> dict[str, set[tuple[str, str]]]:
         """The pairs of layers that differ in each cell, by the cell's name; see `significance.differences`."""
+        return differences(self.right_answers())
+
+    def right_answers(self) -> dict[str, dict[str, list[Counts]]]:
+        """The right answers of each seed, by the cell's name and the layer."""
         cells: dict[str, dict[str, list[Counts]]] = {}
         for row in self._samples:
             layers = cells.setdefault(f"{row['suite']} {row['size']}", {})
             layers.setdefault(row["recurrence"], []).append(decode(row["right"]))
-        return differences(cells)
+        return cells
 
 
 def shown(row: Row | None) -> str:

@@ -12,10 +12,9 @@ from sweeps.folder import alone
 from sweeps.grid import Trial, trials
 from sweeps.runners import run_here
 
-from comparisons import rows
+from comparisons import rows, submitted
 from comparisons.cells import Point, failure, grid
 from comparisons.layers import Layer
-from comparisons.page import protocol_of
 from comparisons.protocol import Protocol
 from comparisons.settings import Setting
 from lit_retrieval.errors import UserError
@@ -31,17 +30,19 @@ class Verdict(NamedTuple):
     Args:
         row: The row.
         accuracy: The accuracy now; None if a training failed.
+        state_bits: The bits of state at the row's size now.
         same_samples: Whether the same samples have as many right answers for every seed; None without published ones.
     """
 
     row: dict[str, str]
     accuracy: float | None
+    state_bits: int
     same_samples: bool | None
 
     @property
     def holds(self) -> bool:
-        """Whether the accuracy is the published one, to its digits, or within its interval and spread over seeds."""
-        if self.accuracy is None:
+        """Whether the accuracy is within the published interval or spread over seeds, and the state has those bits."""
+        if self.accuracy is None or self.state_bits != int(self.row["state_bits"]):
             return False
         low = min(float(self.row[name]) for name in ("low", "lowest_seed"))
         high = max(float(self.row[name]) for name in ("high", "highest_seed"))
@@ -52,6 +53,8 @@ class Verdict(NamedTuple):
         named = f"{row['recurrence']} {row['suite']} {row['size']}"
         if self.accuracy is None:
             return f"{named}: a training failed, published {row['accuracy']}"
+        if self.state_bits != int(row["state_bits"]):
+            return f"{named}: {self.state_bits:,} bits of state, published {int(row['state_bits']):,}: DIFFERS"
         how = "the same samples right" if self.same_samples else f"published interval {row['low']} to {row['high']}"
         return (
             f"{named}: {self.accuracy:.4f}, published {row['accuracy']}, {how}: {'holds' if self.holds else 'DIFFERS'}"
@@ -68,8 +71,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, help="folder of the trainings; if absent, compare/verify-PROTOCOL")
     parser.add_argument("--slots", type=int, default=1, help="trainings at a time")
     arguments = parser.parse_args(words)
-    found, samples = rows.read([arguments.rows])
-    protocol = protocol_of(found, arguments.protocol)
+    found, samples, protocol = submitted.read([arguments.rows], arguments.protocol)
     chosen = choose(found, arguments.only)
     output = (arguments.output or Path("compare") / f"verify-{protocol.identity}").absolute()
     with alone(output):
@@ -117,7 +119,7 @@ def _rebuild(row: dict[str, str]) -> tuple[Layer, Point]:
 
 def _verdict(row: dict[str, str], again: Sequence[Trial], samples: Rows, output: Path) -> Verdict:
     if any(failure(trial, output) for trial in again):
-        return Verdict(row, None, None)
+        return Verdict(row, None, 0, None)
     of_seed, same = [], []
     for trial in again:
         right, asked, sizes = rows.right_answers(files.trial_folder(output, trial.hash))
@@ -127,4 +129,6 @@ def _verdict(row: dict[str, str], again: Sequence[Trial], samples: Rows, output:
         same += [
             np.array_equal(rows.decode(one["right"]), right[is_size]) for one in samples if named.items() <= one.items()
         ]
-    return Verdict(row, float(np.mean(of_seed)), all(same) if same else None)
+    result = files.read(files.trial_folder(output, again[0].hash) / "result.json") or {}
+    bits = int(result["state_bits_of_sizes"][row["size"]])
+    return Verdict(row, float(np.mean(of_seed)), bits, all(same) if same else None)

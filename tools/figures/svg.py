@@ -5,7 +5,7 @@ from html import escape
 from itertools import pairwise
 from typing import NamedTuple
 
-from figures.style import COLORS, Colors, Theme
+from figures.colors import COLORS, Colors, Theme
 
 _SANS, _MONO = "system-ui, sans-serif", "ui-monospace, SFMono-Regular, Menlo, monospace"
 _EM = 0.62  # width of a letter of a monospaced font, as a share of its size; a little more than any has

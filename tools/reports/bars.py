@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from itertools import product
 
-from figures.style import REGIME_COLORS, draw_guess, guess_handle, ink
+from figures.colors import REGIME_COLORS
+from figures.style import draw_guess, guess_handle, ink
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
