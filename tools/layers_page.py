@@ -1,15 +1,16 @@
-"""Writes docs/layers.md: our layers, and fla's with what computes them on a CPU, all found by running."""
+"""Writes docs/layers.md: our layers, and fla's with what computes them on a CPU and a GPU, all found by running."""
 
 import csv
 import inspect
 import logging
+import string
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import cast
+from typing import Any, cast
 
 import torch
 import yaml
@@ -20,6 +21,7 @@ from torch import nn
 from lit_retrieval import mixers
 from lit_retrieval.mixers import FlaLayer, Mixer
 from lit_retrieval.models import SequenceModel
+from lit_retrieval.ops.fla_cpu import on_gpu
 from lit_retrieval.ops.fla_cpu.table import TABLE
 
 _HEAD = """\
@@ -45,7 +47,7 @@ _FLA = """\
 
 Every layer of `fla.layers` that can be a mixer has a model, `--model NAME_0.5M`. On a CPU a layer is computed by the
 function of `lit_retrieval.ops.fla_cpu` in the third column: those of `attention` are PyTorch's attention, all others
-are recurrences of our own. On a GPU fla's own kernels run. `cache` keeps fla's state from one token to the next;
+are recurrences of our own. `cache` keeps fla's state from one token to the next;
 `prefix` reads all tokens again in each call, since fla's own code has no usable cache. The state is that of all blocks;
 log-linear Mamba-2 has a matrix for each bit of the number of tokens that is set, of which 128 has one and 127 seven.
 
@@ -58,12 +60,41 @@ square of the length, and PyTorch has no fused kernel for them.
 `YOCOCrossAttention` and `YOCOSharedKVBuilder` are refused: the one attends to keys and values that another layer makes,
 and these are all that the other one makes.
 
-| layer | NAME | by | decoding | parameters | state | step |
-|---|---|---|---|---|---|---|
+On a GPU fla's own kernels run, but in these cases, whose letters are in the column "GPU". Then our form for a CPU runs,
+in PyTorch: the same numbers, but slower, and attention keeps a matrix of all pairs of tokens. So every layer trains in
+float32, and no package has to be installed. Mamba-2, MesaNet, the gated delta rule and simple GLA have other kernels of
+fla instead of PyTorch. What was measured on which GPU is in [gpu.md](gpu.md).
+
+{cases}
+
+| layer | NAME | by | decoding | parameters | state | GPU | step |
+|---|---|---|---|---|---|---|---|
 """
+_CASES: dict[Callable[..., bool], str] = {
+    on_gpu.always: "Always",
+    on_gpu.computes_in_float32: "In float32",
+    on_gpu.is_float32: "In float32",
+    on_gpu.is_refused: "On Hopper with Triton 3.4.0 to 3.7.0",
+    on_gpu.is_too_small: "With smaller heads or blocks",
+    on_gpu.lacks_flash_attention: "In float32, and without flash-attn",
+    on_gpu.lacks_mamba3: "Without mamba-ssm",
+    on_gpu.refuses_gates: "On Hopper with Triton 3.4.0 to 3.7.0",
+    on_gpu.wants_gradients: "In float32",
+}
+"""When fla's functions are replaced on a GPU."""
+_INSTEAD = {
+    path.partition(".layers.")[2].partition(".")[2] or path.rpartition(".")[2]: one
+    for path, one in on_gpu.INSTEAD.items()
+} | {"flash_attn_func": on_gpu.FLASH_ATTENTION}
+"""What replaces fla's functions and methods, by their names without modules."""
+_LETTERS = dict(
+    zip(dict.fromkeys((_CASES[one.when], one.why) for one in _INSTEAD.values()), string.ascii_lowercase, strict=False)
+)
+"""The letter of each case and its reason."""
 PAGE = MODEL_FILES.parents[1] / "docs/layers.md"
 _SPEED = MODEL_FILES.parents[1] / "data/results/training_speed.csv"
 _LENGTH = 128  # tokens
+_ABOVE_64 = 66  # tokens; for fewer some layers have other functions
 _OUR_FILES = {path.stem for path in MODEL_FILES.glob("*.yaml") if "fla.layers" not in path.read_text()}
 _KERNELS = {row.detail for row in TABLE if row.kind == "ours"}
 _FOLDER = "ops/fla_cpu/"
@@ -76,7 +107,8 @@ _IN_MANY_LAYERS = (
 def page() -> str:
     """The page, in Markdown: our layers, then those of fla, by name."""
     lines = [_line(path) for path in _files(of_fla=True)]
-    return "".join([_HEAD, ours(), "\n", _FLA, *sorted(lines, key=str.lower)])
+    cases = "\n".join(f"- {letter}. {case}: {why}." for (case, why), letter in _LETTERS.items())
+    return "".join([_HEAD, ours(), "\n", _FLA.format(cases=cases), *sorted(lines, key=str.lower)])
 
 
 def ours() -> str:
@@ -130,11 +162,17 @@ def _line(path: Path) -> str:
     model = build_model(path, 2)
     layer = model.mixers[0]
     assert isinstance(layer, FlaLayer)
-    with _called() as names:
-        layer(torch.randn(1, 5, model.embedding.shape[1]))
+    with _called() as (names, theirs):
+        layer(torch.randn(1, _ABOVE_64, model.embedding.shape[1]))
+    replaced = [one for name, one in _INSTEAD.items() if name in theirs]
+    letters = ", ".join(sorted({_LETTERS[_CASES[one.when], one.why] for one in replaced}))
     by = ", ".join(f"`{name}`" for name in sorted(names)) or "PyTorch's attention"
     cells = (f"`{kind}`", f"`{path.stem.removesuffix('_0.5M')}`", by, layer.decoding(torch.device("cpu")))
-    return f"| {' | '.join(cells)} | {_sizes(model)} | {_step(path)} |\n"
+    return f"| {' | '.join(cells)} | {_sizes(model)} | {letters} | {_step(path)} |\n"
+
+
+def _has_gate(call: dict[str, Any]) -> bool:
+    return on_gpu.has_gate(*call["args"], **call["kwargs"])
 
 
 def _step(path: Path) -> str:
@@ -145,9 +183,13 @@ def _step(path: Path) -> str:
 
 
 @contextmanager
-def _called() -> Iterator[set[str]]:
-    """The names of our functions, `module.function` as the table has them, that fla calls while the block runs."""
+def _called() -> Iterator[tuple[set[str], set[str]]]:
+    """The names of our functions, `module.function` as the table has them, that fla calls while the block runs.
+
+    And the names, without modules, of fla's functions in whose place they run.
+    """
     names: set[str] = set()
+    theirs: set[str] = set()
     running: list[FrameType] = []
 
     def note(frame: FrameType, event: str, _: object) -> None:
@@ -156,6 +198,11 @@ def _called() -> Iterator[set[str]]:
         if event != "call" or running:
             return
         _, is_ours, rest = frame.f_code.co_filename.partition(_FOLDER)
+        if is_ours and frame.f_code.co_qualname == "_for_cpu.<locals>.choose":
+            call = frame.f_locals
+            name = call["theirs"].__qualname__
+            if name not in _INSTEAD or _INSTEAD[name].when is not on_gpu.is_refused or _has_gate(call):
+                theirs.add(name)
         name = f"{rest.removesuffix('.py').replace('/', '.')}.{frame.f_code.co_name}"
         if is_ours and name in _KERNELS and not name.startswith(_IN_MANY_LAYERS):
             running.append(frame)
@@ -163,7 +210,7 @@ def _called() -> Iterator[set[str]]:
 
     sys.setprofile(note)
     try:
-        yield names
+        yield names, theirs
     finally:
         sys.setprofile(None)
 

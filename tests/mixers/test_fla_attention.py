@@ -199,19 +199,14 @@ def test_a_window_that_fla_ignores_in_training_is_refused():
         layer(inputs(1, 4))
 
 
-def test_flash_attention_is_asked_for_on_other_devices_only():
+def test_layers_do_without_flash_attention():
     fla_cpu.install()
-    q = torch.empty(1, 4, 2, 8, device="meta")
+    q = torch.randn(1, 4, 2, 8)
     for path in FLASH_ATTENTION_USERS:
         module = importlib.import_module(path)
-        with pytest.raises(UserError, match="pip install flash-attn"):
-            module.flash_attn_func(q, q, q, causal=True)
+        assert module.flash_attn_func(q, q, q, causal=True).shape == q.shape
     without = {path for path, module in sys.modules.items() if path.startswith("fla.") and _lacks_flash(module)}
-    assert without <= {
-        "fla.ops.deltaformer.parallel",
-        "fla.ops.moba.parallel",
-        "fla.ops.nsa.parallel",
-    }  # ours as a whole
+    assert without <= {"fla.ops.deltaformer.parallel", "fla.ops.moba.parallel"}  # ours as a whole
 
 
 def _lacks_flash(module: object) -> bool:

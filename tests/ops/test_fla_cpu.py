@@ -182,12 +182,15 @@ def test_a_decay_for_each_key_gives_the_numbers_of_one_for_each_head(name):
 @pytest.mark.parametrize("is_refused", [True, False])
 def test_flas_function_is_replaced_where_it_refuses_the_gpu(monkeypatch, is_refused):
     module = importlib.import_module("lit_retrieval.ops.fla_cpu.install")
-    monkeypatch.setattr(on_gpu, "_refuses_gates", lambda: is_refused)
-    choose = module._for_gpu(lambda *args, g=None: "theirs", lambda *args, g=None: "instead", on_gpu.is_refused)
+    monkeypatch.setattr(on_gpu, "refuses_gates", lambda: is_refused)
+    instead = on_gpu.Instead("", on_gpu.is_refused, lambda *args, g=None: "instead")
+    choose = module._for_gpu(lambda *args, g=None: "theirs", lambda *args, g=None: "ours", instead)
     x = torch.empty(1, device="meta")
     with_gate = "instead" if is_refused else "theirs"
     assert [choose(x, x, x, x), choose(x, x, x, g=x), choose(x, x, x)] == [with_gate, with_gate, "theirs"]
-    assert module._for_gpu(lambda x: "theirs")(x) == "theirs"
+    assert module._for_gpu(lambda x: "theirs", lambda x: "ours", None)(x) == "theirs"
+    always = on_gpu.Instead("", on_gpu.always)
+    assert module._for_gpu(lambda x: "theirs", lambda x: "ours", always)(x) == "ours"
 
 
 @pytest.mark.parametrize("time", [1, 7])

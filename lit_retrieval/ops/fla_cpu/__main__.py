@@ -8,7 +8,8 @@ _HEAD = """\
 # flash-linear-attention on a CPU
 
 fla's kernels need a GPU. After `install()` its functions, layers and whole models also take tensors on a CPU, however
-they are called; `FlaLayer` and the command line call it themselves. Tensors on a GPU go to fla's own functions.
+they are called; `FlaLayer` and the command line call it themselves. Tensors on a GPU go to fla's own functions, but for
+[some that refuse them or are wrong](layers.md#flas-layers), which ours replace there too.
 
 ```python
 from lit_retrieval.ops import fla_cpu

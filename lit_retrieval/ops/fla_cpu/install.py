@@ -1,4 +1,4 @@
-"""Puts our functions in place of fla's, by the rows of `table.TABLE`: nothing changes for tensors on a GPU."""
+"""Puts our functions in place of fla's, by the rows of `table.TABLE`; for tensors on a GPU, by `on_gpu.INSTEAD`."""
 
 import importlib
 import sys
@@ -46,7 +46,7 @@ def rebind(table: Iterable[Row]) -> None:
             warnings.warn(_moved(row.theirs), stacklevel=2)
             continue
         theirs = getattr(owner, attribute)
-        ours = _for_cpu(ours, _for_gpu(theirs, *on_gpu.INSTEAD.get(row.theirs, ())))
+        ours = _for_cpu(ours, _for_gpu(theirs, ours, on_gpu.INSTEAD.get(row.theirs)))
         setattr(owner, attribute, ours)
         replaced[id(theirs)] = theirs, ours
     for module in [module for module in sys.modules.values() if isinstance(module, ModuleType)]:
@@ -57,7 +57,7 @@ def rebind(table: Iterable[Row]) -> None:
 
 
 def _lend_flash_attention() -> None:
-    """Give fla's layers our stand-ins for the functions of flash-attn, for CPU tensors, whether or not it is there."""
+    """Give fla's layers our stand-ins for the functions of flash-attn, for tensors that it can't take."""
     for path in FLASH_ATTENTION_USERS:
         try:
             module = importlib.import_module(path)
@@ -65,12 +65,9 @@ def _lend_flash_attention() -> None:
             warnings.warn(_moved(path), stacklevel=2)
             continue
         for name in ("flash_attn_func", "flash_attn_varlen_func"):
-            theirs = getattr(module, name, None) or _ask_for_flash_attention
-            setattr(module, name, _for_cpu(getattr(flash, name), theirs))
-
-
-def _ask_for_flash_attention(*args: Any, **kwargs: Any) -> Any:
-    raise UserError("this layer of fla needs flash-attn on a GPU; pip install flash-attn --no-build-isolation")
+            ours = getattr(flash, name)
+            theirs = getattr(module, name, None) or ours
+            setattr(module, name, _for_cpu(ours, _for_gpu(theirs, ours, on_gpu.FLASH_ATTENTION)))
 
 
 def find(path: str) -> tuple[Any, str]:
@@ -162,17 +159,16 @@ def _for_cpu(ours: Callable[..., Any], theirs: Callable[..., Any]) -> Callable[.
 
 
 def _for_gpu(
-    theirs: Callable[..., Any],
-    instead: Callable[..., Any] | None = None,
-    is_replaced: Callable[..., bool] = on_gpu.always,
+    theirs: Callable[..., Any], ours: Callable[..., Any], instead: on_gpu.Instead | None
 ) -> Callable[..., Any]:
-    """Their function or, where it is replaced, the other one."""
+    """Their function or, where it is replaced, another one: ours by default."""
     if instead is None:
         return theirs
+    is_replaced, other = instead.when, instead.function or ours
 
     @wraps(theirs, updated=())
     def choose(*args: Any, **kwargs: Any) -> Any:
-        return (instead if is_replaced(*args, **kwargs) else theirs)(*args, **kwargs)
+        return (other if is_replaced(*args, **kwargs) else theirs)(*args, **kwargs)
 
     return choose
 

@@ -364,16 +364,16 @@ def mamba2_forward(
 
 
 def recur_by_fla(
-    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, state: Tensor | None, rate: Tensor, skip: Tensor
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, state: Tensor | None, rate: Tensor, skip: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Mamba-2's `linear_recurrence` by fla's kernels of simple GLA, for a GPU."""
+    """A `linear_recurrence` with one decay for each head by fla's kernels of simple GLA, for a GPU."""
     from fla.ops.simple_gla import chunk_simple_gla, fused_recurrent_simple_gla
 
     shared = v.shape[2] // q.shape[2]  # heads of a group
     q, k = q.repeat_interleave(shared, 2), k.repeat_interleave(shared, 2)
     run = fused_recurrent_simple_gla if q.shape[1] == 1 else chunk_simple_gla
     y, last = run(q, k, v * rate, log_decay.squeeze(-1), scale=1.0, initial_state=state, output_final_state=True)
-    return y + v * skip, last
+    return y if skip is None else y + v * skip, last
 
 
 def _without_padding(x: Tensor, mask: Tensor | None) -> Tensor:

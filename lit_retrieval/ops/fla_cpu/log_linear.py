@@ -97,7 +97,7 @@ def _attend(inputs: list[Tensor], blocks: list[Tensor], start: int) -> tuple[Ten
     o = (q @ k.transpose(2, 3) * decays * _scales_of(scales, places, places)) @ v
     old = _blocks(start)
     if old:
-        firsts = torch.tensor([first for first, _ in old], device=q.device)
+        firsts = torch.stack([places.new_full((), first) for first, _ in old])  # filled there: no wait for a GPU
         weights = _scales_of(scales, places, firsts) * sums.exp().unsqueeze(3)
         read = q.unsqueeze(2) @ torch.stack(blocks, 2)
         o = o + (weights.transpose(2, 3).unsqueeze(-1) * read).sum(2)

@@ -123,7 +123,8 @@ def _scan(
     o, after = _recur(q, k, values, log_decay, own + later, before)
     dots = torch.einsum("bthrn,bthsn->bthrs", q.transpose(2, 3), k.transpose(2, 3))
     unseen = torch.ones_like(dots[0, 0, 0]).triu(1) * (own + later)[..., None, None]
-    shares = dots * (unseen - later[..., None, None]) + torch.eye(q.shape[2]).to(q) * skip[:, None, None]
+    diagonal = torch.eye(q.shape[2], dtype=q.dtype, device=q.device) * skip[:, None, None]
+    shares = dots * (unseen - later[..., None, None]) + diagonal
     o = o + (shares[..., 0, 0].unsqueeze(2).unsqueeze(4) * values if q.shape[2] == 1 else _mix_ranks(shares, values))
     return o, (angles[:, -1], after.transpose(2, 3).contiguous(), k[:, -1], v[:, -1])
 

@@ -240,6 +240,6 @@ TABLE: tuple[Row, ...] = (*_RECURRENCES, *_FURTHER_RECURRENCES, *_MODULES, *_LAY
 
 FLASH_ATTENTION_USERS = (
     "fla.layers.attn", "fla.layers.bitattn", "fla.layers.mla", "fla.layers.moba", "fla.layers.rodimus",
-    "fla.ops.nsa.naive",
+    "fla.ops.nsa.naive", "fla.ops.nsa.parallel",
 )  # fmt: skip
 """Modules that call the package flash-attn, whose functions have stand-ins in `attention.flash`."""

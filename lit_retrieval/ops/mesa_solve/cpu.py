@@ -1,9 +1,6 @@
-"""Regularized least squares at every step by conjugate gradients in Numba, for float32 on a CPU.
+"""Regularized least squares at every step by conjugate gradients in Numba, for float32 on a CPU."""
 
-A solution's gradient is that of its equation: with z = A^{-1} x_grad, which the same kernel finds, that of the right
-side is z, and that of the matrix A is -z x^T. The latter flows through A x, a linear recurrence.
-"""
-
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +27,7 @@ from lit_retrieval.ops.lanes import (
     zeros,
 )
 from lit_retrieval.ops.linear_recurrence import linear_recurrence
+from lit_retrieval.ops.mesa_solve.gradients import solve_with_gradients
 from lit_retrieval.ops.rows import copy_rows, row
 from lit_retrieval.ops.vector_exp import FAST_MATH
 
@@ -53,39 +51,12 @@ def mesa_solve_cpu(
         q, k, ridge = F.pad(q, missing), F.pad(k, missing), F.pad(ridge, missing, value=1.0)
         x, last_state = mesa_solve_cpu(q, k, log_decay, rate, ridge, matrix, iterations, from_diagonal)
         return x[..., :key_dim], last_state[..., :key_dim, :key_dim]
-    if state is None:
-        state = q.new_zeros(len(q), q.shape[2], key_dim, key_dim)
-    system, options = (k, log_decay, rate, ridge, state), (iterations, from_diagonal)
-    with torch.no_grad():
-        x = _solve(q, system, options)
-    # A recurrence reads its state's transpose, the same matrix with another gradient.
-    product, last_state = linear_recurrence(x, k, k, log_decay, state=state.transpose(2, 3), rate=rate)
-    last_state = last_state.transpose(2, 3)
-    if not torch.is_grad_enabled():
-        return x, last_state
-    residual = q - product - ridge * x  # zero but for rounding; its gradients are those of the equation
-    solved: Tensor = _Solved.apply(residual, x, options, *system)  # type: ignore[no-untyped-call]
-    return solved, last_state
+    solve = partial(_solve, iterations, from_diagonal)
+    return solve_with_gradients(solve, linear_recurrence, q, k, log_decay, rate, ridge, state)
 
 
-class _Solved(torch.autograd.Function):
-    """The given solution x, as a function of the residual of its equation."""
-
-    @staticmethod
-    def forward(ctx: Any, residual: Tensor, x: Tensor, options: tuple[int, bool], *system: Tensor) -> Tensor:
-        ctx.options = options
-        ctx.save_for_backward(*system)
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, x_grad: Tensor) -> tuple[Tensor | None, ...]:
-        z = _solve(x_grad, ctx.saved_tensors, ctx.options)
-        return z, *7 * [None]
-
-
-def _solve(q: Tensor, system: tuple[Tensor, ...], options: tuple[int, bool]) -> Tensor:
+def _solve(iterations: int, from_diagonal: bool, q: Tensor, k: Tensor, log_decay: Tensor, *others: Tensor) -> Tensor:
     """The solutions without gradients."""
-    (iterations, from_diagonal), (k, log_decay, *others) = options, system
     tensors = [one.contiguous() for one in (q, k, log_decay.exp(), *others)]
     x = torch.empty_like(tensors[0])
     run_kernel(_run, widest(q.shape[-1]), iterations, int(from_diagonal), *tensors, x)
