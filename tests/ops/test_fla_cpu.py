@@ -182,7 +182,7 @@ def test_a_decay_for_each_key_gives_the_numbers_of_one_for_each_head(name):
 @pytest.mark.parametrize("is_refused", [True, False])
 def test_flas_function_is_replaced_where_it_refuses_the_gpu(monkeypatch, is_refused):
     module = importlib.import_module("lit_retrieval.ops.fla_cpu.install")
-    monkeypatch.setattr(on_gpu, "refuses_gates", lambda: is_refused)
+    monkeypatch.setattr(on_gpu, "_compiles_gates_wrongly", lambda: is_refused)
     instead = on_gpu.Instead("", on_gpu.is_refused, lambda *args, g=None: "instead")
     choose = module._for_gpu(lambda *args, g=None: "theirs", lambda *args, g=None: "ours", instead)
     x = torch.empty(1, device="meta")

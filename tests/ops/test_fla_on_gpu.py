@@ -32,6 +32,11 @@ def test_what_is_replaced_is_in_the_table():
     assert set(on_gpu.INSTEAD) <= {row.theirs for row in TABLE if row.kind == "ours"}
 
 
+def test_no_tensor_is_kept_by_the_question():
+    questions = [one.when for one in (*on_gpu.INSTEAD.values(), on_gpu.FLASH_ATTENTION)]
+    assert not any(hasattr(when, "cache_info") for when in questions)
+
+
 @pytest.mark.filterwarnings("ignore:fla's .* has no usable cache")
 @pytest.mark.parametrize("name", IN_PYTORCH)
 def test_our_form_needs_no_cpu_and_never_waits(name, monkeypatch):

@@ -50,12 +50,16 @@ def has_gate(*args: Any, **kwargs: Any) -> bool:
     return len(args) > 3 or kwargs.get("g") is not None
 
 
-@cache
 def refuses_gates(*args: Any, **kwargs: Any) -> bool:
     """Whether fla refuses the backward of its kernels with a gate for each head: Triton compiles one of them wrongly.
 
     That is so on Hopper with Triton 3.4.0 to 3.7.0.
     """
+    return _compiles_gates_wrongly()
+
+
+@cache
+def _compiles_gates_wrongly() -> bool:
     from fla.utils import IS_NVIDIA_HOPPER, TRITON_ABOVE_3_4_0, TRITON_ABOVE_3_7_1
 
     return bool(IS_NVIDIA_HOPPER and TRITON_ABOVE_3_4_0 and not TRITON_ABOVE_3_7_1)
