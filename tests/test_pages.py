@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from pages import keys, markdown
 
 from lit_retrieval.cli.command import _parse
@@ -61,8 +62,14 @@ def test_a_picture_for_two_themes_is_two_pictures_of_the_site():
     assert {light[1], dark[1]} <= {f"files/{path}" for path in attached}
 
 
-def test_readme_is_short():
-    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+def test_readme_is_short_and_counts_what_is_there():
+    readme = (ROOT / "README.md").read_text()
+    assert len(readme.splitlines()) <= 200
+    tasks = re.findall(r"^### ", (ROOT / "docs/tasks.md").read_text(), re.MULTILINE)
+    layers = re.findall(r"^\| `", (ROOT / "docs/layers.md").read_text().split("## fla's layers")[1], re.MULTILINE)
+    compared = yaml.safe_load((ROOT / "configs/compare/recurrences.yaml").read_text())
+    for said, there in (("Tasks[*]{2}: ", tasks), ("Ours, ", layers), ("beside ", compared)):
+        assert int(re.findall(rf"{said}(\d+)", readme)[0]) == len(there), said
 
 
 def test_the_page_of_keys_has_every_key_once():
