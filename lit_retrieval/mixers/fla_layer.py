@@ -1,6 +1,7 @@
 """Any layer of fla as a mixer."""
 
 import inspect
+import sys
 import traceback
 import warnings
 from functools import cache, partial
@@ -121,7 +122,7 @@ class FlaLayer(nn.Module):
         self.layer.training = is_training and self._name not in _ALWAYS_IN_EVALUATION_MODE
         try:
             result = self.layer(x, **self._needed, **options)
-        except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
+        except _refusals() as error:
             if reason := _reason_of_fla(error, x):
                 raise UserError(f"fla's {self._name} {reason}") from error
             raise
@@ -165,9 +166,28 @@ def _reason_of_fla(error: Exception, x: Tensor) -> str | None:
     """Why fla refuses the tensors, or None if the error is another."""
     if "active drivers" in str(error):  # Triton found no GPU to compile one of fla's kernels for
         return "runs on a GPU only; on a CPU use a layer of configs/model" if x.is_cpu else None
+    if not is_of_fla(error):
+        return None
+    return f"can't run on {x.dtype} tensors of a {x.device.type}: {describe_error(error)}"
+
+
+def is_of_fla(error: BaseException) -> bool:
+    """Whether fla refuses something, or Triton can't compile a kernel: an error in their code, in a backward too."""
+    if isinstance(error, UserError | torch.OutOfMemoryError):
+        return False
     frames = traceback.extract_tb(error.__traceback__)
-    is_of_fla = "/fla/" in frames[-1].filename and not isinstance(error, UserError)
-    return f"can't run on {x.dtype} tensors of a {x.device.type}: {describe_error(error)}" if is_of_fla else None
+    return isinstance(error, _errors_of_triton()) or (bool(frames) and "/fla/" in frames[-1].filename)
+
+
+def _errors_of_triton() -> tuple[type[Exception], ...]:
+    """The class of Triton's errors, if one of its kernels may have been called."""
+    triton = sys.modules.get("triton.errors")
+    return () if triton is None else (triton.TritonError,)
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What fla raises where it refuses something."""
+    return (AssertionError, ImportError, RuntimeError, TypeError, ValueError, *_errors_of_triton())
 
 
 @cache

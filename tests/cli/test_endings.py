@@ -70,3 +70,20 @@ def test_what_a_disk_says_is_found_under_two_loggers():
 
 def test_a_disk_that_is_not_full_is_a_bug():
     assert ending(OSError(errno.EIO, "Input/output error")) is None
+
+
+@pytest.mark.parametrize(("path", "is_of_fla"), [("/a/fla/ops/common/chunk_o.py", True), ("/a/b/chunk_o.py", False)])
+def test_what_fla_refuses_in_a_backward_is_one_line(path, is_of_fla):
+    class Refusing(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            exec(compile("raise RuntimeError('upgrade\\nTriton')", path, "exec"))
+
+    found = ending(caught(Refusing.apply(torch.ones(1, requires_grad=True)).backward))
+    assert (found is not None) == is_of_fla
+    if is_of_fla:
+        assert found[1] == USER_ERROR and "RuntimeError: upgrade Triton" in found[0]

@@ -162,6 +162,19 @@ def test_what_fla_refuses_is_one_line(error, said):
     assert "fla's Refusing" in str(refused.value) and "\n" not in str(refused.value)
 
 
+def test_a_kernel_that_does_not_compile_is_one_line():
+    make_layer("Comba")  # loads Triton
+    from triton.runtime.errors import OutOfResources
+
+    with pytest.raises(UserError, match="OutOfResources"):
+        FlaLayer(Refusing(OutOfResources(300_000, 232_448, "shared memory")))(torch.zeros(1, 2, 1))
+
+
+def test_too_little_memory_is_no_refusal():
+    with pytest.raises(torch.OutOfMemoryError):
+        FlaLayer(Refusing(torch.OutOfMemoryError("CUDA out of memory")))(torch.zeros(1, 2, 1))
+
+
 def test_an_error_of_ours_is_none_of_flas():
     class Broken(nn.Module):
         def forward(self, hidden_states):
