@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pages import keys, markdown
+from pages import keys, markdown, notebooks
 
 from lit_retrieval.cli.command import _parse
 from lit_retrieval.cli.endings import DISK_FULL, LOST, OUT_OF_MEMORY
@@ -37,7 +37,7 @@ def test_links_of_a_page_lead_somewhere(page):
 ])  # fmt: skip
 def test_a_link_to_nothing_is_refused(text, said):
     with pytest.raises(UserError, match=re.escape(said)):
-        markdown._rewrite(text, "docs/start.md", "start.md", set())
+        markdown.rewrite(text, "docs/start.md", "start.md", set())
 
 
 def test_links_are_those_of_the_site_and_code_stays_as_it_is():
@@ -45,7 +45,7 @@ def test_links_are_those_of_the_site_and_code_stays_as_it_is():
     text = (
         "[a](../CONTRIBUTING.md#tests) ![b](../data/paper/figures.csv)\n```\n[c](no_such.md)\n```\n[d](https://e.org)"
     )
-    made = markdown._rewrite(text, "docs/task.md", "howto/task.md", attached)
+    made = markdown.rewrite(text, "docs/task.md", "howto/task.md", attached)
     assert made == text.replace("../CONTRIBUTING.md", "../contributing.md").replace(
         "../data/paper", "../files/data/paper"
     )
@@ -89,7 +89,8 @@ def test_the_page_of_keys_has_every_key_once():
 
 def test_every_page_is_in_the_navigation_of_the_site():
     listed = set(re.findall(r"([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
-    assert listed == {*markdown.sources().values(), "reference/keys.md"}, "name the page in mkdocs.yml"
+    tutorials = {f"tutorials/{path.stem}.md" for path in notebooks.FOLDER.glob("*.ipynb")}
+    assert listed == {*markdown.sources().values(), "reference/keys.md"} | tutorials, "name the page in mkdocs.yml"
 
 
 def test_every_extra_is_described():

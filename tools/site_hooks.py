@@ -12,10 +12,16 @@ _TOOLS = Path(__file__).parent
 def on_files(files: Any, config: Any) -> Any:
     """Put the pages that are made in place of those in the folder, and add the files that they link to."""
     sys.path[:0] = [str(_TOOLS.parent), str(_TOOLS)]
-    from pages import keys, markdown
+    from pages import keys, markdown, notebooks
 
     attached: set[str] = set()
-    made = {site: markdown.page(source, attached) for source, site in markdown.sources().items()}
+    made: dict[str, str | bytes] = {
+        site: markdown.page(source, attached) for source, site in markdown.sources().items()
+    }
+    for notebook in sorted(notebooks.FOLDER.glob("*.ipynb")):
+        tutorial = notebooks.page(notebook, attached)
+        made[f"tutorials/{notebook.stem}.md"] = tutorial.text
+        made |= {f"tutorials/{name}": picture for name, picture in tutorial.pictures.items()}
     made["reference/keys.md"] = keys.page()
     listed: set[str] = set()
     while folders := {path for path in attached if (markdown.ROOT / path).is_dir()} - listed:  # they link to others

@@ -34,7 +34,7 @@ def sources() -> dict[str, str]:
 def page(source: str, attached: set[str]) -> str:
     """The Markdown of a page of the site; paths of other files that it links to are added to `attached`."""
     text = _PICTURE.sub(r"![\2](\3#only-light)\n![\2](\1#only-dark)", (ROOT / source).read_text())
-    return _rewrite(text, source, sources()[source], attached)
+    return rewrite(text, source, sources()[source], attached)
 
 
 def listing(folder: str, attached: set[str]) -> str:
@@ -42,7 +42,7 @@ def listing(folder: str, attached: set[str]) -> str:
     names = sorted(path.name for path in (ROOT / folder).iterdir() if path.is_file())
     attached |= {f"{folder}/{name}" for name in names if not name.endswith(".md")}
     about = (ROOT / folder / "README.md").read_text() if "README.md" in names else f"# {folder}\n"
-    text = _rewrite(about, f"{folder}/README.md", attached_page(folder), attached)
+    text = rewrite(about, f"{folder}/README.md", attached_page(folder), attached)
     return "\n".join([text, *(f"- [{name}]({name})" for name in names if not name.endswith(".md")), ""])
 
 
@@ -51,7 +51,7 @@ def attached_page(path: str) -> str:
     return f"{_FILES}/{path}/index.md" if (ROOT / path).is_dir() else f"{_FILES}/{path}"
 
 
-def _rewrite(text: str, source: str, site: str, attached: set[str]) -> str:
+def rewrite(text: str, source: str, site: str, attached: set[str]) -> str:
     """The text with links that are right in the site; blocks of code stay as they are."""
     parts = _FENCE.split(text)
     for number in range(0, len(parts), 2):
@@ -68,7 +68,7 @@ def _target(link: str, source: str, site: str, attached: set[str]) -> str:
     if found != _MADE and not (ROOT / found).exists():
         raise UserError(f"{source} links to {link}, and there is no such file")
     if found.startswith("docs/"):
-        there = found.removeprefix("docs/")
+        there = found.removeprefix("docs/").replace(".ipynb", ".md")  # a notebook has a page
     elif found in MOVED:
         there = MOVED[found]
     else:
