@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import importlib
 import re
 import runpy
 import shlex
@@ -19,6 +20,7 @@ import lit_retrieval.mixers.__main__ as mixers
 import lit_retrieval.tasks.__main__ as tasks
 from lit_retrieval import export
 from lit_retrieval.cli.command import _parse
+from lit_retrieval.mixers.checks import check_mixer
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*markdown.sources()]
@@ -44,6 +46,15 @@ OTHERS = re.compile(
     r"#|for |done|\[ |\$ASK|USE=|--trainer|pip |python3? -m (?:pip|venv|pytest|lit_retrieval\.harness) |python -c |"
     r"(?:docker|git|lm_eval|ray|tensorboard|ruff|mypy|mkdocs|bash) |$"
 )
+OF_ZOOLOGY = """
+from torch import nn
+class MHA(nn.Module):
+    def __init__(self, d_model, num_heads):
+        super().__init__()
+        self.v = nn.Linear(d_model, d_model)
+    def forward(self, x):
+        return self.v(x).cumsum(1)
+"""
 OWN_LOADER = """
 from torch import nn
 class MyLoader:
@@ -59,6 +70,8 @@ def folder(tmp_path, monkeypatch):
         if named := NAMED.match(text):
             (tmp_path / named[1]).write_text(text)
     (tmp_path / "my_package.py").write_text(OWN_LOADER)
+    (tmp_path / "zoology/mixers").mkdir(parents=True)
+    (tmp_path / "zoology/mixers/attention.py").write_text(OF_ZOOLOGY)
     for name in ("configs", "data"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
@@ -175,6 +188,10 @@ def test_the_python_of_a_page_runs(page, capsys):
         if (where, language) == (page, "python"):
             exec(compile(text, page, "exec"), {})
     assert page != "docs/howto/python.md" or capsys.readouterr().out.count("<EndSearch>") == 4
+
+
+def test_the_layer_without_a_state_keeps_the_rules_that_a_run_checks(folder):
+    check_mixer(importlib.import_module("theirs").Theirs(16, 0), 16)
 
 
 def test_ready_files_that_a_page_names_are_there():
