@@ -12,9 +12,8 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "model"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*_0.5M.yaml"))
 # They have no kernel of Triton: their layers are PyTorch's or ours, or fla's that run in PyTorch in float32.
 OF_PYTORCH = {
-    "fla_attention_0.5M", "gru_0.5M", "linear_rnn_0.5M", "log_linear_mamba2_0.5M", "lstm_0.5M", "mamba3_0.5M",
-    "moba_0.5M", "momentum_deltanet_0.5M", "stickbreaking_attention_0.5M", "transformer_0.5M", "wall_attention_0.5M",
-    "window_0.5M",
+    "gru_0.5M", "linear_rnn_0.5M", "log_linear_mamba2_0.5M", "lstm_0.5M", "mamba3_0.5M", "stickbreaking_attention_0.5M",
+    "transformer_0.5M", "wall_attention_0.5M", "window_0.5M",
 }  # fmt: skip
 PROGRAM = Path(__file__).parents[1] / "kernels_compiled.py"
 
