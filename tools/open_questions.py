@@ -1,0 +1,100 @@
+"""Draw the figures of docs/open_questions.md from committed rows: `python tools/open_questions.py`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+
+from reports.measured import Panel, best_heads, lines_of, of_point, of_sizes, of_test
+from reports.rows import Row, read_rows
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.parsing import OneLineErrors, one_line_errors
+
+_STATES = {"small": "recurrence of 128 elements", "large": "recurrence of 1,024 elements"}
+_FAULTS = {"nothing": "finds nothing", "wrong": "finds a wrong word"}
+_MQAR_GUESS, _TREE_GUESS = 1 / 64, 1 / 2
+RESULTS = Path(__file__).parents[1] / "data/results"
+
+
+def main() -> None:
+    """Draw the figures that the command line names."""
+    parser = OneLineErrors(description="Draw what small sweeps say of questions that the paper left open.")
+    parser.add_argument("names", nargs="*", help=f"figures: {', '.join(questions())}; all if absent")
+    parser.add_argument(
+        "-r", "--results", type=Path, default=RESULTS, help="folder with NAME/results.csv of each sweep; data/results"
+    )
+    arguments = parser.parse_args()
+    with one_line_errors():
+        if unknown := [name for name in arguments.names if name not in questions()]:
+            raise UserError(f"the figures are {', '.join(questions())}, got {unknown[0]}")
+        for name in arguments.names or questions():
+            print(*draw(name, arguments.results))
+
+
+def draw(name: str, results: Path) -> list[Path]:
+    """Write a figure beside its rows, as NAME.png and for dark pages as NAME_dark.png; returns the files."""
+    try:
+        from figures import style
+        from reports.panels import draw_panels
+    except ImportError:
+        raise UserError("matplotlib is not installed; pip install 'lit_retrieval[report]'") from None
+    sweeps, make = questions()[name]
+    rows = [read_rows([results / sweep / "results.csv"]) for sweep in sweeps]
+    files = []
+    themes: tuple[style.Theme, ...] = ("light", "dark")
+    for theme in themes:
+        with style.drawn_in(theme):
+            files += style.save(draw_panels(make(*rows)), results / sweeps[0] / name, theme)
+    return files
+
+
+def questions() -> dict[str, tuple[tuple[str, ...], Callable[..., list[Panel]]]]:
+    """Each figure's sweeps, in the first of whose folders it is, and what makes panels of their rows."""
+    return {
+        "window": (("hybrid_window",), _window),
+        "heads": (("hybrid_kept_heads",), _heads),
+        "place": (("hybrid_place",), _place),
+        "vertices": (("more_vertices",), _vertices),
+        "faults": (("retriever_faults",), _faults),
+    }
+
+
+def _window(rows: list[Row]) -> list[Panel]:
+    lines = lines_of(rows, _STATES, of_point)
+    names = {0.0: "none", 64.0: "all"}
+    return [Panel("MQAR, 16 pairs in 32 tokens", "window of the attention layer, in tokens", lines, _MQAR_GUESS, names)]
+
+
+def _heads(rows: list[Row]) -> list[Panel]:
+    sets = {name: best_heads([row for row in rows if row.architecture == word], 4) for word, name in _STATES.items()}
+    return [
+        Panel("MQAR, trained with four heads, tested with the best of them", "heads that are kept", sets, _MQAR_GUESS)
+    ]
+
+
+def _place(rows: list[Row]) -> list[Panel]:
+    lines = lines_of(rows, {"delta": "delta rule", "mamba": "Mamba"}, of_point)
+    names = {0.0: "before", 1.0: "between", 2.0: "after"}
+    return [Panel("MQAR, a convolution below all", "attention and two recurrent layers", lines, _MQAR_GUESS, names)]
+
+
+def _vertices(rows: list[Row]) -> list[Panel]:
+    lines = lines_of(rows, {"mamba": "Mamba", "hybrid": "hybrid", "transformer": "Transformer"}, of_sizes)
+    return [Panel("IsTree with searches, trained on 4 to 8 vertices", "vertices in the test", lines, _TREE_GUESS)]
+
+
+def _faults(rows: list[Row]) -> list[Panel]:
+    right = [measured for row in rows if not row.test for measured in of_test(row)]
+    errs = {name: right + line for name, line in lines_of(rows, _FAULTS, of_test).items()}
+    late = {name: right + line for name, line in lines_of(rows, {"late": "late index"}, of_test).items()}
+    searches = mean(row.scores["searches"] for row in rows if not row.test)
+    shares = {one.number: (1 + (1 - one.number) ** searches) / 2 for line in errs.values() for one in line}
+    expected = (f"a guess after any fault in {searches:.0f} searches", dict(sorted(shares.items())))
+    return [
+        Panel("IsTree, a retriever that errs", "share of the searches", errs, _TREE_GUESS, expected=expected),
+        Panel("IsTree, an index that is late", "newest tokens that it lacks", late, _TREE_GUESS),
+    ]
+
+
+if __name__ == "__main__":
+    main()
