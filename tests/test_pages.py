@@ -9,6 +9,8 @@ import pytest
 import yaml
 from pages import keys, markdown, notebooks
 
+import lit_retrieval
+from lit_retrieval import mixers, retrieval
 from lit_retrieval.cli.command import _parse
 from lit_retrieval.cli.endings import DISK_FULL, LOST, OUT_OF_MEMORY
 from lit_retrieval.errors import PREEMPTED, UserError
@@ -104,3 +106,12 @@ def test_the_page_of_exit_statuses_has_those_of_the_code():
     listed = [int(status) for status in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)]
     signals = [128 + signal.SIGINT, 128 + signal.SIGTERM]
     assert listed == [0, 1, USER_ERROR, NOT_FINITE, OUT_OF_MEMORY, DISK_FULL, LOST, PREEMPTED, *signals]
+
+
+def test_the_page_of_the_api_has_the_classes_that_are_exported():
+    exported = {name: getattr(room, name) for room in (mixers, retrieval) for name in room.__all__}
+    classes = {name for name, one in exported.items() if isinstance(one, type) and not name.endswith("State")}
+    page = (ROOT / "docs/reference/api.md").read_text()
+    listed = re.findall(r"^::: lit_retrieval\.[\w.]+\.(\w+)$", page, re.MULTILINE)
+    inner = {"__version__", "FlaLayer", "MixerFactory", "PastInputs"}
+    assert classes | set(lit_retrieval.__all__) <= {*listed, *inner} and len(listed) == len(set(listed))
