@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 
+from figures.colors import Theme
 from reports.measured import Panel, best_heads, lines_of, of_point, of_sizes, of_test
 from reports.rows import Row, read_rows
 
@@ -34,17 +35,17 @@ def main() -> None:
 def draw(name: str, results: Path) -> list[Path]:
     """Write a figure beside its rows, as NAME.png and for dark pages as NAME_dark.png; returns the files."""
     try:
-        from figures import style
+        from figures.style import drawn_in, save
         from reports.panels import draw_panels
     except ImportError:
         raise UserError("matplotlib is not installed; pip install 'lit_retrieval[report]'") from None
     sweeps, make = questions()[name]
     rows = [read_rows([results / sweep / "results.csv"]) for sweep in sweeps]
     files = []
-    themes: tuple[style.Theme, ...] = ("light", "dark")
+    themes: tuple[Theme, ...] = ("light", "dark")
     for theme in themes:
-        with style.drawn_in(theme):
-            files += style.save(draw_panels(make(*rows)), results / sweeps[0] / name, theme)
+        with drawn_in(theme):
+            files += save(draw_panels(make(*rows)), results / sweeps[0] / name, theme)
     return files
 
 
