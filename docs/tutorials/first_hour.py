@@ -113,8 +113,8 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# Only the model that searches is better than a guess. (With more samples and a larger model, the chain of thought also
-# learns graphs as small as these; [Results](../results.md) has the paper's sizes.) What does it write?
+# Only the model that searches is better than a guess. (A larger model, with more samples, also learns a part of the
+# chain of thought; [Results](../results.md) has the paper's sizes.) What does the searching one write?
 
 # %%
 for written in runs["retrieval"].sample(2):
@@ -210,5 +210,6 @@ for row, written in enumerate(half_way.generate(samples)):
 #
 # ## Next
 #
+# - [A recurrence of your own](own_recurrence.ipynb): write a layer, check it, and measure what its state holds.
 # - In a terminal: `lit-retrieval fit --config recall` trains on associative recall, and `--help` explains every option.
 #   [Tasks](../tasks.md) has all tasks.

@@ -115,3 +115,15 @@ def test_numerals_of_several_digits_are_words_like_others():
 def test_a_separated_code_has_three_words_and_a_search_of_its_own(arguments, message):
     with pytest.raises(UserError, match=message):
         Index(**arguments)
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_an_example_is_the_sample_of_its_index_with_what_was_found_in_brackets(regime):
+    task = Index(max_size=8, num_words=4)
+    sample = task.sample(3, np.arange(5), np.full(5, 6), regime)
+    for row in range(5):
+        prompt, reply = (task.example(6, regime, row, seed=3)).split("\n")
+        found = [f"[{word}]" for word in [prompt.split()[int(prompt.split()[-1])]] if regime == "retrieval"]
+        words = task.vocabulary.decode(sample.tokens[row, : sample.length[row]])
+        assert f"{prompt} {reply}".replace("[", "").replace("]", "").split() == words
+        assert [word for word in reply.split() if word.startswith("[")] == found

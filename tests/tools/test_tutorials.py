@@ -89,7 +89,7 @@ def test_a_page_has_text_code_outputs_and_pictures(tmp_path, monkeypatch):
     monkeypatch.setattr(notebooks, "ROOT", tmp_path)
     notebook = notebooks.from_source(SOURCE)
     _, first, second, third = notebook["cells"]
-    first["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["\x1b[1mbold\x1b[0m\n"]}]
+    first["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["\x1b[?25l\x1b[1mbold\x1b[0m\r\n"]}]
     second["outputs"] = [{"output_type": "display_data", "data": {"image/png": "AAAA", "text/plain": ["<Figure>"]}}]
     third["outputs"] = [{"output_type": "display_data", "data": {"text/html": ["<b>"], "text/plain": ["a table"]}}]
     path = tmp_path / "docs/tutorials/one.ipynb"

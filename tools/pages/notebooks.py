@@ -11,7 +11,7 @@ from pages.markdown import ROOT, rewrite
 FOLDER = ROOT / "docs/tutorials"
 _CELL = re.compile(r"^# %%(.*)\n", re.MULTILINE)
 _KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-_COLORS_OF_A_TERMINAL = re.compile(r"\x1b\[[\d;]*m")
+_FOR_TERMINALS = re.compile(r"\x1b\[[\d;?]*[A-Za-z]|\r(?=\n)")  # colors and hidden cursors
 
 
 class Page(NamedTuple):
@@ -68,7 +68,7 @@ def page(path: Path, attached: set[str]) -> Page:
                 pictures[name] = base64.b64decode("".join(data["image/png"]))
                 parts.append(f"![What the cell above draws]({name}){{ .output }}")
             else:
-                shown = _COLORS_OF_A_TERMINAL.sub("", "".join(data["text/plain"]))
+                shown = _FOR_TERMINALS.sub("", "".join(data["text/plain"]))
                 parts.append(_block("{ .text .output }", shown))
     download = f"[This page as a notebook]({path.name}), to run and to change."
     return Page("\n\n".join([parts[0], download, *parts[1:]]) + "\n", pictures)
