@@ -205,8 +205,8 @@ for dim in DIMS:
     axes.annotate(f"dim {dim}", (bits[dim], accuracy[dim] - 0.04), fontsize=8)
 axes.plot(searching.model.state_bits(64), searching.score(SAMPLES), "*", color="#e8604c", ms=14, label="with a search")
 axes.axhline(0.5, color="gray", linestyle=":", label="guess")
-axes.set(xscale="log", xlabel="bits of state", ylabel="closed-loop accuracy", ylim=(0.45, 1.05))
-axes.legend(loc="lower right", fontsize=8)
+axes.set(xscale="log", xlabel="bits of state", ylabel="closed-loop accuracy", ylim=(0.4, 1.05))
+axes.legend(loc="lower left", fontsize=8)
 plt.show()
 
 # %% [markdown]
