@@ -5,20 +5,34 @@ import inspect
 import sys
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from benchmarks.data import suites
 from pages import docstrings
 
 import lit_retrieval.tasks
 import lit_retrieval.tasks.text
 from lit_retrieval.data import TranscriptData
-from lit_retrieval.tasks import Regime, Task, Transcripts, describe
+from lit_retrieval.tasks import (
+    CircuitRun,
+    Counting,
+    Imported,
+    Index,
+    MachineRun,
+    Mixture,
+    Regime,
+    SmallSpaceRun,
+    Task,
+    Transcripts,
+    describe,
+)
 from lit_retrieval.tasks.checks.earlier_answers import guess
+from lit_retrieval.tasks.imported import NO_LABEL
 from lit_retrieval.tasks.text import TextTask
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +63,8 @@ no recall. Answers in `{{braces}}` are not in the context, and an exact match ne
 `--data NAME` runs a ready file, `configs/data/NAME.yaml`.
 
 """
+_TABLES = ("configs/circuits/parity.yaml", "configs/machines/palindrome.yaml", "configs/machines/increment.yaml")
+_INPUTS, _LABELS = np.array([[3, 1, 3, 0]]), np.array([[NO_LABEL, NO_LABEL, 1, 3]])  # as another package has them
 _MOST_WORDS = 48  # of a prompt or reply that is shown
 _WIDTH = 116
 
@@ -95,14 +111,28 @@ def _about(kind: str) -> str:
 
 
 def _golden() -> dict[type[Task], list[tuple[Task, int]]]:
-    """The small tasks and sizes of the golden transcripts, by class."""
+    """The small tasks and sizes of the golden transcripts, and those of other tasks, by class."""
     if (folder := str(ROOT / "tests")) not in sys.path:
         sys.path.append(folder)
     found: dict[type[Task], list[tuple[Task, int]]] = defaultdict(list)
     golden = importlib.import_module("tasks.test_golden")
-    for task, size in [*golden.TASKS.values(), *golden.TEXTS.values()]:
+    for task, size in [*golden.TASKS.values(), *golden.TEXTS.values(), *_others()]:
         found[type(task)].append((task, size))
     return found
+
+
+def _others() -> Iterator[tuple[Task, int]]:
+    """A small task with its size of each class that has no golden transcripts."""
+    yield CircuitRun(_table("configs/circuits/parity.yaml")), 2
+    yield MachineRun(_table("configs/machines/palindrome.yaml")), 1
+    yield SmallSpaceRun(_table("configs/machines/increment.yaml"), space=4), 1
+    yield Mixture([Index(max_size=4, num_words=4), Counting(max_size=4, num_words=4)]), 4
+    yield Imported(vocab_size=4), _INPUTS.shape[1]
+
+
+def _table(path: str) -> Any:
+    """What a file of the checkout says."""
+    return yaml.safe_load((ROOT / path).read_text())
 
 
 def _frozen() -> dict[type[Task], list[tuple[str, TranscriptData]]]:
@@ -167,7 +197,11 @@ def _dialogues(task: TextTask, size: int) -> str:
 
 def _sample(task: Task, size: int, regime: Regime) -> tuple[list[str], list[str]]:
     """The words of a prompt, and those that follow it, marked."""
-    transcripts = task.sample(0, np.arange(1), np.full(1, size), regime)
+    transcripts = (
+        task.transcripts(_INPUTS, _LABELS)
+        if isinstance(task, Imported)
+        else task.sample(0, np.arange(1), np.full(1, size), regime)
+    )
     words = importlib.import_module("reading").text_of(transcripts, task, 0).split()
     return words[: transcripts.prompt_length[0]], words[transcripts.prompt_length[0] :]
 
@@ -178,11 +212,21 @@ def _shortened(words: list[str]) -> list[str]:
 
 def _call(task: Task) -> str:
     """The task as it is made, with the arguments that are no defaults."""
-    given: dict[str, Any] = describe(task)["init_args"]
-    given |= {name: value.removeprefix(f"{ROOT}/") for name, value in given.items() if isinstance(value, str)}
-    parameters = inspect.signature(type(task)).parameters
-    changed = {name: value for name, value in given.items() if value != parameters[name].default}
-    return f"`{type(task).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})`"
+    return f"`{_written(describe(task), type(task))}`"
+
+
+def _written(value: Any, kind: type | None = None) -> str:
+    """An argument as it is given in Python; the content of a file as its path."""
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        return f"[{', '.join(map(_written, value))}]"
+    if isinstance(value, dict) and "class_path" in value:
+        room, _, name = value["class_path"].rpartition(".")
+        parameters = inspect.signature(kind or getattr(importlib.import_module(room), name)).parameters
+        given = {key: one for key, one in value["init_args"].items() if one != parameters[key].default}
+        return f"{name}({', '.join(f'{key}={_written(one)}' for key, one in given.items())})"
+    if isinstance(value, dict):
+        return next((repr(path) for path in _TABLES if _table(path) == value), repr(value))
+    return repr(value.removeprefix(f"{ROOT}/") if isinstance(value, str) else value)
 
 
 def _row(name: str, data: TranscriptData) -> str:

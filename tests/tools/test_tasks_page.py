@@ -13,6 +13,11 @@ def test_the_page_is_that_of_the_code():
     assert tasks_page.page() == tasks_page.PAGE.read_text(), f"write it again: {tasks_page.COMMAND}"
 
 
+def test_every_task_has_a_transcript():
+    sections = re.split("^### ", tasks_page.PAGE.read_text(), flags=re.MULTILINE)[1:]
+    assert [one.split()[0] for one in sections if "```text" not in one] == []
+
+
 @pytest.mark.parametrize("one", tasks_page._golden())
 def test_a_task_names_its_source(one):
     assert re.search(r"\]\(https://(?:arxiv\.org/abs|doi\.org)/", docstrings.definition(one)), "arXiv: or doi:"
