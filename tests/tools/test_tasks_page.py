@@ -18,7 +18,7 @@ def test_every_task_has_a_transcript():
     assert [one.split()[0] for one in sections if "```text" not in one] == []
 
 
-@pytest.mark.parametrize("one", tasks_page._golden())
+@pytest.mark.parametrize("one", [one for one in tasks_page._golden() if one is not Mixture])
 def test_a_task_names_its_source(one):
     assert re.search(r"\]\(https://(?:arxiv\.org/abs|doi\.org)/", docstrings.definition(one)), "arXiv: or doi:"
 
