@@ -43,13 +43,19 @@ def page() -> str:
     return "".join(parts).rstrip("\n") + "\n"
 
 
-def groups() -> Iterator[tuple[str, list[Key]]]:
-    """The groups of keys as the help has them: their titles and keys."""
+def groups() -> list[tuple[str, list[Key]]]:
+    """The groups of keys as the help has them, their titles and keys; first the keys that are in no part."""
+    command: list[Key] = []
+    parts = []
     for group in re.split(r"\n\n(?=\S)", _help()):
         first, *lines = group.splitlines()
-        title, lines = (first[:-1], lines) if first.endswith(":") else ("The command", [first, *lines])
-        if keys := [key for option, about in _entries(lines) if (key := _key(option, about)) is not None]:
-            yield title, keys
+        title, lines = (first[:-1], lines) if first.endswith(":") else ("", [first, *lines])
+        keys = [key for option, about in _entries(lines) if (key := _key(option, about)) is not None]
+        if keys and "." in keys[0].name:
+            parts.append((title, keys))
+        else:
+            command += keys
+    return [("The command", command), *parts]
 
 
 def _entries(lines: list[str]) -> Iterator[list[str]]:
