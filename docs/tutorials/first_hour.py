@@ -211,5 +211,6 @@ for row, written in enumerate(half_way.generate(samples)):
 # ## Next
 #
 # - [A recurrence of your own](own_recurrence.ipynb): write a layer, check it, and measure what its state holds.
+# - [A pretrained model that searches](pretrained_search.ipynb): the same idea with a language model and plain text.
 # - In a terminal: `lit-retrieval fit --config recall` trains on associative recall, and `--help` explains every option.
 #   [Tasks](../tasks.md) has all tasks.

@@ -6,13 +6,18 @@
 #
 # ## The equation
 #
-# The state is a matrix S, an associative memory: it can be read at a key k, as S^T k. At each token, the memory is read
-# at the key of the token *before*, and corrected towards the value of this token, the more the larger the rate b is:
+# The state is a matrix S, an associative memory: read at a key k, it gives the value `S^T k`. At each token, the memory
+# is read at the key of the token *before*, and corrected towards the value of this token, the more the larger the rate
+# b is:
 #
-# S_t = S_{t-1} + b_t k_{t-1} (v_t - S_{t-1}^T k_{t-1})^T and o_t = S_t^T k_t
+# ```text
+# S_t = S_{t-1} + b_t k_{t-1} (v_t - S_{t-1}^T k_{t-1})^T
+# o_t = S_t^T k_t
+# ```
 #
-# So after `k5 v1` the key of `k5` leads to the value of `v1`, and when `k5` comes again, o_t has it. The correction is
-# the delta rule ([arXiv:2102.11174](https://arxiv.org/abs/2102.11174)): a second `k5 v3` overwrites the first.
+# So after `k5 v1` the key of `k5` leads to the value of `v1`, and when `k5` comes again, the output has it. The
+# correction is the delta rule ([arXiv:2102.11174](https://arxiv.org/abs/2102.11174)): a second `k5 v3` overwrites the
+# first.
 
 # %%
 import copy
@@ -176,8 +181,8 @@ print(f"{run.model.state_size(32):,} elements, {run.model.state_bits(32):,} bits
 print(AssociativeRecall(num_keys=32, num_values=2, distribution="random_access_code").example(64, "vanilla"))
 
 # %% [markdown]
-# For this task the theory is exact. A memory of M bits answers one of n random bits with a probability of at most
-# H^-1(1 - M/n), where H is the entropy of a coin (Theorem 4.6 of
+# For this task there is a theorem. A memory of M bits answers any one of n random bits with a probability of at most
+# `H^-1(1 - M/n)`, where H is the entropy of a coin (Theorem 4.6 of
 # [arXiv:2402.18510](https://arxiv.org/abs/2402.18510)). A chain of thought does not raise it. A search does.
 #
 # So we train the layer at several sizes on a code of 32 bits, and the smallest but one again with a search.
@@ -214,7 +219,7 @@ plt.show()
 # theory asks for: a state of 32 bits could be right always, in principle.
 #
 # How many bits does it use? Read the ceiling the other way round: an accuracy of p on n bits needs a memory of at least
-# n (1 - H(p)) bits.
+# `n (1 - H(p))` bits.
 
 
 # %%
@@ -248,5 +253,6 @@ for dim in DIMS:
 #
 # ## Next
 #
+# - [A pretrained model that searches](pretrained_search.ipynb): the search with a language model and plain text.
 # - [Layers](../layers.md): every layer of flash-linear-attention, for the same YAML.
 # - [Steps](../../AGENTS.md): a layer for the package itself, and a kernel for it.
