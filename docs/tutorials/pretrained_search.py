@@ -88,8 +88,9 @@ for people in PEOPLE:
 #
 # `friends_smollm2_retrieval` is a ready configuration. Small matrices beside the weights are trained (LoRA,
 # [arXiv:2106.09685](https://arxiv.org/abs/2106.09685)), in 50 steps of 8 samples, on texts of up to 24 people.
-# `friends_smollm2_vanilla` has the same samples, and the answer alone. On one core of an Intel Xeon with AMX they took 11
-# and 6 minutes, with a test of 500 questions each. For the outputs below both were there already, and `fit` loads them.
+# `friends_smollm2_vanilla` has the same samples, and the answer alone. On one core of an Intel Xeon with AMX they took
+# 11 and 6 minutes, with a test of 500 questions each. For the outputs below both were there already, and `fit` loads
+# them.
 
 
 # %%
@@ -149,9 +150,10 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# With searches the model answers about texts of twenty times its window, and of more people than it was trained on. 20
-# questions are few, though: each point may be off by 0.2. On about 100 questions of 64 people, and with three seeds, the
-# same model has 0.90 to 0.94 with searches and 0.03 to 0.07 without, and a chain of thought does not help it (0.05).
+# With searches the model answers about texts of twenty times its window, and of more people than it was trained on.
+# Twenty questions are few, though: each point may be off by 0.2. On about 100 questions of 64 people, and with three
+# seeds, the same model has 0.90 to 0.94 with searches and 0.03 to 0.07 without, and a chain of thought does not help it
+# (0.05).
 # [Pretrained models](../pretrained.md) has the whole table, and the same weights with full attention.
 #
 # ## Other models
