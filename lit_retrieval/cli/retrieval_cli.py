@@ -70,6 +70,10 @@ class SaveConfiguration(Callback):
             yaml.safe_dump({**self.configuration, "run_dir": str(folder)}, file, sort_keys=False)
 
 
+# The attributes of a RetrievalCLI that hold its parser, by the commands that the parser knows.
+_PARSERS: dict[frozenset[str], dict[str, Any]] = {}
+
+
 class RetrievalCLI(LightningCLI):
     """A command line: the constructor parses it, and `run` runs it.
 
@@ -85,6 +89,17 @@ class RetrievalCLI(LightningCLI):
         # A parser takes 0.05 s to build: if the first argument is a command, the others' parsers stay empty.
         self._parsed = set(args[:1]) & set(self.subcommands()) or set(self.subcommands())
         super().__init__(model_class, datamodule_class, args=args, **options)
+
+    def setup_parser(
+        self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
+    ) -> None:
+        """Build the parser, or take that of an earlier command of this process: they are all alike."""
+        key = frozenset(self._parsed)
+        if key not in _PARSERS:
+            before = set(vars(self))
+            super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
+            _PARSERS[key] = {name: made for name, made in vars(self).items() if name not in before}
+        vars(self).update(_PARSERS[key])
 
     def run(self) -> None:
         """Find the run and its checkpoint, build the objects, and run the command."""

@@ -10,7 +10,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lit_retrieval.cli import main
-from lit_retrieval.cli.command import _is_news
+from lit_retrieval.cli.command import _is_news, read_configuration
 from lit_retrieval.data import BatchDataset
 from lit_retrieval.data.suite import hash_samples
 from lit_retrieval.tasks import IsTree, SampleStream, save_samples
@@ -270,3 +270,13 @@ def test_printed_configuration_is_complete(capsys):
 )  # fmt: skip
 def test_lines_of_lightning_that_say_nothing_are_hidden(line, is_shown):
     assert _is_news(logging.LogRecord("lightning", logging.INFO, "", 0, line, None, None)) == is_shown
+
+
+def test_a_later_command_of_a_process_knows_nothing_of_an_earlier_one(capsys):
+    """They share a parser."""
+    before = read_configuration(["fit", *TINY])
+    other = ["--data.task", "lit_retrieval.tasks.Index", "--model.hidden_size", "8", "--trainer.callbacks+", PLATEAU]
+    changed = read_configuration(["fit", *TINY, *other])
+    assert "hidden_sise" in refuse(capsys, "fit", *TINY, "--model.hidden_sise", "4")
+    assert read_configuration(["test", *TINY, "--data.seed", "3"])["data"]["seed"] == 3
+    assert changed != before == read_configuration(["fit", *TINY])
