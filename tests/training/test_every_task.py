@@ -11,8 +11,14 @@ from lit_retrieval.mixers import LinearRNN
 from lit_retrieval.models import Stage
 from lit_retrieval.training import Inspection, SequenceModule, TranscriptPrinter
 
+# One regime of each task, and each regime with a third of them: the others are as long.
+QUICK = {(name, task.regimes[place % len(task.regimes)]) for place, (name, (task, _)) in enumerate(TASKS.items())}
 
-@pytest.mark.parametrize(("name", "regime"), CASES)
+
+@pytest.mark.parametrize(
+    ("name", "regime"),
+    [pytest.param(*case, marks=[] if tuple(case) in QUICK else [pytest.mark.slow]) for case in CASES],
+)
 def test_two_sizes_in_a_batch_are_scored_drawn_and_printed(name, regime, tmp_path, capsys):
     task, sizes = TASKS[name]
     torch.manual_seed(0)
