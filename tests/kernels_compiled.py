@@ -1,7 +1,8 @@
 """Runs the GPU path of ready models on a machine without a GPU: kernels are compiled for it, and not launched.
 
 Run as `python kernels_compiled.py NAME ...` with files of configs/model. Prints, as JSON, for each name how many
-kernels were compiled for forward, backward and steps of one token, what failed, and the layer's refusal.
+kernels were compiled for forward, backward and steps of one token, what failed, which multiply in TF32 although the
+run asks for IEEE float32, and the layer's refusal.
 The tensors are on the CPU but say that they are on a GPU; kernels do not write, so results are of no meaning.
 """
 
@@ -61,6 +62,7 @@ class Compiled:
     def __init__(self) -> None:
         self.kernels: dict[str, str] = {}
         self.errors: list[str] = []
+        self.in_tf32: set[str] = set()
         self._run = JITFunction.run
         compiled = self
 
@@ -77,6 +79,8 @@ class Compiled:
             self.errors.append(f"{name}: {type(error).__name__}: {error}"[:300])
             return
         self.kernels[made.hash] = name
+        if ".tf32" in made.asm["ptx"]:
+            self.in_tf32.add(name)
         if made.metadata.shared > SHARED or not made.asm["cubin"]:
             self.errors.append(f"{name} needs {made.metadata.shared} bytes of shared memory")
 
@@ -107,6 +111,7 @@ def run_model(name: str) -> None:
     from lit_retrieval.mixers import FlaLayer
     from lit_retrieval.ops.fla_blocks import fix_block_sizes
     from lit_retrieval.parsing import OneLineErrors
+    from lit_retrieval.training.gpu_setup import set_float32
 
     decoding = FlaLayer.decoding
     FlaLayer.decoding = lambda layer, _: decoding(layer, torch.device("cuda"))  # it looks at the device's name
@@ -117,6 +122,7 @@ def run_model(name: str) -> None:
     arguments = {"vocab_size": 28, "hidden_size": config["hidden_size"], "stages": stages}
     model = SequenceModel(**parser.instantiate(parser.parse_object(arguments)))
     fix_block_sizes()
+    set_float32("ieee")
     model(torch.randint(28, (2, LENGTH)))[0].sum().backward()
     model.eval()
     with torch.inference_mode():
@@ -138,10 +144,8 @@ def main() -> None:
         except UserError as error:
             refused = str(error)
         new = sorted(compiled.kernels[one] for one in set(compiled.kernels) - before)
-        print(
-            json.dumps({"model": name, "kernels": new, "errors": compiled.errors[errors:], "refused": refused}),
-            flush=True,
-        )
+        found = {"kernels": new, "errors": compiled.errors[errors:], "tf32": sorted(compiled.in_tf32)}
+        print(json.dumps({"model": name, "refused": refused, **found}), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from lit_retrieval.decoding import ModelGraphs
 from lit_retrieval.models import WholeModel
 from lit_retrieval.ops.fla_blocks import fix_block_sizes
+from lit_retrieval.ops.fla_precision import multiply_in
 from lit_retrieval.training.sequence_module import SequenceModule
 from lit_retrieval.training.step_graph import StepGraphs, can_record
 
@@ -56,11 +57,13 @@ class Gpu(Callback):
 
 
 def set_float32(precision: Literal["ieee", "tf32"]) -> None:
-    """Let all products of float32 numbers on a GPU be IEEE's or TF32; call it before the first kernel of fla's.
+    """Let all products of float32 numbers on a GPU be IEEE's or TF32; call it when the model is built.
 
-    PyTorch has IEEE for matrix products, but TF32 for cuDNN's recurrent layers and convolutions; Triton has TF32.
+    PyTorch has IEEE for matrix products, but TF32 for cuDNN's recurrent layers and convolutions; Triton has TF32, and
+    some of fla's kernels ask for it by name.
     """
     torch.set_float32_matmul_precision("highest" if precision == "ieee" else "high")
     torch.backends.cudnn.rnn.fp32_precision = precision  # type: ignore[attr-defined]
     torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
     os.environ["TRITON_F32_DEFAULT"] = precision  # Triton reads it when it compiles a kernel
+    multiply_in(precision)

@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from lit_retrieval.mixers import Mamba
 from lit_retrieval.models import Stage
 from lit_retrieval.training import Gpu, SequenceModule, gpu_setup
+from lit_retrieval.training.gpu_setup import set_float32
 
 
 @pytest.fixture
@@ -37,6 +38,16 @@ def test_products_of_float32_have_one_meaning_everywhere(settings, monkeypatch, 
     monkeypatch.setattr(gpu_setup, "fix_block_sizes", lambda: fixed.append(True))
     begin(Gpu(float32=float32), "cuda")
     assert settings() == expected and fixed
+
+
+def test_kernels_of_fla_that_name_a_precision_have_that_of_the_run(settings):
+    import fla.ops.gated_delta_rule.chunk_fwd as gated_delta_rule
+    import fla.ops.gdn2.chunk_intra as gdn2
+    import fla.ops.kda.chunk_intra as kda
+
+    for precision in ("tf32", "ieee"):
+        set_float32(precision)
+        assert all(one.SOLVE_TRIL_DOT_PRECISION.value == precision for one in (gated_delta_rule, gdn2, kda))
 
 
 def test_nothing_is_set_on_a_cpu_and_no_block_sizes_where_the_autotuner_is_asked_for(settings, monkeypatch):

@@ -14,7 +14,6 @@ from gpu_checks import reference
 from gpu_checks.check import Check
 from gpu_checks.ready import NAMES, REFERENCE, Problem
 from lit_retrieval.errors import UserError
-from lit_retrieval.training.gpu_setup import set_float32
 
 PROGRAM = Path(__file__).parents[1] / "gpu_check.py"
 # Those that have not been compared without TF32 (docs/gpu.md).
@@ -45,8 +44,6 @@ def check_one(check: Check, name: str) -> None:
 
     A model that refuses float32 is compared in bf16-mixed.
     """
-    if check.device == "cuda":
-        set_float32("ieee")
     with check.attempt(name=name):
         try:
             _compare(check, name, "ieee")

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from lit_retrieval.data import Batch, BatchDataset
 from lit_retrieval.ops.fla_blocks import fix_block_sizes
 from lit_retrieval.tasks import IsTree, Regime, SampleStream
+from lit_retrieval.training.gpu_setup import set_float32
 
 Length = tuple[int, Regime]  # vertices, and how they are answered
 OWN = ("mamba_0.5M", "transformer_0.5M", "hybrid_0.5M")
@@ -42,6 +43,7 @@ class Problem:
         self.model = build_model(MODEL_FILES / f"{name}.yaml", len(self.task.vocabulary)).to(device)
         if device == "cuda":
             fix_block_sizes()
+            set_float32("ieee")
         self.inputs, self.positions, self.targets = (
             one.to(device) for one in (self.batch.tokens[:, :-1], self.batch.positions, self.batch.targets)
         )
