@@ -32,7 +32,10 @@ def draw_bars(cells: Sequence[Cell], figure: str) -> Figure | None:
     kinds = list(product(architectures, model_sizes))
     columns = len(model_sizes) if len(model_sizes) > 1 else len(architectures)
     rows = len(kinds) // columns
-    drawn = Figure(figsize=(max(7.0, 3.2 * columns + 0.6), 2.3 * rows + 0.4), layout="constrained")
+    # One group of bars is narrow, so that its text can be read on a phone.
+    is_narrow = len({cell.n for cell in cells}) == 1
+    width = 2.2 * columns + 0.4 if is_narrow else max(7.0, 3.2 * columns + 0.6)
+    drawn = Figure(figsize=(width, 2.3 * rows + (0.8 if is_narrow else 0.4)), layout="constrained")
     panels = drawn.subplots(rows, columns, squeeze=False, sharey=True)
     for axes, (architecture, model_size) in zip(panels.flat, kinds, strict=True):
         inside = [cell for cell in cells if (cell.architecture, cell.model_size) == (architecture, model_size)]
@@ -41,7 +44,7 @@ def draw_bars(cells: Sequence[Cell], figure: str) -> Figure | None:
         axes.set_ylabel(f"accuracy, from {_LOWEST}")
     for axes in panels[-1]:
         axes.set_xlabel("vertices")
-    style = {"ncols": 7, "columnspacing": 1.2, "handlelength": 1.6}
+    style = {"ncols": 4 if is_narrow else 7, "columnspacing": 1.2, "handlelength": 1.6}
     drawn.legend(handles=_legend(cells), loc="outside lower center", frameon=False, **style)
     return drawn
 
