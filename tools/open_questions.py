@@ -67,16 +67,15 @@ def _window(rows: list[Row]) -> list[Panel]:
 
 
 def _heads(rows: list[Row]) -> list[Panel]:
-    sets = {name: best_heads([row for row in rows if row.architecture == word], 4) for word, name in _STATES.items()}
-    return [
-        Panel("MQAR, trained with four heads, tested with the best of them", "heads that are kept", sets, _MQAR_GUESS)
-    ]
+    of_state = {name: [row for row in rows if row.architecture == word] for word, name in _STATES.items()}
+    sets = {name: best_heads(found, 4) for name, found in of_state.items() if found}
+    return [Panel("MQAR, the best of four heads", "heads that are kept", sets, _MQAR_GUESS)]
 
 
 def _place(rows: list[Row]) -> list[Panel]:
-    lines = lines_of(rows, {"delta": "delta rule", "mamba": "Mamba"}, of_point)
-    names = {0.0: "before", 1.0: "between", 2.0: "after"}
-    return [Panel("MQAR, a convolution below all", "attention and two recurrent layers", lines, _MQAR_GUESS, names)]
+    lines = lines_of(rows, {"small": "delta rule of 128 elements"}, of_point)
+    names = {1.0: "below the recurrence", 2.0: "above the recurrence"}
+    return [Panel("MQAR, a convolution at the bottom", "attention", lines, _MQAR_GUESS, names)]
 
 
 def _vertices(rows: list[Row]) -> list[Panel]:

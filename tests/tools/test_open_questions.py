@@ -1,14 +1,12 @@
 """The figures of docs/open_questions.md: each is drawn from the committed rows, and every row is in one."""
 
-import shutil
-from pathlib import Path
-
 import pytest
 from open_questions import RESULTS, draw, main, questions
 from reports.measured import best_heads, lines_of, of_point, of_sizes, of_test
 from reports.rows import Row, read_rows
 
 NAME = "closed_loop_accuracy"
+SIZES = {f"size_{size}/{NAME}{end}": size / 100 for size in (8, 16) for end in ("", "_low", "_high")}
 
 
 def row(point, test="", seed="0", accuracy=0.5, **scores):
@@ -19,8 +17,7 @@ def row(point, test="", seed="0", accuracy=0.5, **scores):
 def test_numbers_are_those_of_points_tests_and_sizes():
     assert of_point(row("small_16", accuracy=0.25)) == [(16.0, "0", 0.25, 0.15, 0.35)]
     assert of_test(row("mamba_tiny", "wrong 0.1"))[0].number == 0.1 and of_test(row("mamba_tiny"))[0].number == 0
-    sizes = {f"size_{size}/{NAME}{end}": size / 100 for size in (8, 16) for end in ("", "_low", "_high")}
-    assert of_sizes(row("mamba_tiny", **sizes)) == [(8, "0", 0.08, 0.08, 0.08), (16, "0", 0.16, 0.16, 0.16)]
+    assert of_sizes(row("mamba_tiny", **SIZES)) == [(8, "0", 0.08, 0.08, 0.08), (16, "0", 0.16, 0.16, 0.16)]
 
 
 def test_lines_are_named_by_points_or_tests_and_empty_ones_are_left_out():
@@ -38,19 +35,36 @@ def test_the_best_set_of_heads_of_each_seed_counts():
     assert found == {(seed, number): best[number] / (1 + int(seed)) for seed in "01" for number in best}
 
 
-@pytest.mark.parametrize("name", [one for one, (sweeps, _) in questions().items() if (RESULTS / sweeps[0]).exists()])
-def test_the_committed_rows_make_each_figure(name, tmp_path):
+MADE_UP = {
+    "window": [
+        row(f"{state}_{number}", "", seed) for state in ("small", "large") for number in (0, 8) for seed in "01"
+    ],
+    "heads": [row("small_4", test, seed) for test in ("", "heads none", "heads 2") for seed in "01"],
+    "place": [row(f"small_{number}", "", seed) for number in (1, 2) for seed in "01"],
+    "vertices": [row("mamba_tiny", "", seed, **SIZES) for seed in "01"],
+    "faults": [row("mamba_tiny", test, seed, searches=31) for test in ("", "wrong 0.1", "late 2") for seed in "01"],
+}
+
+
+@pytest.mark.parametrize("name", questions())
+def test_rows_make_each_figure(name, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     sweeps, make = questions()[name]
-    for sweep in sweeps:
-        (tmp_path / sweep).mkdir()
-        shutil.copy(RESULTS / sweep / "results.csv", tmp_path / sweep)
-    panels = make(*(read_rows([tmp_path / sweep / "results.csv"]) for sweep in sweeps))
-    assert all(panel.lines for panel in panels)
-    assert all(len({one.seed for one in line}) >= 2 for panel in panels for line in panel.lines.values())
-    assert {Path(file).name for file in draw(name, tmp_path)} == {
-        f"{name}{end}" for end in (".png", ".pdf", "_dark.png")
-    }
+    monkeypatch.setattr("open_questions.read_rows", lambda paths: MADE_UP[name])
+    assert all(line for panel in make(MADE_UP[name]) for line in panel.lines.values())
+    (tmp_path / sweeps[0]).mkdir()
+    files = draw(name, tmp_path)
+    assert [file.name for file in files] == [f"{name}{end}" for end in (".png", ".pdf", "_dark.png")]
+    assert min(file.stat().st_size for file in files) > 5000
+
+
+@pytest.mark.parametrize("name", [name for name, (sweeps, _) in questions().items() if (RESULTS / sweeps[0]).exists()])
+def test_committed_rows_have_two_seeds_at_each_number(name):
+    sweeps, make = questions()[name]
+    for panel in make(*(read_rows([RESULTS / sweep / "results.csv"]) for sweep in sweeps)):
+        for line in panel.lines.values():
+            numbers = [one.number for one in line]
+            assert all(numbers.count(number) == len({one.seed for one in line}) == 2 for number in numbers)
 
 
 def test_a_figure_that_is_not_there_is_one_line(monkeypatch, capsys):
