@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import mean
 
 from figures.colors import Theme
-from reports.measured import Panel, best_heads, lines_of, of_point, of_sizes, of_test
+from reports.measured import Panel, best_heads, lines_of, of_curve, of_point, of_sizes, of_test
 from reports.rows import Row, read_rows
 
 from lit_retrieval.errors import UserError
@@ -73,9 +73,8 @@ def _heads(rows: list[Row]) -> list[Panel]:
 
 
 def _place(rows: list[Row]) -> list[Panel]:
-    lines = lines_of(rows, {"small": "delta rule of 128 elements"}, of_point)
-    names = {1.0: "below the recurrence", 2.0: "above the recurrence"}
-    return [Panel("MQAR, a convolution at the bottom", "attention", lines, _MQAR_GUESS, names)]
+    lines = lines_of(rows, {"small_1": "attention below a delta rule", "small_2": "above it"}, of_curve)
+    return [Panel("MQAR, a convolution at the bottom", "thousand training samples", lines, _MQAR_GUESS)]
 
 
 def _vertices(rows: list[Row]) -> list[Panel]:

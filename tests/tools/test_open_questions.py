@@ -2,21 +2,25 @@
 
 import pytest
 from open_questions import RESULTS, draw, main, questions
-from reports.measured import best_heads, lines_of, of_point, of_sizes, of_test
-from reports.rows import Row, read_rows
+from reports.measured import best_heads, lines_of, of_curve, of_point, of_sizes, of_test
+from reports.rows import CurvePoint, Row, read_rows
 
 NAME = "closed_loop_accuracy"
 SIZES = {f"size_{size}/{NAME}{end}": size / 100 for size in (8, 16) for end in ("", "_low", "_high")}
 
 
+CURVE = [CurvePoint(samples, samples / 10_000, 0.1, 0.9) for samples in (2000, 4000)]
+
+
 def row(point, test="", seed="0", accuracy=0.5, **scores):
     all_scores = {NAME: accuracy, f"{NAME}_low": accuracy - 0.1, f"{NAME}_high": accuracy + 0.1, **scores}
-    return Row(point, test, "", seed, "MQAR", "", "vanilla", "64", 100, 8, False, all_scores, [])
+    return Row(point, test, "", seed, "MQAR", "", "vanilla", "64", 100, 8, False, all_scores, CURVE)
 
 
 def test_numbers_are_those_of_points_tests_and_sizes():
     assert of_point(row("small_16", accuracy=0.25)) == [(16.0, "0", 0.25, 0.15, 0.35)]
     assert of_test(row("mamba_tiny", "wrong 0.1"))[0].number == 0.1 and of_test(row("mamba_tiny"))[0].number == 0
+    assert of_curve(row("small_16")) == [(2.0, "0", 0.2, 0.1, 0.9), (4.0, "0", 0.4, 0.1, 0.9)]
     assert of_sizes(row("mamba_tiny", **SIZES)) == [(8, "0", 0.08, 0.08, 0.08), (16, "0", 0.16, 0.16, 0.16)]
 
 

@@ -51,6 +51,11 @@ def of_test(row: Row) -> list[Measured]:
     return [_measured(float(row.test.rpartition(" ")[2] or 0), row.seed, row.scores)]
 
 
+def of_curve(row: Row) -> list[Measured]:
+    """The accuracy of each validation, at its thousands of training samples."""
+    return [Measured(point.samples / 1000, row.seed, point.accuracy, point.low, point.high) for point in row.curve]
+
+
 def of_sizes(row: Row) -> list[Measured]:
     """The accuracy at each problem size."""
     return [_measured(size, row.seed, scores) for size, scores in row.by_size.items()]
@@ -72,7 +77,12 @@ def lines_of(
     """A line for each name of `names`, from the rows whose points' or tests' names begin with its key."""
     rows = list(rows)
     lines = {
-        name: [one for row in rows if word in (row.architecture, row.test.partition(" ")[0]) for one in measure(row)]
+        name: [
+            one
+            for row in rows
+            if word in (row.point, row.architecture, row.test.partition(" ")[0])
+            for one in measure(row)
+        ]
         for word, name in names.items()
     }
     return {name: found for name, found in lines.items() if found}
