@@ -1,5 +1,6 @@
 """Rows that anyone may have written: what is refused of them, the page of several files, statements and the picture."""
 
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -187,3 +188,27 @@ def test_a_layer_has_its_color_whatever_else_is_drawn(name, changes, color):
     assert f'<g class="curve {color}" data-layer="{name}">' in frontier.draw(panels[0])
     assert frontier.legend(panels) == ({name: int(color[1:])} if color != "pale" and not changes.get("with_attention")
                                        else {})  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["laptop"])
+def test_the_page_and_pictures_of_the_checkout_are_those_of_its_rows(name, tmp_path):
+    table = publish.ROOT / f"data/results/compare/{name}.csv"
+    for written in publish.publish(submitted.read([table]), tmp_path):
+        assert written.read_text() == (publish.ROOT / written.relative_to(tmp_path)).read_text(), (
+            f"{written.name} is not current; run `python tools/compare.py publish {table.relative_to(publish.ROOT)}`"
+        )
+
+
+def test_the_statements_of_the_page_hold(capsys):
+    lines = (publish.ROOT / "docs/compare.md").read_text().splitlines()
+    told = [
+        line.split(" | `python tools/compare.py differ data/") for line in lines if "compare.py differ data/" in line
+    ]
+    assert len(told) == 3
+    for statement, command in told:
+        words = command.rstrip("` |").split()
+        status, said, _ = compare(capsys, "differ", publish.ROOT / "data" / words[0], *words[1:])
+        assert status == 0 and said.endswith("holds\n")
+        difference, low, high = re.search(r"difference: \+([\d.]+) \(\+([\d.]+) to \+([\d.]+),", said).groups()
+        first, second = (f"{float(one):.3f}" for one in re.findall(r": ([\d.]+) \(", said)[:2])
+        assert statement.endswith(f": {first} and {second}, {difference} more ({low} to {high})")
