@@ -26,7 +26,8 @@ from lit_retrieval.training import SequenceModule
 
 _DESCRIPTION = (
     "Train sequence models on in-context retrieval, and score them with their searches run. A further command, "
-    "`export RUN --to FOLDER`, writes a trained model for transformers; see `export --help`."
+    "`export RUN --to FOLDER`, writes a trained model for transformers; see `export --help`. "
+    "`python -m lit_retrieval.tasks` shows samples and checks a task, `python -m lit_retrieval.mixers` checks a layer."
 )
 _SAID_BETTER = ("Restoring states", "Restored all states", "Loaded model weights", "Time limit reached")
 _SAYS_NOTHING = ("TPU available: False", "`Trainer.fit` stopped: `max_steps")

@@ -15,6 +15,7 @@ from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_retrieval.cli.help import COMMANDS, is_ours, rewrite, title_of_group
+from lit_retrieval.cli.ready_configs import find_config
 from lit_retrieval.errors import UserError
 from lit_retrieval.parsing import OneLineErrors, fail, one_line_errors, read_yaml
 
@@ -55,8 +56,9 @@ class Parser(OneLineErrors, LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with one line, which names a missing file or a missing package of fla's layers."""
-        rules = _of_optimizer, _missing_file, _missing_arguments, _wrong_call, _missing_package
-        rewritten = (one(message) for one in rules)
+        wrong_place = _of_optimizer, _other_program, _no_option
+        missing = _missing_file, _missing_arguments, _wrong_call, _missing_package
+        rewritten = (one(message) for one in (*wrong_place, *missing))
         super().error(next(filter(None, rewritten), message), ex)
 
 
@@ -69,6 +71,19 @@ def _of_optimizer(message: str) -> str:
     return ""
 
 
+def _other_program(message: str) -> str:
+    """The message for the name of another program of the package as a command; empty for other errors."""
+    found = re.search(r"invalid choice: '(tasks|mixers)'", message)
+    return f"{found[1]} is a program of its own; write python -m lit_retrieval.{found[1]}" if found else ""
+
+
+def _no_option(message: str) -> str:
+    """The message for a configuration without `--config` before it; empty for other errors."""
+    found = re.fullmatch(r"unrecognized arguments: ([^-]\S*)", message)
+    is_config = found is not None and find_config(found[1], "config") is not None
+    return f"unrecognized arguments: {found[1]}; write --config {found[1]}" if found and is_config else ""
+
+
 def _missing_file(message: str) -> str:
     """The message for a part of the configuration whose file does not exist; empty for other errors."""
     found = re.search(r"""Parser key "([\w.]+)".*Unable to load config ['"](.+?)['"]""", message, re.DOTALL)
@@ -78,7 +93,9 @@ def _missing_file(message: str) -> str:
 
 
 def _missing_arguments(message: str) -> str:
-    """The message for a class without its required arguments, whose key is not known; empty for other errors."""
+    """The message for a class without its required arguments, or a command without a task; empty for other errors."""
+    if re.fullmatch(r"the following arguments are required: \w+\.data\.task", message):
+        return "there is no task; write --config NAME, such as --config quickstart, or the class in --data.task"
     found = re.fullmatch(r"the following arguments are required: (\w+(?:, \w+)*)", message)
     return f"the class that was named needs {found[1]}; write init_args beside its class_path" if found else ""
 

@@ -1,9 +1,12 @@
 """python -m lit_retrieval.mixers: checks that a class keeps the rules of a mixer."""
 
+import difflib
+import inspect
+import re
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 
@@ -38,13 +41,26 @@ def check(
     return print_report(title, report(mixer, hidden_size, layer_idx, device))
 
 
+class Parser(OneLineErrors):
+    """The parser of the command line and of its subcommand."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print one line, which says how an argument of the class is given."""
+        if found := re.fullmatch(r"the following arguments are required: (\w+)(?:, \w+)*", message):
+            message = f"the class needs {found[1]} beside hidden_size and layer_idx; set --mixer.{found[1]}"
+        elif found := re.fullmatch(r"unrecognized arguments: --(\w+)\b.*", message):
+            is_ours = difflib.get_close_matches(found[1], inspect.signature(check).parameters, 1)
+            message += "" if is_ours else f"; an argument of the class is --mixer.{found[1]}"
+        super().error(message, ex)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; status 1 for a broken rule, and one line and status 2 for a mistake in the command."""
     warnings.filterwarnings("ignore", message="Triton is not supported on current platform")  # our kernels run there
     given = put_first("--mixer", sys.argv[1:] if arguments is None else arguments)
-    parser = OneLineErrors(prog="python -m lit_retrieval.mixers", description="The mixers without the trainer.")
+    parser = Parser(prog="python -m lit_retrieval.mixers", description="The mixers without the trainer.")
     about = (check.__doc__ or "").split("\n\n")[0]
-    subparser = OneLineErrors(description=about)
+    subparser = Parser(description=about)
     subparser.add_function_arguments(check)
     parser.add_subcommands().add_subcommand("check", subparser, help=about)
     try:

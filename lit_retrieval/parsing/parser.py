@@ -14,6 +14,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.parsing.plain_errors import plain
 
 USER_ERROR = 2
+_FEW_KEYS = 8  # as many as a line has room for
 
 
 class OneLineErrors(ArgumentParser):
@@ -65,4 +66,6 @@ def _nearest_key(message: str, parser: ArgumentParser) -> str:
     for wrong in re.findall(r"(?:unrecognized arguments: --|accept option '|Option ')([\w.]+)", message):
         if nearest := difflib.get_close_matches(wrong, keys, 1):
             return f"; did you mean {nearest[0]}?"
-    return ""
+    known = sorted({re.split(r"[.+]", key)[0] for key in keys} - {"help", "h", "config"})
+    few = message.startswith("Option '") and 0 < len(known) <= _FEW_KEYS
+    return f"; the keys here are {', '.join(known)}" if few else ""

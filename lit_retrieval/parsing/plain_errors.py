@@ -1,7 +1,9 @@
 """jsonargparse's errors about values, in plain words: what the value must be, and what it was."""
 
+import difflib
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 
 _UNION = "Does not validate against any of the Union subtypes"
 _KINDS = {
@@ -14,6 +16,44 @@ _CLASS = ("Not a valid subclass", "Expected a dot import path", "Does not implem
 
 def plain(message: str) -> str:
     """The message in one line: as `KEY must be a whole number or null, got wide` where it is about a value."""
+    pattern = r"Parser key \"[\w.]+\":\s+Unable to load config '(.+?)'\s+- (Parser key .+)"
+    if in_file := re.fullmatch(pattern, message, re.DOTALL):
+        return f"{in_file[1]}: {plain(in_file[2])}"
+    line = _about_value(message)
+    return line + _nearest_class(line)
+
+
+def _nearest_class(line: str) -> str:
+    """What to write for a class that is not found; empty for other errors."""
+    if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'$", line):
+        inside = vars(sys.modules[found[1]]) if found[1] in sys.modules else {}
+        names = [name for name, value in inside.items() if isinstance(value, type)]
+        return _meant(found[2], {name: f"{found[1]}.{name}" for name in names})
+    if found := re.search(r"must be a class by its class_path, got (\w+)$", line):
+        return _meant(found[1], _public_classes()) or "; write it as my_file.MyClass"
+    missing = re.search(r"No module named '([\w.]+)'$", line)
+    return "; install it, or start in the folder that has it" if missing else ""
+
+
+def _meant(wrong: str, paths: Mapping[str, str]) -> str:
+    """The nearest name's path, upper and lower case ignored."""
+    names = {name.casefold(): name for name in paths}
+    nearest = difflib.get_close_matches(wrong.casefold(), names, 1)
+    return f"; did you mean {paths[names[nearest[0]]]}?" if nearest else ""
+
+
+def _public_classes() -> dict[str, str]:
+    """The paths of the public names of our imported packages, such as lit_retrieval.tasks.IsTree."""
+    return {
+        name: f"{path}.{name}"
+        for path, module in sorted(sys.modules.items())
+        if re.fullmatch(r"lit_retrieval\.\w+", path)
+        for name in getattr(module, "__all__", ())
+        if name[0].isupper()
+    }
+
+
+def _about_value(message: str) -> str:
     found = re.fullmatch(r'Parser key "(?P<key>[\w.]+)"(?: element \d+)?:\s+(?P<fault>.+)', message, re.DOTALL)
     if found and _UNION in found["fault"]:
         return _of_union(found["key"], found["fault"])
@@ -21,6 +61,10 @@ def plain(message: str) -> str:
         return _must_be(found["key"], [_kind(one[1])], one[2])
     if found and (one := re.fullmatch(_CALLED, found["fault"].strip(), re.DOTALL)):
         return f"{found['key']}: {_one_line(one[1])}"
+    if found and (one := re.search(r"Expected a dot import path string: (\S+)$", found["fault"])):
+        return _must_be(found["key"], ["a class by its class_path"], one[1])
+    if found and (one := re.search(r"Problem with given class_path .+", found["fault"], re.DOTALL)):
+        return f"{found['key']}: {_one_line(one[0])}"
     return _one_line(message)
 
 

@@ -106,6 +106,7 @@ def test_a_resumed_run_goes_on_with_the_samples_it_has_not_seen(monkeypatch):
         (["--model.hiden_size", "3"], "--model.hiden_size 3; did you mean model.hidden_size?"),
         (["--data.task", "lit_retrieval.tasks.IsBush"], "has no attribute 'IsBush'"),
         (["--data.task", "nowhere.Task"], "No module named 'nowhere'"),
+        (["--data.task", "IsTre"], "by its class_path, got IsTre; did you mean lit_retrieval.tasks.IsTree?"),
         (["--data.sizes", "[3]"], "size must be 4 to 4, got 3; set data.sizes"),
         (["--data.sizes", "[5]"], "size must be 4 to 4, got 5; set data.sizes or data.task.init_args.max_size"),
         (["--data.max_new_tokens", "3"], "max_new_tokens must be 12 or more"),
@@ -130,6 +131,25 @@ def test_a_resumed_run_goes_on_with_the_samples_it_has_not_seen(monkeypatch):
 def test_a_mistake_is_one_line_that_says_the_fix_and_writes_nothing(capsys, arguments, said):
     assert said in refuse(capsys, "fit", *TINY, *arguments)
     assert not list(Path().rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["fit"], "there is no task; write --config NAME, such as --config quickstart"),
+        (["fit", "quickstart"], "unrecognized arguments: quickstart; write --config quickstart"),
+        (["tasks"], "tasks is a program of its own; write python -m lit_retrieval.tasks"),
+        (["mixers", "check", "a.B"], "write python -m lit_retrieval.mixers"),
+    ],
+)
+def test_a_command_line_without_its_first_words_is_told_them(capsys, arguments, said):
+    assert said in refuse(capsys, *arguments)
+
+
+def test_a_wrong_value_in_a_file_is_named_with_its_whole_key(capsys):
+    Path("wide.yaml").write_text("hidden_size: wide\n")
+    line = refuse(capsys, "fit", *TINY, "--model", "wide.yaml")
+    assert "wide.yaml: model.hidden_size must be a whole number or null, got wide" in line
 
 
 def test_a_wrong_key_in_a_file_is_named(capsys):

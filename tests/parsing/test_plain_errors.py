@@ -1,6 +1,7 @@
 """What a parser says to a value of another type: the key, what it must be, and what it was."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +9,16 @@ import pytest
 from torch import nn
 
 from lit_retrieval.parsing import OneLineErrors
+from lit_retrieval.tasks import Task
+
+
+@dataclass
+class Stage:
+    """Keys of a part of a configuration."""
+
+    mixers: list[int]
+    repeat: int = 1
+
 
 FAULTS = [
     (int, "wide", "key must be a whole number, got wide"),
@@ -24,7 +35,16 @@ FAULTS = [
     (list[nn.Module] | nn.Module | None, "3", "key must be a list, a class by its class_path or null, got 3"),
     (list[nn.Module] | nn.Module, "[{class_path: nowhere.X}]", "given class_path 'nowhere.X': No module named"),
     (nn.Module | Iterable[nn.Module] | bool, "3", "a class by its class_path, a list or true or false, got 3"),
-    (Callable[[int], nn.Module], "torch.nn.Lineer", "key: module 'torch.nn' has no attribute 'Lineer'"),
+    (
+        Callable[[int], nn.Module],
+        "torch.nn.Lineer",
+        "'torch.nn' has no attribute 'Lineer'; did you mean torch.nn.Linear?",
+    ),
+    (nn.Module, "torch.nn.lineer", "key: Problem with given class_path 'torch.nn.lineer': module 'torch.nn' has no"),
+    (nn.Module, "torch.nn.relu", "did you mean torch.nn.ReLU?"),
+    (nn.Module, "nowhere.X", "No module named 'nowhere'; install it, or start in the folder that has it"),
+    (Task, "istre", "key must be a class by its class_path, got istre; did you mean lit_retrieval.tasks.IsTree?"),
+    (Task, "Qux", "key must be a class by its class_path, got Qux; write it as my_file.MyClass"),
 ]
 
 
@@ -44,3 +64,11 @@ def test_other_messages_stay_as_they_are(capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(["--fil", "x"])
     assert "did you mean file?" in capsys.readouterr().err
+
+
+def test_a_key_that_is_unlike_all_others_is_answered_with_the_few_that_there_are(capsys):
+    parser = OneLineErrors()
+    parser.add_argument("--key", type=list[Stage])
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--key", "[{layers: [1]}]"])
+    assert "the keys here are mixers, repeat" in capsys.readouterr().err

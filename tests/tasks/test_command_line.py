@@ -84,7 +84,8 @@ def test_a_file_of_arguments_is_read(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["show", "--task", "lit_retrieval.tasks.Indx"], "Indx"),
+        (["show", "--task", "lit_retrieval.tasks.Indx"], "did you mean lit_retrieval.tasks.Index?"),
+        (["show", "--task", "Indx"], "got Indx; did you mean lit_retrieval.tasks.Index?"),
         (["show", *INDEX, "--sizs", "4"], "did you mean sizes?"),
         (["show", *INDEX, "--sizes", "[17]"], "size must be 1 to 16, got 17; set --sizes or --task.max_size"),
         (["show", *INDEX, "--sizes", "[8, 8]"], "sizes must be listed once each, got [8, 8]; set --sizes"),
