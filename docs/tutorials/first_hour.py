@@ -63,7 +63,7 @@ plt.show()
 #
 # - `vanilla`: nothing. The answer comes at once.
 # - `cot`, a chain of thought: a walk through the graph, step by step.
-# - `retrieval`: the same walk, but each step is searched for in the prompt.
+# - `retrieval`: the same walk, but searches of the text so far find each step.
 
 # %%
 for regime in ("vanilla", "cot", "retrieval"):
@@ -134,7 +134,7 @@ print(written)
 # In training a model always reads a *right* text, and predicts its next token. This is called teacher forcing. Its
 # token accuracy says how often one token is right if all before it are.
 #
-# Half-way in its training the searching model was not always right yet. The checkpoint of then is in the run's folder.
+# Half-way in its training the searching model was not always right yet. The checkpoint of that step is in the run's folder.
 
 # %%
 folder = runs["retrieval"].folder

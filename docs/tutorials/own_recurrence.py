@@ -216,7 +216,8 @@ plt.show()
 
 # %% [markdown]
 # The picture has two messages. With a search, a small memory is enough. Without one, ours needs far more bits than the
-# theory asks for: a state of 32 bits could be right always, in principle.
+# theory asks for: a state of 32 bits could be right always, in principle. (Each point is one training with one seed, so
+# small differences, such as that of dim 2 and dim 4, say little.)
 #
 # How many bits does it use? Read the ceiling the other way round: an accuracy of p on n bits needs a memory of at least
 # `n (1 - H(p))` bits.

@@ -159,8 +159,8 @@ plt.show()
 # ## Other models
 #
 # `FOLDER` may be any causal language model of `transformers` or flash-linear-attention that `save_pretrained` has
-# written, with its tokenizer. When it is loaded, a few tokens are read at once, one by one, and with rows that leave; a
-# model that does not agree with itself is refused.
+# written, with its tokenizer. Loading it is a test: it reads a few tokens at once, one by one, and with finished rows
+# removed from the batch; a model whose outputs then differ is refused.
 #
 # - [Pretrained models](../pretrained.md): keys, weights in and out, HotpotQA.
 # - [Tasks](../tasks.md#text) in text; [one of your own](../../CONTRIBUTING.md#to-add-something) is a class with two
