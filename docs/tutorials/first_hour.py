@@ -134,7 +134,8 @@ print(written)
 # In training a model always reads a *right* text, and predicts its next token. This is called teacher forcing. Its
 # token accuracy says how often one token is right if all before it are.
 #
-# Half-way in its training the searching model was not always right yet. The checkpoint of that step is in the run's folder.
+# Half-way in its training the searching model was not always right yet. The checkpoint of that step is in the run's
+# folder.
 
 # %%
 folder = runs["retrieval"].folder
