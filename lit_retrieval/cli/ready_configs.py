@@ -57,6 +57,8 @@ def _find(value: str, part: str) -> str:
     if not _is_name(value):
         return value
     if (path := find_config(value, part)) is None:
+        if part == "config" and (inside := Path(value) / "config.yaml").is_file():
+            fail(f"{value} is the folder of a run; write --config {inside}")
         names = [path.stem for kind in _FOLDERS[part] for path in (folder() / kind).glob("*.yaml")]
         nearest = difflib.get_close_matches(Path(value).stem, names, 1, cutoff=0.5)
         meant = f", or a name such as {nearest[0]}" if nearest else ""

@@ -29,7 +29,7 @@ def _nearest_class(line: str) -> str:
         inside = vars(sys.modules[found[1]]) if found[1] in sys.modules else {}
         names = [name for name, value in inside.items() if isinstance(value, type)]
         return _meant(found[2], {name: f"{found[1]}.{name}" for name in names})
-    if found := re.search(r"must be a class by its class_path, got (\w+)$", line):
+    if found := re.search(r"a class by its class_path\b.*, got ([A-Za-z]\w*)$", line):
         return _meant(found[1], _public_classes()) or "; write it as my_file.MyClass"
     missing = re.search(r"No module named '([\w.]+)'$", line)
     return "; install it, or start in the folder that has it" if missing else ""

@@ -77,6 +77,14 @@ def test_a_name_of_nothing_is_refused_with_the_nearest(arguments, said, capsys):
     assert stopped.value.code == 2 and said in error and error.count("\n") == 1
 
 
+def test_the_folder_of_a_run_is_refused_with_its_file(capsys):
+    Path("runs/one").mkdir(parents=True)
+    Path("runs/one/config.yaml").touch()
+    with pytest.raises(SystemExit):
+        find_configs(["--config", "runs/one"])
+    assert "runs/one is the folder of a run; write --config runs/one/config.yaml" in capsys.readouterr().err
+
+
 def test_names_and_paths_are_one_configuration():
     named = read_configuration(["fit", "--config", "istree", "--model", "mamba_0.5M", "--trainer", "quick"])
     paths = ["experiments/istree", "model/mamba_0.5M", "trainer/quick"]

@@ -44,6 +44,7 @@ FAULTS = [
     (nn.Module, "torch.nn.relu", "did you mean torch.nn.ReLU?"),
     (nn.Module, "nowhere.X", "No module named 'nowhere'; install it, or start in the folder that has it"),
     (Task, "istre", "key must be a class by its class_path, got istre; did you mean lit_retrieval.tasks.IsTree?"),
+    (Task | None, "indx", "by its class_path or null, got indx; did you mean lit_retrieval.tasks.Index?"),
     (Task, "Qux", "key must be a class by its class_path, got Qux; write it as my_file.MyClass"),
 ]
 
