@@ -48,6 +48,14 @@ class NoModule:
         self.hidden_size = hidden_size
 
 
+class Empty(Average):
+    """It has weights without numbers."""
+
+    def __init__(self, hidden_size: int, layer_idx: int) -> None:
+        super().__init__(hidden_size, layer_idx)
+        self.gate = nn.Parameter(torch.zeros(hidden_size, 0))
+
+
 class NoState(Average):
     """It returns the outputs alone."""
 
@@ -218,6 +226,7 @@ BROKEN: dict[Any, tuple[str, str]] = {
     NoIndex: ("built", "unexpected keyword argument 'layer_idx'"),
     Raising: ("built", "KeyError: 'no such key' (broken_layers.py:"),
     NoModule: ("built", "must make an nn.Module, got a NoModule"),
+    Empty: ("built", "must have numbers in each parameter, got gate of shape (16, 0)"),
     NoState: ("result", "forward must return a tuple (y, state), got Tensor; write `return y, state`"),
     Failing: ("result", "it raised RuntimeError: "),
     Wide: ("shape", "got (3, 7, 32) float32"),

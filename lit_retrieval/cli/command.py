@@ -12,6 +12,7 @@ from typing import Any
 from jsonargparse import add_instantiator
 from numba import config
 
+from lit_retrieval import __version__
 from lit_retrieval.cli.endings import DISK_FULL, LOST, OUT_OF_MEMORY, ending
 from lit_retrieval.cli.help import COMMANDS
 from lit_retrieval.cli.parser import Parser, check_files, instantiate, limit_imports
@@ -106,6 +107,7 @@ def _parse(arguments: Sequence[str]) -> RetrievalCLI:
         parser_class=Parser,
         parser_kwargs={
             "description": _DESCRIPTION,
+            "version": __version__,
             **{name: {"description": about} for name, about in COMMANDS.items()},
         },
         args=arguments,

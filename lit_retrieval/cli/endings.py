@@ -22,6 +22,7 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
 
 _AS_BEFORE = "all written checkpoints are valid; free some space and run the same command again"
+_NO_GPU = " Set trainer.accelerator cpu, or install a build of PyTorch for the machine's GPU."
 _GONE = "has ended or can't be reached"
 _RESUMES = "the same command resumes the run, on any number of processes"
 _LESS = (
@@ -36,7 +37,7 @@ def ending(error: BaseException) -> tuple[str, int] | None:
         if isinstance(cause, RunEndedError):
             return str(cause), cause.status
         if isinstance(cause, UserError | MisconfigurationException | ModuleNotFoundError):
-            return f"error: {_one_line(cause)}", USER_ERROR
+            return f"error: {_one_line(cause)}{_NO_GPU if 'gpu backend' in str(cause) else ''}", USER_ERROR
         if isinstance(cause, OSError) and cause.errno in _NO_SPACE:
             return f"error: the disk is full: {_one_line(cause)}; {_AS_BEFORE}", DISK_FULL
         if _is_lost(cause):

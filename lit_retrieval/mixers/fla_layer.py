@@ -278,6 +278,12 @@ def make_mixer(factory: MixerFactory, hidden_size: int, layer_idx: int) -> nn.Mo
         ) from error
     if not isinstance(module, nn.Module):
         raise UserError(f"{name} must make an nn.Module, got a {type(module).__name__}; write a class derived from it")
+    if empty := next((key for key, one in module.named_parameters() if one.numel() == 0), None):
+        shape = tuple(module.get_parameter(empty).shape)
+        raise UserError(
+            f"{name} must have numbers in each parameter, got {empty} of shape {shape}; set its sizes under init_args "
+            "in model.stages"
+        )
     return as_mixer(module)
 
 

@@ -4,6 +4,7 @@ import errno
 
 import pytest
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lit_retrieval.cli.endings import DISK_FULL, LOST, OUT_OF_MEMORY, ending
 from lit_retrieval.errors import PREEMPTED, RunEndedError, UserError
@@ -62,6 +63,11 @@ def test_a_bug_while_a_mistake_is_handled_is_a_bug_and_a_full_disk_is_still_full
             assert ending(wrapped)[1] == DISK_FULL
         else:
             assert ending(wrapped) is None
+
+
+def test_a_gpu_that_is_not_there_is_told_what_to_write():
+    line, status = ending(MisconfigurationException("No supported gpu backend found!"))
+    assert "trainer.accelerator cpu" in line and status == USER_ERROR
 
 
 def test_what_a_disk_says_is_found_under_two_loggers():

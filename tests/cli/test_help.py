@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from lit_retrieval import __version__
 from lit_retrieval.cli import main
 from lit_retrieval.cli.help import COMMANDS, first_sentence
 
@@ -21,6 +22,10 @@ def shown(monkeypatch, capsys):
         return capsys.readouterr().out
 
     return run
+
+
+def test_the_version_is_that_of_the_package(shown):
+    assert shown("--version").split()[-1] == __version__
 
 
 @pytest.mark.parametrize("command", ["fit", "test"])
