@@ -68,7 +68,7 @@ class FromNumpy(Parity):
         return np.random.randint(0, 2, size).tolist()
 
 
-class Counting(Parity):
+class Remembering(Parity):
     """Its samples depend on how many were drawn before."""
 
     def __init__(self) -> None:
@@ -177,7 +177,7 @@ BROKEN: dict[type[Task], tuple[str, str]] = {
     AnySize: ("sizes", "check_size(-1) must raise UserError"),
     FromRandom: ("same twice", "draw from `rng` alone"),
     FromNumpy: ("same twice", "draw from `rng` alone"),
-    Counting: ("same twice", "keep nothing from one sample to the next"),
+    Remembering: ("same twice", "keep nothing from one sample to the next"),
     ByRow: ("index alone", "derive it from its own index, not from its row"),
     Unseeded: ("distinct", "derive them from the seed, too"),
     Text: ("form", "write_turns of Text must return a list of one or more Turn(prompt, reply), two strings"),
