@@ -15,8 +15,10 @@ OF_PYTORCH = {
     "gru_0.5M", "linear_rnn_0.5M", "log_linear_mamba2_0.5M", "lstm_0.5M", "mamba3_0.5M", "stickbreaking_attention_0.5M",
     "transformer_0.5M", "wall_attention_0.5M", "window_0.5M",
 }  # fmt: skip
-# fla has this one in tf32x3, sums of three products, which are about as exact as float32.
-THREE_PRODUCTS = {"fla.ops.precond_kda.wy_fast.recompute_w_u_fwd_kernel"}
+THREE_PRODUCTS = {  # fla has these in tf32x3, sums of three products, which are about as exact as float32
+    "fla.ops.precond_kda.chunk_intra.chunk_precond_kda_fwd_kernel_inter_solve_fused",
+    "fla.ops.precond_kda.wy_fast.recompute_w_u_fwd_kernel",
+}
 PROGRAM = Path(__file__).parents[1] / "kernels_compiled.py"
 
 
