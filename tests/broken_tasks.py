@@ -51,7 +51,7 @@ class AnySize(Parity):
     """It takes sizes that there can't be."""
 
     def check_size(self, size: int) -> None:
-        pass
+        """Refuses none."""
 
 
 class FromRandom(Parity):

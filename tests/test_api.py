@@ -123,7 +123,7 @@ def test_fit_raises_what_the_command_refuses(command, said, tmp_path, monkeypatc
 
 def test_a_file_of_training_samples_is_not_needed(copy):
     change(copy, lambda configuration: configuration["data"].update(train_file="moved.npz"))
-    lit_retrieval.load(copy)
+    assert lit_retrieval.load(copy).sample(1)[0].expected
 
 
 def change(folder, edit):

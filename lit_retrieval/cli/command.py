@@ -22,7 +22,7 @@ from lit_retrieval.cli.start import is_first_rank
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import UserError
 from lit_retrieval.numba_cache import announce_compilation
-from lit_retrieval.parsing import fail, replace_whole
+from lit_retrieval.parsing import fail, one_line_errors, replace_whole
 from lit_retrieval.training import SequenceModule
 
 _DESCRIPTION = (
@@ -49,7 +49,8 @@ def read_configuration(arguments: Sequence[str]) -> dict[str, Any]:
 
     A mistake ends the process with one line and status 2.
     """
-    return _parse(arguments).configuration()
+    with one_line_errors():
+        return _parse(arguments).configuration()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -29,7 +29,7 @@ from lit_retrieval.cli.switches import (
 )
 from lit_retrieval.errors import UserError
 from lit_retrieval.files import write_atomically
-from lit_retrieval.parsing import Replace, one_line_errors
+from lit_retrieval.parsing import Replace, files_are_told
 from lit_retrieval.pretrained import weights_sha256
 from lit_retrieval.tasks import read_manifest
 from lit_retrieval.tokens import tokenizer_sha256
@@ -137,7 +137,7 @@ class RetrievalCLI(LightningCLI):
         """All keys of the command with their values, defaults included, as in YAML, and the hashes of its files."""
         configuration = self._dump()
         data = configuration["data"]
-        with one_line_errors():
+        with files_are_told():
             files = {name: Path(data[name]) for name in ("train_file", "val_file") if data[name] is not None}
             found = {name: read_manifest(path)["sha256"] for name, path in files.items()}
         data["file_sha256"] = {**found, **(data["file_sha256"] or {})} or None
@@ -149,7 +149,7 @@ class RetrievalCLI(LightningCLI):
         for key, (folder, sha256) in hashes.items():
             given = self.config[self.subcommand].get(f"{key}.init_args")
             if given is not None and folder in given and given.get("sha256", "") is None:
-                with one_line_errors():
+                with files_are_told():
                     given["sha256"] = sha256(Path(given[folder]))
 
     def _dump(self) -> dict[str, Any]:

@@ -45,13 +45,21 @@ def put_first(option: str, arguments: Sequence[str]) -> list[str]:
 def one_line_errors() -> Iterator[None]:
     """End the process with one line and status 2 on a `UserError`, or on a file that can't be read or written."""
     try:
-        yield
+        with files_are_told():
+            yield
     except UserError as error:
         fail(str(error))
+
+
+@contextmanager
+def files_are_told() -> Iterator[None]:
+    """Raise a `UserError` for a file that can't be read or written."""
+    try:
+        yield
     except OSError as error:
         if error.filename is None:  # not about a file
             raise
-        fail(f"{error.filename}: {error.strerror}; name another path")
+        raise UserError(f"{error.filename}: {error.strerror}; name another path") from error
 
 
 def _abstract_methods(message: str) -> str:

@@ -1,13 +1,15 @@
 """What a GPU is told before a run: how to multiply, which block sizes to use, and to run steps as CUDA graphs."""
 
 import os
-from typing import Literal
+import sys
+from typing import ClassVar, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from lit_retrieval.decoding import ModelGraphs
+from lit_retrieval.errors import UserError
 from lit_retrieval.models import WholeModel
 from lit_retrieval.ops.fla_blocks import fix_block_sizes
 from lit_retrieval.ops.fla_precision import multiply_in
@@ -26,6 +28,8 @@ class Gpu(Callback):
         graphs: Run training steps and steps of decoding as CUDA graphs: much faster where the GPU waits for the host.
     """
 
+    _first: ClassVar[dict[str, object] | None] = None  # of the first run with fla's kernels in this process
+
     def __init__(self, float32: Literal["tf32"] | None = None, autotune: bool = False, graphs: bool = True) -> None:
         self.float32 = float32
         self.autotune = autotune
@@ -35,6 +39,7 @@ class Gpu(Callback):
         """Set how to multiply, and fix block sizes, before any kernel runs; let the module decode with graphs."""
         if trainer.strategy.root_device.type != "cuda":
             return
+        self._check_earlier_runs()
         set_float32("tf32" if self.float32 == "tf32" else "ieee")
         if not self.autotune:
             fix_block_sizes()
@@ -42,6 +47,18 @@ class Gpu(Callback):
             return
         if self.graphs and not isinstance(getattr(pl_module, "model", None), WholeModel):
             pl_module.decoder = ModelGraphs(pl_module)
+
+    def _check_earlier_runs(self) -> None:
+        """Refuse other settings than those with which fla's kernels were compiled in this process."""
+        if "fla.ops" not in sys.modules:
+            return
+        own: dict[str, object] = {"gpu.float32": self.float32, "gpu.autotune": self.autotune}
+        first = Gpu._first = Gpu._first or own
+        if own != first:
+            raise UserError(
+                f"runs with fla's kernels in one process must have the same settings of the GPU, {first}, got {own}; "
+                "start another process"
+            )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the module run its steps as graphs."""

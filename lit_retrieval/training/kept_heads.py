@@ -21,6 +21,11 @@ class KeptHeads(Callback):
         self.heads = heads
         self._weights: list[tuple[Tensor, Tensor]] = []
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse other commands, which would run with all heads."""
+        if stage != "test":
+            raise UserError(f"KeptHeads is for `test`, got {stage}; leave it out of trainer.callbacks")
+
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the other heads' columns of each output projection to zero."""
         layers = [layer for layer in pl_module.modules() if isinstance(layer, Attention)]

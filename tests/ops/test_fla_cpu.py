@@ -14,7 +14,7 @@ from fla_layers import FURTHER, HIDDEN_SIZE, OTHERS, SMALL, make_layer
 from torch import Tensor
 
 from lit_retrieval.mixers import FlaLayer
-from lit_retrieval.ops.fla_cpu import install, layers, on_gpu, recurrences
+from lit_retrieval.ops.fla_cpu import install, mamba, on_gpu, recurrences
 from lit_retrieval.ops.linear_recurrence import linear_recurrence_naive
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fla needs triton, which is for Linux only")
@@ -62,7 +62,7 @@ def test_layer_agrees_with_float64_steps(name, options, monkeypatch):
         for prefix in (None, before):
             actual = run_with_gradients(mixer, x, prefix)
             with monkeypatch.context() as patch:
-                for module in (layers, recurrences):
+                for module in (mamba, recurrences):
                     patch.setattr(module, "linear_recurrence", linear_recurrence_naive)
                 expected = run_with_gradients(exact, x.double(), None if prefix is None else prefix.double())
             assert actual.keys() == expected.keys()
@@ -211,7 +211,7 @@ def test_mamba2_by_flas_kernels_is_mamba2(groups, time):
     generator, results = torch.Generator().manual_seed(0), []
     q, k, v, decay, state, rate, skip = (torch.randn(*shape, generator=generator).requires_grad_() for shape in shapes)
     leaves = [q, k, v, decay, state, rate, skip]
-    for recur in (layers.recur_by_fla, layers.linear_recurrence):
+    for recur in (mamba.recur_by_fla, mamba.linear_recurrence):
         y, last = recur(q, k, v, -decay.exp(), state=state, rate=rate.sigmoid(), skip=skip)
         results.append([y, last, *torch.autograd.grad(y.square().sum() + last.square().sum(), leaves)])
     for found, wanted in zip(*results, strict=True):
@@ -223,7 +223,7 @@ def test_a_whole_mamba2_is_the_same_by_flas_kernels(monkeypatch):
     mixer = FlaLayer(layer)
     wanted, state = mixer(x)
     step, _ = mixer(x[:, :1], state)
-    monkeypatch.setattr(layers, "linear_recurrence", layers.recur_by_fla)
+    monkeypatch.setattr(mamba, "linear_recurrence", mamba.recur_by_fla)
     found, state = mixer(x)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(mixer(x[:, :1], state)[0], step, rtol=1e-4, atol=1e-5)

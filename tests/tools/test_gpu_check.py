@@ -15,7 +15,6 @@ from gpu_checks.check import Check
 from gpu_checks.ready import REFERENCE
 
 from lit_retrieval.cli import main
-from lit_retrieval.errors import UserError
 
 PHASES = {**machine.PHASES, **own.PHASES}
 
@@ -62,21 +61,6 @@ def test_an_error_in_one_model_is_a_row(tmp_path):
     models.check_one(Check("models", tmp_path, "cpu", is_tiny=True), "nothing_0.5M")
     (row,) = rows(tmp_path)
     assert "nothing_0.5M" in row["error"]
-
-
-def test_a_model_that_refuses_float32_is_compared_in_bf16_mixed(tmp_path, monkeypatch):
-    first_step = reference.first_step
-
-    def refusing(name, device):
-        if not torch.is_autocast_enabled("cpu"):
-            raise UserError("this layer needs bfloat16, got float32; set trainer.precision bf16-mixed")
-        return first_step(name, device)
-
-    monkeypatch.setattr(reference, "first_step", refusing)
-    models.check_one(Check("ieee", tmp_path, "cpu", is_tiny=True), "gru_0.5M")
-    refused, compared = rows(tmp_path)
-    assert "needs bfloat16" in refused["note"] and compared["precision"] == "bf16-mixed"
-    assert 1e-6 < compared["loss_off"] < 0.05
 
 
 def test_a_difference_is_found_in_the_parameter_that_has_it():

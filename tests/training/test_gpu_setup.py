@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import OneCycleLR
 
+from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import Mamba
 from lit_retrieval.models import Stage
 from lit_retrieval.training import Gpu, SequenceModule, gpu_setup
@@ -17,6 +18,7 @@ from lit_retrieval.training.gpu_setup import set_float32
 def settings(monkeypatch):
     """The settings, put back after the test."""
     monkeypatch.setenv("TRITON_F32_DEFAULT", "")
+    monkeypatch.setattr(Gpu, "_first", None)
     cudnn, matmul = torch.backends.cudnn, torch.get_float32_matmul_precision()
     before = cudnn.rnn.fp32_precision, cudnn.conv.fp32_precision
     yield lambda: {
@@ -38,6 +40,18 @@ def test_products_of_float32_have_one_meaning_everywhere(settings, monkeypatch, 
     monkeypatch.setattr(gpu_setup, "fix_block_sizes", lambda: fixed.append(True))
     begin(Gpu(float32=float32), "cuda")
     assert settings() == expected and fixed
+
+
+def test_a_later_run_of_a_process_has_the_settings_with_which_flas_kernels_were_compiled(settings, monkeypatch):
+    import fla.ops  # noqa: F401
+
+    monkeypatch.setattr(gpu_setup, "fix_block_sizes", lambda: None)
+    begin(Gpu(), "cuda")
+    begin(Gpu(graphs=False), "cuda")
+    for other in (Gpu(float32="tf32"), Gpu(autotune=True)):
+        with pytest.raises(UserError, match="in one process must have the same settings of the GPU"):
+            begin(other, "cuda")
+    begin(Gpu(float32="tf32"), "cpu")
 
 
 def test_kernels_of_fla_that_name_a_precision_have_that_of_the_run(settings):

@@ -40,6 +40,12 @@ def test_the_output_is_the_sum_of_the_kept_heads(kind, heads):
         assert torch.equal(layer.out_proj.weight, before) and torch.equal(layer(x)[0], whole)
 
 
+@pytest.mark.parametrize("stage", ["fit", "validate", "predict"])
+def test_a_command_that_would_keep_all_heads_is_refused(stage):
+    with pytest.raises(UserError, match=f"KeptHeads is for `test`, got {stage}"):
+        KeptHeads([0]).setup(None, None, stage)
+
+
 class Looking(KeptHeads):
     """Notes which columns of the output projection are zero during the test."""
 

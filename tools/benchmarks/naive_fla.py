@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 from torch import Tensor
 
-from lit_retrieval.ops.fla_cpu import layers, recurrences
+from lit_retrieval.ops.fla_cpu import mamba, recurrences
 from lit_retrieval.ops.linear_recurrence import linear_recurrence_naive
 
 
@@ -16,7 +16,7 @@ def naive_recurrences() -> Iterator[None]:
     """Make fla's layers run fla's `naive` recurrences, and Mamba-2, which has none, a PyTorch loop."""
     with (
         patch.object(recurrences, "_run", _run),
-        patch.object(layers, "linear_recurrence", linear_recurrence_naive),
+        patch.object(mamba, "linear_recurrence", linear_recurrence_naive),
     ):
         yield
 

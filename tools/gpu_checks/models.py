@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -13,7 +12,6 @@ import torch
 from gpu_checks import reference
 from gpu_checks.check import Check
 from gpu_checks.ready import NAMES, REFERENCE, Problem
-from lit_retrieval.errors import UserError
 
 PROGRAM = Path(__file__).parents[1] / "gpu_check.py"
 # Those that have not been compared without TF32 (docs/gpu.md).
@@ -40,31 +38,15 @@ def _in_processes(check: Check, names: Sequence[str]) -> None:
 
 
 def check_one(check: Check, name: str) -> None:
-    """Compare a model's first step with the reference, and train it on one batch.
-
-    A model that refuses float32 is compared in bf16-mixed.
-    """
+    """Compare a model's first step with the reference, and train it on one batch."""
     with check.attempt(name=name):
-        try:
-            _compare(check, name, "ieee")
-        except UserError as error:
-            if "16" not in str(error):
-                raise
-            check.row(name=name, note=f"not in float32: {error}"[:200])
-            _compare(check, name, "bf16-mixed")
-
-
-def _compare(check: Check, name: str, precision: str) -> None:
-    if (wanted := reference.read(REFERENCE, name)) is None:
-        check.row(name=name, note="its loss is not finite on a CPU")
-        return
-    half = precision == "bf16-mixed"
-    autocast: AbstractContextManager[object] = torch.autocast(check.device, torch.bfloat16) if half else nullcontext()
-    with autocast:
+        if (wanted := reference.read(REFERENCE, name)) is None:
+            check.row(name=name, note="its loss is not finite on a CPU")
+            return
         difference = reference.compare(reference.first_step(name, check.device), wanted)
         check.row(
             name=name, loss_off=difference.loss, gradient_off=difference.gradient, at=difference.parameter,
-            precision=precision,
+            precision="ieee",
         )  # fmt: skip
         if check.phase == "models":
             _train(check, name)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.ops.fla_cpu.layers import convolve_apart, gate_and_norm, project
+from lit_retrieval.ops.fla_cpu.mamba import convolve_apart, gate_and_norm, project
 from lit_retrieval.ops.fla_cpu.parts import by_parts
 from lit_retrieval.ops.half_precision import in_float32, widen
 from lit_retrieval.ops.linear_recurrence.naive import for_each_head

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lit_retrieval.ops.fla_cpu.layers import gate_and_norm, project
+from lit_retrieval.ops.fla_cpu.mamba import gate_and_norm, project
 from lit_retrieval.ops.fla_cpu.parts import by_parts
 from lit_retrieval.ops.half_precision import in_float32, widen
 from lit_retrieval.ops.linear_recurrence import linear_recurrence

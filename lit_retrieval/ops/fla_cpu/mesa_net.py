@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_retrieval.ops.fla_cpu.layers import recur_by_fla
+from lit_retrieval.ops.fla_cpu.mamba import recur_by_fla
 from lit_retrieval.ops.fla_cpu.parts import by_parts
 from lit_retrieval.ops.fla_cpu.recurrences import unit
 from lit_retrieval.ops.half_precision import in_float32

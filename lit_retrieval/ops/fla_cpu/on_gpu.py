@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_retrieval.ops.fla_cpu.layers import mamba2_forward
+from lit_retrieval.ops.fla_cpu.mamba import mamba2_forward
 from lit_retrieval.ops.fla_cpu.mesa_net import mesa_net_by_fla, mesa_net_step_by_fla
 from lit_retrieval.ops.half_precision import product_dtype
 

@@ -154,8 +154,8 @@ _MODULES = [
 
 _LAYERS = [
     *_rows("ours", "fla.layers.mom", "transform", "layers.sort_by_memory"),
-    *_rows("ours", "fla.layers.mamba", "Mamba.slow_forward", "layers.mamba_forward"),
-    *_rows("ours", "fla.layers.mamba2", "Mamba2.torch_forward", "layers.mamba2_forward"),
+    *_rows("ours", "fla.layers.mamba", "Mamba.slow_forward", "mamba.mamba_forward"),
+    *_rows("ours", "fla.layers.mamba2", "Mamba2.torch_forward", "mamba.mamba2_forward"),
     *_rows(
         "ours",
         "fla.layers.log_linear_mamba2",
