@@ -88,7 +88,7 @@ def run_all(arguments: argparse.Namespace) -> int:
     stop, has_failed = time.monotonic() + arguments.budget, False
     names = arguments.phases.split(",")
     if unknown := [name for name in names if name not in LIMITS]:
-        sys.exit(f"--phases has {unknown[0]}; the phases are {', '.join(LIMITS)}")
+        sys.exit(f"error: --phases must be of {', '.join(LIMITS)}, got {unknown[0]}")
     waiting: subprocess.Popen[str] | None = None
     with (arguments.out / "errors.txt").open("a") as errors:
         for name, following in zip(names, [*names[1:], None], strict=True):

@@ -24,7 +24,7 @@ class KeptHeads(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse other commands, which would run with all heads."""
         if stage != "test":
-            raise UserError(f"KeptHeads is for `test`, got {stage}; leave it out of trainer.callbacks")
+            raise UserError("KeptHeads must be used by `test` alone; leave it out of trainer.callbacks elsewhere")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the other heads' columns of each output projection to zero."""

@@ -218,4 +218,7 @@ def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
                 return list(reader)
     except UnicodeDecodeError:
         missing = list(columns)
-    raise UserError(f"{path} has no column {', '.join(missing)}; name a file that tools/compare.py has written")
+    more = f" and {len(missing) - 3} others" if len(missing) > 3 else ""
+    raise UserError(
+        f"{path} has no column {', '.join(missing[:3])}{more}; name a file that tools/compare.py has written"
+    )
