@@ -56,7 +56,7 @@ LISTED = {
     "_get_D": Private(
         "flash-linear-attention",
         "fla.layers.mamba2:Mamba2",
-        {"lit_retrieval/ops/fla_cpu/layers.py"},
+        {"lit_retrieval/ops/fla_cpu/mamba.py"},
         "the skip connection of Mamba-2, of which our kernel computes the rest",
     ),
     "_get_train_description": Private(
