@@ -258,6 +258,20 @@ def test_slurm_gets_an_array_for_each_number_of_gpus(place, monkeypatch):
     assert asked == ["cot", "vanilla", "retrieval"]
 
 
+def test_jobs_that_slurm_does_not_take_are_one_line(place, monkeypatch):
+    path = write_grid(place)
+    submitit = MagicMock()
+    submitit.core.utils.FailedJobError = FileNotFoundError
+    said = "sbatch: error: DNS SRV lookup failed\nsbatch: fatal: no configuration\n"
+    submitit.AutoExecutor.return_value.batch.side_effect = FileNotFoundError(said)
+    monkeypatch.setitem(sys.modules, "submitit", submitit)
+    for name in ("PYTHONPATH", "SUBMITIT_PREEMPT_SIGNAL"):  # which it changes
+        monkeypatch.setenv(name, os.environ.get(name, "USR1"))
+    grid = read_grid(path)
+    with pytest.raises(UserError, match="SLURM takes no jobs: sbatch: fatal: no configuration; start on a machine"):
+        runners.run_on_slurm(trials(grid, place), grid, place, "abc")
+
+
 def test_a_job_that_slurm_stops_saves_its_trial_and_runs_it_again(monkeypatch):
     """SLURM's signal calls `checkpoint` while the job runs."""
     monkeypatch.setitem(sys.modules, "submitit.helpers", SimpleNamespace(DelayedSubmission=lambda *call: call))

@@ -109,11 +109,17 @@ def run_on_slurm(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str) 
     for number in sorted({ceil(trial.gpus) for trial in trials}):
         gpus = {"gpus_per_node": number} if number and has_gpus else {}
         executor.update_parameters(**{"cpus_per_task": grid.cpus, "timeout_min": 24 * 60, **gpus, **grid.slurm})
-        with executor.batch():
-            jobs += [
-                executor.submit(_Job(), trial, sweep, commit, grid.retries, grid.cpus)
-                for trial in trials if ceil(trial.gpus) == number
-            ]  # fmt: skip
+        try:
+            with executor.batch():
+                jobs += [
+                    executor.submit(_Job(), trial, sweep, commit, grid.retries, grid.cpus)
+                    for trial in trials if ceil(trial.gpus) == number
+                ]  # fmt: skip
+        except submitit.core.utils.FailedJobError as error:
+            said = str(error).strip().splitlines()[-1]
+            raise UserError(
+                f"SLURM takes no jobs: {said}; start on a machine of the cluster, or with --on here"
+            ) from error
     for job in jobs:
         job.wait()
 
