@@ -109,12 +109,13 @@ class RetrievalCLI(LightningCLI):
         check_switches(configuration["trainer"])
         super()._set_seed()
         self.start = self._find_start(configuration)
+        if not self.start.is_finished:
+            self._build()  # before the news: a run that can't be built is not a new run
         if is_first_rank():
             for line in self.start.news:
                 print(line, flush=True)
         if self.start.is_finished:
             sys.exit()
-        self._build()
         if (place := meeting_place(self.trainer)) is not None:
             print(place, flush=True)
         with self._only_writer():

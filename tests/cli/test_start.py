@@ -137,6 +137,13 @@ def test_a_run_says_where_it_is_and_what_comes_next(command, capfd, monkeypatch)
     assert json.loads((folder / "scores.json").read_text())["checkpoint"] == "best.ckpt"
 
 
+def test_a_run_that_can_not_be_built_is_not_called_a_new_one(command, capfd):
+    with pytest.raises(SystemExit) as stopped:
+        command("fit", *ONE_STEP, "--trainer.devices", "0")
+    said = capfd.readouterr()
+    assert stopped.value.code == 2 and "devices" in said.err and said.out == ""
+
+
 def test_a_run_that_starts_from_a_file_says_what_it_takes_over(command, capfd):
     command("fit", *ONE_STEP, "--run_dir", "one")
     file = ["--ckpt_path", "one/checkpoints/best.ckpt", "--run_dir", "two"]
