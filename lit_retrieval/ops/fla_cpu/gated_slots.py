@@ -7,11 +7,13 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lit_retrieval.ops.fla_cpu.parts import by_parts
 from lit_retrieval.ops.fla_cpu.recurrences import _scaled
 from lit_retrieval.ops.half_precision import in_float32, widen
 from lit_retrieval.ops.linear_recurrence import linear_recurrence
+from lit_retrieval.ops.linear_rnn import linear_rnn
 from lit_retrieval.ops.slot_recurrence import slot_recurrence
 
 
@@ -39,11 +41,22 @@ def additive_gate(
 @by_parts
 def _additive_gate(x: Tensor, initial_state: Tensor | None) -> tuple[Tensor, Tensor]:
     """The shares and the log decays, `(..., 2)`, and the log of the last sum."""
-    sums = (x if initial_state is None else torch.cat([initial_state, x], 1)).logcumsumexp(1)
+    sums = _log_sums(x if initial_state is None else torch.cat([initial_state, x], 1))
     before = sums[:, :1] if initial_state is None else initial_state
     sums = sums if initial_state is None else sums[:, 1:]
     log_decay = torch.cat([before, sums[:, :-1]], 1) - sums
     return torch.stack([(x - sums).exp(), log_decay], -1), sums[:, -1:]
+
+
+def _log_sums(x: Tensor) -> Tensor:
+    """`x.logcumsumexp(1)` by `linear_rnn`, whose gradients take a fraction of the time of PyTorch's.
+
+    The sums are of exp(x - m), where m is the largest x so far; where m grows, earlier ones shrink.
+    """
+    largest = x.detach().cummax(1).values
+    shrinking = F.pad(largest[:, :-1] - largest[:, 1:], (0, 0) * (x.dim() - 2) + (1, 0))
+    sums = linear_rnn((x - largest).exp().flatten(2), shrinking.exp().flatten(2))
+    return largest + sums.view_as(x).log()
 
 
 @in_float32
