@@ -16,7 +16,7 @@ from lit_retrieval.ranges import check_at_least
 from lit_retrieval.training.memory import ceiling
 
 FOLDER = Path(__file__).parents[2] / "configs/compare"
-TOLERANCE = 0.05  # of the parameters
+TOLERANCE = 0.05  # of the parameters, and of states that count as equal
 EXPERIMENT = str(FOLDER.parent / "experiments/quickstart.yaml")  # whose data, model and trainer a protocol changes
 
 

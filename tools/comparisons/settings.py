@@ -52,7 +52,8 @@ class Setting(NamedTuple):
 def find_setting(layer: Layer, shape: Shape, state_bits: int) -> Setting:
     """The setting of the largest state within the budget, or else of the smallest state.
 
-    The SwiGLU of each block gets the width that meets the budget of parameters within 5%.
+    Of settings within 5% of that state, the first in the order of `candidates` is taken: a few bits more are not worth
+    many small heads. The SwiGLU of each block gets the width that meets the budget of parameters within 5%.
 
     Args:
         layer: The layer.
@@ -62,19 +63,21 @@ def find_setting(layer: Layer, shape: Shape, state_bits: int) -> Setting:
     Raises:
         UserError: If no arguments that were tried meet the budget of parameters, or the class refuses all of them.
     """
-    made, best, refusal, least = layer.load(), None, "", None
+    made, refusal, least = layer.load(), "", None
+    found: list[Setting] = []
     for arguments in candidates(layer, made, shape.hidden_size):
         try:
             setting = measure(layer, made, arguments, shape, state_bits)
         except REFUSALS as error:
             refusal = refusal or str(error)
             continue
-        if abs(setting.parameters / shape.parameters - 1) > TOLERANCE:
+        if not _is_near(setting.parameters, shape.parameters):
             least = min(setting.parameters, least or setting.parameters)
-        elif best is None or _order(setting) > _order(best):
-            best = setting
-    if best is not None:
-        return best
+        else:
+            found.append(setting)
+    if found:
+        best = max(found, key=_order)
+        return next(one for one in found if one.met == best.met and _is_near(one.state_bits, best.state_bits))
     if least is not None:
         raise UserError(
             f"{layer.class_path} must have about {shape.parameters:,} parameters in {shape.repeat} blocks of width "
@@ -86,6 +89,10 @@ def find_setting(layer: Layer, shape: Shape, state_bits: int) -> Setting:
 def _order(setting: Setting) -> tuple[bool, int]:
     """The largest state within the budget is the best; outside it, the smallest."""
     return setting.met, setting.state_bits if setting.met else -setting.state_bits
+
+
+def _is_near(number: int, other: int) -> bool:
+    return abs(number - other) <= TOLERANCE * other
 
 
 def candidates(layer: Layer, made: Any, hidden_size: int) -> Iterator[dict[str, Any]]:
