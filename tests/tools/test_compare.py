@@ -20,7 +20,7 @@ from comparisons import page, rows, verify
 from comparisons.cells import Point, find_points, grid, trials_of
 from comparisons.layers import Layer, find_layers, read_known
 from comparisons.protocol import FOLDER, find_protocol, read_protocol
-from comparisons.settings import REFUSALS, candidates, find_setting, measure
+from comparisons.settings import find_setting
 from freeze import freeze
 from sweeps import files
 from sweeps import trial as sweep_trial
@@ -109,30 +109,6 @@ def refused(capsys, *words):
 def read(path):
     with path.open() as file:
         return list(csv.DictReader(file))
-
-
-QUICK = ["attention", "window", "lstm", "mamba", "mamba_attention"]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in read_known()],
-)
-def test_a_layer_meets_its_budgets_with_the_largest_state_that_fits(name):
-    shape, layer = read_protocol(find_protocol("laptop")).shape, read_known()[name]
-    found = find_setting(layer, shape, shape.state_bits)
-    assert abs(found.parameters / shape.parameters - 1) <= 0.05
-    made, others = layer.load(), []
-    for arguments in candidates(layer, made, shape.hidden_size):
-        try:
-            one = measure(layer, made, arguments, shape, shape.state_bits)
-        except REFUSALS:
-            continue
-        others += [one] * (abs(one.parameters / shape.parameters - 1) <= 0.05)
-    within = [one.state_bits for one in others if one.met]
-    assert found.met == bool(within) and found.state_bits == (max(within) if within else others[0].state_bits)
-    if found.met and not layer.with_attention:
-        assert (found.growth == 0 and found.state_bits <= shape.state_bits) or name in ("log_linear_mamba2", "nsa")
 
 
 def test_a_layer_that_is_too_large_is_told_so_and_its_rows_say_refused(place):
