@@ -1,6 +1,7 @@
 """Runs in Python: train one, load it, let its model write, and score it."""
 
 import shlex
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from lit_retrieval.runs import RunFolder
 from lit_retrieval.tasks import Task, Transcripts
 from lit_retrieval.training import SequenceModule
 from lit_retrieval.training.transcript_printer import render
+from lit_retrieval.vocabulary import Ids
+
+_ALIKE = 8  # prompts whose first and last tokens are compared
 
 
 class Written(NamedTuple):
@@ -81,7 +85,8 @@ class Run:
             prompts: One prompt, words separated by spaces (a text for a task in text), or samples, of which the prompts
                 are used.
 
-        Raises `UserError` for a word that is not in the task's vocabulary.
+        Raises `UserError` for a word that is not in the task's vocabulary, and warns of a prompt that does not begin or
+        end as all of the task's do.
         """
         if isinstance(prompts, str):
             return [self._written(reply, []) for reply in self._answer(prompts)]
@@ -115,7 +120,19 @@ class Run:
         data, tokens = self.data, self.task.vocabulary.read_prompt(prompt)
         if not prompt.strip():
             raise UserError(f"a prompt must have one token or more, got {prompt!r}; write one such as '<s> 1 ~ 2 ?'")
+        self._warn_if_unlike(tokens)
         return generate(self.model, begin([[tokens]], data.task, data.retriever, data.max_new_tokens), self._device)
+
+    def _warn_if_unlike(self, prompt: Ids) -> None:
+        """Warn if all of some prompts of the task begin with another token, or end with one."""
+        (part,) = self._draw("predict", min(_ALIKE, self.data.eval_batch_size))
+        prompts = [next(part.turns(row)) for row in range(len(part))]
+        for place, verb in ((0, "begin"), (-1, "end")):
+            usual = {int(one[place]) for one in prompts}
+            if len(usual) == 1 and int(prompt[place]) not in usual:
+                theirs, own = (repr(self.task.vocabulary.text([token])) for token in (*usual, prompt[place]))
+                told = f"the prompts of {type(self.task).__name__} {verb} with {theirs}, this one {verb}s with {own}"
+                warnings.warn(told, stacklevel=4)
 
     def _written(self, reply: Reply, expected: list[str | None]) -> Written:
         text, right = render(reply, self.task.vocabulary).plain.strip(), [one for one in expected if one is not None]

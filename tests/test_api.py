@@ -1,8 +1,10 @@
 """A run from Python: `lit_retrieval.load`."""
 
 import json
+import re
 import shlex
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +68,19 @@ def test_samples_are_shown_with_what_was_retrieved_and_what_is_right(run):
 
 def test_a_prompt_in_words_is_answered_as_a_sample_with_the_same_prompt(run):
     (sample,) = run.sample(1)
-    (written,) = run.generate(sample.text.split("?")[0] + "?")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (written,) = run.generate(sample.text.split("?")[0] + "?")
     assert written.reply == sample.reply and written.answers == sample.answers and written.expected == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [("1 ~ 2 ?", "begin with '<s>', this one begins with '1'"), ("<s> 1 ~ 2", "end with '?', this one ends with '2'")],
+)
+def test_a_prompt_that_is_unlike_those_of_the_task_is_warned_of(prompt, said, run):
+    with pytest.warns(UserWarning, match=rf"the prompts of IsTree {re.escape(said)}"):
+        run.generate(prompt)
 
 
 def test_samples_of_the_users_own_are_answered_row_by_row(run):
