@@ -11,7 +11,7 @@ from lit_retrieval.ops.arrays import runs_on_numba
 from lit_retrieval.ops.causal_conv import causal_conv
 from lit_retrieval.ops.causal_conv.cpu import causal_conv_backward
 from lit_retrieval.ops.fla_cpu.gradients import gradients_of
-from lit_retrieval.ops.fla_cpu.parts import by_parts, lengths_of
+from lit_retrieval.ops.fla_cpu.parts import Packing, by_parts, lengths_of
 from lit_retrieval.ops.half_precision import in_float32, widen
 from lit_retrieval.ops.lanes import WIDTH
 
@@ -61,27 +61,22 @@ def causal_conv1d_bwd(
     """The gradients of `causal_conv1d_fwd` for x, weight, bias, residual and state; `dht` is the last state's."""
     assert weight is not None
     rows, drows = x.reshape(*x.shape[:2], -1), dy.reshape(*x.shape[:2], -1)
+    options = weight, bias, activation
     if cu_seqlens is None:
-        parts = [(rows, drows, _or_zeros(initial_state, x, weight), dht)]
+        given = rows, drows, _or_zeros(initial_state, x, weight), dht
+        dx, dstate, dweight, dbias = _part_backward(*given, *options)
     else:
-        lengths = lengths_of(cu_seqlens, x)
-        state = x.new_zeros(len(lengths), *weight.shape) if initial_state is None else initial_state
-        dlasts = len(lengths) * [None] if dht is None else dht.split(1)  # type: ignore[no-untyped-call]
-        split = rows.split(lengths, 1), drows.split(lengths, 1), state.split(1)  # type: ignore[no-untyped-call]
-        parts = list(zip(*split, dlasts, strict=True))
-    found = [_part_backward(*part, weight, bias, activation) for part in parts]
-    dx, dstate, dweight, dbias = found[0] if len(found) == 1 else _join_gradients(found)
+        packing = Packing(lengths_of(cu_seqlens, x), is_padded=dht is None)
+        found = []
+        for group in packing.groups:
+            own, down = packing.rows(rows, group), packing.rows(drows, group)
+            state, dlast = (None if one is None else one.index_select(0, group) for one in (initial_state, dht))
+            found.append(_part_backward(own, down, _or_zeros(state, own, weight), dlast, *options))
+        dxs, dstates, dweights, dbiases = zip(*found, strict=True)
+        dx, dstate = packing.row(dxs), packing.last_states(dht, dstates)
+        dweight, dbias = torch.stack(dweights).sum(0), None if bias is None else torch.stack(dbiases).sum(0)
     dresidual = None if residual is None else dy
     return dx.view(x.shape), dweight, dbias, dresidual, None if initial_state is None else dstate
-
-
-def _join_gradients(
-    found: list[tuple[Tensor, Tensor, Tensor, Tensor | None]],
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Those for x and state one after another, and the sums of those for weight and bias."""
-    dxs, dstates, dweights, dbiases = zip(*found, strict=True)
-    dbias = None if dbiases[0] is None else torch.stack(dbiases).sum(0)
-    return torch.cat(dxs, 1), torch.cat(dstates), torch.stack(dweights).sum(0), dbias
 
 
 def _part_backward(

@@ -17,14 +17,17 @@ Nested: TypeAlias = Any
 
 
 def by_parts(function: _Function, whole: Collection[str] = (), outputs: int = 1) -> _Function:
-    """A recurrence that takes `cu_seqlens` too, `(sequences + 1,)`, and then runs on each sequence by itself.
+    """A recurrence that takes `cu_seqlens` too, `(sequences + 1,)`, and then begins anew in each sequence.
 
     Tensors `(1, time, ...)` are split along time; first states, whose names contain "init" or "cache", have one entry
     for each sequence, and so have the last states. The function returns its outputs `(1, time, ...)`, with or without
     last states after them, `initial_state` first. A sequence may be empty: its last state is its first one, or zeros.
 
+    Sequences of the same length are rows of one call. So are those of similar lengths, with zeros after the shorter
+    ones, if no last state is asked for: what comes later changes no output of a recurrence.
+
     Args:
-        function: Its tensors of more than two dimensions are along time, but for `whole`.
+        function: Its tensors of more than two dimensions are along time, but for `whole`; it treats each row by itself.
         whole: Names of those that are the same for all sequences.
         outputs: The number of its results that are along time.
 
@@ -43,11 +46,99 @@ def by_parts(function: _Function, whole: Collection[str] = (), outputs: int = 1)
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         given.pop("cu_seqlens", None)
         lengths = lengths_of(cu_seqlens, next(value for value in given.values() if isinstance(value, Tensor)))
-        parts = _split(given, lengths, whole)
-        found = [function(**part) if length else None for part, length in zip(parts, lengths, strict=True)]
-        return _join(found, [[part.get(name) for name in states] for part in parts], outputs)
+        is_padded = "output_final_state" in names and not (given.get("output_final_state") or given.get("reverse"))
+        packing = Packing(lengths, is_padded)
+        found = [
+            function(
+                **{name: value if name in whole else packing.take(name, value, group) for name, value in given.items()}
+            )
+            for group in packing.groups
+        ]
+        return packing.join(found, [given.get(name) for name in states], outputs)
 
     return cast(_Function, run)
+
+
+class Packing:
+    """Sequences in one row, and the groups of them that are rows of one call.
+
+    Args:
+        lengths: Tokens of each sequence.
+        is_padded: Whether lengths in a group may differ, up to twice the shortest; else they are equal.
+
+    Attributes:
+        groups: The indices of the sequences of each group, `(sequences,)`; empty sequences are in none.
+    """
+
+    def __init__(self, lengths: list[int], is_padded: bool) -> None:
+        self.lengths = torch.tensor(lengths)
+        by_size: dict[int, list[int]] = {}
+        for place, length in enumerate(lengths):
+            if length:
+                by_size.setdefault(length.bit_length() if is_padded else length, []).append(place)
+        self.groups = [torch.tensor(places) for places in by_size.values()]
+        self._starts = self.lengths.cumsum(0) - self.lengths
+        self._time = sum(lengths)
+
+    def take(self, name: str, value: Nested, group: Tensor) -> Nested:
+        """An argument for the sequences of a group, as rows, with zeros after the shorter ones."""
+        if isinstance(value, tuple | list):
+            return tuple(self.take(name, one, group) for one in value)
+        if not isinstance(value, Tensor):
+            return value
+        if _is_state(name):
+            return self._checked(value).index_select(0, group)
+        is_in_time = value.dim() > 2 and value.shape[:2] == (1, self._time)
+        return self.rows(value, group) if is_in_time else value
+
+    def rows(self, value: Tensor, group: Tensor) -> Tensor:
+        """The sequences of a group, `(sequences, time, ...)`, from a tensor `(1, time, ...)`."""
+        places, is_token = self._places(group)
+        taken = value[0].index_select(0, places.flatten()).view(*places.shape, *value.shape[2:])
+        return taken if is_token.all() else taken * is_token.view(*places.shape, *[1] * (value.dim() - 2)).to(value)
+
+    def row(self, found: Sequence[Tensor]) -> Tensor:
+        """The reverse of `rows`: `(1, time, ...)` from what each group has."""
+        masks = [self._places(group) for group in self.groups]
+        tokens = torch.cat(
+            [one.flatten(0, 1)[is_token.flatten()] for one, (_, is_token) in zip(found, masks, strict=True)]
+        )
+        order = torch.cat([places[is_token] for places, is_token in masks])
+        return tokens.index_select(0, order.argsort()).unsqueeze(0)
+
+    def join(self, found: list[Any], firsts: list[Nested], outputs: int) -> Any:
+        """The results for all sequences, from those of the groups."""
+        if isinstance(found[0], Tensor):
+            return self.row(found)
+        in_time = [self.row(parts) for parts in zip(*[one[:outputs] for one in found], strict=True)]
+        last = zip_longest(firsts[: len(found[0]) - outputs], *[one[outputs:] for one in found])
+        return *in_time, *[self.last_states(first, parts) for first, *parts in last]
+
+    def last_states(self, first: Nested, parts: Sequence[Nested]) -> Nested:
+        """The last states of all sequences; that of an empty one is its first state, or zeros."""
+        if isinstance(parts[0], tuple | list):
+            firsts = [None] * len(parts[0]) if first is None else first
+            return tuple(self.last_states(*pair) for pair in zip(firsts, zip(*parts, strict=True), strict=True))
+        if parts[0] is None:
+            return None
+        empty = (self.lengths == 0).nonzero()[:, 0]
+        shape = len(empty), *parts[0].shape[1:]
+        unread = parts[0].new_zeros(shape) if first is None else first.index_select(0, empty).to(parts[0].dtype)
+        return torch.cat([*parts, unread]).index_select(0, torch.cat([*self.groups, empty]).argsort())
+
+    def _places(self, group: Tensor) -> tuple[Tensor, Tensor]:
+        """The places of a group's tokens in the row, and which are tokens, not padding: `(sequences, time)` each."""
+        lengths = self.lengths[group].unsqueeze(1)
+        steps = torch.arange(int(lengths.max()))
+        return self._starts[group].unsqueeze(1) + torch.minimum(steps, lengths - 1), steps < lengths
+
+    def _checked(self, value: Tensor) -> Tensor:
+        if len(value) != len(self.lengths):
+            raise UserError(
+                "The number of initial states is expected to be equal to the number of input sequences, "
+                f"i.e., {len(self.lengths)} rather than {len(value)}"
+            )
+        return value
 
 
 def lengths_of(cu_seqlens: Tensor, x: Tensor) -> list[int]:
@@ -61,60 +152,5 @@ def lengths_of(cu_seqlens: Tensor, x: Tensor) -> list[int]:
     return lengths
 
 
-def _split(given: dict[str, Any], lengths: list[int], whole: Collection[str]) -> list[dict[str, Any]]:
-    """The arguments for each sequence."""
-    parts: list[dict[str, Any]] = [{} for _ in lengths]
-    for name, value in given.items():
-        split = [value] * len(lengths) if name in whole else _split_value(name, value, lengths)
-        for part, one in zip(parts, split, strict=True):
-            part[name] = one
-    return parts
-
-
-def _split_value(name: str, value: Nested, lengths: list[int]) -> list[Nested]:
-    if isinstance(value, tuple | list):
-        return list(zip(*[_split_value(name, one, lengths) for one in value], strict=True))
-    if not isinstance(value, Tensor):
-        return [value] * len(lengths)
-    if _is_state(name):
-        if len(value) != len(lengths):
-            raise UserError(
-                "The number of initial states is expected to be equal to the number of input sequences, "
-                f"i.e., {len(lengths)} rather than {len(value)}"
-            )
-        return list(value.split(1))  # type: ignore[no-untyped-call]
-    is_in_time = value.dim() > 2 and value.shape[:2] == (1, sum(lengths))
-    return list(value.split(lengths, 1)) if is_in_time else [value] * len(lengths)  # type: ignore[no-untyped-call]
-
-
 def _is_state(name: str) -> bool:
     return "init" in name or name == "cache"
-
-
-def _join(found: list[Any], firsts: list[list[Nested]], outputs: int) -> Any:
-    """The results for all sequences; None for an empty one, whose states stay as they were."""
-    full = [one for one in found if one is not None]
-    if isinstance(full[0], Tensor):
-        return torch.cat(full, 1)
-    in_time = [torch.cat(parts, 1) for parts in zip(*[one[:outputs] for one in full], strict=True)]
-    template = full[0][outputs:]
-    states = [
-        [_first(*pair) for pair in zip_longest(first[: len(template)], template)] if one is None else one[outputs:]
-        for one, first in zip(found, firsts, strict=True)
-    ]
-    return *in_time, *map(_stack, zip(*states, strict=True))
-
-
-def _first(state: Nested, like: Nested) -> Nested:
-    """The first state of an empty sequence in the dtype of last ones; zeros if absent."""
-    if isinstance(like, tuple | list):
-        return tuple(_first(None if state is None else state[i], one) for i, one in enumerate(like))
-    if like is None:
-        return None
-    return torch.zeros_like(like) if state is None else state.to(like.dtype)
-
-
-def _stack(states: Sequence[Nested]) -> Nested:
-    if isinstance(states[0], tuple | list):
-        return tuple(map(_stack, zip(*states, strict=True)))
-    return None if states[0] is None else torch.cat(tuple(states))
