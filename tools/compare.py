@@ -20,8 +20,7 @@ from comparisons.layers import Layer, find_layers, read_known
 from comparisons.protocol import Protocol, find_protocol, read_protocol
 from comparisons.settings import build
 from comparisons.speed import WORDS, speed_ratios
-from comparisons.summary import table
-from rich.console import Console
+from comparisons.summary import show
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from sweeps import files
 from sweeps.folder import alone, check_commits
@@ -181,7 +180,7 @@ class Comparison:
     def _tell(self, layers: Sequence[Layer]) -> None:
         found, _ = rows.read([self.rows_file])
         names = {layer.name for layer in layers}
-        Console().print(table(found, names))
+        show(found, names)
         print(f"rows: {self.rows_file}\npage: python tools/compare.py page {self.rows_file} -o compare.html")
 
 

@@ -1,14 +1,16 @@
-"""The rows of a comparison as a table: a line for each layer, a column for each suite and size."""
+"""The rows of a comparison as a table of layers by suite and size."""
 
 from collections.abc import Sequence
 from statistics import mean
 
+from rich.console import Console
 from rich.table import Table
 
 from comparisons.rows import decode
 from comparisons.significance import Counts, differences
 
 Row = dict[str, str]
+_SIDE_BY_SIDE, _WIDEST = 4, 1000  # layers; characters of a line
 
 
 class Summary:
@@ -55,19 +57,26 @@ def shown(row: Row | None) -> str:
     return "" if row is None else f"{float(row['accuracy']):.3f}" if row["accuracy"] else row["status"]
 
 
-def table(rows: Sequence[Row], names: set[str]) -> Table:
-    """The table of some layers for a terminal."""
+def show(rows: Sequence[Row], names: set[str]) -> None:
+    """Print the table of some layers; few of them stand side by side, which a narrow terminal has room for."""
     summary = Summary(rows)
-    shown_table = Table("layer", "mean", *(f"{suite} {size}" for suite, size in summary.cells), "bits", "parameters",
-                        "training", "decoding", box=None)  # fmt: skip
-    for name in summary.ordered():
-        if name not in names:
-            continue
-        own = summary.layers[name]
-        average, first = summary.mean(name), next(iter(own.values()))
-        bits = max((int(row["state_bits"]) for row in own.values() if row["state_bits"]), default=None)
-        shown_table.add_row(
-            name, "" if average is None else f"{average:.3f}", *(shown(own.get(cell)) for cell in summary.cells),
-            "" if bits is None else f"{bits:,}", first["parameters"], first["training"], first["decoding"],
-        )  # fmt: skip
-    return shown_table
+    heads = ["layer", "mean", *(f"{suite} {size}" for suite, size in summary.cells), "bits of state", "parameters",
+             "training speed", "decoding speed"]  # fmt: skip
+    lines = [heads, *(_line(summary, name) for name in summary.ordered() if name in names)]
+    first, *others = zip(*lines, strict=True) if len(lines) <= 1 + _SIDE_BY_SIDE else lines
+    made = Table(*first, box=None)
+    for line in others:
+        made.add_row(*line)
+    width = Console(width=_WIDEST).measure(made).maximum  # a terminal wraps lines that it has no room for
+    Console(width=max(Console().width, width)).print(made)
+
+
+def _line(summary: Summary, name: str) -> list[str]:
+    own, average = summary.layers[name], summary.mean(name)
+    first = next(iter(own.values()))
+    bits = max((int(row["state_bits"]) for row in own.values() if row["state_bits"]), default=None)
+    return [
+        name, "" if average is None else f"{average:.3f}", *(shown(own.get(cell)) for cell in summary.cells),
+        "" if bits is None else f"{bits:,}", first["parameters"] and f"{int(first['parameters']):,}", first["training"],
+        first["decoding"],
+    ]  # fmt: skip
