@@ -17,7 +17,7 @@ Nested: TypeAlias = Any
 
 
 def by_parts(function: _Function, whole: Collection[str] = (), outputs: int = 1) -> _Function:
-    """A recurrence that takes `cu_seqlens` too, `(sequences + 1,)`, and then begins anew in each sequence.
+    """A recurrence that takes `cu_seqlens` too, `(sequences + 1,)`, and then starts again in each sequence.
 
     Tensors `(1, time, ...)` are split along time; first states, whose names contain "init" or "cache", have one entry
     for each sequence, and so have the last states. The function returns its outputs `(1, time, ...)`, with or without
