@@ -134,7 +134,8 @@ def with_pair(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, whose two first states are one argument."""
 
     def run(keys: Tensor | None = None, values: Tensor | None = None, **given: Any) -> Any:
-        return function(**given, initial_state=None if keys is None else (keys, values), output_final_state=True)
+        options = {"initial_state": None if keys is None else (keys, values), "output_final_state": True}
+        return function(**{**options, **given})
 
     return run
 
@@ -223,7 +224,7 @@ def lightnet_of_fla(**given: Any) -> Any:
 
 
 def last_too(function: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:
-    return lambda **given: function(**given, **fixed, output_final_state=True)
+    return lambda **given: function(**{**fixed, "output_final_state": True, **given})
 
 
 FAMILIES = {
@@ -256,6 +257,8 @@ NOT_PACKED = {"abc", "based", "momentum_delta_rule", "rebased"}  # not in fla ei
 
 
 def tensors_of(results: Any) -> list[Tensor]:
+    if results is None:
+        return []
     return [results] if isinstance(results, Tensor) else [one for part in results for one in tensors_of(part)]
 
 
@@ -304,17 +307,23 @@ def test_half_precision_is_computed_in_float32(name):
         torch.testing.assert_close(actual, wanted)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in FAMILIES if name not in {"abc", "based", "momentum_delta_rule", "rebased"}]
-)
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in NOT_PACKED])
 def test_packed_sequences_are_separate(name):
-    family, ends = FAMILIES[name], [0, 5, 6, 15]
-    rows = [draw(family, stop - start, with_states=True) for start, stop in pairwise(ends)]
+    family, ends = FAMILIES[name], [0, 5, 6, 13, 18, 24, 24]
+    rows = [draw(family, max(1, stop - start), with_states=True) for start, stop in pairwise(ends)]
     shared = {key: one for key, one in rows[0].items() if key in ("u", "log_atk_scale")}
     rows = [{key: one[:1] for key, one in row.items() if key not in shared} for row in rows]
-    expected = [tensors_of(family.ours(**row, **shared)) for row in rows]
-    packed = {key: torch.cat([row[key] for row in rows], 0 if key in family.states else 1) for key in rows[0]}
-    outputs, *states = tensors_of(family.ours(**packed, **shared, cu_seqlens=torch.tensor(ends)))
-    torch.testing.assert_close(outputs, torch.cat([one[0] for one in expected], 1))
-    for place, state in enumerate(states, 1):
-        torch.testing.assert_close(state, torch.cat([one[place] for one in expected]))
+    *full, empty = rows
+    expected = [tensors_of(family.ours(**row, **shared)) for row in full]
+    packed = {key: torch.cat([row[key] for row in full], 0 if key in family.states else 1) for key in rows[0]}
+    packed |= {key: torch.cat([packed[key], empty[key]]) for key in family.states}
+    leaves = {key: one.requires_grad_() for key, one in packed.items()}
+    grads, wanted = [], torch.cat([one[0] for one in expected], 1)
+    for asks in (True, False):  # for the last states; without them shorter sequences are padded
+        found = family.ours(**leaves, **shared, cu_seqlens=torch.tensor(ends), output_final_state=asks)
+        outputs, *states = tensors_of(found)
+        torch.testing.assert_close(outputs, wanted)
+        for place, state in enumerate(states if asks else [], 1):
+            torch.testing.assert_close(state[:-1], torch.cat([one[place] for one in expected]))
+        grads.append(torch.autograd.grad(outputs.square().sum(), list(leaves.values()), materialize_grads=True))
+    torch.testing.assert_close(grads[1], grads[0])

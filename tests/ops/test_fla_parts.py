@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.ops.fla_cpu import layers, log_linear, naive, recurrences
+from lit_retrieval.ops.fla_cpu.parts import Packing
 
 ENDS = [0, 1, 1, 6, 17]  # sequences of 1, 0, 5 and 11 tokens
 TIME, HEADS, DIM = ENDS[-1], 2, 8
@@ -77,6 +78,16 @@ def test_sequences_in_one_row_are_those_alone(name, options):
             is_state = part in ("last", "gradient of initial_state")
             found = packed[part][i : i + 1] if is_state else packed[part][:, start:end]
             torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_packing_is_where_its_tensors_are():
+    """A function that runs in place of fla's on a GPU gets tensors there, and may get the ends from the CPU."""
+    packing = Packing([5, 0, 7, 4], True, torch.device("meta"))
+    (group,) = packing.groups
+    x = torch.empty(1, 16, 3, device="meta")
+    taken, states = packing.rows(x, group), packing.last_states(None, [torch.empty(3, 8, device="meta")])
+    assert {one.device.type for one in (*group, taken, packing.row([taken]), states)} == {"meta"}
+    assert taken.shape == (3, 7, 3) and packing.row([taken]).shape == x.shape and states.shape == (4, 8)
 
 
 @pytest.mark.parametrize("name", NAMES)

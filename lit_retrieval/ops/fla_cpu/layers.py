@@ -66,11 +66,11 @@ def causal_conv1d_bwd(
         given = rows, drows, _or_zeros(initial_state, x, weight), dht
         dx, dstate, dweight, dbias = _part_backward(*given, *options)
     else:
-        packing = Packing(lengths_of(cu_seqlens, x), is_padded=dht is None)
+        packing = Packing(lengths_of(cu_seqlens, x), dht is None, x.device)
         found = []
         for group in packing.groups:
             own, down = packing.rows(rows, group), packing.rows(drows, group)
-            state, dlast = (None if one is None else one.index_select(0, group) for one in (initial_state, dht))
+            state, dlast = (None if one is None else one.index_select(0, group.members) for one in (initial_state, dht))
             found.append(_part_backward(own, down, _or_zeros(state, own, weight), dlast, *options))
         dxs, dstates, dweights, dbiases = zip(*found, strict=True)
         dx, dstate = packing.row(dxs), packing.last_states(dht, dstates)

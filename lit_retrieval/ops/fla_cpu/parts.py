@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 from itertools import pairwise, zip_longest
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -45,9 +45,9 @@ def by_parts(function: _Function, whole: Collection[str] = (), outputs: int = 1)
             return function(*args, **kwargs)
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         given.pop("cu_seqlens", None)
-        lengths = lengths_of(cu_seqlens, next(value for value in given.values() if isinstance(value, Tensor)))
+        x = next(value for value in given.values() if isinstance(value, Tensor))
         is_padded = "output_final_state" in names and not (given.get("output_final_state") or given.get("reverse"))
-        packing = Packing(lengths, is_padded)
+        packing = Packing(lengths_of(cu_seqlens, x), is_padded, x.device)
         found = [
             function(
                 **{name: value if name in whole else packing.take(name, value, group) for name, value in given.items()}
@@ -59,52 +59,74 @@ def by_parts(function: _Function, whole: Collection[str] = (), outputs: int = 1)
     return cast(_Function, run)
 
 
+class Group(NamedTuple):
+    """Sequences that are rows of one call.
+
+    Args:
+        members: Their indices, `(sequences,)`.
+        places: Where each of their tokens is in the packed row, `(sequences, time)`; that of the last one after an end.
+        is_token: Which of `places` are not after an end, `(sequences, time)`; None if all are.
+    """
+
+    members: Tensor
+    places: Tensor
+    is_token: Tensor | None
+
+
 class Packing:
     """Sequences in one row, and the groups of them that are rows of one call.
 
     Args:
         lengths: Tokens of each sequence.
         is_padded: Whether lengths in a group may differ, up to twice the shortest; else they are equal.
+        device: Where the tensors are that it takes apart.
 
     Attributes:
-        groups: The indices of the sequences of each group, `(sequences,)`; empty sequences are in none.
+        groups: All sequences but the empty ones.
     """
 
-    def __init__(self, lengths: list[int], is_padded: bool) -> None:
-        self.lengths = torch.tensor(lengths)
+    def __init__(self, lengths: list[int], is_padded: bool, device: torch.device) -> None:
+        self.groups: list[Group] = []
+        self._count, self._time = len(lengths), sum(lengths)
+        self._empty = torch.tensor([at for at, length in enumerate(lengths) if not length], dtype=torch.int64)
+        self._empty = self._empty.to(device)
         by_size: dict[int, list[int]] = {}
-        for place, length in enumerate(lengths):
+        for at, length in enumerate(lengths):
             if length:
-                by_size.setdefault(length.bit_length() if is_padded else length, []).append(place)
-        self.groups = [torch.tensor(places) for places in by_size.values()]
-        self._starts = self.lengths.cumsum(0) - self.lengths
-        self._time = sum(lengths)
+                by_size.setdefault(length.bit_length() if is_padded else length, []).append(at)
+        own = torch.tensor(lengths)
+        starts, order, taken = own.cumsum(0) - own, torch.empty(self._time, dtype=torch.int64), 0
+        for members in map(torch.tensor, by_size.values()):
+            ends, steps = own[members].unsqueeze(1), torch.arange(int(own[members].max()))
+            places, is_token = starts[members].unsqueeze(1) + torch.minimum(steps, ends - 1), steps < ends
+            order[places[is_token]] = taken + is_token.flatten().nonzero()[:, 0]
+            taken += is_token.numel()
+            is_full = bool(is_token.all())
+            self.groups.append(Group(members.to(device), places.to(device), None if is_full else is_token.to(device)))
+        self._order = order.to(device)
 
-    def take(self, name: str, value: Nested, group: Tensor) -> Nested:
+    def take(self, name: str, value: Nested, group: Group) -> Nested:
         """An argument for the sequences of a group, as rows, with zeros after the shorter ones."""
         if isinstance(value, tuple | list):
             return tuple(self.take(name, one, group) for one in value)
         if not isinstance(value, Tensor):
             return value
         if _is_state(name):
-            return self._checked(value).index_select(0, group)
+            return self._checked(value).index_select(0, group.members)
         is_in_time = value.dim() > 2 and value.shape[:2] == (1, self._time)
         return self.rows(value, group) if is_in_time else value
 
-    def rows(self, value: Tensor, group: Tensor) -> Tensor:
+    def rows(self, value: Tensor, group: Group) -> Tensor:
         """The sequences of a group, `(sequences, time, ...)`, from a tensor `(1, time, ...)`."""
-        places, is_token = self._places(group)
-        taken = value[0].index_select(0, places.flatten()).view(*places.shape, *value.shape[2:])
-        return taken if is_token.all() else taken * is_token.view(*places.shape, *[1] * (value.dim() - 2)).to(value)
+        shape = group.places.shape
+        taken = value[0].index_select(0, group.places.flatten()).view(*shape, *value.shape[2:])
+        if group.is_token is None:
+            return taken
+        return taken.masked_fill(~group.is_token.view(*shape, *[1] * (value.dim() - 2)), 0)
 
     def row(self, found: Sequence[Tensor]) -> Tensor:
         """The reverse of `rows`: `(1, time, ...)` from what each group has."""
-        masks = [self._places(group) for group in self.groups]
-        tokens = torch.cat(
-            [one.flatten(0, 1)[is_token.flatten()] for one, (_, is_token) in zip(found, masks, strict=True)]
-        )
-        order = torch.cat([places[is_token] for places, is_token in masks])
-        return tokens.index_select(0, order.argsort()).unsqueeze(0)
+        return torch.cat([one.flatten(0, 1) for one in found]).index_select(0, self._order).unsqueeze(0)
 
     def join(self, found: list[Any], firsts: list[Nested], outputs: int) -> Any:
         """The results for all sequences, from those of the groups."""
@@ -121,22 +143,16 @@ class Packing:
             return tuple(self.last_states(*pair) for pair in zip(firsts, zip(*parts, strict=True), strict=True))
         if parts[0] is None:
             return None
-        empty = (self.lengths == 0).nonzero()[:, 0]
-        shape = len(empty), *parts[0].shape[1:]
-        unread = parts[0].new_zeros(shape) if first is None else first.index_select(0, empty).to(parts[0].dtype)
-        return torch.cat([*parts, unread]).index_select(0, torch.cat([*self.groups, empty]).argsort())
-
-    def _places(self, group: Tensor) -> tuple[Tensor, Tensor]:
-        """The places of a group's tokens in the row, and which are tokens, not padding: `(sequences, time)` each."""
-        lengths = self.lengths[group].unsqueeze(1)
-        steps = torch.arange(int(lengths.max()))
-        return self._starts[group].unsqueeze(1) + torch.minimum(steps, lengths - 1), steps < lengths
+        shape = len(self._empty), *parts[0].shape[1:]
+        unread = parts[0].new_zeros(shape) if first is None else first.index_select(0, self._empty).to(parts[0].dtype)
+        members = torch.cat([*(group.members for group in self.groups), self._empty])
+        return torch.cat([*parts, unread]).index_select(0, members.argsort())
 
     def _checked(self, value: Tensor) -> Tensor:
-        if len(value) != len(self.lengths):
+        if len(value) != self._count:
             raise UserError(
                 "The number of initial states is expected to be equal to the number of input sequences, "
-                f"i.e., {len(self.lengths)} rather than {len(value)}"
+                f"i.e., {self._count} rather than {len(value)}"
             )
         return value
 
