@@ -343,6 +343,7 @@ def test_a_diverged_training_is_a_row(place):
         (["lstm", "gru", "--init_args", "{}"], "--init_args must follow a single class"),
         (["lstm", "--init_args", "{state_dim: 4}"], "lstm has its init_args in"),
         (["mine.Mine", "--init_args", "[1]"], "--init_args must be keys with values"),
+        (["mine.Mine", "--init_args", "{num_heads"], "--init_args must be keys with values"),
         (["lstm", "--protocol", "nothing"], "there is no protocol nothing"),
         (["lstm", "--protocol", "parity.yaml"], "a protocol must have the keys"),
         (["lstm", "--slots", "0"], "slots must be 1 or more"),
@@ -354,8 +355,9 @@ def test_a_mistake_is_one_line(place, capsys, words, said):
     assert said in refused(capsys, *words)
 
 
-def test_a_class_that_is_not_there_is_a_refused_row(place):
+def test_a_class_that_is_not_there_is_a_refused_row_and_said(place, capsys):
     compare("mine.Yours", "--protocol", "tiny.yaml", "-o", "out")
+    assert capsys.readouterr().out.count("\nYours refused: mine.Yours can't be imported: module 'mine' has no") == 1
     assert {row["reason"].partition(":")[0] for row in read(place / "out/tiny.csv")} == {"mine.Yours can't be imported"}
 
 

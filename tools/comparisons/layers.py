@@ -5,6 +5,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from yaml import YAMLError
+
 from comparisons.protocol import FOLDER
 from lit_retrieval.errors import UserError
 from lit_retrieval.parsing import read_yaml
@@ -54,7 +56,12 @@ def find_layers(names: list[str], init_args: str | None) -> list[Layer]:
     known = read_known()
     if init_args is not None and len(names) != 1:
         raise UserError("--init_args must follow a single class; compare several layers by several commands")
-    given = parse_yaml(init_args) if init_args is not None else {}
+    given: Any = {}
+    if init_args is not None:
+        try:
+            given = parse_yaml(init_args)
+        except YAMLError:
+            given = None
     if not isinstance(given, dict):
         raise UserError(f"--init_args must be keys with values, got {init_args}; write '{{num_heads: 2}}'")
     found: dict[str, Layer] = {}

@@ -180,6 +180,11 @@ class Suite:
         return None if bits is None else ceiling(state_bits, bits)
 
 
+def is_near(number: int, other: int) -> bool:
+    """Whether a number of parameters or of bits counts as another."""
+    return abs(number - other) <= TOLERANCE * other
+
+
 def interval(share: float, samples: int) -> tuple[float, float]:
     """The 95% interval over samples of an accuracy; means over seeds of the same samples count them once."""
     return wilson(share, samples)

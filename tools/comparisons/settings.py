@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from comparisons.layers import Layer
-from comparisons.protocol import TOLERANCE, Shape
+from comparisons.protocol import Shape, is_near
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import Attention, Canon, MixerFactory, SwiGLU
 from lit_retrieval.models import SequenceModel, Stage
@@ -71,13 +71,13 @@ def find_setting(layer: Layer, shape: Shape, state_bits: int) -> Setting:
         except REFUSALS as error:
             refusal = refusal or str(error)
             continue
-        if not _is_near(setting.parameters, shape.parameters):
+        if not is_near(setting.parameters, shape.parameters):
             least = min(setting.parameters, least or setting.parameters)
         else:
             found.append(setting)
     if found:
         best = max(found, key=_order)
-        return next(one for one in found if one.met == best.met and _is_near(one.state_bits, best.state_bits))
+        return next(one for one in found if one.met == best.met and is_near(one.state_bits, best.state_bits))
     if least is not None:
         raise UserError(
             f"{layer.class_path} must have about {shape.parameters:,} parameters in {shape.repeat} blocks of width "
@@ -89,10 +89,6 @@ def find_setting(layer: Layer, shape: Shape, state_bits: int) -> Setting:
 def _order(setting: Setting) -> tuple[bool, int]:
     """The largest state within the budget is the best; outside it, the smallest."""
     return setting.met, setting.state_bits if setting.met else -setting.state_bits
-
-
-def _is_near(number: int, other: int) -> bool:
-    return abs(number - other) <= TOLERANCE * other
 
 
 def candidates(layer: Layer, made: Any, hidden_size: int) -> Iterator[dict[str, Any]]:

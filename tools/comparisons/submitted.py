@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from comparisons import rows
-from comparisons.protocol import TOLERANCE, Protocol, Suite, find_protocol, read_protocol
+from comparisons.protocol import TOLERANCE, Protocol, Suite, find_protocol, is_near, read_protocol
 from lit_retrieval.errors import UserError
 
 Row = dict[str, str]
@@ -74,7 +74,7 @@ def _check(row: Row, protocol: Protocol, suites: dict[str, Suite]) -> None:
         _must(float(row[low]) <= float(row["accuracy"]) <= float(row[high]), "accuracy", f"from {low} to {high}",
               row["accuracy"])  # fmt: skip
     parameters = protocol.shape.parameters
-    _must(abs(int(row["parameters"]) / parameters - 1) <= TOLERANCE, "parameters", f"within {TOLERANCE:.0%} of "
+    _must(is_near(int(row["parameters"]), parameters), "parameters", f"within {TOLERANCE:.0%} of "
           f"{parameters:,}", row["parameters"])  # fmt: skip
     rates, seeds = protocol.learning_rates, " ".join(map(str, protocol.seeds))
     _must(float(row["learning_rate"]) in rates, "learning_rate", f"one of {rates}", row["learning_rate"])
