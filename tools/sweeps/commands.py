@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
+from unittest.mock import patch
 
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_STARTING = threading.Lock()
 
 
 class Running(Protocol):
@@ -50,14 +53,17 @@ def start_fresh(arguments: Sequence[str], folder: str, log: Path, environment: M
 
 
 def start_warm(arguments: Sequence[str], folder: str, log: Path, environment: Mapping[str, str]) -> Running:
-    """Fork a process that has imported everything; it is started by the first call, with that call's environment."""
+    """Fork a process that has imported everything; it is started by the first call, with that call's environment.
+
+    That of this process is as before: it may have run kernels, and Numba refuses another number of threads after them.
+    """
     context = get_context("forkserver")
     context.set_forkserver_preload(["sweeps.preload"])
     tools = str(Path(__file__).parents[1])  # where the server finds `sweeps.preload`
     paths = dict.fromkeys([*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), tools])
-    os.environ.update({**environment, "PYTHONPATH": os.pathsep.join(paths)})
     process = context.Process(target=_run, args=(list(arguments), folder, str(log), dict(environment)))
-    process.start()
+    with _STARTING, patch.dict(os.environ, {**environment, "PYTHONPATH": os.pathsep.join(paths)}):
+        process.start()
     return _Forked(process)
 
 
