@@ -53,7 +53,7 @@ def main() -> None:
         sys.exit(status)
 
 
-def _compare(words: Sequence[str]) -> None:
+def _compare(words: Sequence[str]) -> int | None:
     parser = OneLineErrors(
         description="Compare layers at equal parameters and state; finished trainings are skipped. Of the rows, `page` "
         "makes a page, `differ` compares two, `verify` runs some again, and `publish` writes them to data and docs."
@@ -78,7 +78,8 @@ def _compare(words: Sequence[str]) -> None:
     runner = partial(run_here, slots=arguments.slots) if arguments.on == "here" else run_on_ray
     layers = find_layers(arguments.layers, arguments.init_args)
     with alone(output):
-        Comparison(protocol, output, runner, arguments.any_commit, arguments.again).run(layers)
+        has_all = Comparison(protocol, output, runner, arguments.any_commit, arguments.again).run(layers)
+    return None if has_all else 1
 
 
 class Comparison:
@@ -102,8 +103,8 @@ class Comparison:
         self.suites = {name: protocol.suite(name) for name in protocol.suites}
         self.commit = files.commit()
 
-    def run(self, layers: Sequence[Layer]) -> None:
-        """Train and test all layers, one after another, and write their rows."""
+    def run(self, layers: Sequence[Layer]) -> bool:
+        """Train and test all layers, one after another, and write their rows; returns whether each has a score."""
         each = len(self.protocol.suites) * len(self.protocol.learning_rates) * len(self.protocol.seeds)
         columns = (
             TextColumn("{task.description}"),
@@ -117,7 +118,7 @@ class Comparison:
                 progress.update(bar, description=layer.name)
                 self._run_layer(layer, progress, bar, each)
                 self._write()
-        self._tell(layers)
+        return self._tell(layers)
 
     def folder(self, layer: Layer) -> Path:
         """Where a layer's points, speed and rows are."""
@@ -177,11 +178,13 @@ class Comparison:
         """The rows of all layers."""
         return self.output / f"{self.protocol.name}.csv"
 
-    def _tell(self, layers: Sequence[Layer]) -> None:
+    def _tell(self, layers: Sequence[Layer]) -> bool:
+        """Print the table; returns whether each layer has a score."""
         found, _ = rows.read([self.rows_file])
         names = {layer.name for layer in layers}
         show(found, names)
         print(f"rows: {self.rows_file}\npage: python tools/compare.py page {self.rows_file} -o compare.html")
+        return names <= {row["recurrence"] for row in found if row["accuracy"]}
 
 
 @contextmanager

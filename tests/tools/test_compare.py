@@ -106,6 +106,12 @@ def refused(capsys, *words):
     return line
 
 
+def without_score(*words):
+    with pytest.raises(SystemExit) as stopped:
+        compare(*words)
+    assert stopped.value.code == 1
+
+
 def read(path):
     with path.open() as file:
         return list(csv.DictReader(file))
@@ -115,7 +121,7 @@ def test_a_layer_that_is_too_large_is_told_so_and_its_rows_say_refused(place):
     protocol = read_protocol(write(place, {"shape": {**TINY["shape"], "parameters": 100}}))
     with pytest.raises(UserError, match=r"must have about 100 parameters in 1 blocks of width 8, got \d+ or more"):
         find_setting(Layer("Mine", "mine.Mine"), protocol.shape, 10_000)
-    compare("mine.Mine", "--protocol", "tiny.yaml", "-o", "out")
+    without_score("mine.Mine", "--protocol", "tiny.yaml", "-o", "out")
     found = read(place / "out/tiny.csv")
     assert [(row["size"], row["status"], row["accuracy"]) for row in found] == [
         ("2", "refused", ""), ("3", "refused", ""),
@@ -356,7 +362,7 @@ def test_a_mistake_is_one_line(place, capsys, words, said):
 
 
 def test_a_class_that_is_not_there_is_a_refused_row_and_said(place, capsys):
-    compare("mine.Yours", "--protocol", "tiny.yaml", "-o", "out")
+    without_score("mine.Yours", "--protocol", "tiny.yaml", "-o", "out")
     assert capsys.readouterr().out.count("\nYours refused: mine.Yours can't be imported: module 'mine' has no") == 1
     assert {row["reason"].partition(":")[0] for row in read(place / "out/tiny.csv")} == {"mine.Yours can't be imported"}
 
