@@ -38,7 +38,7 @@ def test_pieces_have_the_second_derivatives_of_the_whole(monkeypatch, most_logit
         grads = torch.autograd.grad(nats, leaves, create_graph=True)
         penalties.append(torch.autograd.grad(sum(grad.square().sum() for grad in grads), leaves))
     for found, wanted in zip(*penalties, strict=True):
-        torch.testing.assert_close(found, wanted)
+        torch.testing.assert_close(found, wanted, rtol=5e-5, atol=1e-5)  # sums of squares, in another order
 
 
 def test_no_more_logits_are_kept_than_one_piece_has(monkeypatch):
