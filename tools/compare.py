@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from comparisons import differ, page, publish, rows, verify
-from comparisons.cells import Point, find_points, grid, is_over, refusal, trials_of
-from comparisons.layers import Layer, find_layers, read_known
+from comparisons.cells import Point, failure, find_points, grid, identity, is_over, refusal, trials_of
+from comparisons.layers import KNOWN, Layer, find_layers, read_known
 from comparisons.protocol import Protocol, find_protocol, read_protocol
 from comparisons.settings import build
 from comparisons.speed import WORDS, speed_ratios
@@ -74,6 +74,8 @@ def _compare(words: Sequence[str]) -> int | None:
     if arguments.on == "ray" and find_spec("ray") is None:
         raise UserError("Ray is not installed; pip install 'lit_retrieval[sweep]', or use --on here")
     protocol = read_protocol(find_protocol(arguments.protocol))
+    if protocol.reference not in read_known():
+        raise UserError(f"reference must be a name in {KNOWN}, got {protocol.reference}; set it in the protocol")
     output = (arguments.output or Path("compare") / protocol.identity).absolute()
     runner = partial(run_here, slots=arguments.slots) if arguments.on == "here" else run_on_ray
     layers = find_layers(arguments.layers, arguments.init_args)
@@ -105,6 +107,8 @@ class Comparison:
 
     def run(self, layers: Sequence[Layer]) -> bool:
         """Train and test all layers, one after another, and write their rows; returns whether each has a score."""
+        for layer in layers:
+            self._check_name(layer)
         each = len(self.protocol.suites) * len(self.protocol.learning_rates) * len(self.protocol.seeds)
         columns = (
             TextColumn("{task.description}"),
@@ -123,6 +127,15 @@ class Comparison:
     def folder(self, layer: Layer) -> Path:
         """Where a layer's points, speed and rows are."""
         return self.output / "layers" / re.sub(r"[^\w.=-]+", "_", layer.name)
+
+    def _check_name(self, layer: Layer) -> None:
+        """Raise `UserError` if the folder has another layer of this name, whose rows would be lost."""
+        kept = files.read(self.folder(layer) / "points.json")
+        if kept is not None and (there := kept["asked"]["layer"][0]) != layer.class_path:
+            raise UserError(
+                f"{layer.name} is {there} in {self.output}, not {layer.class_path}; rename the class, or set another "
+                "folder in --output"
+            )
 
     def _run_layer(self, layer: Layer, progress: Progress, bar: TaskID, expected: int) -> None:
         folder, begun = self.folder(layer), progress.tasks[bar].completed
@@ -143,14 +156,16 @@ class Comparison:
                 self.runner(waiting, grid(layer, points[0], self.protocol), self.output, self.commit)
         found = [
             rows.rows_of_point(layer, point, self.protocol, self.suites, own, self.output, speed)
-            for point, own, speed in zip(points, trials, self._speeds(layer, points, folder), strict=True)
+            for point, own, speed in zip(points, trials, self._speeds(layer, points, chosen), strict=True)
         ]
         self._write_layer(folder, *([row for parts in found for row in parts[place]] for place in range(2)))
 
-    def _speeds(self, layer: Layer, points: Sequence[Point], folder: Path) -> list[dict[str, str]]:
-        """The speed of each point as a ratio to the reference's, measured once."""
-        path = folder / "speed.json"
-        if (kept := files.read(path)) is None or len(kept["speeds"]) != len(points):
+    def _speeds(self, layer: Layer, points: Sequence[Point], chosen: Sequence[Trial]) -> list[dict[str, str]]:
+        """The speed of each point as a ratio to the reference's, measured once; none if all trainings have failed."""
+        if all(failure(trial, self.output) for trial in chosen):
+            return [{} for _ in points]
+        path, asked = self.folder(layer) / "speed.json", identity(layer, self.protocol)
+        if (kept := files.read(path)) is None or kept.get("asked") != asked:
             of_reference = read_known()[self.protocol.reference]
             (point, *_) = find_points(of_reference, self.protocol, self.folder(of_reference))
             reference = build(of_reference, point.setting, self.protocol.shape, WORDS)
@@ -159,7 +174,7 @@ class Comparison:
                 speed_ratios(build(layer, one.setting, self.protocol.shape, WORDS), reference, length, _ROUNDS)
                 for one in points
             ]
-            kept = {"reference": self.protocol.reference, "speeds": speeds}
+            kept = {"asked": asked, "reference": self.protocol.reference, "speeds": speeds}
             files.write(kept, path)
         return list(kept["speeds"])
 

@@ -14,10 +14,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from compare import Comparison, main
 from comparisons import page, rows, verify
-from comparisons.cells import find_points, grid, trials_of
+from comparisons.cells import find_points, grid, of_code, trials_of
 from comparisons.layers import Layer, find_layers
 from comparisons.protocol import find_protocol, read_protocol
 from comparisons.settings import find_setting
@@ -29,6 +30,7 @@ from sweeps.runners import run_here
 
 from lit_retrieval.cli import main as lit_retrieval
 from lit_retrieval.errors import PREEMPTED, RunEndedError, UserError
+from lit_retrieval.runs.checkpoint_file import save_checkpoint
 
 ROOT = Path(__file__).parents[2]
 PARITY = {
@@ -144,7 +146,8 @@ def test_the_trials_of_a_layer_are_those_of_its_grid(place):
     layer = Layer("Mine", "mine.Mine")
     points = find_points(layer, protocol, place / "points")
     (found,) = trials_of(layer, points, protocol)
-    assert len(found) == 4 and found == trials(grid(layer, points[0], protocol), protocol.folder)
+    of_grid = [of_code(trial, layer.code()) for trial in trials(grid(layer, points[0], protocol), protocol.folder)]
+    assert len(found) == 4 and found == of_grid
 
 
 def test_a_protocols_hash_is_that_of_what_it_fixes(place):
@@ -304,7 +307,9 @@ def test_rows_of_different_versions_never_share_a_table(tmp_path):
     assert len(rows.read([tmp_path / "1.csv", tmp_path / "1.csv"])[0]) == 1
 
 
-def test_a_diverged_training_is_a_row(place):
+def test_a_diverged_training_is_a_row_and_its_speed_is_not_measured(place, monkeypatch):
+    """Also if another seed has finished; and a backward that fails in training would fail in the measurement."""
+    monkeypatch.setattr("compare.speed_ratios", lambda *_: pytest.fail("measured"))
     protocol = read_protocol(place / "tiny.yaml")
 
     def failing(waiting, grid, folder, commit):
@@ -313,10 +318,65 @@ def test_a_diverged_training_is_a_row(place):
             files.write({"status": "failed", "reason": reason, "commit": commit},
                         files.trial_folder(folder, trial.hash) / "trial.json")  # fmt: skip
 
-    Comparison(protocol, place / "out", failing, any_commit=False, again=False).run(find_layers(["mine.Mine"], None))
+    comparison = Comparison(protocol, place / "out", failing, any_commit=False, again=False)
+    comparison.run(find_layers(["mine.Mine"], None))
     found = read(place / "out/tiny.csv")
     assert [row["status"] for row in found] == ["diverged"] * 2 and "not finite" in found[0]["reason"]
     assert "diverged" in page.html(found, [], protocol)
+    layer = Layer("Mine", "mine.Mine")
+    points = find_points(layer, protocol, comparison.folder(layer))
+    (trained,) = trials_of(layer, points, protocol)
+    last = files.trial_folder(place / "out", trained[-1].hash)
+    (last / "trial.json").unlink()
+    files.write(result(0.01, 1, 1.0, 1.0), last / "result.json")
+    again, _ = rows.rows_of_point(layer, points[0], protocol, comparison.suites, trained, place / "out", {})
+    assert {row["status"] for row in again} == {"diverged"}
+
+
+def test_two_classes_of_one_name_are_refused_and_rows_are_kept(place, capsys):
+    for name in ("one", "two"):
+        (place / f"{name}.py").write_text(OWN)
+    assert "one.Mine and two.Mine would have the same name" in refused(capsys, "one.Mine", "two.Mine")
+    files.write({"asked": {"layer": ["one.Mine", {}]}}, place / "out/layers/Mine/points.json")
+    said = refused(capsys, "two.Mine", "--protocol", "tiny.yaml", "-o", "out")
+    assert "Mine is one.Mine in" in said and "not two.Mine; rename the class, or set another folder" in said
+
+
+def test_other_code_of_a_users_layer_is_trained_anew(place):
+    """Comments do not count; the layers of the package and of fla are those of a row's version."""
+    protocol, hashes = read_protocol(place / "tiny.yaml"), []
+    for number, code in enumerate((OWN, "# a comment\n" + OWN, OWN.replace("diagonal)", "not diagonal)"))):
+        (place / f"own_{number}.py").write_text(code)
+        layer = Layer("Mine", f"own_{number}.Mine")
+        points = find_points(layer, protocol, place / f"points_{number}")
+        hashes.append(trials_of(layer, points, protocol)[0][0].hash.partition("-")[2])
+    assert hashes[0] == hashes[1] != hashes[2]
+    known = [Layer("a", "lit_retrieval.mixers.Mamba"), Layer("b", "fla.layers.GatedDeltaNet")]
+    assert {layer.code() for layer in known} == {""}
+
+
+def test_rows_are_verified_by_trainings_of_this_commit(place, capsys):
+    compare("mine.Mine", "--protocol", "tiny.yaml", "-o", "out")
+    words = ["verify", "out/tiny.csv", "--protocol", "tiny.yaml", "-o", "again"]
+    assert status_of(*words) == 0
+    for path in place.glob("again/trials/*/trial.json"):
+        files.write({**files.read(path), "commit": "another"}, path)
+    assert "was begun at commit another" in refused(capsys, *words)
+    assert status_of(*words, "--any_commit") == 0
+
+
+def test_a_training_that_its_time_limit_has_stopped_is_too_slow(place):
+    """What counts is what its last checkpoint says: a solved one may have taken as long."""
+    compare("mine.Mine", "--protocol", "tiny.yaml", "-o", "out")
+    for path in place.glob("out/trials/*/result.json"):
+        files.write({**files.read(path), "minutes": 99.0}, path)
+    compare("mine.Mine", "--protocol", "tiny.yaml", "-o", "out")
+    assert {row["status"] for row in read(place / "out/tiny.csv")} == {"ok"}
+    for path in place.glob("out/trials/*/run/checkpoints/step_*.ckpt"):
+        content = torch.load(path, weights_only=False)
+        save_checkpoint({**content, "is_finished": False}, path)
+    compare("mine.Mine", "--protocol", "tiny.yaml", "-o", "out")
+    assert {row["status"] for row in read(place / "out/tiny.csv")} == {"too slow"}
 
 
 @pytest.mark.parametrize(
@@ -329,12 +389,22 @@ def test_a_diverged_training_is_a_row(place):
         (["mine.Mine", "--init_args", "{num_heads"], "--init_args must be keys with values"),
         (["lstm", "--protocol", "nothing"], "there is no protocol nothing"),
         (["lstm", "--protocol", "parity.yaml"], "a protocol must have the keys"),
+        (["lstm", "--protocol", "text.yaml"], "learning_rates must be numbers such as 1.0e-3, got the text 1e-3"),
+        (["lstm", "--protocol", "seed.yaml"], "seeds must be whole numbers, got one"),
+        (["lstm", "--protocol", "other.yaml"], "recurrences.yaml, got nobody; set it in the protocol"),
+        (["lstm", "--protocol", "file.yaml"], "suites.parity.data must be the file of a frozen test set, got None"),
         (["lstm", "--slots", "0"], "slots must be 1 or more"),
         (["verify", "tiny.yaml"], "has no column protocol"),
         (["page", "nowhere.csv", "-o", "x.html"], "nowhere.csv: No such file"),
     ],
 )
 def test_a_mistake_is_one_line(place, capsys, words, said):
+    wrong = {
+        "text": {"learning_rates": ["1e-3", 0.01]}, "seed": {"seeds": [0, "one"]}, "other": {"reference": "nobody"},
+        "file": {"suites": {"parity": "parity.yaml"}},
+    }  # fmt: skip
+    for name, changes in wrong.items():
+        (place / f"{name}.yaml").write_text(yaml.safe_dump({**TINY, **changes}))
     assert said in refused(capsys, *words)
 
 

@@ -106,6 +106,16 @@ def test_the_command_writes_every_file_and_the_table_has_the_values(ledger, tmp_
     assert line == f"| mamba 0.5M | 16 | cot | {values}"
 
 
+def test_of_several_trials_of_a_seed_the_best_by_validation_is_shown(tmp_path):
+    """Those of a grid of learning rates are no seeds. The worse one in validation is better in the test."""
+    worse, better = (result("mamba_0.5M", "cot", [16], accuracy=accuracy) for accuracy in (0.55, 0.75))
+    worse = {**worse, "hash": "worse", "scores": {**worse["scores"], "paper_score": 0.99}}
+    write_csv(tmp_path / "results.csv", [row(worse), row(better)])
+    write_csv(tmp_path / "curves.csv", [*curve(worse), *curve(better)])
+    (cell,) = find_cells(read_rows([tmp_path / "results.csv"]), read_paper())
+    assert cell.ours("paper_score") == [0.8]
+
+
 def test_an_architecture_has_one_color_in_every_panel_and_a_bar_that_is_missing_says_so(ledger):
     pytest.importorskip("matplotlib")
     from reports import bars, lines

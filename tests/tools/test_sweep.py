@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from itertools import product
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -109,6 +108,17 @@ def test_a_plateau_leaves_other_callbacks_in_place(place):
     assert names == ["ModelSummary", "PlateauStopping"]
 
 
+def test_callbacks_that_several_parts_add_are_all_there(place):
+    added = {name: [{"class_path": f"lit_retrieval.training.{name}"}] for name in ("RightAnswers", "SolvedStopping")}
+    path = write_grid(
+        place, stop_on_plateau=7, fixed={**TINY, "trainer.callbacks+": added["RightAnswers"]},
+        grid={"data.regime": ["retrieval"]}, regimes={"retrieval": {"trainer.callbacks+": added["SolvedStopping"]}},
+    )  # fmt: skip
+    (trial,) = trials(read_grid(path), place)
+    names = [callback["class_path"].rpartition(".")[2] for callback in trial.configuration["trainer"]["callbacks"]]
+    assert names == ["RightAnswers", "SolvedStopping", "PlateauStopping"]
+
+
 def test_a_regime_has_keys_of_its_own(place):
     path = write_grid(
         place, grid={"data.regime": ["cot", "retrieval"]}, regimes={"retrieval": {"trainer.val_check_interval": 4}}
@@ -124,18 +134,6 @@ def test_an_experiment_is_not_a_grid(name):
     path = ROOT / f"configs/experiments/{name}.yaml"
     with pytest.raises(UserError, match=f"{name}.yaml is an experiment, not a grid; run it with `python -m lit_retr"):
         read_grid(path)
-
-
-@pytest.mark.parametrize(("parts", "checkpoint"), [({}, "best"), ({"checkpoint": "last"}, "last")])
-def test_the_best_checkpoint_is_tested_unless_the_grid_says_last(place, monkeypatch, parts, checkpoint):
-    (trial,) = trials(read_grid(write_grid(place, **parts)), place)
-    program = place / "program"
-    program.write_text(f'#!/bin/sh\necho "$@" >> {place}/commands\n[ "$3" = fit ]\n')
-    program.chmod(0o755)
-    monkeypatch.setattr("sys.executable", str(program))
-    run_trial(trial, place / "sweep", "abc", retries=0, cpus=1)
-    fit, test = (place / "commands").read_text().splitlines()
-    assert "--ckpt_path" not in fit and test.endswith(f"--ckpt_path {checkpoint}")
 
 
 def test_each_test_of_a_trained_model_has_a_row(place, monkeypatch):
@@ -177,25 +175,6 @@ def test_the_papers_row_has_its_learning_rates_vocabulary_and_samples():
         assert trainer["max_steps"] % trainer["val_check_interval"] == 0
         assert data["task"]["init_args"]["max_size"] == 16 and data["test_samples"] == 5000
         assert bool(trainer["callbacks"]) == (data["regime"] == "retrieval")
-
-
-def test_a_stop_lets_a_trial_save_itself_and_it_waits_to_be_resumed(place, monkeypatch):
-    (trial,) = trials(read_grid(write_grid(place)), place)
-    program = place / "program"
-    program.write_text(
-        f"#!/bin/sh\ntrap 'exit {PREEMPTED}' TERM\ntouch {place}/started\nwhile :; do sleep 0.05; done\n"
-    )
-    program.chmod(0o755)
-    monkeypatch.setattr("sys.executable", str(program))
-    stopping = threading.Event()
-    thread = threading.Thread(target=run_trial, args=(trial, place / "sweep", "abc", 0, 1, stopping))
-    thread.start()
-    while not (place / "started").exists():
-        time.sleep(0.02)
-    stopping.set()
-    thread.join(30)
-    notes = files.read(files.trial_folder(place / "sweep", trial.hash) / "trial.json")
-    assert not thread.is_alive() and notes["status"] == "waiting" and notes["attempts"] == 1
 
 
 def test_slots_run_at_a_time_and_a_signal_stops_them_all(place, monkeypatch):

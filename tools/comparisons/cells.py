@@ -39,8 +39,8 @@ def find_points(layer: Layer, protocol: Protocol, folder: Path) -> list[Point]:
     A smaller budget without a setting of its own has no point, and a layer with attention behind it has one point.
     """
     path = folder / "points.json"
-    asked = {"layer": [layer.class_path, layer.init_args, layer.states, layer.with_attention], "of": protocol.sha256}
-    if (kept := files.read(path)) is not None and kept["asked"] == json.loads(json.dumps(asked)):
+    asked = identity(layer, protocol)
+    if (kept := files.read(path)) is not None and kept["asked"] == asked:
         return [Point(bits, Setting(*setting), suites) for bits, setting, suites in kept["points"]]
     main = find_setting(layer, protocol.shape, protocol.shape.state_bits)
     points = [Point(protocol.shape.state_bits, main, list(protocol.suites))]
@@ -50,6 +50,12 @@ def find_points(layer: Layer, protocol: Protocol, folder: Path) -> list[Point]:
             points.append(Point(bits, smaller, protocol.frontier.suites))
     files.write({"asked": asked, "points": points}, path)
     return points
+
+
+def identity(layer: Layer, protocol: Protocol) -> dict[str, Any]:
+    """What the points and the speed of a layer depend on."""
+    parts = [layer.class_path, layer.init_args, layer.states, layer.with_attention, layer.code()]
+    return {"layer": json.loads(json.dumps(parts)), "of": protocol.sha256}
 
 
 def grid(
@@ -80,11 +86,14 @@ def grid(
 
 
 def trials_of(layer: Layer, points: Sequence[Point], protocol: Protocol) -> list[list[Trial]]:
-    """The trials of each point, those of `grid`; one of each suite is read, and the others differ in three keys."""
-    rates, seeds = protocol.learning_rates, protocol.seeds
+    """The trials of each point, those of `grid`; one of each suite is read, and the others differ in three keys.
+
+    If the layer's code is a user's own, a hash of it is part of theirs: other code is trained anew.
+    """
+    rates, seeds, code = protocol.learning_rates, protocol.seeds, layer.code()
     return [
         [
-            _vary(first, {"model.learning_rate": rate, **dict.fromkeys(SEEDS, seed)})
+            of_code(_vary(first, {"model.learning_rate": rate, **dict.fromkeys(SEEDS, seed)}), code)
             for first in trials(grid(layer, point, protocol, rates[:1], seeds[:1]), protocol.folder)
             for rate in rates
             for seed in seeds
@@ -103,6 +112,11 @@ def _vary(trial: Trial, changes: dict[str, Any]) -> Trial:
     return trial._replace(
         hash=runs.run_hash(configuration), seed=changes[SEEDS[0]], arguments=arguments, configuration=configuration
     )
+
+
+def of_code(trial: Trial, code: str) -> Trial:
+    """The trial of a layer whose own code has a hash."""
+    return trial._replace(hash=f"{trial.hash}-{code}") if code else trial
 
 
 def failure(trial: Trial, folder: Path) -> str | None:

@@ -1,8 +1,12 @@
 """The compared layers: those of configs/compare/recurrences.yaml, and a user's own by its class."""
 
+import ast
+import hashlib
 import importlib
+import inspect
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from yaml import YAMLError
@@ -13,6 +17,7 @@ from lit_retrieval.parsing import read_yaml
 from lit_retrieval.parsing.yaml_file import parse_yaml
 
 KNOWN = FOLDER / "recurrences.yaml"
+_PACKAGES = {"builtins", "typing", "abc", "torch", "fla", "lit_retrieval"}  # whose code a row's version or commit names
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,17 @@ class Layer:
                 f"name in {KNOWN.name}"
             ) from None
 
+    def code(self) -> str:
+        """A hash of the files of the class and its bases that are a user's own; empty if it has none.
+
+        Their comments and layout don't count. Rows of other code are not those of this layer.
+        """
+        loaded = self.load()
+        own = [one for one in getattr(loaded, "__mro__", [loaded]) if one.__module__.split(".")[0] not in _PACKAGES]
+        files = {inspect.getsourcefile(one) for one in own} - {None}
+        trees = [ast.dump(ast.parse(Path(str(file)).read_text())) for file in sorted(files, key=str)]
+        return hashlib.sha256("".join(trees).encode()).hexdigest()[:8] if trees else ""
+
 
 def read_known() -> dict[str, Layer]:
     """The layers of configs/compare/recurrences.yaml, by name."""
@@ -75,6 +91,8 @@ def find_layers(names: list[str], init_args: str | None) -> list[Layer]:
         elif "." in name:
             texts = [f"{key}={''.join(json.dumps(value).split())}" for key, value in given.items()]  # no spaces: an id
             label = ",".join([name.rpartition(".")[2], *texts])
+            if label in found and found[label].class_path != name:
+                raise UserError(f"{found[label].class_path} and {name} would have the same name; rename one of them")
             found[label] = Layer(label, name, given)
         else:
             raise UserError(

@@ -129,6 +129,10 @@ def read_protocol(path: Path) -> Protocol:
         raise UserError(f"frontier.suites must be names of suites, got {unknown[0]}; set them in {path}")
     if not (content["suites"] and content["learning_rates"] and content["seeds"]):
         raise UserError(f"suites, learning_rates and seeds must each have a value; set them in {path}")
+    if texts := [one for one in content["learning_rates"] if not isinstance(one, int | float)]:
+        raise UserError(f"learning_rates must be numbers such as 1.0e-3, got the text {texts[0]}; set them in {path}")
+    if wrong := [one for one in content["seeds"] if not isinstance(one, int)]:
+        raise UserError(f"seeds must be whole numbers, got {wrong[0]}; set them in {path}")
     return Protocol(
         name=path.stem, shape=shape, frontier=frontier, sha256=_hash(path, content["suites"]), folder=path.parent,
         **content,
@@ -139,7 +143,7 @@ def _hash(path: Path, suites: dict[str, Any]) -> str:
     """The sha256 of what the file and those of its suites say, whatever their comments and layout."""
     parts = [read_yaml(path)]
     for suite, keys in sorted(suites.items()):
-        file = keys.get("data") if isinstance(keys, dict) else keys
+        file = keys.get("data") if isinstance(keys, dict) else None
         if not isinstance(file, str) or not (path.parent / file).is_file():
             raise UserError(f"suites.{suite}.data must be the file of a frozen test set, got {file}; set it in {path}")
         parts.append(read_yaml(path.parent / file))

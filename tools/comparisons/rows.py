@@ -20,6 +20,7 @@ from comparisons.layers import Layer
 from comparisons.protocol import Protocol, Suite, interval
 from lit_retrieval import __version__
 from lit_retrieval.errors import UserError
+from lit_retrieval.runs import RunFolder
 from lit_retrieval.training.right_answers import NAME
 
 Counts = npt.NDArray[np.int64]
@@ -92,7 +93,7 @@ def rows_of_point(
         for size in suites[name].sizes:
             row = {**_head(layer, protocol, name, size, suites[name], point.state_bits), **_of_setting(point)}
             if winner is None:
-                rows.append({**row, **_failed([failure(trial, folder) or "it was interrupted" for trial in own])})
+                rows.append({**row, **_failed([reason for trial in own if (reason := failure(trial, folder))])})
                 continue
             of_size = [_of_seed(run, size) for run in winner.folders]
             rows.append({**row, **speed, **_scores(winner, size, suites[name], of_size, protocol, point)})
@@ -136,8 +137,8 @@ def _of_setting(point: Point) -> dict[str, Any]:
 
 
 def _failed(reasons: list[str]) -> dict[str, Any]:
-    status = next((told for part, told in _STATUSES.items() if part in reasons[-1]), "failed")
-    return {"status": status, "reason": reasons[-1]}
+    reason = reasons[-1] if reasons else "it was interrupted"
+    return {"status": next((told for part, told in _STATUSES.items() if part in reason), "failed"), "reason": reason}
 
 
 def _scores(
@@ -149,7 +150,7 @@ def _scores(
     low, high = interval(mean(seeds), len(of_size[0][0]))
     ceiling = suite.ceiling(size, bits)
     trained = [one["curve"]["steps"][-1] * one["samples_per_step"] for one in winner.results]
-    has_time = all(_is_done(one, protocol) for one in winner.results)
+    has_time = all(_is_finished(RunFolder(folder / "run")) for folder in winner.folders)
     rates = sorted(protocol.learning_rates)
     return {
         "status": "ok" if has_time else "too slow",
@@ -165,10 +166,10 @@ def _scores(
     }  # fmt: skip
 
 
-def _is_done(result: dict[str, Any], protocol: Protocol) -> bool:
-    """Whether training had all its steps, or had solved the task: it was not stopped by its time limit."""
-    steps, minutes = int(result["configuration"]["trainer"]["max_steps"]), float(result["minutes"])
-    return int(result["curve"]["steps"][-1]) >= steps or minutes < protocol.minutes
+def _is_finished(run: RunFolder) -> bool:
+    """Whether training had all its steps or had solved the task; else its time limit has stopped it."""
+    newest = run.newest()
+    return newest is None or bool(newest.content["is_finished"])
 
 
 def write(rows: Iterable[dict[str, Any]], columns: Sequence[str], path: Path) -> None:

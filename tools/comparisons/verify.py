@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 from sweeps import files
-from sweeps.folder import alone
+from sweeps.folder import alone, check_commits
 from sweeps.grid import Trial, trials
 from sweeps.runners import run_here
 
 from comparisons import rows, submitted
-from comparisons.cells import Point, failure, grid
+from comparisons.cells import Point, failure, grid, of_code
 from comparisons.layers import Layer
 from comparisons.protocol import Protocol
 from comparisons.settings import Setting
@@ -70,12 +70,13 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--protocol", help="the protocol's file; if absent, the one in configs/compare")
     parser.add_argument("-o", "--output", type=Path, help="folder of the trainings; if absent, compare/verify-PROTOCOL")
     parser.add_argument("--slots", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--any_commit", action="store_true", help="count trainings that another commit has run there")
     arguments = parser.parse_args(words)
     found, samples, protocol = submitted.read([arguments.rows], arguments.protocol)
     chosen = choose(found, arguments.only)
     output = (arguments.output or Path("compare") / f"verify-{protocol.identity}").absolute()
     with alone(output):
-        verdicts = list(verify(chosen, samples, protocol, output, arguments.slots))
+        verdicts = list(verify(chosen, samples, protocol, output, arguments.slots, arguments.any_commit))
     print(*verdicts, sep="\n")
     return 0 if all(one.holds for one in verdicts) else _FAILED
 
@@ -95,8 +96,11 @@ def choose(found: Rows, words: Sequence[str]) -> Rows:
     return chosen
 
 
-def verify(chosen: Rows, samples: Rows, protocol: Protocol, output: Path, slots: int) -> Iterator[Verdict]:
-    """Run the trainings of rows again."""
+def verify(
+    chosen: Rows, samples: Rows, protocol: Protocol, output: Path, slots: int, any_commit: bool = False
+) -> Iterator[Verdict]:
+    """Run the trainings of rows again; raises `UserError` if another commit has begun one, unless `any_commit`."""
+    commit = files.commit()
     grouped: dict[tuple[str, ...], Rows] = {}
     for row in chosen:
         grouped.setdefault((row["recurrence"], row["suite"], row["state_budget"]), []).append(row)
@@ -104,9 +108,11 @@ def verify(chosen: Rows, samples: Rows, protocol: Protocol, output: Path, slots:
         layer, point = _rebuild(own[0])
         seeds = [int(seed) for seed in own[0]["seeds"].split()]
         asked = grid(layer, point, protocol, [float(own[0]["learning_rate"])], seeds, [own[0]["suite"]])
-        again = trials(asked, protocol.folder)
+        again = [of_code(trial, layer.code()) for trial in trials(asked, protocol.folder)]
+        if not any_commit:
+            check_commits(again, output, commit)
         waiting = [one for one in again if not (files.trial_folder(output, one.hash) / "result.json").exists()]
-        partial(run_here, slots=slots)(waiting, asked, output, files.commit())
+        partial(run_here, slots=slots)(waiting, asked, output, commit)
         yield from (_verdict(row, again, samples, output) for row in own)
 
 

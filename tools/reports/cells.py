@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import NamedTuple
 
-from reports.rows import REGIMES, PaperValue, Row
+from reports.rows import REGIMES, PaperValue, Row, best_of_seeds
 
 FIGURES = {"2": ("transformer", "mamba"), "5": ("hybrid",)}
 _IN_PAPER = {"mamba": "rnn"}
@@ -20,7 +20,7 @@ class Cell(NamedTuple):
         model_size: Name of the model's size, such as 0.5M.
         n: Number of vertices.
         regime: vanilla, cot or retrieval.
-        rows: Our trials, one for each seed.
+        rows: Our trials, one for each seed: the best by validation, if there are several.
         paper: The paper's accuracy; None if the paper has none.
         paper_size: The paper's model size: its smallest where it has no model of ours.
     """
@@ -63,7 +63,7 @@ def find_cells(rows: Sequence[Row], paper: Sequence[PaperValue]) -> list[Cell]:
                 same = [row for row in found if (row.architecture, row.model_size, row.sizes, row.regime) == key]
                 if same:
                     value, size = _paper_value(paper, architecture, model_size, n, regime)
-                    cells.append(Cell(figure, architecture, model_size, n, regime, same, value, size))
+                    cells.append(Cell(figure, architecture, model_size, n, regime, best_of_seeds(same), value, size))
     return cells
 
 

@@ -9,7 +9,7 @@ from figures.style import architecture_colors, draw_guess, draw_points, ink
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.rows import Row
+from reports.rows import Row, best_of_seeds
 
 _STYLES = {"vanilla": "-", "cot": "--", "retrieval": ":"}
 _MARKERS = "os^Dv<>Pp*"  # one for each model of an architecture
@@ -96,7 +96,7 @@ def _by_task(rows: Sequence[Row], groups: Callable[[Row], dict[int, dict[str, fl
         inside = [row for row in rows if row.task == task]
         markers = _markers((row.architecture, _kind(row)) for row in inside)
         for name in sorted(markers):
-            seeds = [row for row in inside if _kind(row) == name]
+            seeds = best_of_seeds(row for row in inside if _kind(row) == name)
             values = sorted({value for row in seeds for value in groups(row)})
             points = [_accuracy([groups(row)[value] for row in seeds if value in groups(row)]) for value in values]
             style = {"color": colors[seeds[0].architecture], "linestyle": _STYLES[seeds[0].regime]}
@@ -109,7 +109,7 @@ def _by_task(rows: Sequence[Row], groups: Callable[[Row], dict[int, dict[str, fl
 
 
 def _kind(row: Row) -> str:
-    return f"{row.point} {row.regime}, trained on {row.sizes}"
+    return " ".join(f"{row.point} {row.level} {row.regime}, trained on {row.sizes}".split())
 
 
 def _markers(lines: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -86,6 +86,11 @@ class Row(NamedTuple):
         return median(worth) if worth else None
 
     @property
+    def validated(self) -> float:
+        """The best accuracy of a validation; that of the test in results without a curve."""
+        return max((point.accuracy for point in self.curve), default=self.scores["closed_loop_accuracy"])
+
+    @property
     def by_size(self) -> dict[int, dict[str, float]]:
         """The test scores of each size."""
         return _groups(self.scores, "size")
@@ -134,6 +139,15 @@ def read_rows(paths: Iterable[Path]) -> list[Row]:
     if not rows:
         raise UserError("the files have no results; run `python tools/sweep.py` first")
     return list(rows.values())
+
+
+def best_of_seeds(rows: Iterable[Row]) -> list[Row]:
+    """One row for each seed: of several, such as those of a grid of learning rates, that of the best validation."""
+    best: dict[str, Row] = {}
+    for row in rows:
+        if row.seed not in best or row.validated > best[row.seed].validated:
+            best[row.seed] = row
+    return list(best.values())
 
 
 def read_paper(path: Path = PAPER, figures: Sequence[str] = ("2", "5")) -> list[PaperValue]:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from unittest.mock import patch
 
+from lit_retrieval.training.preemption import SIGNALS
+
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _STARTING = threading.Lock()
@@ -89,6 +91,7 @@ class _Forked:
 def _run(arguments: list[str], folder: str, log: str, environment: dict[str, str]) -> None:
     """What `python -m lit_retrieval` does, in a process that has imported it."""
     die_with_parent()  # the server, which ends with the sweep
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # which the server blocks
     with open(log, "ab") as output:
         for descriptor in (1, 2):
             os.dup2(output.fileno(), descriptor)

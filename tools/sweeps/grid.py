@@ -34,6 +34,7 @@ class Grid:
     """A set of trials: every point with every level of every task, every combination of values and every seed.
 
     Keys are those of the command line: `data.regime`, `model.learning_rate`, or `model` with a file of all its keys.
+    Where several parts have a key, the last one counts; a key such as `trainer.callbacks+` has the elements of all.
 
     Args:
         experiment: Configuration that all trials vary; paths are relative to the grid's file.
@@ -170,7 +171,7 @@ def trials(grid: Grid, folder: Path) -> list[Trial]:
     if not grid.tests:
         raise UserError("tests must have one test or more, got {}; leave it out for one with the keys of training")
     found: dict[str, Trial] = {}
-    tests = tuple((name, _as_arguments({**grid.tested, **keys})) for name, keys in grid.tests.items())
+    tests = tuple((name, _as_arguments(_joined(grid.tested, keys))) for name, keys in grid.tests.items())
     for point, level, seed, keys in _combinations(grid):
         arguments = ["--config", _beside(folder, grid.experiment)]
         for key, value in keys.items():
@@ -208,8 +209,21 @@ def _combinations(grid: Grid) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
         chosen = dict(zip(grid.grid, values, strict=True))
         # A file for a whole part comes first, or it would undo the keys within the part.
         of_regime = grid.regimes.get(chosen.get("data.regime", ""), {})
-        keys = {**grid.fixed, **own, **of_level, **chosen, **of_regime, **dict.fromkeys(SEEDS, seed), **stopping}
+        keys = _joined(grid.fixed, own, of_level, chosen, of_regime, dict.fromkeys(SEEDS, seed), stopping)
         yield point, level, seed, dict(sorted(keys.items(), key=lambda item: item[0] not in _FILES))
+
+
+def _joined(*parts: dict[str, Any]) -> dict[str, Any]:
+    """The keys of all parts: of several values the last counts, but those of a `KEY+` come one after the other."""
+    keys: dict[str, Any] = {}
+    for key, value in (item for part in parts for item in part.items()):
+        before = keys.get(key)
+        keys[key] = [*_listed(before), *_listed(value)] if before is not None and key.endswith("+") else value
+    return keys
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _beside(folder: Path, file: Any) -> str:

@@ -1,13 +1,18 @@
 """What a process imports and loads once, before commands are forked from it; see `commands.start_warm`."""
 
 import importlib
+import signal
 
 import numpy as np
 
 from lit_retrieval.cli import read_configuration
 from lit_retrieval.ops import fla_cpu
 from lit_retrieval.tasks import Index
+from lit_retrieval.training.preemption import SIGNALS
 
+# A signal to all processes of a sweep, as from `timeout`, must not end this one: its commands would end with it before
+# they save. Each of them lets the signals through again.
+signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 for module in ("fla.layers", "torch.utils.tensorboard", "tensorboard.backend.event_processing.event_accumulator"):
     importlib.import_module(module)
 fla_cpu.install()

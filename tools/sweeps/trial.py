@@ -3,10 +3,14 @@
 import threading
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lit_retrieval.errors import PREEMPTED
+from lit_retrieval.runs import RunFolder
 from sweeps import files
 from sweeps.commands import Start, start_fresh, start_warm
 from sweeps.curve import read_curve
@@ -25,7 +29,8 @@ def run_trial(
     """Run a trial to its end, or resume it.
 
     Its folder then has `result.json`, or a `trial.json` with the status `failed` and the reason; or, after a stop, the
-    status `waiting`.
+    status `waiting`. Training that has ended, also at its time limit, does not go on; `trainer.max_time` is for all
+    its starts together.
 
     Args:
         trial: The trial.
@@ -44,9 +49,11 @@ def run_trial(
         "status": "running",
         "command": " ".join(["python -m lit_retrieval fit", *map(_quoted, trial.arguments)]),
         "attempts": before.get("attempts", 0), "crashes": 0, "minutes": before.get("minutes", 0.0),
+        "is_trained": before.get("is_trained", False) and bool(RunFolder(folder / "run").step_files()),
     }  # fmt: skip
     found: dict[str, dict[str, Any]] = {}
-    for step, name, tested in (("fit", "", ()), *(("test", *test) for test in trial.tests)):
+    steps = [("fit", "", ()), *(("test", *test) for test in trial.tests)]
+    for step, name, tested in steps[notes["is_trained"] :]:
         reason = _persist(trial, step, tested, folder, notes, retries, cpus, stopping)
         if reason == _STOPPED:
             files.write({**notes, "status": "waiting"}, folder / "trial.json")
@@ -54,6 +61,7 @@ def run_trial(
         if reason:
             files.write({**notes, "status": "failed", "reason": reason}, folder / "trial.json")
             return
+        notes["is_trained"] = True
         if step == "test":
             found[name] = files.read(folder / "run/scores.json") or {}
     files.write(_result(trial, folder, notes, found), folder / "result.json")
@@ -92,7 +100,7 @@ def _run(
     arguments = [
         step, *trial.arguments, "--run_dir", str(folder.resolve() / "run"), "--trainer.devices", "1",
         "--trainer.enable_progress_bar", "false",
-        *(["--ckpt_path", trial.checkpoint, *tested] if step == "test" else []),
+        *(["--ckpt_path", trial.checkpoint, *tested] if step == "test" else _time_left(trial, notes["minutes"])),
     ]  # fmt: skip
     threads = {name: str(cpus) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
     start: Start = start_warm if trial.is_warm else start_fresh
@@ -108,6 +116,19 @@ def _run(
             noted = time.monotonic()
             files.write({**notes, "minutes": notes["minutes"] + (noted - begun) / 60}, folder / "trial.json")
     return status, (time.monotonic() - begun) / 60
+
+
+def _time_left(trial: Trial, minutes: float) -> list[str]:
+    """The rest of the time limit for a training that has had some minutes; without a limit or minutes, nothing."""
+    limit = trial.configuration["trainer"].get("max_time")
+    if limit is None or not minutes:
+        return []
+    units = ("days", "hours", "minutes", "seconds")
+    text = str(limit)  # 00:00:10:00 or {'minutes': 10}
+    parts = yaml.safe_load(text) if text.startswith("{") else dict(zip(units, map(int, text.split(":")), strict=True))
+    left = max(1, round((timedelta(**parts) - timedelta(minutes=minutes)).total_seconds()))
+    days, hours, rest = left // 86400, left // 3600 % 24, left % 3600
+    return ["--trainer.max_time", f"{days:02}:{hours:02}:{rest // 60:02}:{rest % 60:02}"]
 
 
 def _result(trial: Trial, folder: Path, notes: dict[str, Any], found: dict[str, dict[str, Any]]) -> dict[str, Any]:

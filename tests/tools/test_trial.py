@@ -1,0 +1,94 @@
+"""One trial: what its commands are, and what is left of it after a stop."""
+
+import threading
+import time
+
+import pytest
+from sweeps import files
+from sweeps.grid import read_grid, trials
+from sweeps.trial import run_trial
+from tiny_sweep import TINY, write_grid
+
+from lit_retrieval.errors import PREEMPTED
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["tools/sweep.py"])
+    return tmp_path
+
+
+@pytest.fixture
+def run(place, monkeypatch):
+    """Runs a grid's only trial with a shell script as `fit` and `test`; returns the commands of this call."""
+
+    def run(script, **parts):
+        (trial,) = trials(read_grid(write_grid(place, **parts)), place)
+        program = place / "program"
+        program.write_text(f'#!/bin/sh\necho "$@" >> {place}/commands\n{script}\n')
+        program.chmod(0o755)
+        monkeypatch.setattr("sys.executable", str(program))
+        (place / "commands").write_text("")
+        run_trial(trial, place / "sweep", "abc", retries=0, cpus=1)
+        return (place / "commands").read_text().splitlines(), files.trial_folder(place / "sweep", trial.hash)
+
+    return run
+
+
+def test_the_best_checkpoint_is_tested_unless_the_grid_says_last(run):
+    for parts, checkpoint in (({}, "best"), ({"checkpoint": "last"}, "last")):
+        (fit, test), folder = run('[ "$3" = fit ]', **parts)
+        assert "--ckpt_path" not in fit and test.endswith(f"--ckpt_path {checkpoint}")
+        (folder / "trial.json").unlink()
+
+
+def test_training_that_has_ended_is_not_run_again(run):
+    """It may have ended at a time limit, after which `fit` would go on."""
+    training = """[ "$3" = fit ] || exit 2
+    run=$(echo "$@" | sed 's/.*--run_dir \\([^ ]*\\).*/\\1/')
+    mkdir -p $run/checkpoints && touch $run/checkpoints/step_4.ckpt"""
+    commands, folder = run(training)
+    assert [line.split()[2] for line in commands] == ["fit", "test"]
+    assert files.read(folder / "trial.json")["status"] == "failed"
+    commands, _ = run(training)
+    assert [line.split()[2] for line in commands] == ["test"]
+    (folder / "run/checkpoints/step_4.ckpt").unlink()
+    commands, _ = run("exit 2")
+    assert [line.split()[2] for line in commands] == ["fit"], "what is gone is trained again"
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes", "rest"),
+    [
+        (None, 7.0, None), ("01:02:03:00", 0.0, "01:02:03:00"), ("00:00:10:00", 7.5, "00:00:02:30"),
+        ("02:00:00:00", 60.0, "01:23:00:00"), ("00:00:10:00", 11.0, "00:00:00:01"), ({"minutes": 10}, 9, "00:00:01:00"),
+    ],
+)  # fmt: skip
+def test_a_time_limit_is_for_all_starts_together(run, limit, minutes, rest):
+    fixed = {**TINY, **({} if limit is None else {"trainer.max_time": limit})}
+    _, folder = run("exit 2", fixed=fixed)
+    files.write({"minutes": minutes}, folder / "trial.json")
+    (fit,), _ = run("exit 2", fixed=fixed)
+    words = fit.split()
+    places = [place for place, word in enumerate(words) if word == "--trainer.max_time"]
+    assert (words[places[-1] + 1] if places else None) == rest
+
+
+def test_a_stop_lets_a_trial_save_itself_and_it_waits_to_be_resumed(place, monkeypatch):
+    (trial,) = trials(read_grid(write_grid(place)), place)
+    program = place / "program"
+    program.write_text(
+        f"#!/bin/sh\ntrap 'exit {PREEMPTED}' TERM\ntouch {place}/started\nwhile :; do sleep 0.05; done\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program))
+    stopping = threading.Event()
+    thread = threading.Thread(target=run_trial, args=(trial, place / "sweep", "abc", 0, 1, stopping))
+    thread.start()
+    while not (place / "started").exists():
+        time.sleep(0.02)
+    stopping.set()
+    thread.join(30)
+    notes = files.read(files.trial_folder(place / "sweep", trial.hash) / "trial.json")
+    assert not thread.is_alive() and notes["status"] == "waiting" and notes["attempts"] == 1
