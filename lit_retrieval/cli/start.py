@@ -12,6 +12,8 @@ from lit_retrieval.runs import RunFolder, after_steps
 Prefer = Literal["command_line", "checkpoint"]
 RUNS = Path("runs")
 _SHOWN = 3  # differences that an error lists
+# Callbacks that compare a run's scores with each other, and Lightning's that a user may have added.
+_COMPARING = ("BestCheckpoint", "PlateauStopping", "SolvedStopping", "ModelCheckpoint", "EarlyStopping")
 
 
 class Start(NamedTuple):
@@ -128,8 +130,11 @@ def _from_file(folder: RunFolder | None, path: str) -> Start:
 
 
 def _from_other_run(folder: RunFolder, path: str, steps: int) -> Start:
-    """A new run that goes on from a checkpoint file."""
+    """A new run that goes on from a checkpoint file, but compares its scores with none of the other run's."""
     start = _from_file(folder, path)
+    content = start.content or {}
+    callbacks = {key: state for key, state in content.get("callbacks", {}).items() if not key.startswith(_COMPARING)}
+    start = start._replace(content={**content, "callbacks": callbacks})
     _check_steps(start, steps)
     taken = "its weights, optimizer state, steps and place in the samples"
     return start._replace(news=(f"new run in {folder.path}, from {path} {after_steps(start.step)}: {taken}",))

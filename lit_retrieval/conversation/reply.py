@@ -19,7 +19,7 @@ class Reply(NamedTuple):
     Args:
         tokens: All token ids, from the first of the prompt, `(time,)`.
         author: The `Author` of each, `(time,)`.
-        answers: The model's answers, UNDECIDED where the tokens ran out before them, `(answers,)`.
+        answers: The model's answers, UNDECIDED where it gave none, `(answers,)`.
         num_searches: How many searches were run.
         num_timeouts: How many of them took too long, and so found nothing.
     """
@@ -38,7 +38,7 @@ class Replies:
         tokens: Token ids, `(rows, time)`.
         author: The `Author` of each, `(rows, time)`.
         length: Tokens of each row, `(rows,)`.
-        answers: The model's answers, UNDECIDED where the tokens ran out before them, then PAD, `(rows, answers)`.
+        answers: The model's answers, UNDECIDED where it gave none, then PAD, `(rows, answers)`.
         num_searches, num_timeouts: As in `Reply`, `(rows,)`.
     """
 
@@ -77,9 +77,9 @@ class Replies:
 
 def words_with_answers(reply: Reply, vocabulary: Vocabulary) -> list[str]:
     """The words of a conversation; where the model was asked, its answer stands in braces before the user's word."""
-    answers = iter(reply.answers)
+    answers = ("undecided" if one == UNDECIDED else vocabulary.words[one] for one in reply.answers)
     return [
-        f"{{{vocabulary.words[next(answers)]}}} {word}" if by == Author.ASKED else word
+        f"{{{next(answers)}}} {word}" if by == Author.ASKED else word
         for word, by in zip(vocabulary.decode(reply.tokens), reply.author, strict=True)
     ]
 

@@ -150,6 +150,14 @@ class TranscriptData(LightningDataModule):
         return sorted({*Sizes.parse(self.eval_sizes).values.tolist()}.union(*in_files))
 
     @property
+    def validated_sizes(self) -> set[int]:
+        """The sizes of the problems that a validation has."""
+        if "validate" in self._files:
+            return set(self._files["validate"].sizes)
+        samples = self.stream("validate").take(np.arange(self.num_samples["validate"]))
+        return set(samples.sizes.tolist())
+
+    @property
     def draws_from_file(self) -> bool:
         """Whether the training samples come from a file."""
         return "fit" in self._files

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from lit_retrieval.conversation import Author, Replies
+from lit_retrieval.conversation import UNDECIDED, Author, Replies
 from lit_retrieval.decoding.generate import DecodableModel
 from lit_retrieval.tasks import Transcripts
 from lit_retrieval.vocabulary import PAD
@@ -27,7 +27,7 @@ def answer_beside(
         device: The model's device.
 
     Returns:
-        The reply of each row, with the row's own tokens.
+        The reply of each row, with the row's own tokens; an answer `<pad>` is UNDECIDED.
     """
     is_asked = transcripts.author[:, 1:] == Author.ASKED
     tokens = torch.from_numpy(transcripts.tokens[:, :-1].astype(np.int64)).to(device)
@@ -38,7 +38,8 @@ def answer_beside(
         logits, _ = model(tokens[start : start + rows], positions=positions.to(device))
         given.append(logits.argmax(-1).cpu().numpy())
     answers, no_searches = transcripts.answers.copy(), np.zeros(len(transcripts), np.int64)
-    answers[answers != PAD] = np.concatenate(given)
+    chosen = np.concatenate(given)
+    answers[answers != PAD] = np.where(chosen == PAD, UNDECIDED, chosen)
     return Replies(
         transcripts.tokens, transcripts.author, transcripts.length, answers, no_searches, no_searches.copy()
     )  # fmt: skip

@@ -88,7 +88,7 @@ class RegularExpressionRetriever:
             return None
         try:
             match = regex.search(pattern, text, timeout=self.timeout)
-        except (regex.error, OverflowError, RecursionError):
+        except (regex.error, ValueError, OverflowError, RecursionError):
             return None
         return next((group for group in match.groups() if group is not None), None) if match else None
 

@@ -49,7 +49,7 @@ class RunFolder:
         configuration = self.configuration()  # anything, if somebody has written into the file
         given = (configuration.get("checkpoint") if isinstance(configuration, dict) else None) or {}
         folder, name = Path(given.get("dirpath") or self.path / "checkpoints"), given.get("filename", "best")
-        if name is not None and "{" not in name:
+        if name is not None and "{" not in name and not given.get("enable_version_counter"):
             return folder / f"{name}.ckpt"
         found = self.newest()  # which knows the name that a pattern has led to
         states = {} if found is None else found.content["callbacks"]
@@ -61,8 +61,9 @@ class RunFolder:
         return self.path / f"checkpoints/step_{step}.ckpt"
 
     def step_files(self) -> list[Path]:
-        """The checkpoints to resume from, newest first; some may be damaged."""
-        return sorted(self.path.glob("checkpoints/step_*.ckpt"), key=self._step, reverse=True)
+        """The checkpoints to resume from, `step_NUMBER.ckpt`, newest first; some may be damaged."""
+        found = [path for path in self.path.glob("checkpoints/step_*.ckpt") if self._step(path) >= 0]
+        return sorted(found, key=self._step, reverse=True)
 
     def newest(self) -> Found | None:
         """The newest valid checkpoint, None in a new folder; raises `UserError` if all are damaged."""

@@ -1,11 +1,13 @@
 """The checkpoint with the best score."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lit_retrieval.errors import UserError
 from lit_retrieval.training.last_checkpoint import LastCheckpoint
 
 
@@ -18,7 +20,7 @@ class BestCheckpoint(ModelCheckpoint):
     Args:
         monitor: The score that is compared, one of those that a validation logs.
         mode: max if a higher score is better, min if a lower one is.
-        save_top_k: Number of checkpoints to keep.
+        save_top_k: Number of checkpoints to keep; more than one need a filename with {step}.
         filename: Name of the file in the folder checkpoints, without .ckpt; it may have {step} in it.
         enable_version_counter: Add -v1, -v2, ... to a name that exists, in place of replacing the file.
         others: Other arguments of ModelCheckpoint.
@@ -38,6 +40,7 @@ class BestCheckpoint(ModelCheckpoint):
         enable_version_counter: bool = False,
         **others: Any,
     ) -> None:
+        _check_names(filename, save_top_k, bool(others.get("auto_insert_metric_name", True)))
         super().__init__(
             monitor=monitor, mode=mode, save_top_k=save_top_k, filename=filename,
             enable_version_counter=enable_version_counter, **others,
@@ -69,3 +72,22 @@ class BestCheckpoint(ModelCheckpoint):
     def _here(self, path: str) -> str:
         assert self.dirpath is not None
         return str(Path(self.dirpath) / Path(path).name) if path else ""
+
+
+def _check_names(filename: str, count: int, writes_names: bool) -> None:
+    """Raise `UserError` for files that would replace each other or those to resume from, or be in folders."""
+    if count not in (0, 1) and "{" not in filename:
+        raise UserError(
+            f"checkpoint.save_top_k {count} needs a name for each file, got {filename}; set checkpoint.filename, such "
+            "as best_{step}"
+        )
+    if filename.startswith("step_"):
+        raise UserError(
+            f"checkpoint.filename must not begin with step_, as the checkpoints to resume from do, got {filename}; "
+            "write another name"
+        )
+    if "/" in (filename if writes_names else re.sub(r"{[^}]*}", "", filename)):
+        raise UserError(
+            f"checkpoint.filename must be a name without /, got {filename}; write best_{{step}}, or set "
+            "checkpoint.auto_insert_metric_name false for the number alone"
+        )

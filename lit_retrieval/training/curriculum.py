@@ -45,6 +45,15 @@ class Curriculum(Callback):
             raise UserError(
                 f"Curriculum needs scores of all sizes; size {unscored[0]} is not in data.eval_sizes; add it"
             )
+        if missing := sorted(set(data.train_values) - data.validated_sizes):
+            raise UserError(
+                f"Curriculum needs scores of all sizes, and no validation sample has size {missing[0]}; raise "
+                "data.val_samples"
+            )
+        if 2 * data.num_workers + 2 > _LEAD:  # two batches a worker are drawn before they are needed
+            raise UserError(
+                f"Curriculum needs less than {_LEAD // 2} data.num_workers, got {data.num_workers}; lower it"
+            )
         if data.draws_from_file or data.train_samples is not None:
             name = "train_file" if data.draws_from_file else "train_samples"
             raise UserError(f"Curriculum can't choose the sizes of a fixed set; leave out data.{name} or Curriculum")
@@ -60,6 +69,8 @@ class Curriculum(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the next size, if the largest so far has been learned."""
+        if trainer.state.fn != "fit":
+            return
         reached = [size for size, first in self._first_samples.items() if first != _NEVER]
         waiting = sorted(set(self._first_samples) - set(reached))
         data = _data(trainer)
@@ -67,8 +78,12 @@ class Curriculum(Callback):
         if trainer.sanity_checking or not waiting or not is_drawn:
             return
         group = Group("size", str(max(reached))) if len(data.eval_values) > 1 else Group()
-        accuracy = float(trainer.callback_metrics[str(ScoreName("closed_loop_accuracy", group, "val"))])
-        if accuracy >= self.threshold - 1e-6:  # accuracies are float32
+        score = trainer.callback_metrics.get(str(ScoreName("closed_loop_accuracy", group, "val")))
+        if score is None:
+            raise UserError(
+                f"this validation had no sample of size {max(reached)}; leave out trainer.limit_val_batches"
+            )
+        if (accuracy := float(score)) >= self.threshold - 1e-6:  # accuracies are float32
             first_batch = data.batches_trained + _LEAD
             self._first_samples[waiting[0]] = first_batch * data.batch_size
             self._enter(data)

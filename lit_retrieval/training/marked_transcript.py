@@ -3,7 +3,7 @@
 import html
 import re
 
-from lit_retrieval.conversation import Author, asked_as_prompt, spans, words_with_answers
+from lit_retrieval.conversation import UNDECIDED, Author, asked_as_prompt, spans, words_with_answers
 from lit_retrieval.decoding import Reply
 from lit_retrieval.tasks import Task
 from lit_retrieval.training.transcript_printer import collapse, phrases, verdict
@@ -53,7 +53,7 @@ def first_wrong(reply: Reply, right: Reply) -> tuple[int, int, int] | None:
 
 
 def _name(token: int, vocabulary: Vocabulary) -> str:
-    return "nothing" if token == PAD else _escape(vocabulary.text([token]).replace("\n", "↵"))
+    return "nothing" if token in (PAD, UNDECIDED) else _escape(vocabulary.text([token]).replace("\n", "↵"))
 
 
 def _at(right: list[int], position: int) -> int:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ import yaml
 from lit_retrieval.cli import main, read_configuration
 from lit_retrieval.data import BatchDataset
 from lit_retrieval.data.suite import hash_samples
+from lit_retrieval.runs import RunFolder
+from lit_retrieval.runs.checkpoint_file import save_checkpoint
 from lit_retrieval.runs.configuration import _OF_THE_MACHINE
 from lit_retrieval.tasks import IsTree, SampleStream, save_samples
 
@@ -156,6 +159,27 @@ def test_a_run_that_starts_from_a_file_says_what_it_takes_over(command, capfd):
     assert "new run in two, from one/checkpoints/best.ckpt after 1 step: its weights, optimizer state" in said
 
 
+def test_a_run_that_starts_from_a_file_has_a_best_checkpoint_of_its_own(command):
+    """Whatever the other run's best score was, here one that none can beat."""
+    command("fit", *ONE_STEP, "--run_dir", "one")
+    path = Path("one/checkpoints/step_1.ckpt")
+    content = torch.load(path)
+    (best,) = [state for key, state in content["callbacks"].items() if key.startswith("BestCheckpoint")]
+    best["best_model_score"] = torch.tensor(9.0)
+    best["best_k_models"] = dict.fromkeys(best["best_k_models"], torch.tensor(9.0))
+    save_checkpoint(content, path)
+    command("fit", "--trainer.max_steps", "2", "--ckpt_path", str(path), "--run_dir", "two")
+    assert Path("two/checkpoints/best.ckpt").is_file()
+
+
+def test_a_file_that_looks_like_a_checkpoint_to_resume_from_is_kept(command):
+    command("fit", *ONE_STEP, "--run_dir", "one")
+    copy = shutil.copy("one/checkpoints/step_1.ckpt", "one/checkpoints/step_1_kept.ckpt")
+    assert [path.name for path in RunFolder(Path("one")).step_files()] == ["step_1.ckpt"]
+    RunFolder(Path("one")).prune(1, 1)
+    assert Path(copy).is_file()
+
+
 def test_a_finished_run_has_no_other_steps_to_do(command, capfd):
     command("fit", *ONE_STEP, "--run_dir", "one")
     with pytest.raises(SystemExit) as stopped:
@@ -169,6 +193,9 @@ def test_a_finished_run_has_no_other_steps_to_do(command, capfd):
         (["--checkpoint.dirpath", "elsewhere"], "elsewhere/best.ckpt"),
         pytest.param(["--checkpoint.filename", "top"], "one/checkpoints/top.ckpt", marks=pytest.mark.slow),
         (["--checkpoint.dirpath", "elsewhere", "--checkpoint.filename", "at-{step}"], "elsewhere/at-step=1.ckpt"),
+        pytest.param(
+            ["--checkpoint.enable_version_counter", "true"], "one/checkpoints/best.ckpt", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_best_checkpoint_is_found_where_it_was_written(command, reads, capfd, options, there):

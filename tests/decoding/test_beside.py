@@ -5,10 +5,13 @@ import pytest
 import torch
 from catalogue import TASKS
 
+from lit_retrieval.conversation import UNDECIDED, words_with_answers
 from lit_retrieval.decoding import beside
 from lit_retrieval.decoding.beside import answer_beside
 from lit_retrieval.mixers import Mamba
 from lit_retrieval.models import SequenceModel, Stage
+from lit_retrieval.training.marked_transcript import first_wrong, markdown
+from lit_retrieval.training.transcript_printer import render, verdict
 
 ROWS = 7
 
@@ -32,3 +35,21 @@ def test_rows_read_in_parts_answer_as_all_at_once(monkeypatch, name, rows_of_log
     monkeypatch.setattr(beside, "_MOST_LOGITS", int(most_logits))
     assert list(answer_beside(seen, transcripts, len(task.vocabulary))) == list(expected)
     assert len(shapes) == calls and (max(shape.numel() for shape in shapes) <= most_logits or calls == ROWS)
+
+
+def test_an_answer_of_padding_is_undecided_and_shown():
+    """As of logits that are not numbers: a reply keeps the number of its answers."""
+    task, sizes = TASKS["parity"]
+    transcripts = task.sample(0, np.arange(ROWS), np.resize(sizes, ROWS), "vanilla")
+
+    def empty(tokens, state=None, positions=None):
+        return torch.full((len(positions), len(task.vocabulary)), torch.nan), None
+
+    replies = answer_beside(empty, transcripts, len(task.vocabulary))
+    for row, reply in enumerate(replies):
+        right = transcripts.reply(row)
+        assert reply.answers == [UNDECIDED] * len(right.answers)
+        assert any(word.startswith("{undecided}") for word in words_with_answers(reply, task.vocabulary))
+        assert "undecided, not" in verdict(reply, right, task).plain and first_wrong(reply, right)[1] == UNDECIDED
+        assert "nothing" in markdown(reply, right, task)
+        assert render(reply, task.vocabulary, collapses=True)

@@ -32,6 +32,7 @@ PATHOLOGICAL = [
     r"(?:a{e<=50}){20}(P)$",
     r"(?:a?b?c?d?e?f?){99999}(x)",
     r"(?:(?:a?b?c?){300}){300}(x)",
+    r"(?V0)(?V1)(x)",  # a ValueError of the library
     rf"(?:{'a?b?c?d?' * 100}){{300}}(x)",
 ]
 VOCABULARY = Vocabulary(["1", "a", "aa", "x", "y", "z", "P", *PATHOLOGICAL])

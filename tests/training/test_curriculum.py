@@ -20,7 +20,7 @@ class Run:
         self.curriculum = curriculum
         self.datamodule = TranscriptData(IsTree(16), "vanilla", batch_size=4, **arguments)
         self.datamodule.trainer = self
-        self.sanity_checking = False
+        self.sanity_checking, self.state = False, SimpleNamespace(fn="fit")
         self.progress = SimpleNamespace(processed=0)
         self.fit_loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(total=self.progress)))
         self.callback_metrics = {}
@@ -71,6 +71,24 @@ def test_a_single_size_to_validate_has_no_group_of_its_own():
 def test_sizes_that_are_never_scored_are_refused():
     with pytest.raises(UserError, match=r"size 8 is not in data\.eval_sizes; add it"):
         Run(Curriculum(), sizes=[4, 8], eval_sizes=[4, 16])
+
+
+def test_sizes_that_no_validation_sample_has_are_refused():
+    with pytest.raises(UserError, match=r"no validation sample has size \d+; raise data\.val_samples"):
+        Run(Curriculum(), sizes="4..16", val_samples=4)
+
+
+def test_a_validation_without_the_size_says_so_and_one_without_training_does_nothing():
+    run = Run(Curriculum(), sizes=[4, 8])
+    with pytest.raises(UserError, match=r"no sample of size 4; leave out trainer\.limit_val_batches"):
+        run.validate(10)
+    run.state.fn, run.curriculum = "validate", Curriculum()
+    run.validate(10)
+
+
+def test_more_workers_than_a_new_size_waits_for_are_refused():
+    with pytest.raises(UserError, match=r"Curriculum needs less than 50 data\.num_workers, got 50"):
+        Run(Curriculum(), sizes=[4, 8], num_workers=50)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.1])

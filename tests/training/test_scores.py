@@ -160,3 +160,17 @@ def test_an_undecided_answer_counts_with_the_chance_of_its_own_task():
     assert values["task_Counting/paper_score"] == 0.5 and values["task_Index/paper_score"] == 1 / 16
     share = float((batch.kinds == 0).float().mean())
     assert values["paper_score"] == pytest.approx(share / 2 + (1 - share) / 16)
+
+
+def test_scores_of_a_half_precision_trainer_are_added_up_in_float32():
+    """Lightning scores within autocast, where a product of matrices has eight bits: 255.625 of 256 samples were 256."""
+    batch = collate(TASK.sample(0, np.arange(256), np.full(256, 8), "vanilla"))
+    answers = batch.answers.numpy().copy()
+    answers[:3, 0] = UNDECIDED
+    measured = closed_loop(replies_of(answers.tolist()), batch, [0.5])
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = means(measured, batch)
+    given = answers != PAD
+    right = (answers == batch.answers.numpy()) & given
+    assert scores["closed_loop_accuracy"] == pytest.approx((right.sum(1) / given.sum(1)).mean(), abs=1e-6)
+    assert 0.99 < scores["closed_loop_accuracy"] < 1
