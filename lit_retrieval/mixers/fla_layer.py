@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from lit_retrieval.conformance import describe_error, path_of
 from lit_retrieval.errors import UserError
+from lit_retrieval.mixers.fla_weights import finish_first_weights
 from lit_retrieval.mixers.mixer import MixerFactory, map_tensors, states_are_wanted, tensors_of
 from lit_retrieval.ops import fla_cpu
 from lit_retrieval.ops.arrays import refuse_second_derivatives
@@ -284,6 +285,8 @@ def make_mixer(factory: MixerFactory, hidden_size: int, layer_idx: int) -> nn.Mo
             f"{name} must have numbers in each parameter, got {empty} of shape {shape}; set its sizes under init_args "
             "in model.stages"
         )
+    if name.startswith(_FLA):
+        finish_first_weights(module)
     return as_mixer(module)
 
 

@@ -44,6 +44,7 @@ class Titans(nn.Module):
         self.qkv_proj = nn.Linear(hidden_size, 3 * hidden_size, bias=False)
         self.gates_proj = nn.Linear(hidden_size, 3 * num_heads)  # rate, momentum and forgetting
         nn.init.constant_(self.gates_proj.bias[2 * num_heads :], -4.0)  # a token forgets 2% at first
+        self.gates_proj.bias._no_reinit = True  # type: ignore[attr-defined]
         self.norm = nn.Parameter(torch.ones(self.head_dim))
         self.out_proj = nn.Linear(hidden_size, hidden_size, bias=False)
 

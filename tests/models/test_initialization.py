@@ -18,6 +18,7 @@ KEPT = {
     "Mamba": {"dt_proj"},
     "grouped attention beside Mamba": {"mixers.1.dt_proj"},
     "RWKV7Attention": {"all"},
+    "Titans": {"gates_proj"},
 }
 STD = 0.5  # far from what any layer begins with
 

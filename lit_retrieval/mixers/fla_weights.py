@@ -1,0 +1,55 @@
+"""First weights that fla gives some of its layers only in its models, so that a layer alone begins as it does there."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_LEAST, _MOST = 0.001, 0.1  # what a gate forgets with a token at first
+
+
+@torch.no_grad()
+def finish_first_weights(layer: nn.Module) -> None:
+    """Draw what a layer of fla leaves to fla's models: the gates of PrecondKDA, Rodimus and Wall attention.
+
+    Without this PrecondKDA's state forgets more than half of itself with each token, and so does Wall attention,
+    whatever its `gate_init_bias`. The parameters are marked `_no_reinit`, as fla's models draw them last.
+    """
+    if finish := _OF_LAYERS.get(type(layer).__name__):
+        for parameter in finish(layer):
+            parameter._no_reinit = True  # type: ignore[attr-defined]
+
+
+def _finish_precond_kda(layer: Any) -> list[Tensor]:
+    layer.dt_bias.copy_(_forgetting_little(layer.dt_bias))
+    return [layer.dt_bias]
+
+
+def _finish_rodimus(layer: Any) -> list[Tensor]:
+    projections = [*layer.i_gate_proj[:2], layer.g_gate_proj, layer.tau_gate_proj]
+    for projection in projections:
+        nn.init.xavier_uniform_(projection.weight, gain=2**-2.5)
+    nn.init.zeros_(layer.i_gate_proj[1].bias)
+    layer.g_gate_proj.bias.copy_(_forgetting_little(layer.g_gate_proj.bias))
+    layer.tau_gate_proj.bias.copy_(torch.logit(torch.empty_like(layer.tau_gate_proj.bias).uniform_(1 / 16, 0.9)))
+    return [projection.weight for projection in projections]
+
+
+def _finish_wall_attention(layer: Any) -> list[Tensor]:
+    gates = [layer.g_proj, *([layer.gs_proj] if layer.use_scalar_gate else [])]
+    for gate in gates:
+        nn.init.constant_(gate.bias, layer.gate_init_bias)
+    return [gate.bias for gate in gates]
+
+
+def _forgetting_little(bias: Tensor) -> Tensor:
+    """Biases whose softplus is log-uniform from 0.001 to 0.1, shaped like `bias`."""
+    steps = torch.empty_like(bias).uniform_(math.log(_LEAST), math.log(_MOST)).exp()
+    return steps + torch.log(-torch.expm1(-steps))
+
+
+_OF_LAYERS: dict[str, Callable[[Any], list[Tensor]]] = {
+    "PrecondKDA": _finish_precond_kda, "RodimusAttention": _finish_rodimus, "WallAttention": _finish_wall_attention,
+}  # fmt: skip
