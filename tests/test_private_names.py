@@ -53,6 +53,12 @@ LISTED = {
         {"lit_retrieval/lightning_internals.py"},
         "`Preemption` has its own way of telling the other ranks of a signal",
     ),
+    "_dynamo": Private(
+        "torch",
+        "torch._dynamo:config",
+        {"lit_retrieval/models/compiled_blocks.py"},
+        "how many kinds of blocks may be compiled",
+    ),
     "_get_D": Private(
         "flash-linear-attention",
         "fla.layers.mamba2:Mamba2",

@@ -52,6 +52,12 @@ class BottleneckModel(SequenceModel):
         """That of the mixers, the vector at the mark and the number of tokens since."""
         return super().state_size(length) + self.embedding.shape[1] + 1
 
+    @torch.no_grad()
+    def state_bits(self, length: int) -> int:
+        """The bits of those elements; see `SequenceModel.state_bits`."""
+        _, (_, code, since) = self.read(torch.zeros(1, 1, dtype=torch.int64, device=self.embedding.device))
+        return super().state_bits(length) + 8 * int(code.nbytes + since.nbytes)
+
 
 def waves(places: Tensor, size: int) -> Tensor:
     """Sines, then cosines of `places (...)` with wavelengths from 2 pi to 10,000 * 2 pi, `(..., size)`."""

@@ -17,6 +17,7 @@ from lit_retrieval.models.mixer_stack import select_positions
 _ANY = 2**62  # tokens in one call
 _PIECE = 256  # tokens in a call at least: fewer take longer, since each call reads all weights
 _TOGETHER = 2**14  # tokens of a group of rows, on a CPU: more of them leave its caches
+_EXTRA_PLACES = 8  # more vectors than places, such as the two of opt
 _CACHES = ("past_key_values", "cache_params")  # a cache under another name would be swallowed by **kwargs
 
 
@@ -89,6 +90,13 @@ class CachedModel(nn.Module):
     def most_places(self) -> int | None:
         """Tokens of the longest text that the model has places for; None if its configuration has no limit."""
         return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
+    @property
+    def has_vectors_of_places(self) -> bool:
+        """Whether it has learned vectors for places, as gpt2 and opt have: a longer text is an error."""
+        places, words = self.most_places or 0, self.model.get_input_embeddings()
+        tables = [part for part in self.model.modules() if isinstance(part, nn.Embedding) and part is not words]
+        return any(places <= table.num_embeddings <= places + _EXTRA_PLACES for table in tables)
 
     def forward(
         self, tokens: Tensor, state: State = None, positions: Tensor | None = None

@@ -4,10 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers import FlaLayer, LinearRNN, Mamba, State
+from lit_retrieval.mixers import TTT, FlaLayer, LinearRNN, Mamba, State, Titans
 from lit_retrieval.models.block import Block, run_block
 
 FIX = "leave out model.compile"
+_MOST_KINDS = 64  # graphs of one function: PyTorch stops at 8, and a model may have more kinds of blocks
 
 
 def compile_block() -> Block:
@@ -16,12 +17,13 @@ def compile_block() -> Block:
     The modules are arguments, so that their weights are inputs of the compiled code, and their names in a checkpoint
     stay what they are.
     """
+    torch._dynamo.config.recompile_limit = max(_MOST_KINDS, torch._dynamo.config.recompile_limit)
     compiled = torch.compile(run_block, fullgraph=True, dynamic=True)
 
     def run(mixer: nn.Module, norm: nn.Module, hidden: Tensor, state: State) -> tuple[Tensor, State]:
         try:
             return compiled(mixer, norm, hidden, state)
-        except RuntimeError as error:
+        except Exception as error:  # PyTorch's own, which are not all of one class
             if not type(error).__module__.startswith("torch._"):
                 raise
             reason = " ".join(str(error).split())[:200]
@@ -38,6 +40,9 @@ def check_mixers(mixers: nn.ModuleList, device: torch.device) -> None:
             raise UserError(f"model.compile can't compile fla's {kind}, whose kernels are compiled already; {FIX}")
         if isinstance(module, nn.RNNBase):
             raise UserError(f"model.compile can't compile {type(module).__name__}, which is one kernel already; {FIX}")
+        if isinstance(module, TTT | Titans):
+            kind = type(module).__name__
+            raise UserError(f"model.compile would compile {kind} again for each number of chunks; {FIX}")
         if isinstance(module, Mamba | LinearRNN) and device.type == "cpu":
             kind = type(module).__name__
             raise UserError(f"model.compile would unroll the steps of {kind} on a CPU; {FIX}, or train on a GPU")

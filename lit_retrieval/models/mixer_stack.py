@@ -1,7 +1,7 @@
 """A stack of mixers: the residual stream through them, and the size of their states."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import cast
 
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from lit_retrieval.mixers import FlaLayer, Mixer, Parallel, State, tensors_of
 from lit_retrieval.models.block import Block, recomputed, run_block
 from lit_retrieval.models.compiled_blocks import check_mixers, compile_block
+
+_SOME = (1, 40)  # tokens after which it is seen which tensors of a state grow
 
 
 class MixerStack(nn.Module):
@@ -70,13 +72,13 @@ class MixerStack(nn.Module):
 
     @torch.no_grad()
     def state_bits(self, length: int) -> int:
-        """The bits of those elements, in the dtypes that the states have after a token, under autocast too."""
+        """The bits of those elements, in the dtypes that the states have after some tokens, under autocast too."""
         is_training = self.training
-        self.eval()  # the token is no sample: dropout draws nothing for it
-        _, states = self.mix(self.embedding.new_zeros(1, 1, self.embedding.shape[1]), None)
+        self.eval()  # the tokens are no sample: dropout draws nothing for them
+        states = [self.mix(self.embedding.new_zeros(1, some, self.embedding.shape[1]), None)[1] for some in _SOME]
         self.train(is_training)
-        sized = _each(self.mixers, states)
-        return int(sum(cast(Mixer, mixer).state_size(length) * _mean_bits(state) for mixer, state in sized))
+        sized = zip(_each(self.mixers, states[0]), _each(self.mixers, states[1]), strict=True)
+        return int(sum(_bits(cast(Mixer, mixer).state_size(length), one, later) for (mixer, one), (_, later) in sized))
 
     @property
     def num_parameters(self) -> int:
@@ -98,7 +100,21 @@ def _each(mixers: nn.ModuleList, states: tuple[State, ...] | None) -> Iterator[t
             yield mixer, state
 
 
-def _mean_bits(state: State) -> Fraction:
-    tensors = tensors_of(state)
-    elements = sum(tensor.numel() for tensor in tensors)
-    return Fraction(sum(8 * tensor.nbytes for tensor in tensors), elements or 1)
+def _bits(size: int, early: State, later: State) -> Fraction:
+    """The bits of a state of `size` elements, from those after a few and after more tokens.
+
+    Tensors of several dtypes may grow differently: those that are the same size early and later count as they are.
+    """
+    tensors, before = tensors_of(later), tensors_of(early)
+    same = [one.shape == other.shape for one, other in zip(before, tensors, strict=False)]
+    is_fixed = same if len(before) == len(tensors) else [False] * len(tensors)
+    fixed = [one for one, is_same in zip(tensors, is_fixed, strict=True) if is_same]
+    growing = [one for one, is_same in zip(tensors, is_fixed, strict=True) if not is_same]
+    if len({one.dtype for one in tensors}) < 2 or not growing:
+        return size * _mean_bits(tensors)
+    rest = size - sum(one.numel() for one in fixed)
+    return sum(8 * one.nbytes for one in fixed) + rest * _mean_bits(growing)
+
+
+def _mean_bits(tensors: Sequence[Tensor]) -> Fraction:
+    return Fraction(sum(8 * one.nbytes for one in tensors), sum(one.numel() for one in tensors) or 1)

@@ -107,6 +107,7 @@ def read_model(folder: Path, dtype: torch.dtype) -> Any:
         raise UserError(f"transformers can't load {folder}: {describe_error(error)}; set model.pretrained") from error
     if missing := sorted(report["missing_keys"]):
         raise UserError(f"{folder} has no weights for {missing[0]}, which would be random; restore its files")
+    model.get_input_embeddings().padding_idx = None  # its vector would not be trained, and here it is that of a word
     if model.get_output_embeddings() is None:
         raise UserError(f"{type(model).__name__} in {folder} must be a causal language model; write another folder")
     return model

@@ -11,7 +11,7 @@ from torch import nn
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers.checks import check_mixer
-from lit_retrieval.models import MixerStack, SequenceModel, WholeModel, check_network
+from lit_retrieval.models import CachedModel, MixerStack, SequenceModel, WholeModel, check_network
 from lit_retrieval.tasks.checks import check_task
 
 _SAMPLES = 64  # of a size, whose lengths are measured
@@ -38,9 +38,14 @@ def check_classes(model: nn.Module, data: TranscriptData, trainer: Trainer) -> N
                 check_network(network, model.vocab_size, device)
 
 
-def check_places(model: nn.Module, data: TranscriptData) -> None:
-    """Raise `UserError` if samples are longer than a pretrained model's texts, with the most tokens in a reply."""
-    most = model.most_places if isinstance(model, WholeModel | SequenceModel) else None
+def check_places(model: nn.Module, data: TranscriptData, is_pretrained: bool) -> None:
+    """Raise `UserError` if samples are longer than a pretrained model's texts, with the most tokens in a reply.
+
+    Random weights have seen no text, and only a model with vectors of places has a longest one.
+    """
+    network = model.network if isinstance(model, WholeModel) else None
+    has_longest = is_pretrained or (isinstance(network, CachedModel) and network.has_vectors_of_places)
+    most = model.most_places if isinstance(model, WholeModel | SequenceModel) and has_longest else None
     if most is None:
         return
     for size in {max(data.train_values), max(data.eval_values)}:

@@ -176,8 +176,7 @@ class SequenceModule(LightningModule):
             self.model = self.construction.write(data.task.vocabulary)
         if isinstance(self.model, BottleneckModel):
             check_words(data.task, "model.readout")
-        if self._is_pretrained:
-            check_places(self.model, data)
+        check_places(self.model, data, self._is_pretrained)
         if stage == "fit":
             check_classes(self.model, data, self.trainer)
             leave_out_constants(self)

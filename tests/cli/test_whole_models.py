@@ -59,6 +59,14 @@ def test_the_checkpoint_of_another_network_is_refused(command, refuse, capsys):
     assert "model.network.init_args.width is 4 there and 5 here" in capsys.readouterr().err
 
 
+def test_samples_longer_than_the_vectors_of_places_are_refused(command, refuse):
+    """Of a network with random weights; one that rotates has no longest text."""
+    short = {"n_positions": 18}
+    said = "samples must have at most 18 tokens, the max_position_embeddings of the model, got 20"
+    assert said in refuse(*hugging_face("gpt2", {**GPT, **short}))
+    command("fit", *hugging_face("llama", {**SMALL, "max_position_embeddings": 18}), *STEPS)
+
+
 QWEN = {**SMALL, "head_dim": 4, "num_key_value_heads": 1}
 MAMBA2 = {"hidden_size": 8, "num_hidden_layers": 2, "state_size": 4, "num_heads": 2, "head_dim": 8, "n_groups": 1}
 

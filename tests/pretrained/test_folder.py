@@ -119,6 +119,14 @@ def test_logits_are_for_the_tokens_of_the_task(tmp_path):
         Folder(folder).load(vocab_size=98)
 
 
+def test_the_vector_of_the_folders_padding_is_trained_as_that_of_a_word(tmp_path):
+    """PyTorch leaves out the row of `padding_idx`, here that of the task's `?`."""
+    network = Folder(write_folder(tmp_path, "llama", pad_token_id=2, tie_word_embeddings=False)).load(vocab_size=41)
+    network(torch.tensor([[1, 2, 3]]))[0].sum().backward()
+    gradient = network.model.get_input_embeddings().weight.grad
+    assert (gradient[1:4].abs().sum(1) > 0).all() and not gradient[4:].any()
+
+
 def test_bfloat16_is_measured_in_float32(tmp_path):
     network = load(write_folder(tmp_path, "falcon_h1"), precision="bfloat16")
     assert network.model.dtype == torch.bfloat16 and network.takes_several

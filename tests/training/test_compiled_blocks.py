@@ -13,7 +13,18 @@ from tiny_fit import fit
 
 from lit_retrieval.cli import main
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers import GRU, LSTM, Attention, LinearRNN, Mamba, Parallel, SlidingWindowAttention, SwiGLU
+from lit_retrieval.mixers import (
+    GRU,
+    LSTM,
+    TTT,
+    Attention,
+    LinearRNN,
+    Mamba,
+    Parallel,
+    SlidingWindowAttention,
+    SwiGLU,
+    Titans,
+)
 from lit_retrieval.models import SequenceModel, Stage
 from lit_retrieval.training import SequenceModule
 from lit_retrieval.training.step_graph import StepGraphs
@@ -84,6 +95,14 @@ def test_equal_blocks_share_their_code_and_only_training_runs_it(graphs):
     assert len(graphs) == 3, "attention, its window and SwiGLU"
 
 
+def test_more_kinds_of_blocks_than_pytorch_expects_are_compiled(graphs):
+    windows = [partial(SlidingWindowAttention, window=window) for window in range(2, 12)]
+    model = SequenceModel(5, 8, [Stage([*windows, SwiGLU])], embedding="learned")
+    model.compile_blocks(torch.device("cpu"))
+    model(torch.randint(5, (2, 7)))[0].sum().backward()
+    assert len(graphs) >= 11
+
+
 def test_compiled_blocks_may_be_computed_again(tmp_path, graphs):
     plain, _ = fit(tmp_path, module=BLOCKS, mixer=Attention, steps=3)
     again, _ = fit(tmp_path, module=partial(BLOCKS, recompute="blocks"), mixer=Attention, steps=3)
@@ -116,6 +135,8 @@ REFUSED = {
     "GRU, which is one kernel": partial(Parallel, mixers=[GRU, Attention]),
     "unroll the steps of Mamba on a CPU": Mamba,
     "unroll the steps of LinearRNN on a CPU": LinearRNN,
+    "compile TTT again for each number of chunks": TTT,
+    "compile Titans again for each number of chunks": Titans,
 }
 
 

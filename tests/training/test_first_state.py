@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import ConstantLR
 
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers import LSTM, LinearRNN, Mamba, select_rows, tensors_of
+from lit_retrieval.mixers import LSTM, LinearRNN, Mamba, Titans, select_rows, tensors_of
 from lit_retrieval.models import SequenceModel, Stage
 from lit_retrieval.tasks import Author, StringCopying
 from lit_retrieval.training import AtomicCheckpointIO, SequenceModule, StepSeed
@@ -26,7 +26,7 @@ KINDS = ["same", "random"]
 RECURRENT = ["Mamba", "Titans", "linear RNN", "diagonal linear RNN", "Canon", "LSTM", "GRU"]
 STATELESS = ["SwiGLU", "ReGLU", "window of one"]
 OF_FLA = list(SMALL) if sys.platform == "linux" else []
-COUNTING = ("MultiScaleRetention", "TTT")  # one rotates its keys by their positions, one works in chunks
+COUNTING = ("MultiScaleRetention", "TTT", "Titans")  # one rotates its keys by their positions, two work in chunks
 HANDS_ON = [name for name in [*RECURRENT, *OF_FLA] if name not in COUNTING]
 
 
@@ -169,6 +169,14 @@ def test_what_has_no_state_to_hand_on_is_refused_in_one_line(name):
         said = "but no mixer has one" if name in STATELESS else said
         with pytest.raises(UserError, match=rf"^model\.first_state needs states.*{said}; leave out model.first_state$"):
             check_passing(model)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 16])
+def test_a_count_within_a_chunk_is_one_of_tokens_for_any_chunk(chunk):
+    """Rows that end at different places of a chunk would go on with the count of one of them."""
+    model = SequenceModel(6, 8, [Stage([partial(Titans, num_heads=2, chunk=chunk)])])
+    with pytest.raises(UserError, match="but Titans counts tokens"):
+        check_passing(model)
 
 
 def test_an_own_model_is_refused():

@@ -1,6 +1,6 @@
 """Rotary position embedding, and the choice of its implementation."""
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ def rotate(x: Tensor, start: int | Tensor, base: float, capacity: int = 0) -> Te
     return run(x, turns, start)
 
 
-@lru_cache(maxsize=16)
+@cache  # without a bound: a CUDA graph reads its table again, which must not have gone
 @torch.inference_mode(False)  # a table first made while decoding must serve training as well
 def _table(capacity: int, head_dim: int, base: float, device: torch.device, dtype: torch.dtype) -> Tensor:
     """The turns at positions 0 to `capacity` - 1, a power of two, so that decoding, step by step, needs few tables."""
