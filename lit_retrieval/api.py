@@ -18,7 +18,7 @@ from lit_retrieval.data import TranscriptData
 from lit_retrieval.decoding import Replies, Reply, begin, decode, generate
 from lit_retrieval.errors import UserError
 from lit_retrieval.models import SequenceModel
-from lit_retrieval.ranges import check_at_least
+from lit_retrieval.ranges import check_at_least, check_at_most
 from lit_retrieval.runs import RunFolder
 from lit_retrieval.tasks import Task, Transcripts
 from lit_retrieval.training import SequenceModule
@@ -108,9 +108,11 @@ class Run:
 
     def _draw(self, split: str, count: int) -> Iterator[Transcripts]:
         check_at_least("the number of samples", count, 1, "count or samples")
-        stream, batch_size = self.data.stream(split), self.data.eval_batch_size
+        source, batch_size = self.data.source(split), self.data.eval_batch_size
+        if source.num_samples is not None:
+            check_at_most("the number of samples", count, source.num_samples, "count or samples")
         for start in range(0, count, batch_size):
-            yield stream.take(np.arange(start, min(start + batch_size, count)))
+            yield source.take(np.arange(start, min(start + batch_size, count)))
 
     def _decode(self, transcripts: Transcripts) -> Replies:
         data = self.data
@@ -169,7 +171,7 @@ def load(folder: str | Path, checkpoint: str | Path = "best", device: str = "cpu
     Raises `UserError`, in one line, if there is no such run, if the checkpoint is damaged or of another model, and if
     another version of the package wrote the configuration and this one can't read it.
     """
-    run = RunFolder(Path(folder))
+    run = RunFolder(Path(folder).expanduser())
     content, (module, data) = _read_checkpoint(run, checkpoint), _build(run)
     module.on_load_checkpoint(content)
     module.load_state_dict(content["state_dict"])
@@ -180,7 +182,7 @@ def _read_checkpoint(run: RunFolder, checkpoint: str | Path) -> dict[str, Any]:
     if not run.path.is_dir():
         raise UserError(f"there is no run {run.path}; write the folder of one, as in runs/quickstart-123573c5")
     if checkpoint != "last":
-        return runs.load_checkpoint(run.best if checkpoint == "best" else Path(checkpoint))
+        return runs.load_checkpoint(run.best if checkpoint == "best" else Path(checkpoint).expanduser())
     if (found := run.newest()) is None:
         raise UserError(f"{run.path} has no checkpoint; train with `fit` first")
     return found.content

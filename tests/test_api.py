@@ -15,7 +15,7 @@ import yaml
 import lit_retrieval
 from lit_retrieval.cli import main
 from lit_retrieval.errors import DamagedCheckpointError, UserError
-from lit_retrieval.tasks import IsTree
+from lit_retrieval.tasks import IsTree, SampleStream, save_samples
 
 TINY = [  # enough to learn to search, and not to be always right
     "--config", "quickstart", "--model.hidden_size", "32", "--data.task.max_size", "4", "--data.sizes", "[4]",
@@ -209,3 +209,20 @@ def test_the_worked_example_of_the_readme_runs(folder, monkeypatch, capsys):
 def test_the_package_has_no_other_names():
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         lit_retrieval.lode  # noqa: B018
+
+
+def test_a_score_is_that_of_the_file_that_the_command_tests(copy, tmp_path):
+    """Here one sample of another seed than the run's."""
+    stream = SampleStream(IsTree(max_size=4), "retrieval", [4], 9, "test")
+    save_samples(tmp_path / "one.npz", stream.task.vocabulary, [stream.take(np.arange(1))], {"regime": "retrieval"})
+    change(copy, lambda configuration: configuration["data"].update(test_file=str(tmp_path / "one.npz")))
+    run = lit_retrieval.load(copy)
+    (written,) = run.generate(stream.take(np.arange(1)))
+    assert run.score(1) == (written.answers == written.expected)
+    with pytest.raises(UserError, match="the number of samples must be 1 or less, got 2"):
+        run.score(2)
+
+
+def test_a_home_folder_is_found(copy, monkeypatch):
+    monkeypatch.setenv("HOME", str(copy.parent))
+    assert lit_retrieval.load("~/run").folder == copy

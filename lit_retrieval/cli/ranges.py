@@ -18,10 +18,10 @@ _MAY_HAVE_NO_LIMIT = {"max_epochs", "max_steps"}
 def check_ranges(configuration: dict[str, Any]) -> None:
     """Raise `UserError` if a number of the configuration is out of its range."""
     seed = configuration["seed_everything"]
-    if seed is True:  # Lightning's word for a random seed, and it takes 0
+    if isinstance(seed, bool):  # Lightning's words for a random seed and for none
         raise UserError(
-            "seed_everything must be a number, got true: a run is found again by its configuration, so draw a random "
-            "seed yourself; set seed_everything"
+            f"seed_everything must be a number, got {str(seed).lower()}: a run is found again by its configuration, so "
+            "draw a random seed yourself; set seed_everything"
         )
     check_between("seed_everything", seed, 0, 2**32 - 1, "seed_everything")  # as in NumPy
     for name, least in LEAST.items():

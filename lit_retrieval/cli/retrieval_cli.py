@@ -242,6 +242,8 @@ class RetrievalCLI(LightningCLI):
         ]
         if folder is not None:
             given["default_root_dir"] = str(folder.path)
+            if built["checkpoint"].dirpath is None:  # or it would be that of the first logger
+                built["checkpoint"].dirpath = str(folder.path.absolute() / "checkpoints")
             given["callbacks"].append(SaveConfiguration(self.configuration()))
         if given["logger"] is None:
             given["logger"] = self._logger()

@@ -1,5 +1,6 @@
 """Finds the folder of a run, and the checkpoint to load."""
 
+import os
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -50,6 +51,7 @@ def begin_fit(
         fresh: Whether to start over in a new folder.
         prefer: Which values to use if the run in the folder has another configuration.
     """
+    run_dir = expanded(run_dir)
     if run_dir and Path(run_dir).is_file():
         raise UserError(f"run_dir must be a folder, got the file {run_dir}; set --run_dir")
     folder = RunFolder(Path(run_dir) if run_dir else RUNS / f"{name}-{runs.run_hash(configuration)}")
@@ -57,7 +59,7 @@ def begin_fit(
         folder = folder.next_beside()
     elif not run_dir:
         folder = folder.newest_beside()
-    path = configuration.get("ckpt_path")
+    path = expanded(configuration.get("ckpt_path"))
     if path in ("best", "last"):
         raise UserError(
             f"fit resumes from its newest checkpoint by itself; leave out --ckpt_path {path}, or write a file"
@@ -88,6 +90,7 @@ def begin_evaluation(name: str, configuration: dict[str, Any], run_dir: str | No
         run_dir: The folder for what is written, and the run's for `best` and `last`; that of the run if absent.
         ckpt_path: `best`, `last` or a file.
     """
+    run_dir, ckpt_path = expanded(run_dir), expanded(ckpt_path)
     given = RunFolder(Path(run_dir)) if run_dir else None
     if ckpt_path is None:
         return Start(given)
@@ -109,6 +112,11 @@ def check_model(start: Start, model: dict[str, Any]) -> None:
             f"{start.checkpoint} was trained with other hyperparameters: {_list(different)}; "
             "choose with --prefer checkpoint or --prefer command_line"
         )
+
+
+def expanded(path: str | None) -> str | None:
+    """The path with the home folder in place of a leading ~, which no shell has replaced after `=` or in YAML."""
+    return None if path is None else os.path.expanduser(path)
 
 
 def is_first_rank() -> bool:

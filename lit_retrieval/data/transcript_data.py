@@ -215,6 +215,10 @@ class TranscriptData(LightningDataModule):
         sizes = self.sizes if split == "fit" else self.eval_sizes
         return SampleStream(self.task, self.regime, sizes, self.seed, split)
 
+    def source(self, split: str) -> SampleStream | SampleFile:
+        """The samples of a split: those of its file, or else generated ones."""
+        return self._files.get(split) or self.stream(split)
+
     @property
     def batches_trained(self) -> int:
         """The number of global batches trained on, those before a resume included; 0 without a Trainer."""

@@ -135,6 +135,7 @@ class LanguageModel(LM):  # type: ignore[misc]  # the package has no types
         for index, request in enumerate(requests):
             tokens = self.read(request.args[0])
             most = self.text_model.most_places or max(1, len(tokens))
+            tokens = tokens[tokens[:1] == [self.text_model.prefix] :]  # the windows begin with it
             found = get_rolling_token_windows(tokens, self.text_model.prefix, most, context_len=1)
             windows += [(index, make_disjoint_window(one)) for one in found]
         totals = [0.0] * len(requests)

@@ -9,6 +9,7 @@ import torch
 
 from lit_retrieval.conversation import Author, Conversations, Reply, TextConversations, spans
 from lit_retrieval.decoding import DecodableModel, generate
+from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import without_states
 from lit_retrieval.retrieval import Retriever
 from lit_retrieval.tokens import Tokens
@@ -111,6 +112,11 @@ class TextModel:
         self, prompts: Sequence[TokenList], until: Sequence[str], max_new_tokens: int, num_answers: int
     ) -> Conversations | TextConversations:
         if self.most_places is not None:
+            if max_new_tokens >= self.most_places:
+                raise UserError(
+                    f"max_gen_toks must be below the {self.most_places:,} places of the model, got {max_new_tokens:,}; "
+                    "take a task that lets it write less"
+                )
             prompts = [prompt[-max(1, self.most_places - max_new_tokens) :] for prompt in prompts]
         turns = [[np.array(prompt, np.int32)] for prompt in prompts]
         if isinstance(self.vocabulary, Tokens):

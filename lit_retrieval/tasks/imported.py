@@ -104,7 +104,8 @@ def read_arrays(path: Path) -> tuple[Counts, Counts]:
     The output is beside a further id then. Where there is no label, it is -100, or a third array `mask`, shaped like
     the labels, is 0. All are integers, or one-hot numbers with one axis more. Raises `UserError` for others.
     """
-    arrays = {_RENAMED.get(name, name): _from_one_hot(array) for name, array in _load(path).items()}
+    arrays = {_RENAMED.get(name, name): array for name, array in _load(path).items()}
+    arrays = {name: one if name == "mask" else _from_one_hot(one) for name, one in arrays.items()}
     given = "outputs" if "outputs" in arrays and "labels" not in arrays else "labels"
     if missing := {"inputs", given} - arrays.keys():
         raise UserError(f"{path} must have the arrays inputs and labels, got {', '.join(sorted(arrays))}: "

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.retrieval import Retriever
 from lit_retrieval.tasks.random import Counts, derive_seed, draw_weighted
 from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts, check_words
 from lit_retrieval.tasks.writing import blank_rows
@@ -18,7 +19,7 @@ class Mixture(Task):
     """Problems of several tasks, drawn by weight, in one vocabulary; scores are also reported by task.
 
     Nothing in a prompt names its task. The tasks share one vocabulary, the union of theirs. An answer word of one task
-    must not be another word of a second task, since it would end a turn there.
+    must not be another word of a second task, since it would end a turn there. All search with one retriever.
 
     Args:
         tasks: The tasks, each with a class_path.
@@ -37,6 +38,7 @@ class Mixture(Task):
             check_words(task, "Mixture")
         _check_answer_words(tasks)
         self.tasks = tasks
+        self.retriever = _common_retriever(tasks)
         self.weights = weights
         self.kinds = _names(tasks)
         self.regimes = tuple(regime for regime in REGIMES if all(regime in task.regimes for task in tasks))
@@ -60,7 +62,9 @@ class Mixture(Task):
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         always = np.zeros(len(self.tasks), np.int64)
-        kinds = draw_weighted(np.uint64(derive_seed(seed, "kinds")), indices, np.array(self.weights), always)
+        level = _level(self)  # a mixture within a mixture draws with other random numbers
+        drawn_with = derive_seed(seed, f"kinds {level}" if level else "kinds")
+        kinds = draw_weighted(np.uint64(drawn_with), indices, np.array(self.weights), always)
         parts = [np.flatnonzero(kinds == kind) for kind in range(len(self.tasks))]
         written = [
             (rows, ids, task.write(seed, indices[rows], sizes[rows], regime))
@@ -93,6 +97,27 @@ class Mixture(Task):
         """Raise `UserError` unless all tasks have problems of this size."""
         for task in self.tasks:
             task.check_size(size)
+
+    def check_retriever(self, retriever: Retriever) -> None:
+        """Raise `UserError` unless this retriever can answer the queries of all tasks."""
+        for task in self.tasks:
+            task.check_retriever(retriever)
+
+
+def _level(task: Task) -> int:
+    """How many mixtures are within each other at most, in a task that is one or has one, less one."""
+    parts = task.tasks if isinstance(task, Mixture) else [one for one in vars(task).values() if isinstance(one, Task)]
+    return max(map(_level, parts), default=-1) + isinstance(task, Mixture)
+
+
+def _common_retriever(tasks: list[Task]) -> Retriever:
+    """The retriever of all tasks; raises `UserError` if they have different ones."""
+    first = tasks[0].retriever
+    for task in tasks[1:]:
+        if type(task.retriever) is not type(first):
+            names = " and ".join(type(one.retriever).__name__ for one in (tasks[0], task))
+            raise UserError(f"the tasks of a mixture must search with one retriever, got {names}; mix others")
+    return first
 
 
 def _names(tasks: list[Task]) -> tuple[str, ...]:

@@ -50,6 +50,11 @@ class SampleFile:
         return len(self._flat["length"])
 
     @property
+    def num_samples(self) -> int:
+        """How many samples the file has."""
+        return len(self)
+
+    @property
     def sizes(self) -> list[int]:
         """The sizes of the problems, in ascending order."""
         return [int(size) for size in np.unique(self._flat["sizes"])]
@@ -156,6 +161,8 @@ def describe(task: Task) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if isinstance(value, dict):  # also a table of a machine, which is one
+        return {key: _plain(item) for key, item in value.items()}
     return describe(value) if isinstance(value, Task) else str(value) if isinstance(value, Path) else value
 
 

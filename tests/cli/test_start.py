@@ -180,6 +180,17 @@ def test_a_file_that_looks_like_a_checkpoint_to_resume_from_is_kept(command):
     assert Path(copy).is_file()
 
 
+def test_a_run_folder_in_the_home_folder_is_one_folder(command, monkeypatch, capfd):
+    """No shell replaces the ~ after = or in YAML."""
+    monkeypatch.setenv("HOME", str(Path("home").absolute()))
+    command("fit", *ONE_STEP, "--run_dir=~/one")
+    assert not Path("~").exists() and Path("home/one/checkpoints/best.ckpt").is_file()
+    with pytest.raises(SystemExit):
+        command("fit", *ONE_STEP, "--run_dir=~/one")
+    assert "is finished after 1 step;" in capfd.readouterr().out
+    command("test", "--run_dir=~/one", "--ckpt_path", "~/one/checkpoints/best.ckpt")
+
+
 def test_a_finished_run_has_no_other_steps_to_do(command, capfd):
     command("fit", *ONE_STEP, "--run_dir", "one")
     with pytest.raises(SystemExit) as stopped:
@@ -193,6 +204,10 @@ def test_a_finished_run_has_no_other_steps_to_do(command, capfd):
         (["--checkpoint.dirpath", "elsewhere"], "elsewhere/best.ckpt"),
         pytest.param(["--checkpoint.filename", "top"], "one/checkpoints/top.ckpt", marks=pytest.mark.slow),
         (["--checkpoint.dirpath", "elsewhere", "--checkpoint.filename", "at-{step}"], "elsewhere/at-step=1.ckpt"),
+        (
+            ["--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", "csv"],
+            "one/checkpoints/best.ckpt",
+        ),
         pytest.param(
             ["--checkpoint.enable_version_counter", "true"], "one/checkpoints/best.ckpt", marks=pytest.mark.slow
         ),

@@ -97,6 +97,8 @@ def test_a_text_too_long_for_the_model_loses_its_first_tokens(folder):
     assert score == pytest.approx(direct(one, [33], list(range(34, 42)))[0], abs=1e-4)
     (written,) = one.write([context], [], 4)
     assert written == one.vocabulary.text(greedy(one, context[-4:], 4))
+    with pytest.raises(UserError, match="max_gen_toks must be below the 8 places of the model, got 8"):
+        one.write([context], [], 8)
 
 
 @pytest.mark.parametrize("name", ["pretrained llama", "pretrained mamba"])

@@ -201,6 +201,7 @@ MISTAKES = [
     (["fit", "TINY", "--data.eval_sizes", "[99]"], "size must be 4 to 4, got 99"),
     (["fit", "TINY", "--model.hidden_size", "0o64"], "model.hidden_size"),
     (["fit", "TINY", "--seed_everything", "true"], "seed_everything"),
+    (["fit", "TINY", "--seed_everything", "false"], "seed_everything must be a number, got false"),
     (["fit", "TINY", "--trainer.gradient_clip_val", ".inf"], "gradient_clip_val must be"),
     (["fit", "TINY", "--trainer.max_steps=-1"], "trainer.max_steps must be set"),
     (["fit", "TINY", "--trainer.min_steps", "-1"], "min_steps must be 0 or more, got -1"),

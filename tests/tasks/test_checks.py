@@ -109,3 +109,10 @@ def test_the_report_fits_80_columns_and_the_status_says_how_it_went(capsys, monk
     with pytest.raises(SystemExit):
         main(["check-class", "lit_retrieval.tasks.Index", "--task.max_size", "4", "--sizes", "[12]"])
     assert "size must be 1 to 4, got 12" in capsys.readouterr().err
+
+
+def test_a_machine_that_halts_outside_its_cells_leaves_them():
+    """Before, the tape of its last step had the verdict before its last cell."""
+    halting = {"A": {0: "1LHALT", 1: "1LHALT"}}
+    with pytest.raises(UserError, match="the machine leaves the space=4"):
+        SmallSpaceRun(halting, 4, head=0).sample(0, np.arange(1), np.array([2]), "cot")

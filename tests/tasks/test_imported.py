@@ -144,3 +144,11 @@ def test_a_file_that_has_no_arrays_is_refused(tmp_path):
 def test_it_draws_none_of_its_own():
     with pytest.raises(UserError, match=r"name files of them in data\.train_file"):
         Imported(4).sample(0, np.arange(1), np.full(1, 4), "vanilla")
+
+
+def test_a_mask_of_numbers_with_one_place_a_row_is_no_one_hot_array(tmp_path):
+    labels = np.where(np.arange(4) == 3, INPUTS[:, :4], 0)
+    mask = np.tile(np.arange(4) == 3, (3, 1))
+    given = {"inputs": INPUTS[:, :4], "labels": labels}
+    texts = [imported(tmp_path, **given, mask=mask.astype(kind)) for kind in (bool, np.float32)]
+    assert texts[0] == texts[1]

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.tasks import REGIMES, Counting, Index, IsTree, Mixture, StringCopying, Turn, WordTask
+from lit_retrieval.retrieval import EitherFormRetriever
+from lit_retrieval.tasks import REGIMES, Counting, Index, IsTree, Mixture, ReadAgain, StringCopying, Turn, WordTask
 from lit_retrieval.vocabulary import PAD
 
 MEMBERS = [Counting(max_size=16), StringCopying(16, 5), IsTree(16)]
@@ -89,3 +90,24 @@ def test_sizes_must_suit_all():
 def test_what_cannot_be_mixed_is_refused(tasks, weights):
     with pytest.raises(UserError, match="weights must be above 0 with a finite sum, one for each of 1 or more tasks"):
         Mixture(tasks, weights)
+
+
+def test_a_mixture_within_a_mixture_draws_all_of_its_tasks():
+    """With other random numbers than the outer one, which would leave out those of its first half."""
+    within = Mixture([Counting(8), StringCopying(8)])
+    for inner in (within, ReadAgain(within)):
+        outer = Mixture([Counting(8), inner]).sample(0, np.arange(2000), np.full(2000, 8), "vanilla").kinds
+        rows = np.flatnonzero(outer == 1)
+        kinds = within.sample(0, rows, np.full(len(rows), 8), "vanilla").kinds
+        assert abs(outer.mean() - 0.5) < 0.05 and abs(kinds.mean() - 0.5) < 0.06
+
+
+def test_tasks_search_with_their_retriever_and_all_with_one():
+    class Own(EitherFormRetriever):
+        pass
+
+    one, other = Index(8), Index(8)
+    one.retriever = Own()
+    assert isinstance(Mixture([one]).retriever, Own)
+    with pytest.raises(UserError, match="must search with one retriever, got Own and EitherFormRetriever; mix others"):
+        Mixture([one, other])

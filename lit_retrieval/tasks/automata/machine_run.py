@@ -114,6 +114,7 @@ class SmallSpaceRun(WordTask):
         """A random tape without blanks, and the run on it."""
         run = _draw_run(rng, self.machine, size, self.max_steps)
         reached = [step.cell + self.head for step in run.steps]
+        reached.append(reached[-1] + run.steps[-1].action.move)  # where it halts
         if not 0 <= min(reached) <= max(reached) < self.space:
             raise UserError(
                 f"the machine leaves the space={self.space} on the tape {run.tape} from cell {self.head}; raise space "

@@ -88,7 +88,7 @@ class HotpotQA(TextTask):
         self._questions: list[Question] = []
         if train_file is not None:
             self._questions = read_questions(Path(train_file), f"{_ARGUMENTS}.train_file", most_paragraphs)
-            self._check_apart()
+        self._check_apart()
 
     @property
     def evaluation(self) -> "HotpotQA":
@@ -145,13 +145,15 @@ class HotpotQA(TextTask):
         return f"{prompt}{reply}\n"
 
     def _check_apart(self) -> None:
-        """Raise `UserError` if a question is both for training and for evaluation."""
+        """Raise `UserError` if a question is for training, or solved in each prompt, and for evaluation."""
         evaluated = {question.id for question in self._evaluated}
-        if both := [question.id for question in self._questions if question.id in evaluated]:
-            raise UserError(
-                f"{self.train_file} must have other questions than {self.file}, got {len(both)} of the same, such as "
-                f"{both[0]!r}; set another file in {_ARGUMENTS}.train_file"
-            )
+        others = {"train_file": (self.train_file, self._questions), "shots": (self.shots, self._shots)}
+        for name, (file, questions) in others.items():
+            if both := [question.id for question in questions if question.id in evaluated]:
+                raise UserError(
+                    f"{file} must have other questions than {self.file}, got {len(both)} of the same, such as "
+                    f"{both[0]!r}; set another file in {_ARGUMENTS}.{name}"
+                )
 
 
 def _reply(question: Question, regime: Regime) -> str:

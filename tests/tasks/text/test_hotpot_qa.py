@@ -172,6 +172,8 @@ def test_questions_for_evaluation_are_not_trained_on(tokenizer, tmp_path):
     with pytest.raises(UserError, match=r"must have other questions than .*, got 10 of the same, such as 'own01'"):
         HotpotQA(tokenizer, OWN, train_file=odd)
     HotpotQA(tokenizer, even, train_file=odd)
+    with pytest.raises(UserError, match=r"got 10 of the same, such as 'own01'; set another file in .*\.shots"):
+        HotpotQA(tokenizer, OWN, shots=odd)
 
 
 def test_only_some_questions_are_evaluated(tokenizer, tmp_path):
