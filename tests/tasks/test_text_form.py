@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -120,3 +121,12 @@ def test_a_task_for_the_harness_scores_right_completions(regime, tmp_path, monke
         for written in (completion, f"\n{completion.lstrip()}\n more"):
             found = re.findall(pattern, written)[0].strip()
             assert found == fill(task["doc_to_target"], document) == " ".join(solved.answers)
+
+
+def test_a_task_with_a_table_is_written_for_lm_eval(tmp_path):
+    """Its arguments are in a YAML, which takes no class derived from dict."""
+    machine = Path(__file__).parents[2] / "configs/machines/increment.yaml"
+    main(["write", "--task", "MachineRun", "--task.table", str(machine), "--form", "lm_eval", "--regime", "vanilla",
+          "--samples", "3", "--sizes", "[4]", "--output", str(tmp_path / "machine")])  # fmt: skip
+    (written,) = (tmp_path / "machine").glob("machine.yaml")
+    assert "MachineRun" in written.read_text()

@@ -342,7 +342,7 @@ def test_two_classes_of_one_name_are_refused_and_rows_are_kept(place, capsys):
     assert "Mine is one.Mine in" in said and "not two.Mine; rename the class, or set another folder" in said
 
 
-def test_other_code_of_a_users_layer_is_trained_anew(place):
+def test_other_code_of_a_users_layer_is_trained_again(place):
     """Comments do not count; the layers of the package and of fla are those of a row's version."""
     protocol, hashes = read_protocol(place / "tiny.yaml"), []
     for number, code in enumerate((OWN, "# a comment\n" + OWN, OWN.replace("diagonal)", "not diagonal)"))):

@@ -88,7 +88,7 @@ def grid(
 def trials_of(layer: Layer, points: Sequence[Point], protocol: Protocol) -> list[list[Trial]]:
     """The trials of each point, those of `grid`; one of each suite is read, and the others differ in three keys.
 
-    If the layer's code is a user's own, a hash of it is part of theirs: other code is trained anew.
+    If the layer's code is a user's own, a hash of it is part of theirs: other code has other trainings.
     """
     rates, seeds, code = protocol.learning_rates, protocol.seeds, layer.code()
     return [
