@@ -24,10 +24,12 @@ from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.errors import UserError
 from lit_retrieval.machines import Table, TuringMachine
 from lit_retrieval.ranges import check_numbers
-from lit_retrieval.vocabulary import Vocabulary
+from lit_retrieval.vocabulary import Vocabulary, read_word
 
 Problem = Literal["index", "associative_recall", "ngram_retrieval", "counting"]
 Precision = Literal["float64", "float32"]
+# Logits of words up to the number n, and their sums, are integers up to 6 n^2 + 4 (`write_head`): below 2^24.
+_LARGEST = 1672
 
 
 class Construction(Protocol):
@@ -54,6 +56,12 @@ class _Theorem:
             raise UserError(
                 f"theorem {self.number}{of} writes words that must be in the task's vocabulary, such as {unsaid!r}; "
                 "set data.task to the task that it is for, with query_form: full for theorem 5.2"
+            )
+        largest = max(abs(read_word(word)[1]) for word in vocabulary.words)
+        if self.precision == "float32" and "say number" in model.registers and largest > _LARGEST:
+            raise UserError(
+                f"float32 tells words with numbers up to {_LARGEST:,} apart, and the task has {largest:,}; set "
+                "model.construction.init_args.precision float64, or a smaller task"
             )
         return model.to(getattr(torch, self.precision))
 
@@ -204,13 +212,14 @@ class Theorem41(_Theorem):
 
     Args:
         table: The machine, as the task has it; see `lit_retrieval.machines.TuringMachine`.
-        space: Cells of the tape.
+        space: Cells of the tape, at least 3: with fewer, words of two tapes are looked at as if they were of one.
         precision: float64, or float32.
     """
 
     number = "4.1"
 
     def __init__(self, table: Table, space: int, precision: Precision = "float64") -> None:
+        check_numbers("model.construction.init_args", space=(space, 3))
         self.machine, self.space, self.precision = TuringMachine(table), space, precision
 
     def _construct(self, vocabulary: Vocabulary) -> ConstructedModel:

@@ -11,12 +11,12 @@ from lit_retrieval.constructions.linear_unit import ago, remember, remembered
 from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.constructions.registers import Registers
 from lit_retrieval.machines import TuringMachine
-from lit_retrieval.vocabulary import Vocabulary
+from lit_retrieval.vocabulary import Vocabulary, read_word
 
 _REACH = 4
 _KEPT = ["is c", "is r", "is L", "is R", "number"]
 _NOW = [f"is {kind}" for kind in ("t", "q", "?", "<s>")]
-_LONGEST = 2**16  # words of a run
+_LONGEST = 2**16  # words of a run, or 8 for each cell, of which there are as many as steps, if that is more
 
 
 def turing_machine(vocabulary: Vocabulary, machine: TuringMachine) -> ConstructedModel:
@@ -25,6 +25,7 @@ def turing_machine(vocabulary: Vocabulary, machine: TuringMachine) -> Constructe
         [*remembered(_KEPT, _REACH), *_KEPT, *_NOW, "position", "cell", "is record", "square of cell",
          "square of number", "read", *transition.REGISTERS, *transition.SAID, "say c", "say r"]
     )  # fmt: skip
+    longest = max(_LONGEST, 8 * max(read_word(word)[1] for word in vocabulary.words))
     mixers = [
         remember(registers, _KEPT, _REACH),
         write_feed_forward(registers, [*_select(), *_record()]),
@@ -33,7 +34,7 @@ def turing_machine(vocabulary: Vocabulary, machine: TuringMachine) -> Constructe
             *multiply("number", {"number": 1.0}, "square of number"),
         ]),
         write_attention(registers, [  # what was written last into this cell, or a blank, the number of `<s>`
-            match_closest(["number"], ["cell"], [({"number": 1.0}, "read")], _LONGEST, all_but("is record"))
+            match_closest(["number"], ["cell"], [({"number": 1.0}, "read")], longest, all_but("is record"))
         ]),
         write_feed_forward(registers, [
             *say(["is c"], "r", {"read": 1.0}), *_go_on(), *transition.say_symbol(["is r"]),

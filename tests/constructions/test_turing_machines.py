@@ -9,6 +9,7 @@ import yaml
 
 from lit_retrieval.constructions import Theorem41, Theorem54, Theorem58
 from lit_retrieval.decoding import begin, decode, generate
+from lit_retrieval.errors import UserError
 from lit_retrieval.retrieval import EitherFormRetriever, RegularExpressionRetriever
 from lit_retrieval.tasks import MachineRun, SmallSpaceRun
 from lit_retrieval.vocabulary import PAD
@@ -148,3 +149,22 @@ def test_neither_layers_nor_width_nor_parameters_depend_on_the_length_of_the_run
         models = [theorem(table).write(MachineRun(table, max_steps=steps).vocabulary) for steps in (110, 5000)]
         described = [(len(model.mixers), model.registers.width, model.num_parameters) for model in models]
         assert described[0] == described[1]
+
+
+def test_a_tape_of_three_cells_is_the_shortest_that_is_rewritten():
+    """A head in cell 0 was read twice where a tape had two."""
+    table = {"A": {0: "1LB", 1: "1LB"}, "B": {0: "1RHALT", 1: "1RHALT"}}
+    assert list(words_of(Theorem41(table, 3), SmallSpaceRun(table, 3), "cot", 0, 1))
+    with pytest.raises(UserError, match=r"space must be 3 or more, got 2; set model\.construction\.init_args\.space"):
+        Theorem41(table, 2)
+
+
+@pytest.mark.parametrize("theorem", [Theorem54, Theorem58])
+def test_numbers_that_float32_can_not_tell_apart_are_refused(theorem):
+    """The first word of a run would be a cell at random: all logits near the largest are the same number."""
+    table = MACHINES["busy_beaver_2"]
+    vocabulary = MachineRun(table, max_steps=5000).vocabulary
+    theorem(table).write(vocabulary)
+    with pytest.raises(UserError, match="float32 tells words with numbers up to 1,672 apart, and the task has 5,000"):
+        theorem(table, "float32").write(vocabulary)
+    theorem(table, "float32").write(MachineRun(table, max_steps=1600).vocabulary)
