@@ -9,6 +9,7 @@ from fla_layers import make_layer
 from torch import Tensor
 from torch.nn import functional as F
 
+from lit_retrieval.errors import UserError
 from lit_retrieval.ops import fla_cpu
 from lit_retrieval.ops.fla_cpu import activations, sums
 
@@ -169,3 +170,33 @@ def test_channel_mixing_in_half_precision(dims):
     y, last = channel_mixing_rwkv7(*halves)
     wanted, _ = channel_mixing_rwkv7_torch(*[one.float() for one in halves])
     assert torch.equal(y, wanted.bfloat16()) and torch.equal(last, halves[0][:, -1])
+
+
+@pytest.mark.parametrize("norm", ["RMSNorm", "LayerNorm"])
+@pytest.mark.parametrize(
+    ("x_dtype", "dtype", "kept"),
+    [
+        (torch.bfloat16, torch.float32, torch.float32), (torch.bfloat16, torch.bfloat16, torch.bfloat16),
+        (torch.float32, torch.bfloat16, torch.bfloat16), (torch.bfloat16, None, torch.float32),
+    ],
+)  # fmt: skip
+def test_a_residual_keeps_its_precision_and_the_outputs_theirs(norm, x_dtype, dtype, kept):
+    """The sum is normalized before it is rounded, as in fla's kernels."""
+    import fla.modules
+
+    x, residual = draw(3, 16).to(x_dtype), None if dtype is None else draw(3, 16, seed=1).to(dtype)
+    y, rest = getattr(fla.modules, norm)(16)(x, residual=residual, prenorm=True, residual_in_fp32=dtype is None)
+    total = x.double() if residual is None else x.double() + residual.double()
+    centered = total if norm == "RMSNorm" else total - total.mean(-1, keepdim=True)
+    wanted = centered / (centered.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    assert (y.dtype, rest.dtype) == (x_dtype, kept)
+    torch.testing.assert_close(rest, total.to(kept), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(y, wanted.to(x_dtype), rtol=1e-2 if x_dtype == torch.bfloat16 else 1e-5, atol=1e-5)
+
+
+def test_momentum_takes_no_packed_sequences():
+    from fla.ops.momentum_delta_rule import chunk_momentum_delta_rule
+
+    q, decays = draw(1, 9, 2, 16), -draw(1, 9, 2).abs()
+    with pytest.raises((UserError, NotImplementedError)):
+        chunk_momentum_delta_rule(q, q, q, decays, decays, cu_seqlens=torch.tensor([0, 5, 9]))

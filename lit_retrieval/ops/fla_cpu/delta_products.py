@@ -14,7 +14,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lit_retrieval.ops.fla_cpu.parts import by_parts
-from lit_retrieval.ops.fla_cpu.recurrences import DeltaOptions, Options, _run, _scaled, delta_rule, kda_gate, unit
+from lit_retrieval.ops.fla_cpu.recurrences import (
+    DeltaOptions,
+    Options,
+    _run,
+    _scaled,
+    delta_rule,
+    kda_gate,
+    refuse_packed,
+    unit,
+)
 from lit_retrieval.ops.half_precision import in_float32, widen
 from lit_retrieval.ops.linear_rnn import linear_rnn
 
@@ -231,6 +240,7 @@ def momentum_delta_rule(
     M_t = mu M_{t-1} + eta k (p^T S_{t-1} - v)^T and S_t = alpha S_{t-1} - beta M_t, o_t = S_t^T q_t. The states are
     stacked, `(2, batch, heads, key_dim, value_dim)`.
     """
+    refuse_packed(options)
     p = k if p is None else p
     if use_qk_l2norm_in_kernel:
         q, k, p = unit(q), unit(k), unit(p)

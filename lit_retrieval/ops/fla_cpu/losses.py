@@ -108,8 +108,9 @@ def fused_kl_div_fwd(
     `x` and `target_x` are `(rows, dim)`, and the weights `(classes, dim)`.
     """
     logs, wanted = (F.linear(*pair).float().log_softmax(-1) for pair in ((x, weight), (target_x, target_weight)))
-    dlogits = (logs.exp() - wanted.exp()) / len(x)
-    loss = (wanted.exp() * (wanted - logs)).sum() / len(x)
+    count = len(x) if reduction == "batchmean" else 1
+    dlogits = (logs.exp() - wanted.exp()) / count
+    loss = (wanted.exp() * (wanted - logs)).sum() / count
     dx = (dlogits @ weight.float()).to(x.dtype) if use_dx else None
     return loss, dx, (dlogits.T @ x.float()).to(weight.dtype) if use_dw else None
 

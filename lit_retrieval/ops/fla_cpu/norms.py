@@ -33,9 +33,8 @@ def layer_norm_fwd(
     Returns:
         The outputs, each row's mean (None for an RMS norm) and reciprocal deviation, and the rows that were normalized.
     """
-    if residual is not None:
-        x = x + residual
-    rows, weight, bias = widen(x), widen(weight), widen(bias)
+    rows, kept = _summed(x, residual, residual_dtype)
+    weight, bias = widen(weight), widen(bias)
     mean = None if is_rms_norm else rows.mean(-1)
     centered = rows if mean is None else rows - mean.unsqueeze(-1)
     rstd = torch.rsqrt(centered.square().mean(-1) + eps)
@@ -43,7 +42,13 @@ def layer_norm_fwd(
         y = rms_norm(rows, weight, eps)
     else:
         y = _scale(centered * rstd.unsqueeze(-1), weight, bias, num_groups)
-    return y.to(out_dtype or x.dtype), mean, rstd, x
+    return y.to(out_dtype or x.dtype), mean, rstd, kept
+
+
+def _summed(x: Tensor, residual: Tensor | None, residual_dtype: torch.dtype | None) -> tuple[Tensor, Tensor]:
+    """The rows to normalize, and as they are kept: in the residual's dtype, or in `residual_dtype` if there is none."""
+    rows = widen(x) if residual is None else widen(x) + widen(residual)
+    return rows, rows.to((residual_dtype or x.dtype) if residual is None else residual.dtype)
 
 
 def layer_norm_bwd(
@@ -107,10 +112,9 @@ def layer_norm_gated_fwd(
 
     The two Nones are fla's means and deviations, which our backward computes again.
     """
-    if residual is not None:
-        x = x + residual
-    (y,) = _gated_norm(widen(x), widen(g), widen(weight), widen(bias), activation, eps, is_rms_norm)
-    return y.to(out_dtype or x.dtype), None, None, x
+    rows, kept = _summed(x, residual, residual_dtype)
+    (y,) = _gated_norm(rows, widen(g), widen(weight), widen(bias), activation, eps, is_rms_norm)
+    return y.to(out_dtype or x.dtype), None, None, kept
 
 
 def layer_norm_gated_bwd(

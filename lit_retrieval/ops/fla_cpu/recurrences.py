@@ -208,6 +208,12 @@ def rwkv7_steps(
     return generalized_delta_rule(r, k, v, -kk, kk * a, w, **options)
 
 
+def refuse_packed(options: Options) -> None:
+    """Raise `UserError` if several sequences are in a row."""
+    if options.get("cu_seqlens") is not None:
+        raise UserError("this recurrence takes no cu_seqlens on a CPU; give each sequence a row of its own")
+
+
 def _run(
     q: Tensor,
     k: Tensor,
@@ -219,8 +225,7 @@ def _run(
     **options: Unpack[Options],
 ) -> tuple[Tensor, Tensor | None]:
     """Scale the queries, turn time and state as the options say, and run."""
-    if options.get("cu_seqlens") is not None:
-        raise UserError("this recurrence takes no cu_seqlens on a CPU; give each sequence a row of its own")
+    refuse_packed(options)
     if options.pop("reverse", False):
         turned = [None if one is None else one.flip(1) for one in (q, k, v, log_decay, read, write, rate)]
         o, last_state = _run(*turned, **options)  # type: ignore[arg-type]
