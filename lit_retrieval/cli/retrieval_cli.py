@@ -242,8 +242,6 @@ class RetrievalCLI(LightningCLI):
         ]
         if folder is not None:
             given["default_root_dir"] = str(folder.path)
-            if built["checkpoint"].dirpath is None:  # or it would be that of the first logger
-                built["checkpoint"].dirpath = str(folder.path.absolute() / "checkpoints")
             given["callbacks"].append(SaveConfiguration(self.configuration()))
         if given["logger"] is None:
             given["logger"] = self._logger()
@@ -256,6 +254,8 @@ class RetrievalCLI(LightningCLI):
             raise UserError(f"trainer: {' '.join(str(error).split())}") from None
         check_processes(trainer)
         check_folders(writers)
+        if folder is not None and built["checkpoint"].dirpath is None:  # or it would be that of the first logger
+            built["checkpoint"].dirpath = str(folder.path.absolute() / "checkpoints")
         return trainer
 
     def _logger(self) -> ScalarLogger | bool:
