@@ -48,10 +48,8 @@ class RunFolder:
         """The checkpoint with the best score, where the folder's configuration has it written."""
         configuration = self.configuration()  # anything, if somebody has written into the file
         given = (configuration.get("checkpoint") if isinstance(configuration, dict) else None) or {}
-        folder, name = (
-            Path(given.get("dirpath") or self.path / "checkpoints").expanduser(),
-            given.get("filename", "best"),
-        )
+        folder = Path(given.get("dirpath") or self.path / "checkpoints").expanduser()
+        name = given.get("filename", "best")
         if name is not None and "{" not in name and not given.get("enable_version_counter"):
             return folder / f"{name}.ckpt"
         found = self.newest()  # which knows the name that a pattern has led to

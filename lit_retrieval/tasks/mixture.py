@@ -114,10 +114,18 @@ def _common_retriever(tasks: list[Task]) -> Retriever:
     """The retriever of all tasks; raises `UserError` if they have different ones."""
     first = tasks[0].retriever
     for task in tasks[1:]:
-        if type(task.retriever) is not type(first):
+        if _settings(task.retriever) != _settings(first):
             names = " and ".join(type(one.retriever).__name__ for one in (tasks[0], task))
-            raise UserError(f"the tasks of a mixture must search with one retriever, got {names}; mix others")
+            raise UserError(
+                f"the tasks of a mixture must search with one retriever and its settings, got {names}; mix others"
+            )
     return first
+
+
+def _settings(retriever: Retriever) -> tuple[type, dict[str, object]]:
+    """Its class, and those of its attributes that are numbers or texts."""
+    attributes = getattr(retriever, "__dict__", {}).items()
+    return type(retriever), {name: one for name, one in attributes if isinstance(one, int | float | str)}
 
 
 def _names(tasks: list[Task]) -> tuple[str, ...]:

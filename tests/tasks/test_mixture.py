@@ -109,5 +109,10 @@ def test_tasks_search_with_their_retriever_and_all_with_one():
     one, other = Index(8), Index(8)
     one.retriever = Own()
     assert isinstance(Mixture([one]).retriever, Own)
-    with pytest.raises(UserError, match="must search with one retriever, got Own and EitherFormRetriever; mix others"):
+    with pytest.raises(UserError, match="must search with one retriever and its settings, got Own and EitherFormRetr"):
+        Mixture([one, other])
+    other.retriever = Own()
+    assert Mixture([one, other]).retriever is one.retriever
+    other.retriever.limit = 3
+    with pytest.raises(UserError, match="one retriever and its settings, got Own and Own"):
         Mixture([one, other])

@@ -1,0 +1,49 @@
+"""The rows of a comparison: whose learning rate they have, and which of them may share a table."""
+
+import numpy as np
+import pytest
+from comparisons import rows
+from sweeps import files
+from sweeps.grid import Trial
+
+from lit_retrieval.errors import UserError
+
+
+def test_numbers_come_back_from_their_text():
+    numbers = np.array([0, 1, 255, 256, 65535, 3])
+    assert rows.decode(rows.encode(numbers)).tolist() == numbers.tolist()
+
+
+def result(rate, seed, accuracy, loss):
+    return {"curve": {"accuracy": [0.1, accuracy], "loss": [9.0, loss]}, "rate": rate, "seed": seed}
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [
+        ({0.1: [(0.9, 1), (0.7, 1)], 0.2: [(0.8, 1), (0.9, 1)]}, 0.2),  # the mean over seeds
+        ({0.1: [(0.9, 2), (0.9, 2)], 0.2: [(0.9, 1), (0.9, 2)]}, 0.2),  # then the loss
+        ({0.1: [(0.9, 1), (0.9, 1)], 0.2: [(0.9, 1), (0.9, 1)]}, 0.1),  # then the lower rate
+        ({0.1: [(0.5, 1), (0.5, 1)], 0.2: [(0.9, 1), None]}, 0.1),  # a rate with a failed seed does not count
+        ({0.1: [None, (1.0, 1)]}, None),
+    ],
+)
+def test_validation_chooses_the_rate(tmp_path, losses, best):
+    template, asked = Trial("", "Mine", 0, [], {}, ""), []
+    for rate, seeds in losses.items():
+        for seed, scores in enumerate(seeds):
+            one = template._replace(hash=f"{rate}-{seed}", seed=seed, configuration={"model": {"learning_rate": rate}})
+            asked.append(one)
+            if scores is not None:
+                files.write(result(rate, seed, *scores), files.trial_folder(tmp_path, one.hash) / "result.json")
+    winner = rows.choose(asked, tmp_path)
+    assert (None if winner is None else winner.rate) == best
+
+
+def test_rows_of_different_versions_never_share_a_table(tmp_path):
+    for version in (1, 2):
+        row = {"protocol": f"tiny-{version}-abc", "recurrence": "x", "suite": "a", "size": "2", "state_budget": "9"}
+        rows.write([row], rows.COLUMNS, tmp_path / f"{version}.csv")
+    with pytest.raises(UserError, match="never share a table, got tiny-1-abc, tiny-2-abc"):
+        rows.read([tmp_path / "1.csv", tmp_path / "2.csv"])
+    assert len(rows.read([tmp_path / "1.csv", tmp_path / "1.csv"])[0]) == 1
