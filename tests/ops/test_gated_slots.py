@@ -24,6 +24,14 @@ def test_the_gates_of_numbers_of_any_size_are_those_of_logcumsumexp(slope, has_s
         torch.testing.assert_close(ours.double(), right, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("has_state", [False, True])
+def test_the_sum_of_an_empty_sequence_is_the_first_one_or_that_of_no_numbers(has_state):
+    x, first = torch.randn(1, 7, 3, 8), torch.randn(3, 1, 3, 8) if has_state else None
+    *_, last = additive_gate(x, first, cu_seqlens=torch.tensor([0, 3, 3, 7]))
+    assert torch.equal(last[1], torch.full((1, 3, 8), -torch.inf) if first is None else first[1])
+    assert torch.equal(last[2:], additive_gate(x[:, 3:], None if first is None else first[2:])[2])
+
+
 def by_definition(x, first=None):
     both = x if first is None else torch.cat([first, x], 1)
     sums = both.logcumsumexp(1)[:, -x.shape[1] :]

@@ -39,6 +39,14 @@ def test_runs_of_machines_keep_all_rules(make, machine):
     assert {verdict.result for verdict in found.values()} <= {"pass", "n/a"}
 
 
+@pytest.mark.parametrize("make", [MachineRun, partial(SmallSpaceRun, space=12)], ids=["whole tape", "small space"])
+def test_a_machine_with_only_the_blank_runs_on_an_empty_tape(make):
+    task = make({"A": {0: "0RB"}, "B": {0: "0RHALT"}})
+    assert {verdict.result for verdict in results(task, [0]).values()} <= {"pass", "n/a"}
+    with pytest.raises(UserError, match=r"size must be 0 to 0, got 1; set data\.sizes"):
+        task.check_size(1)
+
+
 def test_runs_of_a_circuit_keep_all_rules():
     task = CircuitRun(yaml.safe_load((ROOT / "configs/circuits/parity.yaml").read_text()))
     found = results(task, [1, 4])

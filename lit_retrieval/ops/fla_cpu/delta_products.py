@@ -151,10 +151,8 @@ def precond_gated_delta_rule(
     A_t = exp(g_atk) A_{t-1} + beta_atk k^2 is the keys' energy, and the state is written at
     k x^(-r / (1 + |r|)), where r = log(A_t + eps) - log_atk_scale. The decay `g` is one for each head, or for each key.
     """
-    first = options.pop("initial_state", None), initial_A_state
     squash = partial(_step_size, x=x, eps=eps, center=-0.2 if log_atk_scale is None else log_atk_scale)
-    o, last = _preconditioned(q, k, v, g_atk, g, beta_atk, beta, squash, first, **options)
-    return o, *(last or (None, None))
+    return _preconditioned(q, k, v, g_atk, g, beta_atk, beta, squash, initial_A_state, **options)
 
 
 @by_parts
@@ -167,20 +165,18 @@ def _preconditioned(
     beta_atk: Tensor,
     beta: Tensor,
     squash: Callable[[Tensor], Tensor],
-    initial_states: tuple[Tensor | None, Tensor | None],
+    initial_A_state: Tensor | None,
     use_qk_l2norm_in_kernel: bool = True,
     **options: Unpack[Options],
-) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-    """The same with both first states, and both last ones, as a pair."""
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     if use_qk_l2norm_in_kernel:
         q, k = unit(q), unit(k)
-    options["initial_state"], energy = initial_states
-    write_at, energy = _precondition(k, g_atk, beta_atk, energy, squash)
+    write_at, energy = _precondition(k, g_atk, beta_atk, initial_A_state, squash)
     q, k, write_at = (_for_each_head(one, v) for one in (q, k, write_at))
     log_decay, rate = g if g.dim() == 4 else g.unsqueeze(-1), beta.unsqueeze(-1)
     read = -rate * log_decay.exp() * k
     o, last = _run(q, write_at, v, log_decay, read, write_at, rate, **options)
-    return o, None if last is None else (last, energy)
+    return o, last, None if last is None else energy
 
 
 @in_float32

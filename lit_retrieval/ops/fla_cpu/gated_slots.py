@@ -17,7 +17,7 @@ from lit_retrieval.ops.linear_rnn import linear_rnn
 from lit_retrieval.ops.slot_recurrence import slot_recurrence
 
 
-@partial(by_parts, outputs=2)
+@partial(by_parts, outputs=2, unread=-torch.inf)
 def additive_gate(
     x: Tensor,
     initial_state: Tensor | None = None,
@@ -33,19 +33,11 @@ def additive_gate(
         The shares and the logs of the decays, shaped like x, `(batch, time, heads, dim)`, and the log of the last sum,
         `(batch, 1, heads, dim)`.
     """
-    both, last = _additive_gate(widen(x), widen(initial_state), cu_seqlens=cu_seqlens)  # type: ignore[call-arg]
-    share, log_decay = both.unbind(-1)
-    return share.to(output_dtype or x.dtype), log_decay.to(gate_dtype or x.dtype), last
-
-
-@by_parts
-def _additive_gate(x: Tensor, initial_state: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The shares and the log decays, `(..., 2)`, and the log of the last sum."""
-    sums = _log_sums(x if initial_state is None else torch.cat([initial_state, x], 1))
-    before = sums[:, :1] if initial_state is None else initial_state
-    sums = sums if initial_state is None else sums[:, 1:]
-    log_decay = torch.cat([before, sums[:, :-1]], 1) - sums
-    return torch.stack([(x - sums).exp(), log_decay], -1), sums[:, -1:]
+    logits, before = widen(x), widen(initial_state)
+    sums = _log_sums(logits if before is None else torch.cat([before, logits], 1))
+    before, sums = (sums[:, :1], sums) if before is None else (before, sums[:, 1:])
+    share, log_decay = (logits - sums).exp(), torch.cat([before, sums[:, :-1]], 1) - sums
+    return share.to(output_dtype or x.dtype), log_decay.to(gate_dtype or x.dtype), sums[:, -1:]
 
 
 def _log_sums(x: Tensor) -> Tensor:

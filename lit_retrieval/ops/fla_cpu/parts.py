@@ -16,12 +16,15 @@ Nested: TypeAlias = Any
 """A tensor, None, or a tuple or list of these."""
 
 
-def by_parts(function: _Function, whole: Collection[str] = (), outputs: int = 1) -> _Function:
+def by_parts(
+    function: _Function, whole: Collection[str] = (), outputs: int = 1, unread: float = 0.0
+) -> _Function:
     """A recurrence that takes `cu_seqlens` too, `(sequences + 1,)`, and then starts again in each sequence.
 
     Tensors `(1, time, ...)` are split along time; first states, whose names contain "init" or "cache", have one entry
     for each sequence, and so have the last states. The function returns its outputs `(1, time, ...)`, with or without
-    last states after them, `initial_state` first. A sequence may be empty: its last state is its first one, or zeros.
+    last states after them, `initial_state` first. A sequence may be empty: its last state is its first one, or
+    `unread`.
 
     Sequences of the same length are rows of one call. So are those of similar lengths, with zeros after the shorter
     ones, if no last state is asked for: what comes later changes no output of a recurrence.
@@ -30,6 +33,7 @@ def by_parts(function: _Function, whole: Collection[str] = (), outputs: int = 1)
         function: Its tensors of more than two dimensions are along time, but for `whole`; it treats each row by itself.
         whole: Names of those that are the same for all sequences.
         outputs: The number of its results that are along time.
+        unread: What is in the last state of an empty sequence that has no first one.
 
     Raises:
         UserError: In a call, if there are several rows, or another number of first states than of sequences.
@@ -54,7 +58,7 @@ def by_parts(function: _Function, whole: Collection[str] = (), outputs: int = 1)
             )
             for group in packing.groups
         ]
-        return packing.join(found, [given.get(name) for name in states], outputs)
+        return packing.join(found, [given.get(name) for name in states], outputs, unread)
 
     return cast(_Function, run)
 
@@ -128,25 +132,29 @@ class Packing:
         """The reverse of `rows`: `(1, time, ...)` from what each group has."""
         return torch.cat([one.flatten(0, 1) for one in found]).index_select(0, self._order).unsqueeze(0)
 
-    def join(self, found: list[Any], firsts: list[Nested], outputs: int) -> Any:
+    def join(self, found: list[Any], firsts: list[Nested], outputs: int, unread: float = 0.0) -> Any:
         """The results for all sequences, from those of the groups."""
         if isinstance(found[0], Tensor):
             return self.row(found)
         in_time = [self.row(parts) for parts in zip(*[one[:outputs] for one in found], strict=True)]
         last = zip_longest(firsts[: len(found[0]) - outputs], *[one[outputs:] for one in found])
-        return *in_time, *[self.last_states(first, parts) for first, *parts in last]
+        return *in_time, *[self.last_states(first, parts, unread) for first, *parts in last]
 
-    def last_states(self, first: Nested, parts: Sequence[Nested]) -> Nested:
-        """The last states of all sequences; that of an empty one is its first state, or zeros."""
+    def last_states(self, first: Nested, parts: Sequence[Nested], unread: float = 0.0) -> Nested:
+        """The last states of all sequences; that of an empty one is its first state, or `unread`."""
         if isinstance(parts[0], tuple | list):
             firsts = [None] * len(parts[0]) if first is None else first
-            return tuple(self.last_states(*pair) for pair in zip(firsts, zip(*parts, strict=True), strict=True))
+            pairs = zip(firsts, zip(*parts, strict=True), strict=True)
+            return tuple(self.last_states(*pair, unread) for pair in pairs)
         if parts[0] is None:
             return None
         shape = len(self._empty), *parts[0].shape[1:]
-        unread = parts[0].new_zeros(shape) if first is None else first.index_select(0, self._empty).to(parts[0].dtype)
+        if first is None:
+            last = parts[0].new_full(shape, unread)
+        else:
+            last = first.index_select(0, self._empty).to(parts[0].dtype)
         members = torch.cat([*(group.members for group in self.groups), self._empty])
-        return torch.cat([*parts, unread]).index_select(0, members.argsort())
+        return torch.cat([*parts, last]).index_select(0, members.argsort())
 
     def _checked(self, value: Tensor) -> Tensor:
         if len(value) != self._count:

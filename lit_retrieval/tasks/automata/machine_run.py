@@ -64,8 +64,8 @@ class MachineRun(WordTask):
         return [Turn(f"<s> {told} ?", " ".join(_write(step, regime) for step in steps))]
 
     def check_size(self, size: int) -> None:
-        """Raise `UserError` unless `size` is from 0 to `max_steps`."""
-        check_between("size", size, 0, self.max_steps, "data.sizes")
+        """Raise `UserError` unless `size` is from 0 to `max_steps`, or 0 if the machine's only symbol is the blank."""
+        check_between("size", size, 0, _longest_tape(self.machine, self.max_steps), "data.sizes")
 
 
 def _write(step: Step, regime: Regime) -> str:
@@ -136,8 +136,8 @@ class SmallSpaceRun(WordTask):
         return [Turn(f"<s> {' '.join(prompt)}", " ".join(reply))]
 
     def check_size(self, size: int) -> None:
-        """Raise `UserError` unless the tape has room for `size` symbols."""
-        check_between("size", size, 0, self.space - self.head, "data.sizes")
+        """Raise `UserError` unless the tape has room for `size` symbols, or if the machine has none but the blank."""
+        check_between("size", size, 0, _longest_tape(self.machine, self.space - self.head), "data.sizes")
 
 
 def _tape(cells: list[int], head: int, state: str) -> list[str]:
@@ -145,8 +145,12 @@ def _tape(cells: list[int], head: int, state: str) -> list[str]:
     return [*words[:head], state, *words[head:]]
 
 
+def _longest_tape(machine: TuringMachine, most: int) -> int:
+    return most if machine.num_symbols > 1 else 0
+
+
 def _draw_run(rng: np.random.Generator, machine: TuringMachine, size: int, max_steps: int) -> Run:
-    tape = rng.integers(1, machine.num_symbols, size).tolist()
+    tape = rng.integers(1, machine.num_symbols, size).tolist() if size else []
     steps = list(machine.run(tape, max_steps))
     if not steps[-1].action.verdict:
         raise UserError(f"the machine runs for more than max_steps={max_steps} on the tape {tape}; raise max_steps")
