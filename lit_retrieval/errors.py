@@ -2,6 +2,8 @@
 
 # Exit status of a run that was stopped and saved, and can be started again (EX_TEMPFAIL of sysexits.h).
 PREEMPTED = 75
+# Exit status after Ctrl-C, as of a shell: 128 + SIGINT.
+INTERRUPTED = 130
 
 
 class UserError(ValueError):

@@ -7,22 +7,23 @@ from torch.distributed import run
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from lit_retrieval.errors import PREEMPTED
+from lit_retrieval.errors import INTERRUPTED, PREEMPTED
 
 
 def main() -> None:
     """Run torchrun, and exit with 75 after a signal, 130 after Ctrl-C, or the status of the first failed worker.
 
-    torchrun itself always exits with 1, which does not tell a launcher whether to start the run again.
+    That of a worker that was killed is 128 + the signal's number, as in a shell. torchrun itself always exits with 1,
+    which does not tell a launcher whether to start the run again.
     """
     try:
         run.main()
     except SignalException as error:
         print(f"error: {error}; the same command resumes the run", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT if error.sigval == signal.SIGINT else PREEMPTED)
+        sys.exit(INTERRUPTED if error.sigval == signal.SIGINT else PREEMPTED)
     except ChildFailedError as error:
         _, first = error.get_first_failure()
-        sys.exit(first.exitcode if first.exitcode > 0 else 1)
+        sys.exit(first.exitcode if first.exitcode > 0 else 128 - first.exitcode)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 GRID = ROOT / "configs" / "sweeps" / "paper_row_16.yaml"
@@ -24,6 +25,14 @@ LIMITS = {
 }  # fmt: skip
 TINY_LIMIT = 120  # seconds for any phase
 LEAST = 8.0  # seconds: with less left, a phase is skipped
+
+
+class OneLineErrors(argparse.ArgumentParser):
+    """The standard parser, which imports nothing of ours before the environment is set; errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and exit with status 2."""
+        self.exit(2, f"error: {message}\n")
 
 
 def main() -> int:
@@ -42,9 +51,10 @@ def main() -> int:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Check this project on a GPU, in phases with a time limit each.")
+    parser = OneLineErrors(description="Check this project on a GPU, in phases with a time limit each.")
     parser.add_argument("--out", type=Path, default=Path("gpu_check"), help="folder of the results")
-    parser.add_argument("--phases", default=",".join(name for name in LIMITS if name != "cells"), help="in this order")
+    usual = ",".join(name for name in LIMITS if name != "cells")
+    parser.add_argument("--phases", type=read_phases, default=usual, help=f"in this order, of {', '.join(LIMITS)}")
     parser.add_argument("--budget", type=float, default=300, help="seconds for all phases together")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--tiny", action="store_true", help="smallest sizes, to test this program on a CPU")
@@ -57,6 +67,13 @@ def parse() -> argparse.Namespace:
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     parser.add_argument("--deadline", type=float, default=math.inf, help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+def read_phases(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in LIMITS]:
+        raise argparse.ArgumentTypeError(f"must be of {', '.join(LIMITS)}, got {unknown[0]}")
+    return names
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -86,9 +103,7 @@ def run(arguments: argparse.Namespace) -> None:
 def run_all(arguments: argparse.Namespace) -> int:
     """Run the phases that are asked for while there is time."""
     stop, has_failed = time.monotonic() + arguments.budget, False
-    names = arguments.phases.split(",")
-    if unknown := [name for name in names if name not in LIMITS]:
-        sys.exit(f"error: --phases must be of {', '.join(LIMITS)}, got {unknown[0]}")
+    names = arguments.phases
     waiting: subprocess.Popen[str] | None = None
     with (arguments.out / "errors.txt").open("a") as errors:
         for name, following in zip(names, [*names[1:], None], strict=True):

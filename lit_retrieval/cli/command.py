@@ -20,7 +20,7 @@ from lit_retrieval.cli.ready_configs import find_configs
 from lit_retrieval.cli.retrieval_cli import RetrievalCLI
 from lit_retrieval.cli.start import is_first_rank
 from lit_retrieval.data import TranscriptData
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import INTERRUPTED, UserError
 from lit_retrieval.numba_cache import announce_compilation
 from lit_retrieval.parsing import fail, one_line_errors, replace_whole
 from lit_retrieval.training import SequenceModule
@@ -66,6 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if is_first_rank() or status in (OUT_OF_MEMORY, DISK_FULL, LOST):  # other errors occur on all ranks
             print(line, file=sys.stderr)
         sys.exit(status)
+    except (KeyboardInterrupt, SystemExit) as ended:
+        is_interrupted = isinstance(ended, KeyboardInterrupt) or isinstance(ended.__context__, KeyboardInterrupt)
+        if not is_interrupted:
+            raise
+        sys.exit(INTERRUPTED)  # Lightning says 1, which is that of a bug
 
 
 def train(arguments: Sequence[str]) -> Path | None:

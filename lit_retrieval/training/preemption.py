@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import ParallelStrategy
 from torch.optim import Optimizer
 
-from lit_retrieval.errors import PREEMPTED, RunEndedError
+from lit_retrieval.errors import INTERRUPTED, PREEMPTED, RunEndedError
 from lit_retrieval.lightning_internals import is_between_steps, leave_out_signals
 from lit_retrieval.runs import after_steps
 from lit_retrieval.training.last_checkpoint import LastCheckpoint
@@ -19,9 +19,6 @@ from lit_retrieval.training.sequence_module import SequenceModule
 
 # Before its time limit SLURM sends SIGTERM and the signal in `#SBATCH --signal`; Ctrl-C sends SIGINT.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-_INTERRUPTED = 128 + signal.SIGINT
-
-
 class Preemption(Callback):
     """Saves the run and ends it after SIGTERM, SIGUSR1 or Ctrl-C to any of its processes.
 
@@ -110,7 +107,7 @@ def _stop(trainer: Trainer, asked: signal.Signals | None) -> None:
     path = last.save(trainer)
     raise RunEndedError(
         f"stopped by {asked.name} {after_steps(trainer.global_step)} and saved in {path}; the same command resumes it",
-        0 if is_launched(trainer) else _INTERRUPTED if asked == signal.SIGINT else PREEMPTED,
+        0 if is_launched(trainer) else INTERRUPTED if asked == signal.SIGINT else PREEMPTED,
     )
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lit_retrieval.errors import RunEndedError
+from lit_retrieval.errors import INTERRUPTED, RunEndedError
 from lit_retrieval.training import SequenceModule
 
 SOLVED = "[{class_path: lit_retrieval.training.SolvedStopping, init_args: {validations: 1, accuracy: 0}}]"
@@ -127,6 +127,20 @@ def test_a_run_whose_time_is_over_is_scored_and_goes_on_as_if_it_had_not_stopped
     fit(*(one for one in without if not one.startswith("00:")), folder="whole")
     for name in ("step_5", *(["best"] if steps else [])):
         assert_same(checkpoint(name), checkpoint(name, "whole"))
+
+
+@pytest.mark.parametrize("name", ["validate", "test", "predict"])
+def test_ctrl_c_in_other_commands_has_the_status_of_ctrl_c(fit, command, monkeypatch, name):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    fit()
+    monkeypatch.setattr(SequenceModule, {"validate": "validation_step"}.get(name, f"{name}_step"), interrupt)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as ended:
+        command(name, *FIVE, "--run_dir", "run", "--ckpt_path", "last")
+    signal.signal(signal.SIGINT, handler)  # Lightning ignores Ctrl-C from here on
+    assert ended.value.code == INTERRUPTED
 
 
 def test_a_run_without_validations_says_so(fit, validated):

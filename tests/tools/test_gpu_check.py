@@ -83,10 +83,19 @@ def test_a_phase_that_hangs_is_ended_and_the_next_ones_run_while_there_is_time(t
     monkeypatch.setattr(gpu_check, "LIMITS", {"hangs": 1.0, "fails": 30, "runs": 30, "late": 0.0})
     monkeypatch.setattr(gpu_check, "LEAST", 0.5)
     monkeypatch.setattr(gpu_check, "prepare", prepare)
-    arguments = argparse.Namespace(out=tmp_path, phases="hangs,fails,runs,late", budget=60, tiny=False)
+    arguments = argparse.Namespace(out=tmp_path, phases=["hangs", "fails", "runs", "late"], budget=60, tiny=False)
     assert gpu_check.run_all(arguments) == 1
     said = [line.split(" after")[0] for line in capfd.readouterr().out.split("\n") if line]
     assert said == ["hangs: stopped at its time limit", "fails: failed with status 3", "runs: done", "late: skipped"]
+
+
+def test_an_unknown_phase_is_refused_in_one_line_before_a_folder_is_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["gpu_check.py", "--out", str(tmp_path / "new"), "--phases", "env,grahps"])
+    with pytest.raises(SystemExit) as ended:
+        gpu_check.main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.startswith("error: argument --phases: must be of env, scan, graphs")
+    assert said.endswith("got grahps\n") and said.count("\n") == 1 and not (tmp_path / "new").exists()
 
 
 def test_steps_taken_whole_have_the_same_weights(tmp_path):
