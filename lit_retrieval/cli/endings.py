@@ -26,8 +26,8 @@ _NO_GPU = " Set trainer.accelerator cpu, or install a build of PyTorch for the m
 _GONE = "has ended or can't be reached"
 _RESUMES = "the same command resumes the run, on any number of processes"
 _LESS = (
-    "lower data.batch_size or data.eval_batch_size, set model.recompute: blocks, or split a step into several batches "
-    "with trainer.accumulate_grad_batches"
+    "lower data.batch_size or data.eval_batch_size, set model.recompute: blocks, or take the samples of a step in K "
+    "parts: divide data.batch_size by K, and set trainer.accumulate_grad_batches K"
 )
 
 

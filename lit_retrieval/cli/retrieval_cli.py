@@ -44,6 +44,7 @@ from lit_retrieval.training import (
     drop_points,
     keep_rows,
     logged_names,
+    put_rates,
 )
 
 _KNOWING = ("construction", "pretrained")  # models that know something before they are trained
@@ -221,6 +222,8 @@ class RetrievalCLI(LightningCLI):
             self.config = self.parser.parse_object({self.subcommand: {"model": start.model}}, self.config)
         elif prefer is None:
             check_model(start, configuration["model"])
+        elif self.subcommand == "fit" and start.content is not None:
+            put_rates(start.content, configuration["model"])
         return start
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

@@ -72,10 +72,10 @@ CALLBACKS: dict[type[Callback], tuple[str, str]] = {
     ),
     callbacks.BatchSizeFinder: (
         "it changes data.batch_size, so the same command would not resume the run",
-        "set data.batch_size; if memory runs out, raise trainer.accumulate_grad_batches",
+        "set data.batch_size; if memory runs out, divide it by K, and set trainer.accumulate_grad_batches K",
     ),
     callbacks.GradientAccumulationScheduler: (
-        "all optimizer steps must have data.batch_size samples", "set trainer.accumulate_grad_batches"
+        "all optimizer steps must have the same number of samples", "set trainer.accumulate_grad_batches"
     ),
     callbacks.StochasticWeightAveraging: (
         "it replaces the schedule of the learning rate", "write lightning.pytorch.callbacks.EMAWeightAveraging"

@@ -46,7 +46,7 @@ class TranscriptData(LightningDataModule):
         sizes: Sizes of the training problems, in the task's measure (vertices, words), one drawn for each sample:
             [8, 16], {8: 3, 16: 1} with weights, or a range such as 4..8, or 8..64..8 with a step.
         eval_sizes: Sizes for validation, test and prediction; the training sizes if absent.
-        batch_size: Samples in a training step, over all ranks.
+        batch_size: Samples in a batch, over all ranks; a step has trainer.accumulate_grad_batches of them, one if absent.
         eval_batch_size: Samples that are decoded at a time, over all ranks; above 256 a rank, only as many as have
             their states in a quarter of the memory.
         val_samples: Samples in a validation run; of a task that reads its problems from a file, no more than it has.

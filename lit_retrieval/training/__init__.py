@@ -13,6 +13,7 @@ from lit_retrieval.training.inspection import Inspection
 from lit_retrieval.training.kept_heads import KeptHeads
 from lit_retrieval.training.last_checkpoint import LastCheckpoint
 from lit_retrieval.training.memory import Memory, ceiling
+from lit_retrieval.training.new_rates import put_rates
 from lit_retrieval.training.next_command import NextCommand
 from lit_retrieval.training.plateau import PlateauStopping
 from lit_retrieval.training.preemption import Preemption
@@ -58,4 +59,5 @@ __all__ = [
     "drop_points",
     "keep_rows",
     "logged_names",
+    "put_rates",
 ]

@@ -123,6 +123,35 @@ def test_a_run_that_is_resumed_reads_its_checkpoint_once_and_does_not_keep_it(co
     assert reads == ["step_1.ckpt"] and not kept
 
 
+@pytest.mark.parametrize("schedule", [(), ("--model.lr_scheduler", "torch.optim.lr_scheduler.StepLR",
+                                            "--model.lr_scheduler.step_size", "2")], ids=["ours", "StepLR"])  # fmt: skip
+@pytest.mark.parametrize("other", [False, True], ids=["the same run", "a run from its checkpoint"])
+def test_the_rates_of_a_command_that_is_preferred_are_those_that_a_run_goes_on_with(command, schedule, other):
+    """As if they had been set from the first step on: rates are in the states of optimizer and schedule, too."""
+    four, rates = (
+        ["--trainer.max_steps", "4", *schedule],
+        ["--model.learning_rate", "0.02", "--model.weight_decay", "0.3"],
+    )
+    command("fit", *four, *rates, "--run_dir", "right")
+    command("fit", *four, "--model.learning_rate", "0.5", "--run_dir", "run")
+    (Path("run/checkpoints/step_4.ckpt")).unlink()
+    begin = ["--run_dir", "new", "--ckpt_path", "run/checkpoints/step_3.ckpt"] if other else ["--run_dir", "run"]
+    command("fit", *four, *rates, *begin, "--prefer", "command_line")
+    right, found = (torch.load(f"{run}/checkpoints/step_4.ckpt") for run in ("right", "new" if other else "run"))
+    assert found["lr_schedulers"] == right["lr_schedulers"]
+    for wanted, group in zip(*(one["optimizer_states"][0]["param_groups"] for one in (right, found)), strict=True):
+        assert group["lr"] == pytest.approx(wanted["lr"]) and group["initial_lr"] == 0.02
+        assert group["weight_decay"] == wanted["weight_decay"]
+
+
+@pytest.mark.parametrize("key", ["optimizer", "lr_scheduler"])
+def test_a_preferred_command_cant_have_another_kind_of_optimizer(command, refuse, key):
+    command("fit", *ONE_STEP, "--run_dir", "run")
+    given = {"optimizer": ["torch.optim.SGD"], "lr_scheduler": ["torch.optim.lr_scheduler.ConstantLR"]}[key]
+    two = ["--trainer.max_steps", "2", "--run_dir", "run", "--prefer", "command_line"]
+    assert f"model.{key} must be that of the checkpoint" in refuse(*two, f"--model.{key}", *given)
+
+
 def test_a_run_says_where_it_is_and_what_comes_next(command, capfd, monkeypatch):
     command("fit", *ONE_STEP, "--trainer.log_every_n_steps", "1", "--trainer.enable_progress_bar", "true")
     (folder,) = Path("runs").glob("quickstart-*")

@@ -1,0 +1,49 @@
+"""The learning rate and the weight decay of a command, in a checkpoint that another command has written."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lit_retrieval.errors import UserError
+
+
+def put_rates(content: dict[str, Any], model: Mapping[str, Any]) -> None:
+    """Put them where Lightning restores optimizers and schedules from; they would replace those of the command.
+
+    Args:
+        content: Of a checkpoint; changed in place.
+        model: The hyperparameters that are wanted.
+
+    Raises:
+        UserError: If the optimizer or its schedule is of another kind, so that its state can't be used.
+    """
+    before = content.get("hyper_parameters", {})
+    for key in ("optimizer", "lr_scheduler"):
+        if before.get(key) != model.get(key):
+            raise UserError(
+                f"model.{key} must be that of the checkpoint, whose state goes on; set it in a run without a checkpoint"
+            )
+    ratio = model["learning_rate"] / before.get("learning_rate", model["learning_rate"])
+    decay = model["weight_decay"]
+    if model.get("optimizer") is not None and bool(decay) != bool(before.get("weight_decay", decay)):
+        raise UserError(
+            f"model.weight_decay must be {'above 0' if not decay else '0'}, as in the checkpoint, got {decay}: its "
+            "optimizer has other groups of parameters"
+        )
+    for state in content.get("optimizer_states", []):
+        groups = state["param_groups"]
+        for group in groups:
+            group.update({name: ratio * group[name] for name in ("lr", "initial_lr") if name in group})
+        if decay or groups[0].get("weight_decay"):
+            groups[0]["weight_decay"] = decay
+    for schedule in _schedules(content.get("lr_schedulers", [])):
+        rates = {
+            name: [ratio * rate for rate in schedule[name]] for name in ("base_lrs", "_last_lr") if name in schedule
+        }
+        schedule.update(rates)
+
+
+def _schedules(states: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The states, and those of the schedules in them."""
+    for state in states:
+        yield state
+        yield from _schedules(state.get("_schedulers", []))
