@@ -1,5 +1,6 @@
 """Runs in Python: train one, load it, let its model write, and score it."""
 
+import re
 import shlex
 import warnings
 from collections.abc import Iterator
@@ -21,9 +22,9 @@ from lit_retrieval.models import SequenceModel
 from lit_retrieval.ranges import check_at_least, check_at_most
 from lit_retrieval.runs import RunFolder
 from lit_retrieval.tasks import Task, Transcripts
-from lit_retrieval.training import SequenceModule
+from lit_retrieval.training import Gpu, SequenceModule
 from lit_retrieval.training.transcript_printer import render
-from lit_retrieval.vocabulary import Ids
+from lit_retrieval.vocabulary import PAD, Ids
 
 _ALIKE = 8  # prompts whose first and last tokens are compared
 
@@ -78,18 +79,20 @@ class Run:
         """Draw problems, the same ones each time, and let the model solve them."""
         return [written for part in self._draw("predict", count) for written in self.generate(part)]
 
-    def generate(self, prompts: str | Transcripts) -> list[Written]:
+    def generate(self, prompts: str | Transcripts, num_answers: int | None = None) -> list[Written]:
         """Complete prompts by greedy decoding, with the model's searches run.
 
         Args:
             prompts: One prompt, words separated by spaces (a text for a task in text), or samples, of which the prompts
                 are used.
+            num_answers: Answers after which the reply to one prompt ends; if absent, the most that samples of the task
+                have. Samples have their own.
 
         Raises `UserError` for a word that is not in the task's vocabulary, and warns of a prompt that does not begin or
         end as all of the task's do.
         """
         if isinstance(prompts, str):
-            return [self._written(reply, []) for reply in self._answer(prompts)]
+            return [self._written(reply, []) for reply in self._answer(prompts, num_answers)]
         expected = (self.task.answer_texts(prompts.reply(row)) for row in range(len(prompts)))
         return [self._written(*pair) for pair in zip(self._decode(prompts), expected, strict=True)]
 
@@ -118,16 +121,18 @@ class Run:
         data = self.data
         return decode(self.model, transcripts, data.task, data.retriever, data.max_new_tokens, self._device)
 
-    def _answer(self, prompt: str) -> Replies:
+    def _answer(self, prompt: str, num_answers: int | None) -> Replies:
         data, tokens = self.data, self.task.vocabulary.read_prompt(prompt)
         if not prompt.strip():
             raise UserError(f"a prompt must have one token or more, got {prompt!r}; write one such as '<s> 1 ~ 2 ?'")
-        self._warn_if_unlike(tokens)
-        return generate(self.model, begin([[tokens]], data.task, data.retriever, data.max_new_tokens), self._device)
+        (others,) = self._draw("predict", min(_ALIKE, self.data.eval_batch_size))
+        self._warn_if_unlike(tokens, others)
+        counts = [num_answers or _last_answers(others)]
+        begun = begin([[tokens]], data.task, data.retriever, data.max_new_tokens, counts)
+        return generate(self.model, begun, self._device)
 
-    def _warn_if_unlike(self, prompt: Ids) -> None:
-        """Warn if all of some prompts of the task begin with another token, or end with one."""
-        (part,) = self._draw("predict", min(_ALIKE, self.data.eval_batch_size))
+    def _warn_if_unlike(self, prompt: Ids, part: Transcripts) -> None:
+        """Warn if all prompts of some samples begin with another token, or end with one."""
         prompts = [next(part.turns(row)) for row in range(len(part))]
         for place, verb in ((0, "begin"), (-1, "end")):
             usual = {int(one[place]) for one in prompts}
@@ -139,6 +144,12 @@ class Run:
     def _written(self, reply: Reply, expected: list[str | None]) -> Written:
         text, right = render(reply, self.task.vocabulary).plain.strip(), [one for one in expected if one is not None]
         return Written(text, self.task.answer_texts(reply), right, reply)
+
+
+def _last_answers(part: Transcripts) -> int:
+    """The most answers that a sample has after its last question."""
+    before = [len(list(part.turns(row))) - 1 for row in range(len(part))]
+    return max(1, int(((part.answers != PAD).sum(1) - before).max()))
 
 
 def fit(command: str) -> Run:
@@ -173,6 +184,8 @@ def load(folder: str | Path, checkpoint: str | Path = "best", device: str = "cpu
     """
     run = RunFolder(Path(folder).expanduser())
     content, (module, data) = _read_checkpoint(run, checkpoint), _build(run)
+    if torch.device(device).type == "cuda":
+        Gpu(**(run.configuration() or {}).get("gpu", {})).set_arithmetic()
     module.on_load_checkpoint(content)
     module.load_state_dict(content["state_dict"])
     return Run(run.path, cast("SequenceModel", module.model).to(device).eval(), data)
@@ -199,11 +212,20 @@ def _build(run: RunFolder) -> tuple[SequenceModule, TranscriptData]:
     parser.add_class_arguments(SequenceModule, "model", sub_configs=True)
     parser.link_arguments("data.vocab_size", "model.vocab_size", apply_on="instantiate")
     try:
-        parts = {"data": {**configuration["data"], "train_file": None}, "model": configuration["model"]}
+        parts = {"data": _without_missing(configuration["data"]), "model": configuration["model"]}
         built = parser.instantiate(parser.parse_object(parts))
     except (ArgumentError, KeyError, TypeError) as error:
+        if missing := re.search(r"No module named '([\w.]+)'", str(error)):
+            raise UserError(f"{run.path} needs {missing[1]}; install it, or start in the folder that has it") from None
         raise UserError(
             f"{run.path / 'config.yaml'} is not a configuration of lit_retrieval {__version__}: "
             f"{' '.join(str(error).split())}; load it with the version that wrote it"
         ) from None
     return built.model, built.data
+
+
+def _without_missing(data: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a run's data without its file for training, and without other files that are no longer there."""
+    given = {name: data[name] for name in ("val_file", "test_file") if data.get(name)}
+    missing = [name for name, path in given.items() if not Path(path).expanduser().is_file()]
+    return {**data, **dict.fromkeys(["train_file", *missing])}

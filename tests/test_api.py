@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch.nn.functional import one_hot
 
 import lit_retrieval
 from lit_retrieval.cli import main
@@ -139,6 +140,45 @@ def test_a_file_of_training_samples_is_not_needed(copy):
     assert lit_retrieval.load(copy).sample(1)[0].expected
 
 
+def test_a_file_of_validation_samples_that_is_gone_is_not_needed(copy):
+    change(copy, lambda configuration: configuration["data"].update(val_file="moved.npz", test_file="moved.npz"))
+    assert lit_retrieval.load(copy).sample(1)[0].expected
+
+
+def test_a_prompt_has_as_many_answers_as_the_task_has(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "--data.task",
+        "StringCopying",
+        "--data.task.max_size",
+        "4",
+        "--data.sizes",
+        "[4]",
+        "--data.regime",
+        "vanilla",
+    ]
+    steps = ["--trainer.max_steps", "1", "--trainer.val_check_interval", "1", "--run_dir", "run"]
+    run = lit_retrieval.fit(shlex.join([*TINY[:4], *words, *TINY[6:], *steps]))
+    (word, *_), size = run.task.answer_words.tolist(), len(run.task.vocabulary)
+
+    def say(tokens, state=None, positions=None):
+        return one_hot(torch.full_like(positions, word), size).float(), torch.zeros(len(tokens), 1)
+
+    monkeypatch.setattr(run.model, "forward", say)
+    prompt = run.task.vocabulary.text(next(run.data.source("predict").take(np.arange(1)).turns(0)))
+    for count, wanted in ((None, 4), (1, 1), (6, 6)):
+        (written,) = run.generate(prompt, **({} if count is None else {"num_answers": count}))
+        assert len(written.answers) == wanted
+
+
+def test_a_run_on_a_gpu_multiplies_as_it_was_trained(folder, monkeypatch):
+    found = []
+    monkeypatch.setattr(lit_retrieval.api.Gpu, "set_arithmetic", lambda gpu: found.append((gpu.float32, gpu.autotune)))
+    with pytest.raises((AssertionError, RuntimeError)):  # there is no GPU
+        lit_retrieval.load(folder, device="cuda")
+    assert found == [(None, False)]
+
+
 def change(folder, edit):
     configuration = yaml.safe_load((folder / "config.yaml").read_text())
     edit(configuration)
@@ -159,7 +199,10 @@ def damage(folder):
         (lambda folder: (folder / "config.yaml").write_text("[1]"), "is not a configuration of lit_retrieval"),
         (lambda folder: (folder / "config.yaml").write_text("{}"), "is not a configuration of lit_retrieval"),
         (lambda folder: change(folder, lambda one: one["model"].update(depth=3)), "not a configuration .*'depth'"),
-        (lambda folder: change(folder, lambda one: one["data"]["task"].update(class_path="a.B")), "a configuration of"),
+        (
+            lambda folder: change(folder, lambda one: one["data"]["task"].update(class_path="a.B")),
+            "needs a; install it",
+        ),
         (lambda folder: change(folder, lambda one: one["model"].update(hidden_size=8)), "checkpoint is of another mod"),
         (lambda folder: shutil.rmtree(folder / "checkpoints"), "there is no checkpoint"),
     ],

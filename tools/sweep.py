@@ -46,6 +46,7 @@ def main() -> None:
         "ray": run_on_ray, "here": partial(run_here, slots=arguments.slots), "slurm": run_on_slurm,
     }  # fmt: skip
     runner = None if arguments.list else runners[arguments.on]
+    sys.path.insert(0, str(Path.cwd()))  # a class may be in a file there, as for `python -m`
     with one_line_errors():
         check_at_least("slots", arguments.slots, 1, "--slots")
         try:

@@ -35,6 +35,7 @@ _SAYS_NOTHING = ("TPU available: False", "`Trainer.fit` stopped: `max_steps")
 
 # Trainer defaults for an endless stream of samples.
 _TRAINER_DEFAULTS: dict[str, Any] = {
+    "devices": 1,  # several share every batch, and run without CUDA graphs
     "use_distributed_sampler": False,
     "check_val_every_n_epoch": None,
     "val_check_interval": 500,

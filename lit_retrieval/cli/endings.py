@@ -11,7 +11,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lit_retrieval.errors import RunEndedError, UserError
-from lit_retrieval.mixers import is_of_fla
+from lit_retrieval.mixers import is_error_of_fla
 from lit_retrieval.parsing import USER_ERROR
 
 OUT_OF_MEMORY = 4
@@ -44,7 +44,7 @@ def ending(error: BaseException) -> tuple[str, int] | None:
             return f"error: another process of the run {_GONE}: {_one_line(cause)[:200]}; {_RESUMES}", LOST
         if _is_out_of_memory(cause):
             return f"error: out of memory: {_one_line(cause)[:200]}; {_LESS}", OUT_OF_MEMORY
-        if is_of_fla(cause):
+        if is_error_of_fla(cause):
             said = f"{type(cause).__name__}: {_one_line(cause)[:300]}"
             return f"error: the model's layers can't run on this device: {said}", USER_ERROR
     return None

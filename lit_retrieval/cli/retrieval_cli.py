@@ -253,7 +253,7 @@ class RetrievalCLI(LightningCLI):
         self.start = self.start._replace(content=None)
         try:
             trainer = Trainer(**given)
-        except (ValueError, TypeError, ImportError) as error:  # the Trainer checks its own arguments
+        except (ValueError, TypeError, ImportError, RuntimeError) as error:  # the Trainer checks its own arguments
             raise UserError(f"trainer: {' '.join(str(error).split())}") from None
         check_processes(trainer)
         check_folders(writers)

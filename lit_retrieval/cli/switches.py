@@ -105,10 +105,24 @@ def check_callbacks(given: Iterable[Callback], default: Iterable[Callback]) -> N
 
 
 def check_processes(trainer: Trainer) -> None:
-    """Raise `UserError` for more processes than a CPU can run, and for several nodes that can't find each other."""
+    """Raise `UserError` for processes that can't be: too many for a CPU, not as the launcher has them, or forks.
+
+    Also for several nodes that can't find each other.
+    """
     if isinstance(trainer.accelerator, CPUAccelerator):
         check_at_most("devices", trainer.num_devices, max(16, 4 * (os.cpu_count() or 1)), "trainer.devices")
+    launcher = trainer.strategy.launcher
+    if launcher is not None and launcher.is_interactive_compatible:  # Lightning's choice in a notebook
+        raise UserError(
+            "trainer.devices must be 1 in a notebook, since only processes that run the whole command can share a run; "
+            "train in a terminal"
+        )
     environment = getattr(trainer.strategy, "cluster_environment", None)
+    if environment is not None:
+        try:
+            environment.validate_settings(num_devices=trainer.num_devices, num_nodes=trainer.num_nodes)
+        except ValueError as error:
+            raise UserError(f"trainer: {' '.join(str(error).split())}") from None
     if trainer.num_nodes > 1 and isinstance(environment, LightningEnvironment):
         missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name not in os.environ]
         if missing:

@@ -23,7 +23,17 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import batches_trained
 from lit_retrieval.ranges import check_at_most, check_between, check_memory, check_numbers
 from lit_retrieval.retrieval import Retriever
-from lit_retrieval.tasks import Regime, SampleFile, SampleStream, Sizes, SizeSpec, Task, Transcripts, load_samples
+from lit_retrieval.tasks import (
+    Imported,
+    Regime,
+    SampleFile,
+    SampleStream,
+    Sizes,
+    SizeSpec,
+    Task,
+    Transcripts,
+    load_samples,
+)
 from lit_retrieval.tasks.random import derive_seed
 
 # What a split is called in the names of arguments, before `_samples` and `_file`.
@@ -46,7 +56,7 @@ class TranscriptData(LightningDataModule):
         sizes: Sizes of the training problems, in the task's measure (vertices, words), one drawn for each sample:
             [8, 16], {8: 3, 16: 1} with weights, or a range such as 4..8, or 8..64..8 with a step.
         eval_sizes: Sizes for validation, test and prediction; the training sizes if absent.
-        batch_size: Samples in a batch, over all ranks; a step has trainer.accumulate_grad_batches of them, one if absent.
+        batch_size: Samples in a batch, over all ranks; a step has trainer.accumulate_grad_batches of them.
         eval_batch_size: Samples that are decoded at a time, over all ranks; above 256 a rank, only as many as have
             their states in a quarter of the memory.
         val_samples: Samples in a validation run; of a task that reads its problems from a file, no more than it has.
@@ -113,6 +123,7 @@ class TranscriptData(LightningDataModule):
         task.check_retriever(self.retriever)
         self.seed = seed
         self.num_workers = num_workers
+        self._files: dict[str, SampleFile] = {}
         # The first sample that may draw each size: set by a curriculum, in memory shared with the workers.
         self.first_samples: Tensor = torch.zeros(len(Sizes.parse(sizes).values), dtype=torch.int64)
         self.first_samples.share_memory_()  # type: ignore[no-untyped-call]
@@ -126,6 +137,8 @@ class TranscriptData(LightningDataModule):
             raise UserError("a suite has its own test samples; leave out data.test_file or data.suite")
         files = {"fit": train_file, "validate": val_file, "test": test_file}
         self._files = {split: self._load(path) for split, path in files.items() if path is not None}
+        if isinstance(task, Imported) and (evaluated := self._files.get("test") or self._files.get("validate")):
+            self._files["predict"] = evaluated
         self._check_hashes(file_sha256 or {})
         if budget is not None:
             rank_zero_warn("data.budget is now called data.max_new_tokens; the old name goes in the next version")
@@ -141,13 +154,18 @@ class TranscriptData(LightningDataModule):
     @property
     def train_values(self) -> list[int]:
         """The sizes of the training problems, in ascending order."""
+        if isinstance(self.task, Imported) and self.draws_from_file:
+            return sorted(map(int, self._files["fit"].sizes))
         return [int(size) for size in Sizes.parse(self.sizes).values]
 
     @property
     def eval_values(self) -> list[int]:
         """The sizes of all evaluation problems, those in files included, in ascending order."""
-        in_files = (file.sizes for split, file in self._files.items() if split != "fit")
-        return sorted({*Sizes.parse(self.eval_sizes).values.tolist()}.union(*in_files))
+        in_files = set[int]().union(*(file.sizes for split, file in self._files.items() if split != "fit"))
+        drawn = (
+            set() if isinstance(self.task, Imported) and in_files else {*Sizes.parse(self.eval_sizes).values.tolist()}
+        )
+        return sorted(drawn | in_files)
 
     @property
     def validated_sizes(self) -> set[int]:
@@ -227,7 +245,8 @@ class TranscriptData(LightningDataModule):
     def _eval_loader(self, split: str) -> DataLoader[Batch]:
         file = self._files.get(split)
         stream = self.stream(split)
-        num_samples = len(file) if file else min(self.num_samples[split], stream.num_samples or sys.maxsize)
+        most = len(file) if file else stream.num_samples or sys.maxsize
+        num_samples = most if file and split != "predict" else min(self.num_samples[split], most)
         key = f"{_KEYS[split]}_{'file' if file else 'samples'}"
         for name, samples in ((key, num_samples), ("eval_batch_size", self.eval_batch_size)):
             if samples < self._rank()[1]:

@@ -11,6 +11,7 @@ from lit_retrieval.models import WholeModel
 from lit_retrieval.pretrained import Folder
 from lit_retrieval.retrieval import RegularExpressionRetriever
 from lit_retrieval.tokens import Tokens
+from lit_retrieval.training import Gpu
 
 
 def open_run(folder: Path, checkpoint: str, searches: bool | None, rows: int, device: torch.device) -> TextModel:
@@ -32,6 +33,8 @@ def open_folder(
 
     Raises `UserError` as `pretrained.Folder` and `Tokens` do.
     """
+    if device.type == "cuda":
+        Gpu().set_arithmetic()
     tokens = Tokens(folder)
     model = WholeModel(len(tokens), Folder(folder, precision).load).to(device).eval()
     retriever = RegularExpressionRetriever() if searches else None

@@ -2,7 +2,7 @@
 
 from lit_retrieval.mixers.attention import Attention, AttentionState, FixedState, WindowState
 from lit_retrieval.mixers.canon import Canon
-from lit_retrieval.mixers.fla_layer import FlaLayer, FlaState, PastInputs, as_mixer, is_of_fla, make_mixer
+from lit_retrieval.mixers.fla_layer import FlaLayer, FlaState, PastInputs, as_mixer, is_error_of_fla, make_mixer
 from lit_retrieval.mixers.gated_rnn import GRU, LSTM, LSTMState
 from lit_retrieval.mixers.linear_rnn import LinearRNN
 from lit_retrieval.mixers.mamba import Mamba, MambaState
@@ -30,6 +30,6 @@ __all__ = [
     "GRU", "LSTM", "TTT", "Attention", "AttentionState", "Canon", "FixedState", "FlaLayer", "FlaState", "Inspectable",
     "LSTMState", "LinearRNN", "Mamba", "MambaState", "Mixer", "MixerFactory", "Parallel", "PastInputs", "ReGLU",
     "SlidingWindowAttention", "State", "SwiGLU", "TTTState", "Titans", "TitansState", "WindowState", "as_mixer",
-    "fix_shapes", "free_shapes", "is_of_fla", "make_mixer", "map_tensors", "select_rows",
+    "fix_shapes", "free_shapes", "is_error_of_fla", "make_mixer", "map_tensors", "select_rows",
     "states_are_wanted", "tensors_of", "without_states",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from lit_retrieval.conformance import describe_error, path_of
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers.fla_weights import finish_first_weights
+from lit_retrieval.mixers.fla_weights import first_weights_of_models
 from lit_retrieval.mixers.mixer import MixerFactory, map_tensors, states_are_wanted, tensors_of
 from lit_retrieval.ops import fla_cpu
 from lit_retrieval.ops.arrays import refuse_second_derivatives
@@ -33,7 +33,7 @@ _NO_MIXERS = {
     "YOCOCrossAttention": "it attends to keys and values that another layer makes",
     "YOCOSharedKVBuilder": "it makes keys and values for other layers, and has no output",
 }
-_FLA = "fla."  # how the paths of its classes begin
+_FLA = "fla."  # how the modules of its classes begin
 _DECAYING = {
     "ABCAttention", "Comba", "GatedDeltaNet", "GatedDeltaNet2", "GatedLinearAttention", "GatedSlotAttention",
     "HGRN2Attention", "KimiDeltaAttention", "LightNetAttention", "Mamba2", "MultiScaleRetention",
@@ -77,7 +77,7 @@ class FlaLayer(nn.Module):
         super().__init__()
         fla_cpu.install()
         self.layer: Any = _as_first(layer)
-        self._name = type(layer).__name__
+        self._name = _name_in_fla(layer)
         self._has_cache = _takes_cache(layer) and self._name not in _WITHOUT_USABLE_CACHE
         mask = inspect.signature(layer.forward).parameters.get("attention_mask")
         self._needed = {} if mask is None or mask.default is None else {"attention_mask": None}
@@ -105,7 +105,7 @@ class FlaLayer(nn.Module):
     def _read_again(self, x: Tensor, state: Any) -> tuple[Tensor, PastInputs]:
         """The outputs for the new tokens `x`, from a run over all tokens."""
         if state is not None:
-            _warn_of_slow_decoding(self._name)
+            _warn_of_slow_decoding(path_of(self.layer))
         inputs = x if state is None else torch.cat([state.inputs, x], 1)
         return self._call(inputs)[:, -x.shape[1] :], PastInputs(inputs)
 
@@ -125,7 +125,7 @@ class FlaLayer(nn.Module):
             result = self.layer(x, **self._needed, **options)
         except _refusals() as error:
             if reason := _reason_of_fla(error, x):
-                raise UserError(f"fla's {self._name} {reason}") from error
+                raise UserError(f"{path_of(self.layer)} {reason}") from error
             raise
         finally:
             self.layer.training = is_training
@@ -163,16 +163,22 @@ class FlaLayer(nn.Module):
         return sum(tensor.numel() for tensor in tensors_of(state))
 
 
+def _name_in_fla(layer: Any) -> str:
+    """The name of the class of fla that a layer is of, or whose class is derived from it; empty without one."""
+    base = fla_class(type(layer))
+    return "" if base is None else base.__name__
+
+
 def _reason_of_fla(error: Exception, x: Tensor) -> str | None:
     """Why fla refuses the tensors, or None if the error is another."""
     if "active drivers" in str(error):  # Triton found no GPU to compile one of fla's kernels for
         return "runs on a GPU only; on a CPU use a layer of configs/model" if x.is_cpu else None
-    if not is_of_fla(error):
+    if not is_error_of_fla(error):
         return None
     return f"can't run on {x.dtype} tensors of a {x.device.type}: {describe_error(error)}"
 
 
-def is_of_fla(error: BaseException) -> bool:
+def is_error_of_fla(error: BaseException) -> bool:
     """Whether fla refuses something, or Triton can't compile a kernel: an error in their code, in a backward too."""
     if isinstance(error, UserError | torch.OutOfMemoryError):
         return False
@@ -193,7 +199,7 @@ def _refusals() -> tuple[type[Exception], ...]:
 
 @cache
 def _warn_of_slow_decoding(name: str) -> None:
-    warnings.warn(f"fla's {name} has no usable cache: each call reads all tokens again", stacklevel=2)
+    warnings.warn(f"{name} has no usable cache: each call reads all tokens again", stacklevel=2)
 
 
 def _takes_cache(module: nn.Module) -> bool:
@@ -259,14 +265,15 @@ def _as_tuples(part: Any) -> Nested:
 def make_mixer(factory: MixerFactory, hidden_size: int, layer_idx: int) -> nn.Module:
     """The mixer of a layer; raises what a class of another package refuses, or can't do, as `UserError`."""
     made = class_of(factory)
-    name = path_of(made)
+    name, base = path_of(made), fla_class(made)
     sizes = {"hidden_size": hidden_size, "layer_idx": layer_idx}
-    if name.startswith(_FLA):
+    if base is not None:
         fla_cpu.install()  # some layers look for flash-attn when they are made
         if "layer_idx" not in inspect.signature(made).parameters:  # Based has no cache
             del sizes["layer_idx"]
     try:
-        module = factory(**sizes)
+        with first_weights_of_models(base):
+            module = factory(**sizes)
     except (
         ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError,
         Warning,  # which fla's MomAttention raises
@@ -285,8 +292,6 @@ def make_mixer(factory: MixerFactory, hidden_size: int, layer_idx: int) -> nn.Mo
             f"{name} must have numbers in each parameter, got {empty} of shape {shape}; set its sizes under init_args "
             "in model.stages"
         )
-    if name.startswith(_FLA):
-        finish_first_weights(module)
     return as_mixer(module)
 
 
@@ -297,13 +302,19 @@ def class_of(factory: Any) -> Any:
     return next((one for one in factory.args if inspect.isclass(one)), None) or class_of(factory.func)
 
 
+def fla_class(made: Any) -> type | None:
+    """The class of fla that a class is, or is derived from."""
+    return next((one for one in getattr(made, "__mro__", ()) if one.__module__.startswith(_FLA)), None)
+
+
 def as_mixer(module: nn.Module) -> nn.Module:
     """The module itself, or a layer of fla, or one with its interface, wrapped into a mixer.
 
     Raises:
         UserError: For a layer of fla that can't be a mixer.
     """
-    is_of_fla = path_of(module).startswith(_FLA)
-    if is_of_fla and (reason := _NO_MIXERS.get(type(module).__name__)):
+    if reason := _NO_MIXERS.get(_name_in_fla(module)):
         raise UserError(f"{path_of(module)} can't be a mixer: {reason}; use another layer of fla.layers")
-    return FlaLayer(module) if is_of_fla or _takes_cache(module) else module
+    base = fla_class(type(module))
+    is_called_as_there = base is not None and type(module).forward is base.forward  # type: ignore[attr-defined]
+    return FlaLayer(module) if is_called_as_there or _takes_cache(module) else module

@@ -1,8 +1,11 @@
 """First weights that fla gives some of its layers only in its models, so that a layer alone begins as it does there."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -10,16 +13,29 @@ from torch import Tensor, nn
 _LEAST, _MOST = 0.001, 0.1  # what a gate forgets with a token at first
 
 
-@torch.no_grad()
-def finish_first_weights(layer: nn.Module) -> None:
-    """Draw what a layer of fla leaves to fla's models: the gates of PrecondKDA, Rodimus and Wall attention.
+@contextmanager
+def first_weights_of_models(made: Any) -> Iterator[None]:
+    """Let a class of fla draw what it leaves to fla's models: the gates of PrecondKDA, Rodimus and Wall attention.
 
     Without this PrecondKDA's state forgets more than half of itself with each token, and so does Wall attention,
-    whatever its `gate_init_bias`. The parameters are marked `_no_reinit`, as fla's models draw them last.
+    whatever its `gate_init_bias`. They are drawn at the end of fla's `__init__`, so that a class that is derived from
+    one of these may still change them. The parameters are marked `_no_reinit`, as fla's models draw them last.
     """
-    if finish := _OF_LAYERS.get(type(layer).__name__):
-        for parameter in finish(layer):
-            parameter._no_reinit = True  # type: ignore[attr-defined]
+    finish = _OF_LAYERS.get(getattr(made, "__name__", ""))
+    if finish is None:
+        yield
+        return
+    begin = made.__init__
+
+    @wraps(begin)
+    def draw(layer: nn.Module, *arguments: Any, **others: Any) -> None:
+        begin(layer, *arguments, **others)
+        with torch.no_grad():
+            for parameter in finish(layer):
+                parameter._no_reinit = True  # type: ignore[attr-defined]
+
+    with patch.object(made, "__init__", draw):
+        yield
 
 
 def _finish_precond_kda(layer: Any) -> list[Tensor]:

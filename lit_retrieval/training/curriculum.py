@@ -57,7 +57,8 @@ class Curriculum(Callback):
         if data.draws_from_file or data.train_samples is not None:
             name = "train_file" if data.draws_from_file else "train_samples"
             raise UserError(f"Curriculum can't choose the sizes of a fixed set; leave out data.{name} or Curriculum")
-        known = self._first_samples or {data.train_values[0]: 0}
+        known = {size: first for size, first in self._first_samples.items() if size in data.train_values}
+        known = known if min(known.values(), default=_NEVER) < _NEVER else {data.train_values[0]: 0}
         self._first_samples = {size: known.get(size, _NEVER) for size in data.train_values}
         self._enter(data)
 

@@ -26,7 +26,7 @@ class FiniteLoss(Callback):
             if isinstance(optimizer, torch.optim.Adam) and next(halves, None) is not None:
                 raise UserError(
                     "trainer.precision 16-true can't train with Adam, whose second moments underflow in float16; write "
-                    "bf16-true, or 16-mixed on a GPU"
+                    "bf16-mixed, or 16-mixed on a GPU"
                 )
 
     def on_train_batch_end(

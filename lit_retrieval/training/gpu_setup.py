@@ -39,14 +39,18 @@ class Gpu(Callback):
         """Set how to multiply, and fix block sizes, before any kernel runs; let the module decode with graphs."""
         if trainer.strategy.root_device.type != "cuda":
             return
-        self._check_earlier_runs()
-        set_float32("tf32" if self.float32 == "tf32" else "ieee")
-        if not self.autotune:
-            fix_block_sizes()
+        self.set_arithmetic()
         if not (isinstance(pl_module, SequenceModule) and isinstance(trainer.strategy, SingleDeviceStrategy)):
             return
         if self.graphs and not isinstance(getattr(pl_module, "model", None), WholeModel):
             pl_module.decoder = ModelGraphs(pl_module)
+
+    def set_arithmetic(self) -> None:
+        """Set how to multiply, and fix block sizes, in this process."""
+        self._check_earlier_runs()
+        set_float32("tf32" if self.float32 == "tf32" else "ieee")
+        if not self.autotune:
+            fix_block_sizes()
 
     def _check_earlier_runs(self) -> None:
         """Refuse other settings than those with which fla's kernels were compiled in this process."""

@@ -36,10 +36,8 @@ def put_rates(content: dict[str, Any], model: Mapping[str, Any]) -> None:
         if decay or groups[0].get("weight_decay"):
             groups[0]["weight_decay"] = decay
     for schedule in _schedules(content.get("lr_schedulers", [])):
-        rates = {
-            name: [ratio * rate for rate in schedule[name]] for name in ("base_lrs", "_last_lr") if name in schedule
-        }
-        schedule.update(rates)
+        for name in {"base_lrs", "_last_lr"} & schedule.keys():
+            schedule[name] = [ratio * rate for rate in schedule[name]]
 
 
 def _schedules(states: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

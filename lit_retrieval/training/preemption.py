@@ -19,6 +19,8 @@ from lit_retrieval.training.sequence_module import SequenceModule
 
 # Before its time limit SLURM sends SIGTERM and the signal in `#SBATCH --signal`; Ctrl-C sends SIGINT.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
 class Preemption(Callback):
     """Saves the run and ends it after SIGTERM, SIGUSR1 or Ctrl-C to any of its processes.
 

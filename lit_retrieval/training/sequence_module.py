@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -321,6 +322,11 @@ class SequenceModule(LightningModule):
         # With a loss scaler, Lightning refuses to clip for a fused optimizer, which may unscale the gradients itself.
         is_fused = not (self.whole_step.has_scaler and self.trainer.gradient_clip_val)
         groups = parameter_groups(self, self.weight_decay)
+        if any(one.dtype == torch.bfloat16 for group in groups for one in group["params"]):
+            rank_zero_warn(
+                "weights in bfloat16 lose steps of less than a 512th of a weight: train them in float32, with "
+                "trainer.precision bf16-mixed, or adapters beside them (lora_rank)"
+            )
         optimizer = make_optimizer(self.optimizer_factory, groups, self.learning_rate, is_fused)
         scheduler = make_scheduler(self.scheduler_factory, optimizer, warmup_steps, int(total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 
-from lit_retrieval.cli.switches import meeting_place
+from lit_retrieval.cli.switches import check_processes, meeting_place
+from lit_retrieval.errors import UserError
 
 BY_HAND = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
 STARTED = {
@@ -32,3 +33,20 @@ def test_the_first_process_of_each_node_says_where_it_waits(monkeypatch, kind):
 
 def test_one_node_waits_for_none():
     assert meeting_place(SimpleNamespace(num_nodes=1, strategy=SimpleNamespace(cluster_environment=None))) is None
+
+
+@pytest.mark.parametrize(("devices", "nodes"), [(2, 1), (4, 2)])
+def test_processes_that_slurm_has_otherwise_are_one_line(monkeypatch, devices, nodes):
+    job = {"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "4", "SLURM_NNODES": "1", "SLURM_JOB_NAME": "train"}
+    for name, value in job.items():
+        monkeypatch.setenv(name, value)
+    strategy = SimpleNamespace(launcher=None, cluster_environment=SLURMEnvironment())
+    with pytest.raises(UserError, match=r"^trainer: You set .* configured in SLURM") as refused:
+        check_processes(SimpleNamespace(accelerator=None, strategy=strategy, num_devices=devices, num_nodes=nodes))
+    assert "\n" not in str(refused.value)
+
+
+def test_forks_of_a_notebook_are_refused():
+    strategy = SimpleNamespace(launcher=SimpleNamespace(is_interactive_compatible=True))
+    with pytest.raises(UserError, match=r"trainer\.devices must be 1 in a notebook"):
+        check_processes(SimpleNamespace(accelerator=None, strategy=strategy, num_devices=2, num_nodes=1))

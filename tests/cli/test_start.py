@@ -123,8 +123,10 @@ def test_a_run_that_is_resumed_reads_its_checkpoint_once_and_does_not_keep_it(co
     assert reads == ["step_1.ckpt"] and not kept
 
 
-@pytest.mark.parametrize("schedule", [(), ("--model.lr_scheduler", "torch.optim.lr_scheduler.StepLR",
-                                            "--model.lr_scheduler.step_size", "2")], ids=["ours", "StepLR"])  # fmt: skip
+STEP_LR = ("--model.lr_scheduler", "torch.optim.lr_scheduler.StepLR", "--model.lr_scheduler.step_size", "2")
+
+
+@pytest.mark.parametrize("schedule", [(), STEP_LR], ids=["ours", "StepLR"])
 @pytest.mark.parametrize("other", [False, True], ids=["the same run", "a run from its checkpoint"])
 def test_the_rates_of_a_command_that_is_preferred_are_those_that_a_run_goes_on_with(command, schedule, other):
     """As if they had been set from the first step on: rates are in the states of optimizer and schedule, too."""

@@ -182,5 +182,5 @@ def test_a_layer_that_runs_on_a_gpu_only_says_so():
 
     layer = as_mixer(Unknown(HIDDEN_SIZE, HIDDEN_SIZE))
     assert isinstance(layer, FlaLayer)
-    with pytest.raises(UserError, match="fla's Unknown runs on a GPU only"):
+    with pytest.raises(UserError, match=r"\.Unknown runs on a GPU only"):
         check_mixer(layer.eval(), HIDDEN_SIZE)

@@ -60,6 +60,34 @@ def test_what_only_a_model_of_fla_draws_is_as_there(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_a_class_that_is_derived_from_one_begins_alike_and_may_change_it(name):
+    import fla.layers
+
+    options, base = MODELS[name][1], getattr(fla.layers, name)
+
+    class Mine(base):
+        def __init__(self, **given):
+            super().__init__(**given)
+            next(self.parameters()).data.fill_(0.5)
+
+    class Ungated(base):
+        def __init__(self, **given):
+            super().__init__(**given)
+            for parameter in self.parameters():
+                parameter.data.fill_(0.25)
+
+    layers = []
+    for made in (base, Mine, Ungated):
+        torch.manual_seed(0)
+        layers.append(make_mixer(partial(made, **options), WIDTH, 0).layer)
+    plain, mine, ungated = (dict(layer.named_parameters()) for layer in layers)
+    changed = {part for part, one in plain.items() if not torch.equal(one, mine[part])}
+    assert changed == {next(iter(plain))}
+    assert all((one == 0.25).all() for one in ungated.values())
+    assert base.__init__.__module__.startswith("fla.") and not hasattr(base.__init__, "__wrapped__")
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_they_stay_with_an_initializer_range(name):
     import fla.layers
 

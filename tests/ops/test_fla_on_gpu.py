@@ -37,7 +37,7 @@ def test_no_tensor_is_kept_by_the_question():
     assert not any(hasattr(when, "cache_info") for when in questions)
 
 
-@pytest.mark.filterwarnings("ignore:fla's .* has no usable cache")
+@pytest.mark.filterwarnings("ignore:.* has no usable cache")
 @pytest.mark.parametrize("name", IN_PYTORCH)
 def test_our_form_needs_no_cpu_and_never_waits(name, monkeypatch):
     """Tensors without data refuse tensors of a CPU beside them, and to be read."""

@@ -1,5 +1,6 @@
 """Arrays of inputs and labels that another package has drawn."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from reading import text_of
 
+import lit_retrieval
 from lit_retrieval.cli import main
 from lit_retrieval.data import collate
 from lit_retrieval.errors import UserError
@@ -99,13 +101,18 @@ def test_a_model_trains_on_them_and_is_scored(arrays, monkeypatch, capsys):
     files = ["--data.train_file", "ours.npz", "--data.val_file", "ours.npz", "--data.test_file", "ours.npz"]
     task = ["--data.task", "lit_retrieval.tasks.Imported", "--data.task.vocab_size", "4", "--data.regime", "vanilla"]
     few = ["--model.learning_rate", "1e-2", "--model.warmup_samples", "0", "--trainer.max_steps", "60"]
-    others = ["--data.sizes", "[6]", "--trainer.accelerator", "cpu", "--run_dir", "run", "--model.hidden_size", "32"]
+    others = ["--trainer.accelerator", "cpu", "--run_dir", "run", "--model.hidden_size", "32"]
     arguments = ["--config", "quickstart", *task, *files, *few, *others]
     main(["fit", *arguments])
     capsys.readouterr()
     main(["test", *arguments, "--ckpt_path", "last"])
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("all ")]
     assert float(line.split()[1]) > 0.6, "a guess is 0.25"
+    main(["predict", *arguments, "--data.predict_samples", "3", "--ckpt_path", "last"])
+    assert len(re.findall(r"^<?w\d .*", capsys.readouterr().out, re.MULTILINE)) == 3, (
+        "from the file, since it draws none"
+    )
+    assert len(lit_retrieval.load("run", "last").sample(2)) == 2
 
 
 @pytest.mark.parametrize(

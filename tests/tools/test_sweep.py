@@ -129,6 +129,36 @@ def test_a_regime_has_keys_of_its_own(place):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("visible", [None, "4,6,7"])
+def test_slots_share_the_gpus_of_a_machine(place, monkeypatch, visible):
+    given = []
+    monkeypatch.setattr(runners, "run_trial", lambda *arguments: given.append(arguments[-1]))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    waiting = [SimpleNamespace(gpus=gpus) for gpus in (0.5, 1.0, 2.0)]
+    runners.run_here(waiting, read_grid(write_grid(place)), place, "abc", slots=1)
+    first = {"CUDA_VISIBLE_DEVICES": "4" if visible else "0"}
+    assert given == [first, first, {}], "which needs two"
+    names = [one["CUDA_VISIBLE_DEVICES"] for one in runners._places(4)]
+    assert names == (["4", "6", "7", "4"] if visible else ["0", "1", "2", "0"])
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [{"points": {"a": {"data.regime": "cot"}}}, {"fixed": {**TINY, "data.regime": "cot"}},
+     {"points": {"a": {"data": "mine.yaml"}}}],
+    ids=["of a point", "fixed", "in a file"],
+)  # fmt: skip
+def test_a_regime_has_its_keys_wherever_it_is_named(place, parts):
+    (place / "mine.yaml").write_text("{task: {class_path: IsTree, init_args: {max_size: 4}}, regime: cot, sizes: [4]}")
+    path = write_grid(place, regimes={"cot": {"trainer.val_check_interval": 4}}, **parts)
+    (trial,) = trials(read_grid(path), place)
+    assert trial.configuration["data"]["regime"] == "cot"
+    assert trial.configuration["trainer"]["val_check_interval"] == 4
+
+
 @pytest.mark.parametrize("name", ["quickstart", "recall"])
 def test_an_experiment_is_not_a_grid(name):
     path = ROOT / f"configs/experiments/{name}.yaml"
@@ -180,17 +210,19 @@ def test_the_papers_row_has_its_learning_rates_vocabulary_and_samples():
 def test_slots_run_at_a_time_and_a_signal_stops_them_all(place, monkeypatch):
     barrier, begun = threading.Barrier(2), []
 
-    def run_trial(trial, sweep, commit, retries, cpus, stopping):
+    def run_trial(trial, sweep, commit, retries, cpus, stopping, environment):
+        assert environment == {}
         if stopping.is_set():
             return
-        begun.append(trial)
+        begun.append(trial.point)
         if barrier.wait(30) == 0:  # both run at the same time
             os.kill(os.getpid(), signal.SIGTERM)
         assert stopping.wait(30)
 
     monkeypatch.setattr(runners, "run_trial", run_trial)
     with pytest.raises(RunEndedError, match="resumes") as stopped:
-        runners.run_here(["one", "two", "three"], read_grid(write_grid(place)), place, "abc", slots=2)
+        waiting = [SimpleNamespace(point=point, gpus=1.0) for point in ("one", "two", "three")]
+        runners.run_here(waiting, read_grid(write_grid(place)), place, "abc", slots=2)
     assert stopped.value.status == PREEMPTED and sorted(begun) == ["one", "two"]
 
 
@@ -316,6 +348,7 @@ def test_the_commit_is_that_of_the_environment_or_of_git(monkeypatch):
     [
         ({"checkpoint": "newest"}, "checkpoint must be best or last"),
         ({"regimes": {"cot": 3}}, "cot must have keys with values"),
+        ({"regimes": {"retreival": {}}}, "each row of regimes must be the regime of a trial, got retreival"),
         ({"grid": {"data.regimes": ["cot"]}}, "did you mean data.regime?"),
         ({"grid": {"data.regime": []}}, "at least one value"),
         ({"tests": {"often": 3}}, "often must have keys with values"),

@@ -1,10 +1,13 @@
 """One trial: what its commands are, and what is left of it after a stop."""
 
+import math
 import threading
 import time
 
 import pytest
 from sweeps import files
+from sweeps.commands import start_fresh
+from sweeps.curve import read_curve
 from sweeps.grid import read_grid, trials
 from sweeps.trial import run_trial
 from tiny_sweep import TINY, write_grid
@@ -41,6 +44,20 @@ def test_the_best_checkpoint_is_tested_unless_the_grid_says_last(run):
         (fit, test), folder = run('[ "$3" = fit ]', **parts)
         assert "--ckpt_path" not in fit and test.endswith(f"--ckpt_path {checkpoint}")
         (folder / "trial.json").unlink()
+
+
+@pytest.mark.parametrize(("has_gpu", "gpus", "devices"), [(False, 4, 1), (True, 4, 4), (True, 1, 1), (True, 0.25, 1)])
+def test_a_trial_has_the_gpus_that_it_asks_for_and_is_not_forked_there(run, monkeypatch, has_gpu, gpus, devices):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: has_gpu)
+    forked = []
+    monkeypatch.setattr("sweeps.trial.start_warm", lambda *arguments: forked.append(1) or start_fresh(*arguments))
+    (fit, *_), _ = run("exit 2", gpus=gpus, warm=True)
+    assert f"--trainer.devices {devices} " in fit and bool(forked) != has_gpu
+
+
+def test_a_run_that_writes_no_scalars_has_an_empty_curve(tmp_path):
+    steps, *curve, speed = read_curve(tmp_path)
+    assert [steps, *curve] == [[], [], [], []] and math.isnan(speed)
 
 
 def test_training_that_has_ended_is_not_run_again(run):

@@ -61,6 +61,16 @@ def test_a_checkpoint_keeps_what_has_been_reached():
     assert Run(resumed, sizes=[4, 8, 16]).datamodule.first_samples.tolist() == reached
 
 
+def test_sizes_that_another_run_has_not_reached_begin_with_the_smallest():
+    run = Run(Curriculum(0.9), sizes=[4, 8, 16])
+    run.validate(20, size_4=0.9)
+    reached = run.curriculum.state_dict()["first_samples"][8]
+    for sizes, begun in (([12, 16], [0, NEVER]), ([8, 12], [reached, NEVER]), ([4, 12], [0, NEVER])):
+        resumed = Curriculum(0.9)
+        resumed.load_state_dict(run.curriculum.state_dict())
+        assert Run(resumed, sizes=sizes).datamodule.first_samples.tolist() == begun
+
+
 def test_a_single_size_to_validate_has_no_group_of_its_own():
     run = Run(Curriculum(0.9), sizes=[4])
     run.callback_metrics = {"val/closed_loop_accuracy": torch.tensor(1.0)}

@@ -116,15 +116,27 @@ def _values(name: str, hidden_size: int) -> list[int]:
 
 
 def measure(layer: Layer, made: Any, arguments: dict[str, Any], shape: Shape, state_bits: int) -> Setting:
-    """Build the model with the width that comes nearest to the budget of parameters, and run it."""
+    """Build the model with the width that comes nearest to the budget of parameters, and run it.
+
+    That is on a CPU, so that all machines find the same; on a GPU if there is one and the layer runs nowhere else.
+    """
     least = _build(layer, made, arguments, shape, _LEAST_WIDTH).num_parameters
     of_width = 3 * shape.hidden_size * shape.repeat  # the parameters of an element between the projections
     width = max(_LEAST_WIDTH, _LEAST_WIDTH + round((shape.parameters - least) / of_width))
     model = _build(layer, made, arguments, shape, width)
-    bits, more = (model.state_bits(length) for length in (shape.length, shape.length + 1))
+    bits, more = _bits(model, shape.length), _bits(model, shape.length + 1)
     return Setting(
         arguments, width, model.num_parameters, bits, more - bits, bits - _attended(layer, model, shape) <= state_bits
     )
+
+
+def _bits(model: SequenceModel, length: int) -> int:
+    try:
+        return model.state_bits(length)
+    except REFUSALS:
+        if not torch.cuda.is_available():
+            raise
+        return model.to("cuda").state_bits(length)
 
 
 def _attended(layer: Layer, model: SequenceModel, shape: Shape) -> int:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lit_retrieval.models import SequenceModel
+from lit_retrieval.training import Gpu
 
 WORDS = 64
 _BATCH, _STEPS = 64, 8
@@ -25,6 +26,8 @@ def speed_ratios(model: SequenceModel, reference: SequenceModel, length: int, ro
         rounds: Timed turns of each, after one that is not counted.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        Gpu().set_arithmetic()
     tokens = torch.randint(WORDS, (_BATCH, length), generator=torch.Generator().manual_seed(0)).to(device)
     pair, ratios = (model.to(device), reference.to(device)), {}
     for name, run in (("training", _train), ("decoding", _decode)):

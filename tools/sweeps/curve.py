@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
+from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator, ScalarEvent
 
 _ALL = {SCALARS: 0}  # 0 keeps every scalar
 
@@ -29,13 +29,17 @@ class Curve(NamedTuple):
 
 
 def read_curve(run: Path) -> Curve:
-    """Read the scalars in a run's folder."""
+    """Read the scalars in a run's folder; a run without validations, or with another logger, has an empty curve."""
     events = EventAccumulator(str(run), size_guidance=_ALL).Reload()
-    tags = ("closed_loop_accuracy", "exact_match", "loss")
-    accuracy, exact_match, loss = (events.Scalars(f"val/{tag}") for tag in tags)
-    speeds = [one.value for one in events.Scalars("train/samples_per_second")] if _has_speed(events) else [math.nan]
-    values = [[one.value for one in scalars] for scalars in (accuracy, exact_match, loss)]
-    return Curve([one.step + 1 for one in accuracy], values[0], values[1], values[2], median(speeds))
+    known = events.Tags()["scalars"]
+
+    def scalars(tag: str) -> list[ScalarEvent]:
+        return events.Scalars(tag) if tag in known else []
+
+    tags = ("val/closed_loop_accuracy", "val/exact_match", "val/loss", "train/samples_per_second")
+    accuracy, exact_match, loss, speeds = ([one.value for one in scalars(tag)] for tag in tags)
+    steps = [one.step + 1 for one in scalars(tags[0])]
+    return Curve(steps, accuracy, exact_match, loss, median(speeds or [math.nan]))
 
 
 def still_rising(accuracy: list[float], exact_match: list[float], loss: list[float], samples: int) -> bool:
@@ -54,7 +58,3 @@ def still_rising(accuracy: list[float], exact_match: list[float], loss: list[flo
 def _rise(before: list[float], after: list[float], samples: int) -> bool:
     best = max(before)
     return max(after) - best > 2 * math.sqrt(max(best * (1 - best), 1 / samples) / samples)
-
-
-def _has_speed(events: EventAccumulator) -> bool:
-    return "train/samples_per_second" in events.Tags()["scalars"]

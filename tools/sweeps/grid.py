@@ -172,10 +172,8 @@ def trials(grid: Grid, folder: Path) -> list[Trial]:
         raise UserError("tests must have one test or more, got {}; leave it out for one with the keys of training")
     found: dict[str, Trial] = {}
     tests = tuple((name, _as_arguments(_joined(grid.tested, keys))) for name, keys in grid.tests.items())
-    for point, level, seed, keys in _combinations(grid):
-        arguments = ["--config", _beside(folder, grid.experiment)]
-        for key, value in keys.items():
-            arguments += [f"--{key}", _beside(folder, value) if key in _FILES else _text(value)]
+    for point, level, seed, keys in _combinations(grid, folder):
+        arguments = _arguments(grid, keys, folder)
         configuration = read_configuration(["fit", *arguments])
         identity = runs.run_hash(configuration)
         trial = Trial(
@@ -183,6 +181,8 @@ def trials(grid: Grid, folder: Path) -> list[Trial]:
             tests=tests, is_warm=grid.warm,
         )  # fmt: skip
         found.setdefault(identity, trial)
+    if unused := grid.regimes.keys() - {trial.configuration["data"]["regime"] for trial in found.values()}:
+        raise UserError(f"each row of regimes must be the regime of a trial, got {min(unused)}; leave it out")
     unique = list(found.values())
     shares = find_shares(grid.gpus, [trial.words for trial in unique])
     return [trial._replace(gpus=share) for trial, share in zip(unique, shares, strict=True)]
@@ -199,18 +199,30 @@ def levels(grid: Grid) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def _combinations(grid: Grid) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
+def _combinations(grid: Grid, folder: Path) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
     plateau = [
         {"class_path": "lit_retrieval.training.PlateauStopping", "init_args": {"patience": grid.stop_on_plateau}}
     ]
     stopping = {} if grid.stop_on_plateau is None else {"trainer.callbacks+": plateau}  # after the experiment's
     parts = product(grid.points.items(), levels(grid), product(*grid.grid.values()), grid.seeds)
     for (point, own), (level, of_level), values, seed in parts:
-        chosen = dict(zip(grid.grid, values, strict=True))
-        # A file for a whole part comes first, or it would undo the keys within the part.
-        of_regime = grid.regimes.get(chosen.get("data.regime", ""), {})
-        keys = _joined(grid.fixed, own, of_level, chosen, of_regime, dict.fromkeys(SEEDS, seed), stopping)
-        yield point, level, seed, dict(sorted(keys.items(), key=lambda item: item[0] not in _FILES))
+        chosen = _joined(grid.fixed, own, of_level, dict(zip(grid.grid, values, strict=True)))
+        of_regime = grid.regimes.get(_regime(grid, chosen, folder), {}) if grid.regimes else {}
+        yield point, level, seed, _joined(chosen, of_regime, dict.fromkeys(SEEDS, seed), stopping)
+
+
+def _regime(grid: Grid, keys: dict[str, Any], folder: Path) -> Any:
+    """The regime of a trial with these keys."""
+    found = keys.get("data.regime")
+    return found or read_configuration(["fit", *_arguments(grid, keys, folder)])["data"]["regime"]
+
+
+def _arguments(grid: Grid, keys: dict[str, Any], folder: Path) -> list[str]:
+    """The experiment and the keys as options; a file of a whole part comes first, or it would undo keys within it."""
+    found = ["--config", _beside(folder, grid.experiment)]
+    for key, value in sorted(keys.items(), key=lambda item: item[0] not in _FILES):
+        found += [f"--{key}", _beside(folder, value) if key in _FILES else _text(value)]
+    return found
 
 
 def _joined(*parts: dict[str, Any]) -> dict[str, Any]:

@@ -9,24 +9,40 @@ from contextlib import contextmanager
 from functools import partial
 from math import ceil
 from pathlib import Path
+from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
 import torch
 
 from lit_retrieval.errors import PREEMPTED, RunEndedError, UserError
+from lit_retrieval.training.preemption import SIGNALS
 from sweeps.grid import Grid, Trial
 from sweeps.trial import run_trial
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _TIME_LIMITS = 10_000  # after how many a job is not requeued any more
 _LOOK_EVERY = 1.0  # seconds; Python handles no signal that comes just before the main thread waits without a limit
 
 
 def run_here(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str, slots: int = 1) -> None:
-    """Run `slots` trials at a time, in order; raises `RunEndedError` after a signal, when all are saved."""
+    """Run `slots` trials at a time, in order; raises `RunEndedError` after a signal, when all are saved.
+
+    Of several GPUs each slot has one, in turn, but for trials that need more than one.
+    """
+    free: SimpleQueue[dict[str, str]] = SimpleQueue()
+    for place in _places(slots):
+        free.put(place)
+
+    def run(trial: Trial) -> None:
+        place = free.get()
+        try:
+            given = place if trial.gpus <= 1 else {}
+            run_trial(trial, sweep, commit, grid.retries, grid.cpus, stopping, given)
+        finally:
+            free.put(place)
+
     with _stopping() as stopping, ThreadPoolExecutor(slots) as pool:
-        jobs = [pool.submit(run_trial, trial, sweep, commit, grid.retries, grid.cpus, stopping) for trial in trials]
+        jobs = [pool.submit(run, trial) for trial in trials]
         while wait(jobs, _LOOK_EVERY).not_done:
             pass
         for job in jobs:
@@ -35,6 +51,16 @@ def run_here(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str, slot
         raise RunEndedError(
             f"stopped by a signal; the trials are saved in {sweep}, and the same command resumes them", PREEMPTED
         )
+
+
+def _places(slots: int) -> list[dict[str, str]]:
+    """What the commands of each slot find in their environment: its GPU, if this machine has several."""
+    count = torch.cuda.device_count()
+    if count < 2:
+        return [{}] * slots
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(number) for number in range(count)]
+    return [{"CUDA_VISIBLE_DEVICES": names[slot % count]} for slot in range(slots)]
 
 
 @contextmanager
@@ -46,7 +72,7 @@ def _stopping() -> Iterator[threading.Event]:
         event.set()
         signal.signal(number, before[signal.Signals(number)])
 
-    before = {number: signal.signal(number, note) for number in _SIGNALS}
+    before = {number: signal.signal(number, note) for number in SIGNALS}
     try:
         yield event
     finally:

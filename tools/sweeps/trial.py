@@ -1,12 +1,15 @@
 """One trial: `fit` and each `test` as processes, restarted when they crash, skipped when they are done."""
 
+import shlex
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import torch
 import yaml
 
 from lit_retrieval.errors import PREEMPTED
@@ -24,8 +27,9 @@ _NOTE_EVERY = 10.0
 
 
 def run_trial(
-    trial: Trial, sweep: Path, commit: str, retries: int, cpus: int, stopping: threading.Event | None = None
-) -> None:
+    trial: Trial, sweep: Path, commit: str, retries: int, cpus: int, stopping: threading.Event | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> None:  # fmt: skip
     """Run a trial to its end, or resume it.
 
     Its folder then has `result.json`, or a `trial.json` with the status `failed` and the reason; or, after a stop, the
@@ -39,6 +43,7 @@ def run_trial(
         retries: Restarts after a crash.
         cpus: Number of threads.
         stopping: Event that makes the trial save itself and end.
+        environment: Further variables of its commands.
     """
     folder, stopping = files.trial_folder(sweep, trial.hash), stopping or threading.Event()
     if (folder / "result.json").exists() or stopping.is_set():
@@ -47,14 +52,15 @@ def run_trial(
     notes = {
         "hash": trial.hash, "point": trial.point, "level": trial.level, "seed": trial.seed, "commit": commit,
         "status": "running",
-        "command": " ".join(["python -m lit_retrieval fit", *map(_quoted, trial.arguments)]),
+        "command": f"python -m lit_retrieval {shlex.join(['fit', *trial.arguments])}",
         "attempts": before.get("attempts", 0), "crashes": 0, "minutes": before.get("minutes", 0.0),
         "is_trained": before.get("is_trained", False) and bool(RunFolder(folder / "run").step_files()),
     }  # fmt: skip
     found: dict[str, dict[str, Any]] = {}
+    environment = {**environment, **{name: str(cpus) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}}
     steps = [("fit", "", ()), *(("test", *test) for test in trial.tests)]
     for step, name, tested in steps[notes["is_trained"] :]:
-        reason = _persist(trial, step, tested, folder, notes, retries, cpus, stopping)
+        reason = _persist(trial, step, tested, folder, notes, retries, environment, stopping)
         if reason == _STOPPED:
             files.write({**notes, "status": "waiting"}, folder / "trial.json")
             return
@@ -69,13 +75,13 @@ def run_trial(
 
 
 def _persist(
-    trial: Trial, step: str, tested: Sequence[str], folder: Path, notes: dict[str, Any], retries: int, cpus: int,
-    stopping: threading.Event,
+    trial: Trial, step: str, tested: Sequence[str], folder: Path, notes: dict[str, Any], retries: int,
+    environment: Mapping[str, str], stopping: threading.Event,
 ) -> str:  # fmt: skip
     """Run a step until it succeeds; returns why it failed, or an empty text."""
     while True:
         notes["attempts"] += step == "fit"
-        status, minutes = _run(trial, step, tested, folder, notes, cpus, stopping)
+        status, minutes = _run(trial, step, tested, folder, notes, environment, stopping)
         if step == "fit":
             notes["minutes"] += minutes
         if status == 0:
@@ -92,23 +98,24 @@ def _persist(
 
 
 def _run(
-    trial: Trial, step: str, tested: Sequence[str], folder: Path, notes: dict[str, Any], cpus: int,
-    stopping: threading.Event,
+    trial: Trial, step: str, tested: Sequence[str], folder: Path, notes: dict[str, Any],
+    environment: Mapping[str, str], stopping: threading.Event,
 ) -> tuple[int, float]:  # fmt: skip
     """Run one command to its end, or stop it once `stopping` is set; returns its status and its minutes."""
     folder.mkdir(parents=True, exist_ok=True)
     arguments = [
-        step, *trial.arguments, "--run_dir", str(folder.resolve() / "run"), "--trainer.devices", "1",
+        step, *trial.arguments, "--run_dir", str(folder.resolve() / "run"), "--trainer.devices", _devices(trial),
         "--trainer.enable_progress_bar", "false",
         *(["--ckpt_path", trial.checkpoint, *tested] if step == "test" else _time_left(trial, notes["minutes"])),
     ]  # fmt: skip
-    threads = {name: str(cpus) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
-    start: Start = start_warm if trial.is_warm else start_fresh
+    # A forked process can't use CUDA after that from which it is forked has, and fla does when it is imported.
+    is_warm = trial.is_warm and not torch.cuda.is_available()
+    start: Start = start_warm if is_warm else start_fresh
     begun = noted = time.monotonic()
-    process = start(arguments, trial.place, folder.resolve() / "log.txt", threads)
+    process = start(arguments, trial.place, folder.resolve() / "log.txt", environment)
     files.write(notes, folder / "trial.json")
     while (status := process.poll()) is None:
-        if stopping.wait(_LOOK_OFTEN if trial.is_warm else _LOOK_EVERY):
+        if stopping.wait(_LOOK_OFTEN if is_warm else _LOOK_EVERY):
             process.terminate()  # fit saves the run; test starts over the next time
             status = process.wait()
             break
@@ -116,6 +123,11 @@ def _run(
             noted = time.monotonic()
             files.write({**notes, "minutes": notes["minutes"] + (noted - begun) / 60}, folder / "trial.json")
     return status, (time.monotonic() - begun) / 60
+
+
+def _devices(trial: Trial) -> str:
+    """The devices of a trial: its GPUs where it has several, else one."""
+    return str(int(trial.gpus)) if trial.gpus > 1 and torch.cuda.is_available() else "1"
 
 
 def _time_left(trial: Trial, minutes: float) -> list[str]:
@@ -151,7 +163,3 @@ def _result(trial: Trial, folder: Path, notes: dict[str, Any], found: dict[str, 
 def _last_line(folder: Path) -> str:
     lines = [line for line in (folder / "log.txt").read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1].strip()[:300] if lines else "it printed nothing"
-
-
-def _quoted(argument: str) -> str:
-    return argument if all(letter.isalnum() or letter in "-._/=:" for letter in argument) else f"'{argument}'"

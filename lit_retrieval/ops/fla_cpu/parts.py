@@ -16,9 +16,7 @@ Nested: TypeAlias = Any
 """A tensor, None, or a tuple or list of these."""
 
 
-def by_parts(
-    function: _Function, whole: Collection[str] = (), outputs: int = 1, unread: float = 0.0
-) -> _Function:
+def by_parts(function: _Function, whole: Collection[str] = (), outputs: int = 1, unread: float = 0.0) -> _Function:
     """A recurrence that takes `cu_seqlens` too, `(sequences + 1,)`, and then starts again in each sequence.
 
     Tensors `(1, time, ...)` are split along time; first states, whose names contain "init" or "cache", have one entry

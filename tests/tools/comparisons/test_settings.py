@@ -3,7 +3,7 @@
 import pytest
 from comparisons.layers import read_known
 from comparisons.protocol import find_protocol, read_protocol
-from comparisons.settings import REFUSALS, candidates, find_setting, measure
+from comparisons.settings import REFUSALS, _bits, candidates, find_setting, measure
 
 QUICK = ["attention", "window", "lstm", "mamba", "mamba_attention", "cyclic_flow"]
 
@@ -33,3 +33,25 @@ def test_a_few_bits_more_do_not_make_many_small_heads():
     shape = read_protocol(find_protocol("laptop")).shape
     found = find_setting(read_known()["cyclic_flow"], shape, shape.state_bits)
     assert (found.init_args["num_heads"], found.init_args["head_dim"]) == (1, 32)
+
+
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_a_layer_that_runs_on_a_gpu_only_is_measured_there(monkeypatch, has_gpu):
+    class OnGpu:
+        device = "cpu"
+
+        def to(self, device):
+            self.device = device
+            return self
+
+        def state_bits(self, length):
+            if self.device == "cpu":
+                raise RuntimeError("the kernel needs a GPU")
+            return 8 * length
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: has_gpu)
+    if has_gpu:
+        assert _bits(OnGpu(), 5) == 40
+    else:
+        with pytest.raises(RuntimeError, match="needs a GPU"):
+            _bits(OnGpu(), 5)
