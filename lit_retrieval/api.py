@@ -17,7 +17,7 @@ from lit_retrieval.cli import train
 from lit_retrieval.cli.parser import limit_imports
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.decoding import Replies, Reply, begin, decode, generate
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import UserError, one_line
 from lit_retrieval.models import SequenceModel
 from lit_retrieval.ranges import check_at_least, check_at_most
 from lit_retrieval.runs import RunFolder
@@ -219,7 +219,7 @@ def _build(run: RunFolder) -> tuple[SequenceModule, TranscriptData]:
             raise UserError(f"{run.path} needs {missing[1]}; install it, or start in the folder that has it") from None
         raise UserError(
             f"{run.path / 'config.yaml'} is not a configuration of lit_retrieval {__version__}: "
-            f"{' '.join(str(error).split())}; load it with the version that wrote it"
+            f"{one_line(error)}; load it with the version that wrote it"
         ) from None
     return built.model, built.data
 

@@ -6,6 +6,11 @@ PREEMPTED = 75
 INTERRUPTED = 130
 
 
+def one_line(said: object) -> str:
+    """A text, or the message of an error, on one line."""
+    return " ".join(str(said).split())
+
+
 class UserError(ValueError):
     """A mistake in the user's input; its message is one line that says what was wrong and what to write instead.
 

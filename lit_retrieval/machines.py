@@ -12,6 +12,8 @@ from jsonargparse.typing import Path_fr, register_type
 from lit_retrieval.errors import UserError
 
 BLANK = 0
+# The last symbol written to a cell: what follows the cell's last name in the prompt or, after a search, in the trace.
+SEARCH = (r".*(?<!\S)", r"\s+(?:<EndSearch>\s+)?(t\S+)")
 VERDICTS = ("HALT", "YES", "NO")
 
 

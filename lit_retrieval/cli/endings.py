@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from lit_retrieval.errors import RunEndedError, UserError
+from lit_retrieval.errors import RunEndedError, UserError, one_line
 from lit_retrieval.mixers import is_error_of_fla
 from lit_retrieval.parsing import USER_ERROR
 
@@ -37,15 +37,15 @@ def ending(error: BaseException) -> tuple[str, int] | None:
         if isinstance(cause, RunEndedError):
             return str(cause), cause.status
         if isinstance(cause, UserError | MisconfigurationException | ModuleNotFoundError):
-            return f"error: {_one_line(cause)}{_NO_GPU if 'gpu backend' in str(cause) else ''}", USER_ERROR
+            return f"error: {one_line(cause)}{_NO_GPU if 'gpu backend' in str(cause) else ''}", USER_ERROR
         if isinstance(cause, OSError) and cause.errno in _NO_SPACE:
-            return f"error: the disk is full: {_one_line(cause)}; {_AS_BEFORE}", DISK_FULL
+            return f"error: the disk is full: {one_line(cause)}; {_AS_BEFORE}", DISK_FULL
         if _is_lost(cause):
-            return f"error: another process of the run {_GONE}: {_one_line(cause)[:200]}; {_RESUMES}", LOST
+            return f"error: another process of the run {_GONE}: {one_line(cause)[:200]}; {_RESUMES}", LOST
         if _is_out_of_memory(cause):
-            return f"error: out of memory: {_one_line(cause)[:200]}; {_LESS}", OUT_OF_MEMORY
+            return f"error: out of memory: {one_line(cause)[:200]}; {_LESS}", OUT_OF_MEMORY
         if is_error_of_fla(cause):
-            said = f"{type(cause).__name__}: {_one_line(cause)[:300]}"
+            said = f"{type(cause).__name__}: {one_line(cause)[:300]}"
             return f"error: the model's layers can't run on this device: {said}", USER_ERROR
     return None
 
@@ -82,7 +82,3 @@ def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

@@ -16,7 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_retrieval.cli.help import COMMANDS, is_ours, rewrite, title_of_group
 from lit_retrieval.cli.ready_configs import find_config
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import UserError, one_line
 from lit_retrieval.parsing import OneLineErrors, fail, one_line_errors, read_yaml
 
 ALLOW = "LIT_RETRIEVAL_ALLOW"
@@ -130,7 +130,7 @@ def instantiate(class_type: type[Built], *args: Any, **kwargs: Any) -> Built:
         if isinstance(error, UserError) or is_ours or not (is_deliberate or is_installed):
             raise
         name = f"{class_type.__module__}.{class_type.__qualname__}"
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         if isinstance(error, ImportError):
             raise UserError(f"{name} can't be used: {reason}") from error
         raise UserError(f"{name} refuses its arguments: {reason}; set its init_args") from error

@@ -27,7 +27,7 @@ from lit_retrieval.cli.switches import (
     check_switches,
     meeting_place,
 )
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import UserError, one_line
 from lit_retrieval.files import write_atomically
 from lit_retrieval.parsing import Replace, files_are_told
 from lit_retrieval.pretrained import weights_sha256
@@ -254,7 +254,7 @@ class RetrievalCLI(LightningCLI):
         try:
             trainer = Trainer(**given)
         except (ValueError, TypeError, ImportError, RuntimeError) as error:  # the Trainer checks its own arguments
-            raise UserError(f"trainer: {' '.join(str(error).split())}") from None
+            raise UserError(f"trainer: {one_line(error)}") from None
         check_processes(trainer)
         check_folders(writers)
         if folder is not None and built["checkpoint"].dirpath is None:  # or it would be that of the first logger

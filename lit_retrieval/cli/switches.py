@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, Trainer, callbacks
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.loggers import Logger
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import UserError, one_line
 from lit_retrieval.ranges import check_at_most
 
 
@@ -122,7 +122,7 @@ def check_processes(trainer: Trainer) -> None:
         try:
             environment.validate_settings(num_devices=trainer.num_devices, num_nodes=trainer.num_nodes)
         except ValueError as error:
-            raise UserError(f"trainer: {' '.join(str(error).split())}") from None
+            raise UserError(f"trainer: {one_line(error)}") from None
     if trainer.num_nodes > 1 and isinstance(environment, LightningEnvironment):
         missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name not in os.environ]
         if missing:

@@ -1,5 +1,6 @@
 """The theorems as classes for a configuration's `class_path`."""
 
+from abc import ABC, abstractmethod
 from types import ModuleType
 from typing import Literal, Protocol, cast, get_args
 
@@ -40,7 +41,7 @@ class Construction(Protocol):
         ...
 
 
-class _Theorem:
+class _Theorem(ABC):
     """A construction whose words must be in the vocabulary."""
 
     number: str
@@ -65,8 +66,8 @@ class _Theorem:
             )
         return model.to(getattr(torch, self.precision))
 
-    def _construct(self, vocabulary: Vocabulary) -> ConstructedModel:
-        raise NotImplementedError
+    @abstractmethod
+    def _construct(self, vocabulary: Vocabulary) -> ConstructedModel: ...
 
 
 class _SimpleProblems(_Theorem):

@@ -7,7 +7,16 @@ for the other.
 """
 
 from lit_retrieval.constructions.attend import all_but, look_back, match_closest, match_first, write_attention
-from lit_retrieval.constructions.feed_forward import Unit, add, choose, indicate, say, square, where, write_feed_forward
+from lit_retrieval.constructions.feed_forward import (
+    Unit,
+    add,
+    choose,
+    indicate,
+    say,
+    squares,
+    where,
+    write_feed_forward,
+)
 from lit_retrieval.constructions.linear_unit import ago
 from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.constructions.registers import Form, Registers
@@ -31,13 +40,13 @@ def is_tree(vocabulary: Vocabulary) -> ConstructedModel:
     )  # fmt: skip
     longest = 8 * len(vocabulary)  # n vertices are among the words, and prompt and tour are 5 n - 1
     mixers = [
-        write_feed_forward(registers, square({"position": 1.0}, "square of position")),
+        write_feed_forward(registers, squares("position")),
         write_attention(registers, [
             look_back(lag, [({name: 1.0}, ago(name, lag)) for name, reach in _REACH.items() if lag <= reach])
             for lag in range(1, 5)
         ]),
         write_feed_forward(registers, [*_read_edges(), *_read_tour()]),
-        write_feed_forward(registers, _square("number", "end", "listed end")),
+        write_feed_forward(registers, squares("number", "end", "listed end")),
         write_attention(registers, [
             match_closest(["end"], ["listed end"], [({"listed other": 1.0}, "other before")], longest,
                           all_but("is listed")),
@@ -45,7 +54,7 @@ def is_tree(vocabulary: Vocabulary) -> ConstructedModel:
             match_closest([], [], [({"position": 1.0}, "place of ?")], longest, all_but("is ?")),
         ]),
         write_feed_forward(registers, _come_back()),
-        write_feed_forward(registers, _square("other before", "parent", "came from")),
+        write_feed_forward(registers, squares("other before", "parent", "came from")),
         write_attention(registers, [
             match_closest(["number", last], ["end", "other before"], [({"other": 1.0}, found)], longest,
                           all_but("is end"))
@@ -53,7 +62,7 @@ def is_tree(vocabulary: Vocabulary) -> ConstructedModel:
         ]),
         write_feed_forward(registers, _skip_parent()),
         write_feed_forward(registers, [
-            *_square("ahead"), *indicate({"ahead": 1.0}, 0, {"nothing is ahead": 1.0}),
+            *squares("ahead"), *indicate({"ahead": 1.0}, 0, {"nothing is ahead": 1.0}),
             # A tour of all vertices, 2 n - 1 words, ends at the position 5 n - 3, and the `?` is at 3 n - 2.
             *indicate({"position": 3.0, "place of ?": -5.0}, 1, {"tour has all vertices": 1.0}),
         ]),
@@ -64,10 +73,6 @@ def is_tree(vocabulary: Vocabulary) -> ConstructedModel:
         write_feed_forward(registers, _move()),
     ]  # fmt: skip
     return ConstructedModel(vocabulary, registers, mixers)
-
-
-def _square(*names: str) -> list[Unit]:
-    return [unit for name in names for unit in square({name: 1.0}, f"square of {name}")]
 
 
 def _read_edges() -> list[Unit]:

@@ -10,11 +10,11 @@ from lit_retrieval.constructions.feed_forward import Unit, say, where, write_fee
 from lit_retrieval.constructions.linear_unit import ago, remember, remembered
 from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.constructions.registers import Registers
-from lit_retrieval.machines import TuringMachine
+from lit_retrieval.machines import SEARCH, TuringMachine
 from lit_retrieval.vocabulary import Vocabulary
 
 _REACH = 9
-_BEFORE, _AFTER = r".*(?<!\S)", r"\s+(?:<EndSearch>\s+)?(t\S+)"
+_BEFORE, _AFTER = SEARCH
 _KEPT = ["is <StartSearch>", "is <EndSearch>", "is L", "is R", f"is {_BEFORE}", "number"]
 _NOW = [f"is {kind}" for kind in ("c", "q", "?", _AFTER)]
 

@@ -13,7 +13,16 @@ from, or none if it came from p. The answer is NO if o has been visited, or if t
 """
 
 from lit_retrieval.constructions.attend import all_but, match, match_closest, match_first, write_attention
-from lit_retrieval.constructions.feed_forward import Unit, add, choose, indicate, say, square, where, write_feed_forward
+from lit_retrieval.constructions.feed_forward import (
+    Unit,
+    add,
+    choose,
+    indicate,
+    say,
+    squares,
+    where,
+    write_feed_forward,
+)
 from lit_retrieval.constructions.linear_unit import ago, remember, remembered, take_turns, turn
 from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.constructions.registers import Form, Registers
@@ -44,7 +53,7 @@ def is_tree(vocabulary: Vocabulary) -> ConstructedModel:
         take_turns(registers, _PARTS, _BLOCK),
         write_feed_forward(registers, [*_find_place(), *_read_list(), *_read_tour()]),
         write_feed_forward(registers, _come_back()),
-        write_feed_forward(registers, [unit for name in _SQUARED for unit in square({name: 1.0}, f"square of {name}")]),
+        write_feed_forward(registers, squares(*_SQUARED)),
         write_attention(registers, [
             match(["place"], ["position"], [({"number": 1.0}, "listed")]),
             match_closest(["number"], ["end"], [({"other": 1.0}, "link"), ({"is end": 1.0}, "has link")], longest,

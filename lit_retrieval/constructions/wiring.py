@@ -3,6 +3,7 @@
 Constants are folded, equal gates are built once, and gates that nothing depends on are left out of the circuit.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -138,9 +139,8 @@ class Wiring:
     def look_up(self, number: Number, function: Callable[[int], int]) -> Number:
         """A function of a number that never decreases."""
         low, high = function(number.low), function(number.high)
-        # The first argument for each value, by bisection.
-        starts = [_first(number.low, number.high, lambda at, value=value: function(at) >= value)  # type: ignore[misc]
-                  for value in range(low + 1, high + 1)]  # fmt: skip
+        arguments = range(number.low, number.high)
+        starts = [number.low + bisect_left(arguments, value, key=function) for value in range(low + 1, high + 1)]
         reached = [self.at_least(number, start) for start in starts]
         bits = []
         for place in range((high - low).bit_length()):  # counting up, the bit changes at each multiple of 2^place
@@ -230,11 +230,3 @@ class Wiring:
 
 def _bits_of(value: int, width: int) -> list[int]:
     return [ONE if value >> place & 1 else ZERO for place in range(width)]
-
-
-def _first(low: int, high: int, holds: Callable[[int], bool]) -> int:
-    """The smallest integer for which a condition holds that holds from there to `high`."""
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle + 1, high)
-    return low

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lit_retrieval.decoding.generate import DecodableModel, takes_several
+from lit_retrieval.errors import one_line
 from lit_retrieval.mixers import FixedState, fix_shapes, free_shapes, map_tensors, tensors_of
 from lit_retrieval.models import CudaGraphs, Record
 
@@ -112,7 +113,7 @@ class ModelGraphs:
             self._graphs[key] = _Graph(tokens, static, logits, self._record(step))
         except RuntimeError as error:
             self._is_on = False
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)[:200]
             warnings.warn(f"decoding can't be recorded as a CUDA graph, and runs without: {reason}", stacklevel=2)
 
     def _place(self, rows: int, state: Any) -> Any:

@@ -11,6 +11,7 @@ from lit_retrieval.mixers.mixer import (
     Mixer,
     MixerFactory,
     State,
+    evaluating,
     fix_shapes,
     free_shapes,
     map_tensors,
@@ -30,6 +31,6 @@ __all__ = [
     "GRU", "LSTM", "TTT", "Attention", "AttentionState", "Canon", "FixedState", "FlaLayer", "FlaState", "Inspectable",
     "LSTMState", "LinearRNN", "Mamba", "MambaState", "Mixer", "MixerFactory", "Parallel", "PastInputs", "ReGLU",
     "SlidingWindowAttention", "State", "SwiGLU", "TTTState", "Titans", "TitansState", "WindowState", "as_mixer",
-    "fix_shapes", "free_shapes", "is_error_of_fla", "make_mixer", "map_tensors", "select_rows",
+    "evaluating", "fix_shapes", "free_shapes", "is_error_of_fla", "make_mixer", "map_tensors", "select_rows",
     "states_are_wanted", "tensors_of", "without_states",
 ]  # fmt: skip

@@ -39,7 +39,7 @@ def first_weights_of_models(made: Any) -> Iterator[None]:
 
 
 def _finish_precond_kda(layer: Any) -> list[Tensor]:
-    layer.dt_bias.copy_(_forgetting_little(layer.dt_bias))
+    layer.dt_bias.copy_(small_steps(layer.dt_bias))
     return [layer.dt_bias]
 
 
@@ -48,7 +48,7 @@ def _finish_rodimus(layer: Any) -> list[Tensor]:
     for projection in projections:
         nn.init.xavier_uniform_(projection.weight, gain=2**-2.5)
     nn.init.zeros_(layer.i_gate_proj[1].bias)
-    layer.g_gate_proj.bias.copy_(_forgetting_little(layer.g_gate_proj.bias))
+    layer.g_gate_proj.bias.copy_(small_steps(layer.g_gate_proj.bias))
     layer.tau_gate_proj.bias.copy_(torch.logit(torch.empty_like(layer.tau_gate_proj.bias).uniform_(1 / 16, 0.9)))
     return [projection.weight for projection in projections]
 
@@ -60,8 +60,8 @@ def _finish_wall_attention(layer: Any) -> list[Tensor]:
     return [gate.bias for gate in gates]
 
 
-def _forgetting_little(bias: Tensor) -> Tensor:
-    """Biases whose softplus is log-uniform from 0.001 to 0.1, shaped like `bias`."""
+def small_steps(bias: Tensor) -> Tensor:
+    """Biases of step sizes, whose softplus is log-uniform from 0.001 to 0.1, shaped like `bias`."""
     steps = torch.empty_like(bias).uniform_(math.log(_LEAST), math.log(_MOST)).exp()
     return steps + torch.log(-torch.expm1(-steps))
 

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lit_retrieval.mixers.fla_weights import small_steps
 from lit_retrieval.mixers.mixer import check_sizes
 from lit_retrieval.ops import causal_conv, selective_scan, silu_gate
 from lit_retrieval.ops.half_precision import widen
-
-_SMALLEST_DT, _LARGEST_DT = 1e-3, 1e-1  # the range of step sizes at the start of training, as in mamba-ssm
 
 
 class MambaState(NamedTuple):
@@ -70,9 +69,7 @@ class Mamba(nn.Module):
     def _reset_dt(self) -> None:
         """Start with softplus(bias) drawn log-uniformly from the range of step sizes, as mamba-ssm does."""
         nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
-        log_dt = torch.empty(self.dim).uniform_(math.log(_SMALLEST_DT), math.log(_LARGEST_DT))
-        dt = log_dt.exp().clamp(min=1e-4)
-        self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # the inverse of softplus
+        self.dt_proj.bias.copy_(small_steps(self.dt_proj.bias))
         self.dt_proj.bias._no_reinit = True  # type: ignore[attr-defined]  # mamba-ssm's mark for `initializer_range`
 
     def forward(self, x: Tensor, state: MambaState | None = None) -> tuple[Tensor, MambaState]:

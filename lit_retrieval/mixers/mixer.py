@@ -89,6 +89,18 @@ def check_sizes(hidden_size: int, layer_idx: int, **sizes: int | None) -> None:
             check_at_least(name, size, 1, f"model.stages...{name}")
 
 
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, without dropout; after it each part has its own mode again."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
 def tensors_of(state: State) -> list[Tensor]:
     """All tensors in a state, in their order."""
     if hasattr(state, "tensors"):  # a state of a class of its own

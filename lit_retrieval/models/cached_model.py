@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import State, states_are_wanted
 from lit_retrieval.models.mixer_stack import select_positions
+from lit_retrieval.ops import fla_cpu
 
 _ANY = 2**62  # tokens in one call
 _PIECE = 256  # tokens in a call at least: fewer take longer, since each call reads all weights
@@ -30,9 +31,7 @@ def prepare_fla(configuration: type) -> None:
     if module is None or module.origin is None or find_spec("fla") is None:
         return
     if '"fla"' in Path(module.origin).read_text(encoding="utf-8"):
-        from lit_retrieval.ops.fla_cpu import install
-
-        install()
+        fla_cpu.install()
 
 
 class CacheState:

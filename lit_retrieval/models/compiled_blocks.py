@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import UserError, one_line
 from lit_retrieval.mixers import TTT, FlaLayer, LinearRNN, Mamba, State, Titans
 from lit_retrieval.models.block import Block, run_block
 
@@ -26,7 +26,7 @@ def compile_block() -> Block:
         except Exception as error:  # PyTorch's own, which are not all of one class
             if not type(error).__module__.startswith("torch._"):
                 raise
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)[:200]
             raise UserError(f"model.compile can't compile {type(mixer).__name__}: {reason}; {FIX}") from error
 
     return run

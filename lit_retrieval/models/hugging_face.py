@@ -3,7 +3,7 @@
 import difflib
 from typing import Any
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import UserError, one_line
 from lit_retrieval.models.cached_model import CachedModel, prepare_fla
 
 # Words have other numbers here, and none of them ends or pads a text.
@@ -38,7 +38,7 @@ class HuggingFaceModel(CachedModel):
         except UserError:
             raise
         except (ArithmeticError, AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = one_line(error)[:300]
             raise UserError(f"transformers refuses {model_type} with {given}: {reason}; set model.network") from None
         super().__init__(model, vocab_size, type(model).__name__)
 

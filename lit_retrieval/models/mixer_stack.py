@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lit_retrieval.mixers import FlaLayer, Mixer, Parallel, State, tensors_of
+from lit_retrieval.mixers import FlaLayer, Mixer, Parallel, State, evaluating, tensors_of
 from lit_retrieval.models.block import Block, recomputed, run_block
 from lit_retrieval.models.compiled_blocks import check_mixers, compile_block
 
@@ -73,10 +73,8 @@ class MixerStack(nn.Module):
     @torch.no_grad()
     def state_bits(self, length: int) -> int:
         """The bits of those elements, in the dtypes that the states have after some tokens, under autocast too."""
-        is_training = self.training
-        self.eval()  # the tokens are no sample: dropout draws nothing for them
-        states = [self.mix(self.embedding.new_zeros(1, some, self.embedding.shape[1]), None)[1] for some in _SOME]
-        self.train(is_training)
+        with evaluating(self):  # the tokens are no sample: dropout draws nothing for them
+            states = [self.mix(self.embedding.new_zeros(1, some, self.embedding.shape[1]), None)[1] for some in _SOME]
         sized = zip(_each(self.mixers, states[0]), _each(self.mixers, states[1]), strict=True)
         return int(sum(_bits(cast(Mixer, mixer).state_size(length), one, later) for (mixer, one), (_, later) in sized))
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers import State, tensors_of
+from lit_retrieval.mixers import State, evaluating, tensors_of
 from lit_retrieval.models.cached_model import CachedModel
 from lit_retrieval.models.mixer_stack import select_positions
 from lit_retrieval.ranges import check_at_least
@@ -93,12 +93,10 @@ class WholeModel(nn.Module):
 
     @torch.no_grad()
     def _state_after(self, length: int) -> list[Tensor]:
-        is_training = self.training
-        self.eval()  # without dropout
         device = next((parameter.device for parameter in self.parameters()), None)
         tokens = torch.zeros(1, length, dtype=torch.int64, device=device)
-        _, state = self.read(tokens, positions=torch.tensor([length - 1], device=device))
-        self.train(is_training)
+        with evaluating(self):
+            _, state = self.read(tokens, positions=torch.tensor([length - 1], device=device))
         return tensors_of(state)
 
 

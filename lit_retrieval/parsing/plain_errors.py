@@ -5,6 +5,8 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 
+from lit_retrieval.errors import one_line
+
 _UNION = "Does not validate against any of the Union subtypes"
 _KINDS = {
     "int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "list": "a list",
@@ -60,25 +62,25 @@ def _about_value(message: str) -> str:
     if found and (one := re.fullmatch(r"(Expected an? .+?)\. Got value: (.*)", found["fault"].strip(), re.DOTALL)):
         return _must_be(found["key"], [_kind(one[1])], one[2])
     if found and (one := re.fullmatch(_CALLED, found["fault"].strip(), re.DOTALL)):
-        return f"{found['key']}: {_one_line(one[1])}"
+        return f"{found['key']}: {one_line(one[1])}"
     if found and (one := re.search(r"Expected a dot import path string: (\S+)$", found["fault"])):
         return _must_be(found["key"], ["a class by its class_path"], one[1])
     if found and (one := re.search(r"Problem with given class_path .+", found["fault"], re.DOTALL)):
-        return f"{found['key']}: {_one_line(one[0])}"
-    return _one_line(message)
+        return f"{found['key']}: {one_line(one[0])}"
+    return one_line(message)
 
 
 def _of_union(key: str, fault: str) -> str:
     _, _, rest = fault.partition("Errors:\n")
     errors, _, value = rest.partition("Given value type:")
     indent = " " * (len(errors) - len(errors.lstrip(" ")))
-    each = [_one_line(error) for error in re.split(rf"^{indent}- ", errors, flags=re.MULTILINE) if error.strip()]
+    each = [one_line(error) for error in re.split(rf"^{indent}- ", errors, flags=re.MULTILINE) if error.strip()]
     given = value.partition("Given value: ")[2]
     told = [error for error in each if not error.startswith(("Expected", *_CLASS))]
     if told:  # what is wrong with the class that was named
         if one := re.fullmatch(_CALLED, told[0]):
             return f"{key}: {one[1]}"
-        return f"{key}: {told[0].replace('Import path does not', f'{_one_line(given)} does not')}"
+        return f"{key}: {told[0].replace('Import path does not', f'{one_line(given)} does not')}"
     return _must_be(key, [_kind(error) for error in each], given)
 
 
@@ -94,12 +96,8 @@ def _kind(error: str) -> str:
 
 def _must_be(key: str, kinds: Sequence[str], given: str) -> str:
     kinds = [kind for kind in dict.fromkeys(kinds) if not (kind == "a whole number" and "a number" in kinds)]
-    return f"{key} must be {_choice(kinds)}, got {_one_line(given)}"
+    return f"{key} must be {_choice(kinds)}, got {one_line(given)}"
 
 
 def _choice(words: Sequence[str]) -> str:
     return " or ".join([", ".join(words[:-1])] * (len(words) > 1) + [*words[-1:]])
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -12,6 +12,7 @@ from torch import nn
 from lit_retrieval.conformance import describe_error
 from lit_retrieval.errors import UserError
 from lit_retrieval.models import CachedModel, agrees_in_pieces, prepare_fla, refuse_network
+from lit_retrieval.ops import fla_cpu
 from lit_retrieval.pretrained.lora import add_adapters
 from lit_retrieval.pretrained.weights import weight_files, weights_sha256
 from lit_retrieval.ranges import check_at_least
@@ -128,9 +129,7 @@ def _class_of(folder: Path) -> Any:
         prepare_fla(found.config_class)
         return found
     if sys.platform == "linux":
-        from lit_retrieval.ops.fla_cpu import install
-
-        install()
+        fla_cpu.install()
         models: Any = import_module("fla.models")
         if hasattr(models, name):
             return getattr(models, name)

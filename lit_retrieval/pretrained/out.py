@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import UserError, one_line
 from lit_retrieval.mixers import Attention, FlaLayer, Mamba, SlidingWindowAttention, SwiGLU
 from lit_retrieval.models import CachedModel, SequenceModel, WholeModel, prepare_fla
 from lit_retrieval.pretrained.layers import compare
@@ -47,7 +47,7 @@ def as_causal_model(model: nn.Module) -> Any:
     try:
         other.load_state_dict(weights_out(model, layout))
     except RuntimeError as error:
-        said = " ".join(str(error).split())
+        said = one_line(error)
         raise UserError(f"the run can't be exported, since its layers have other weights: {said}") from None
     if not (difference := compare(model, other.eval())) <= _ALLOWED:
         raise UserError(

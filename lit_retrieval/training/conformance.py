@@ -1,7 +1,6 @@
 """Checks the classes of a run before its first step: a broken layer or task would train, and score garbage."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from copy import deepcopy
 
 from lightning.pytorch import Trainer
@@ -10,6 +9,7 @@ from torch import nn
 
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import UserError
+from lit_retrieval.mixers import evaluating
 from lit_retrieval.mixers.checks import check_mixer
 from lit_retrieval.models import CachedModel, MixerStack, SequenceModel, WholeModel, check_network
 from lit_retrieval.tasks.checks import check_task
@@ -30,11 +30,11 @@ def check_classes(model: nn.Module, data: TranscriptData, trainer: Trainer) -> N
         if isinstance(model, MixerStack):
             for mixer in distinct(model.mixers):
                 copy = plugin.convert_module(_copy(mixer).to(device))
-                with plugin.forward_context(), _evaluating(copy):
+                with plugin.forward_context(), evaluating(copy):
                     check_mixer(copy, model.embedding.shape[1])
         elif isinstance(model, WholeModel) and not getattr(model.network, "is_checked", False):
             network = plugin.convert_module(_copy(model.network).to(device))
-            with plugin.forward_context(), _evaluating(network):
+            with plugin.forward_context(), evaluating(network):
                 check_network(network, model.vocab_size, device)
 
 
@@ -61,18 +61,6 @@ def check_places(model: nn.Module, data: TranscriptData, is_pretrained: bool) ->
 def distinct(mixers: Iterable[nn.Module]) -> list[nn.Module]:
     """One mixer of each kind: those that differ in their weights and their index alone are of one kind."""
     return list({_describe(mixer): mixer for mixer in mixers}.values())
-
-
-@contextmanager
-def _evaluating(mixer: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; after it each part has its own mode again."""
-    modes = {part: part.training for part in mixer.modules()}
-    mixer.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def _copy(mixer: nn.Module) -> nn.Module:

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers import FlaLayer, Mixer, State, map_tensors, select_rows, tensors_of
+from lit_retrieval.mixers import FlaLayer, Mixer, State, evaluating, map_tensors, select_rows, tensors_of
 from lit_retrieval.models import SequenceModel
 
 FirstState = Literal["random", "same"]
+_FIX = "leave out model.first_state"
 _LENGTHS = (1, 40)  # tokens after which a state of fixed size has the same size
 
 
@@ -95,29 +96,31 @@ def read_to_ends(model: SequenceModel, tokens: Tensor, lengths: Tensor, state: S
 @torch.no_grad()
 def check_passing(model: nn.Module) -> None:
     """Raise `UserError` unless sequences may begin in the last states of others: of a fixed size, without positions."""
-    fix = "leave out model.first_state"
     if not isinstance(model, SequenceModel):
-        raise UserError(f"model.first_state needs a model of model.stages, got {type(model).__name__}; {fix}")
+        raise UserError(f"model.first_state needs a model of model.stages, got {type(model).__name__}; {_FIX}")
     if not model.state_size(1):
-        raise UserError(f"model.first_state needs states, but no mixer has one; {fix}")
-    width, is_training = model.embedding.shape[1], model.training
+        raise UserError(f"model.first_state needs states, but no mixer has one; {_FIX}")
+    width = model.embedding.shape[1]
     x = torch.linspace(-1, 1, 2 * width, dtype=model.embedding.dtype, device=model.embedding.device).view(1, 2, width)
-    model.eval()  # without dropout
-    for mixer in model.mixers:
-        kind = type(mixer.layer if isinstance(mixer, FlaLayer) else mixer).__name__
-        sizes = [cast(Mixer, mixer).state_size(length) for length in _LENGTHS]
-        if sizes[0] != sizes[1]:
-            raise UserError(f"model.first_state needs states of a fixed size, but that of {kind} grows; {fix}")
-        _, state = mixer(x, None)
-        # fla's layers count tokens which few of them use. A count of ours is that of a chunk, whatever two tokens show.
-        if isinstance(mixer, FlaLayer):
-            one, other = (mixer(x, _later(state, tokens))[0] for tokens in (0, 1))
-            is_counting = not torch.equal(one, other)
-        else:
-            is_counting = _has_number(state)
-        if is_counting:
-            raise UserError(f"model.first_state needs states without positions, but {kind} counts tokens; {fix}")
-    model.train(is_training)
+    with evaluating(model):
+        for mixer in model.mixers:
+            _check_state(mixer, x)
+
+
+def _check_state(mixer: nn.Module, x: Tensor) -> None:
+    kind = type(mixer.layer if isinstance(mixer, FlaLayer) else mixer).__name__
+    sizes = [cast(Mixer, mixer).state_size(length) for length in _LENGTHS]
+    if sizes[0] != sizes[1]:
+        raise UserError(f"model.first_state needs states of a fixed size, but that of {kind} grows; {_FIX}")
+    _, state = mixer(x, None)
+    # fla's layers count tokens which few of them use. A count of ours is that of a chunk, whatever two tokens show.
+    if isinstance(mixer, FlaLayer):
+        one, other = (mixer(x, _later(state, tokens))[0] for tokens in (0, 1))
+        is_counting = not torch.equal(one, other)
+    else:
+        is_counting = _has_number(state)
+    if is_counting:
+        raise UserError(f"model.first_state needs states without positions, but {kind} counts tokens; {_FIX}")
 
 
 def _has_number(state: State) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lit_retrieval.errors import one_line
 from lit_retrieval.mixers import Inspectable
 from lit_retrieval.models import MixerStack
 from lit_retrieval.training.pictures import Picture, panels
@@ -48,7 +49,7 @@ def draw_mixers(model: MixerStack, tokens: Tensor, warn: Callable[[str], None]) 
         try:
             inspected = {kind: _check(values) for kind, values in mixer.inspect(seen[model.mixers[layer]]).items()}
         except Exception as error:  # any bug of the mixer's author: a picture must not end a run
-            said = " ".join(str(error).split())
+            said = one_line(error)
             warn(f"layer {layer} is not drawn: {type(mixer).__name__}.inspect raised {type(error).__name__}: {said}")
             continue
         for kind, values in inspected.items():

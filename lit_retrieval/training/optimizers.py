@@ -1,7 +1,8 @@
 """Optimizers and schedules of the learning rate: ours, or those that a configuration names."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -9,9 +10,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from lit_retrieval.conformance import path_of
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import UserError, one_line
 from lit_retrieval.training.schedule import warmup_cosine
 
+_Built = TypeVar("_Built")
 ParameterGroups = list[dict[str, Any]]
 
 
@@ -54,12 +56,7 @@ def make_optimizer(
         return torch.optim.AdamW(groups, lr=learning_rate, fused=is_fused)
     if not groups[0]["weight_decay"]:
         groups = [{"params": [one for group in groups for one in group["params"]]}]
-    try:
-        optimizer = factory(params=groups, lr=learning_rate)
-    except UserError:
-        raise
-    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"the optimizer can't be built: {_one_line(error)}; set model.optimizer") from error
+    optimizer = _build(partial(factory, params=groups, lr=learning_rate), "optimizer", "optimizer")
     if not isinstance(optimizer, Optimizer) or isinstance(optimizer, torch.optim.LBFGS):
         raise UserError(f"{path_of(optimizer)} can't take steps of batches; set another class in model.optimizer")
     return optimizer
@@ -71,15 +68,19 @@ def make_scheduler(
     """A linear warm-up and a cosine to zero without a factory; raises `UserError` for what a factory can't make."""
     if factory is None:
         return LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup_steps, total_steps))
-    try:
-        scheduler = factory(optimizer=optimizer)
-    except UserError:
-        raise
-    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"the schedule can't be built: {_one_line(error)}; set model.lr_scheduler") from error
+    scheduler = _build(partial(factory, optimizer=optimizer), "schedule", "lr_scheduler")
     if isinstance(scheduler, ReduceLROnPlateau) or not isinstance(scheduler, LRScheduler):
         raise UserError(f"{path_of(scheduler)} does not move every step; set another class in model.lr_scheduler")
     return scheduler
+
+
+def _build(factory: Callable[[], _Built], what: str, key: str) -> _Built:
+    try:
+        return factory()
+    except UserError:
+        raise
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"the {what} can't be built: {one_line(error)}; set model.{key}") from error
 
 
 def skip_unless_finite(optimizer: Optimizer, bad_step: torch.Tensor, parameters: Sequence[nn.Parameter]) -> None:
@@ -90,7 +91,3 @@ def skip_unless_finite(optimizer: Optimizer, bad_step: torch.Tensor, parameters:
     if not optimizer.defaults.get("fused") and bool(bad_step > 0):
         for parameter in parameters:
             parameter.grad = None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -1,6 +1,6 @@
 """What callbacks share that keep something of each test sample."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from lit_retrieval.data.stream import Indices
 from lit_retrieval.training.sequence_module import SequenceModule
 
 
-class SampleCallback(Callback):
+class SampleCallback(Callback, ABC):
     """Keeps something of each test sample, and writes all of it when `test` ends, in the order of the samples.
 
     The first rank writes, with what all ranks have kept.

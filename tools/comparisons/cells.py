@@ -14,7 +14,7 @@ from comparisons.layers import Layer
 from comparisons.protocol import EXPERIMENT, Protocol
 from comparisons.settings import Setting, find_setting, stages
 from lit_retrieval import runs
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import UserError, one_line
 
 _RIGHT_ANSWERS = {"class_path": "lit_retrieval.training.RightAnswers"}
 
@@ -133,4 +133,4 @@ def is_over(trial: Trial, folder: Path, again: bool = False) -> bool:
 
 def refusal(error: UserError) -> str:
     """A reason as one line of a row."""
-    return " ".join(str(error).split())
+    return one_line(error)

@@ -12,7 +12,7 @@ import torch
 
 from comparisons.layers import Layer
 from comparisons.protocol import Shape, is_near
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import UserError, one_line
 from lit_retrieval.mixers import Attention, Canon, MixerFactory, SwiGLU
 from lit_retrieval.models import SequenceModel, Stage
 
@@ -83,7 +83,7 @@ def find_setting(layer: Layer, shape: Shape, state_bits: int) -> Setting:
             f"{layer.class_path} must have about {shape.parameters:,} parameters in {shape.repeat} blocks of width "
             f"{shape.hidden_size}, got {least:,} or more; set smaller inner sizes in --init_args"
         )
-    raise UserError(f"{layer.class_path} refuses all arguments that were tried: {' '.join(refusal.split())[:300]}")
+    raise UserError(f"{layer.class_path} refuses all arguments that were tried: {one_line(refusal)[:300]}")
 
 
 def _order(setting: Setting) -> tuple[bool, int]:

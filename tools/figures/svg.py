@@ -65,9 +65,7 @@ class Drawing:
             f'font-size="{size}" fill="{color}"{weight}>{escape(text)}</text>'
         )
 
-    def box(
-        self, box: Box, text: str = "", color: str | None = None, *, mono: bool = False, filled: bool = True
-    ) -> Box:
+    def box(self, box: Box, text: str = "", color: str | None = None, *, mono: bool = False) -> Box:
         """Draw a rectangle with text in its middle, tinted with its color."""
         color = color or self.colors.muted
         self._shapes.append(

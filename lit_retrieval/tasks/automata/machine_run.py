@@ -5,13 +5,10 @@ from typing import NamedTuple
 import numpy as np
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.machines import VERDICTS, Step, Table, TuringMachine
+from lit_retrieval.machines import SEARCH, VERDICTS, Step, Table, TuringMachine
 from lit_retrieval.ranges import check_between, check_numbers
 from lit_retrieval.tasks.task import Regime
 from lit_retrieval.tasks.word_task import Turn, WordTask
-
-# The last symbol written to a cell: what follows the cell's last name in the prompt or, after a search, in the trace.
-SEARCH = (r".*(?<!\S)", r"\s+(?:<EndSearch>\s+)?(t\S+)")
 
 
 class Run(NamedTuple):

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import UserError, one_line
 
 Order = Literal["required", "free"]
 
@@ -108,8 +108,8 @@ def _read_question(one: Any, where: str) -> Question:
     if not all(isinstance(text, str) and text.strip() for text in texts):
         raise UserError(f"{where} must have texts in _id, question and answer, got {texts!r:.100}; convert the file")
     try:
-        context = {_one_line(title): list(map(_one_line, _listed(listed))) for title, listed in one["context"]}
-        facts = [(_one_line(title), int(number)) for title, number in one["supporting_facts"]]
+        context = {one_line(title): list(map(one_line, _listed(listed))) for title, listed in one["context"]}
+        facts = [(one_line(title), int(number)) for title, number in one["supporting_facts"]]
     except (AttributeError, TypeError, ValueError):
         raise UserError(
             f"{where} must have lists of [title, sentences] in context, and of [title, number of a sentence] in "
@@ -125,7 +125,7 @@ def _read_question(one: Any, where: str) -> Question:
     facts.sort(key=lambda fact: named.index(fact[0]))
     sentences = tuple((title, context[title][at]) for title, at in facts if 0 <= at < len(context[title]))
     paragraphs = {title: " ".join(listed) for title, listed in context.items()}
-    name, question, answer = map(_one_line, texts)
+    name, question, answer = map(one_line, texts)
     return Question(name, question, answer, sentences, paragraphs, tuple(named))
 
 
@@ -133,7 +133,3 @@ def _listed(sentences: Any) -> list[Any]:
     if not isinstance(sentences, list):
         raise TypeError
     return sentences
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
