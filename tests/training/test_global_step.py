@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.plugins.precision import MixedPrecision
 from tiny_fit import Recording, fit
 
 from lit_retrieval.errors import RunEndedError
@@ -20,6 +21,58 @@ def test_micro_batches_have_the_gradient_the_loss_and_the_norm_of_the_whole(tmp_
     torch.testing.assert_close(cut.gradient, whole.gradient, rtol=1e-4, atol=1e-6)
     for name in ("train/loss", "train/token_accuracy", "train/gradient_norm"):
         torch.testing.assert_close(logged_cut.callback_metrics[name], logged.callback_metrics[name], rtol=1e-4, atol=0)
+
+
+class Plain(Recording):
+    """Trains with plain gradient descent, and keeps the weights before its last step."""
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.5)
+
+    def configure_gradient_clipping(self, *arguments, **options):
+        self.before = weights_of(self)
+        super().configure_gradient_clipping(*arguments, **options)
+
+
+def weights_of(module):
+    return torch.cat([one.detach().flatten() for one in module.parameters() if one.grad is not None])
+
+
+def scaling():
+    return MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+
+
+@pytest.mark.parametrize("kind", [{}, {"gradient_clip_algorithm": "value"}], ids=["norm", "value"])
+@pytest.mark.parametrize(
+    "options",
+    [lambda: {}, lambda: {"batch_size": 4, "accumulate_grad_batches": 2}, lambda: {"precision": "bf16-mixed"},
+     lambda: {"plugins": [scaling()]}],
+    ids=["whole", "micro-batches", "bf16-mixed", "loss scaler"],
+)  # fmt: skip
+def test_the_weights_move_by_the_clipped_gradient(tmp_path, options, kind):
+    one, _ = fit(tmp_path, module=Plain, steps=1, gradient_clip_val=0.01, **kind, **options())
+    norm = one.gradient.norm()
+    clipped = one.gradient.clamp(-0.01, 0.01) if kind else one.gradient * 0.01 / norm
+    assert norm > 0.05, "or nothing is clipped"
+    torch.testing.assert_close(weights_of(one), one.before - 0.5 * clipped, rtol=1e-4, atol=1e-6)
+
+
+class Infinite(Plain):
+    """The gradients of the second step are infinite, as after a loss scale that was too large."""
+
+    def on_after_backward(self):
+        super().on_after_backward()
+        if self.global_step == 1:
+            for one in self.parameters():
+                if one.grad is not None:
+                    one.grad.fill_(torch.inf)
+
+
+def test_a_loss_scaler_skips_the_step_whose_gradients_are_infinite(tmp_path):
+    seen = Weights()
+    fit(tmp_path, module=Infinite, steps=3, plugins=[scaling()], callbacks=[seen], log_every_n_steps=50)
+    first, second, *_, last = seen.seen
+    assert torch.equal(first, second) and not torch.equal(second, last) and torch.isfinite(last).all()
 
 
 def test_ranks_and_micro_batches_together_have_the_gradient_of_all_tokens(monkeypatch):

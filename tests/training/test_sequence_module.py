@@ -12,7 +12,7 @@ from lit_retrieval.models import Stage
 from lit_retrieval.tasks import Author, IsTree, SampleStream
 from lit_retrieval.training import SequenceModule, rows_at_once, sequence_module
 from lit_retrieval.training.global_step import GlobalStep
-from lit_retrieval.training.optimizers import parameter_groups
+from lit_retrieval.training.optimizers import make_optimizer, parameter_groups
 
 TASK = IsTree(max_size=4)
 
@@ -102,7 +102,17 @@ def test_weights_that_ask_for_it_are_not_decayed():
     one = module(weight_decay=0.1)
     decayed, others = parameter_groups(one, one.weight_decay)
     assert decayed["weight_decay"] == 0.1 and others["weight_decay"] == 0
-    assert all(parameter.ndim > 1 for parameter in decayed["params"])
-    assert any(parameter is one.model.mixers[0].A_log for parameter in others["params"])
-    trained = [parameter for parameter in one.parameters() if parameter.requires_grad]
+    names = {id(parameter): name for name, parameter in one.named_parameters()}
+    found = {names[id(parameter)].rpartition("mixers.0.")[2] for parameter in decayed["params"]}
+    matrices = {"in_proj.weight", "conv1d.weight", "x_proj.weight", "dt_proj.weight", "out_proj.weight"}
+    assert {name for name in found if "stages" not in name} >= matrices and not any("A_log" in name for name in found)
+    trained = {id(parameter) for parameter in one.parameters() if parameter.requires_grad}
+    assert {id(parameter) for group in (decayed, others) for parameter in group["params"]} == trained
     assert len(decayed["params"]) + len(others["params"]) == len(trained)
+    before = {name: parameter.detach().clone() for name, parameter in one.named_parameters()}
+    for parameter in one.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    make_optimizer(None, [decayed, others], learning_rate=0.5, is_fused=True).step()
+    for name, parameter in one.named_parameters():
+        factor = 1 - 0.5 * 0.1 if any(parameter is other for other in decayed["params"]) else 1
+        torch.testing.assert_close(parameter.detach(), factor * before[name])
