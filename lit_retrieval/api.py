@@ -15,6 +15,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from lit_retrieval import __version__, runs
 from lit_retrieval.cli import train
 from lit_retrieval.cli.parser import limit_imports
+from lit_retrieval.cli.start import warn_of_other_code
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.decoding import Replies, Reply, begin, decode, generate
 from lit_retrieval.errors import UserError, one_line
@@ -184,6 +185,7 @@ def load(folder: str | Path, checkpoint: str | Path = "best", device: str = "cpu
     """
     run = RunFolder(Path(folder).expanduser())
     content, (module, data) = _read_checkpoint(run, checkpoint), _build(run)
+    warn_of_other_code(run)
     if torch.device(device).type == "cuda":
         Gpu(**(run.configuration() or {}).get("gpu", {})).set_arithmetic()
     module.on_load_checkpoint(content)

@@ -16,9 +16,19 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lit_retrieval import runs
 from lit_retrieval.cli.endings import is_mistake
 from lit_retrieval.cli.ranges import check_ranges
-from lit_retrieval.cli.start import Prefer, Start, begin_evaluation, begin_fit, check_model, is_first_rank
+from lit_retrieval.cli.start import (
+    Prefer,
+    Start,
+    begin_evaluation,
+    begin_fit,
+    check_code,
+    check_model,
+    is_first_rank,
+    warn_of_other_code,
+)
 from lit_retrieval.cli.switches import (
     check_callbacks,
     check_folders,
@@ -143,6 +153,7 @@ class RetrievalCLI(LightningCLI):
             files = {name: Path(data[name]) for name in ("train_file", "val_file") if data[name] is not None}
             found = {name: read_manifest(path)["sha256"] for name, path in files.items()}
         data["file_sha256"] = {**found, **(data["file_sha256"] or {})} or None
+        configuration["code_sha256"] = {**runs.own_code(configuration), **(configuration["code_sha256"] or {})} or None
         return configuration
 
     def _identify_weights(self) -> None:
@@ -184,6 +195,8 @@ class RetrievalCLI(LightningCLI):
         parser.add_argument(
             "--run_dir", type=str | None, help="Run folder; runs/NAME-HASH of the configuration if absent."
         )
+        code = "Hashes of the code of your own classes; entered by the command, other code is refused."
+        parser.add_argument("--code_sha256", type=dict[str, str] | None, help=code)
         which = "Which hyperparameters to use when checkpoint and command line differ."
         parser.add_argument("--prefer", type=Prefer | None, help=which)
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
@@ -211,10 +224,14 @@ class RetrievalCLI(LightningCLI):
         name = Path(str((given.get("config") or ["lit_retrieval"])[-1])).stem
         if given.get("trainer.fast_dev_run"):
             return Start(None)
+        if prefer is None:
+            check_code(configuration)
         if self.subcommand == "fit":
             start = begin_fit(name, configuration, run_dir, given.get("fresh"), prefer)
         else:
             start = begin_evaluation(name, configuration, run_dir, ckpt_path)
+            if start.folder is not None and start.checkpoint is not None:
+                warn_of_other_code(start.folder)
             if ckpt_path is None and all(configuration["model"].get(key) is None for key in _KNOWING):
                 rank_zero_warn(f"{self.subcommand} without --ckpt_path uses an untrained model")
         if prefer == "checkpoint" and start.model is not None:

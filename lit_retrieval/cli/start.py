@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from lit_retrieval import runs
 from lit_retrieval.errors import UserError
@@ -112,6 +112,25 @@ def check_model(start: Start, model: dict[str, Any]) -> None:
             f"{start.checkpoint} was trained with other hyperparameters: {_list(different)}; "
             "choose with --prefer checkpoint or --prefer command_line"
         )
+
+
+def check_code(configuration: dict[str, Any]) -> None:
+    """Raise `UserError` if a configuration has the hash of other code of a class than there is now."""
+    if changed := _changed_code(configuration):
+        raise UserError(
+            f"the code of {changed[0]} is not that of code_sha256; restore it, or leave out code_sha256 for a new run"
+        )
+
+
+def warn_of_other_code(folder: RunFolder) -> None:
+    """Warn if classes of a run have other code than when it was trained."""
+    if changed := _changed_code(folder.configuration() or {}):
+        rank_zero_warn(f"the code of {', '.join(changed)} has changed since {folder.path} was trained")
+
+
+def _changed_code(configuration: dict[str, Any]) -> list[str]:
+    now = runs.own_code(configuration)
+    return [name for name, code in (configuration.get("code_sha256") or {}).items() if now.get(name, code) != code]
 
 
 def expanded(path: str | None) -> str | None:

@@ -1,11 +1,13 @@
 """Which run a command finds, and how its checkpoint is read."""
 
 import gc
+import importlib
 import json
 import os
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +53,7 @@ def reads(monkeypatch):
 
 # What the result of a run depends on. A key that is neither here nor in runs/configuration.py is a new one.
 HASHED = {
-    "seed_everything", "model",
+    "seed_everything", "model", "code_sha256",
     "checkpoint.filename", "checkpoint.monitor", "checkpoint.mode", "checkpoint.save_top_k", "checkpoint.save_last",
     "checkpoint.save_on_exception", "checkpoint.save_weights_only", "checkpoint.auto_insert_metric_name",
     "checkpoint.every_n_train_steps", "checkpoint.train_time_interval", "checkpoint.every_n_epochs",
@@ -144,6 +146,54 @@ def test_the_rates_of_a_command_that_is_preferred_are_those_that_a_run_goes_on_w
     for wanted, group in zip(*(one["optimizer_states"][0]["param_groups"] for one in (right, found)), strict=True):
         assert group["lr"] == pytest.approx(wanted["lr"]) and group["initial_lr"] == 0.02
         assert group["weight_decay"] == wanted["weight_decay"]
+
+
+OWN = """
+from lit_retrieval.mixers import Mamba
+
+class Mine(Mamba):
+    factor = FACTOR
+
+    def forward(self, x, state=None):
+        y, state = super().forward(x, state)
+        return self.factor * y, state
+"""
+
+
+def test_an_edited_class_is_another_run(command, capsys, monkeypatch):
+    """Also for `test`, for the configuration of a run, and for a run in a folder that is named."""
+    monkeypatch.syspath_prepend(".")
+    stages = ["--model.stages", "[{mixers: [{class_path: own_mixer_of_a_run.Mine, init_args: {state_dim: 2}}]}]"]
+
+    def edit(factor, note=""):
+        Path("own_mixer_of_a_run.py").write_text(OWN.replace("FACTOR", f"{factor}  {note}"))
+        sys.modules.pop("own_mixer_of_a_run", None)
+        importlib.invalidate_caches()
+
+    def folders():
+        return sorted(Path("runs").glob("quickstart-????????"))
+
+    edit(1.0)
+    command("fit", *ONE_STEP, *stages)
+    (first,) = folders()
+    edit(1.0, "# the same, with a note")
+    with pytest.raises(SystemExit) as ended:
+        command("fit", *ONE_STEP, *stages)
+    assert not ended.value.code and "is finished" in capsys.readouterr().out
+    edit(0.50)
+    with pytest.raises(SystemExit):
+        command("test", *ONE_STEP, *stages, "--ckpt_path", "best")
+    assert "the nearest run of this name is" in (said := capsys.readouterr().err) and "code_sha256.own_mixer" in said
+    with pytest.raises(SystemExit):
+        command("fit", *ONE_STEP, *stages, "--run_dir", str(first))
+    assert "is the folder of another run: code_sha256.own_mixer_of_a_run.Mine is" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", f"{first}/config.yaml"])
+    assert "the code of own_mixer_of_a_run.Mine is not that of code_sha256; restore it" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match=r"own_mixer_of_a_run\.Mine has changed since .* was trained"):
+        command("test", *ONE_STEP, *stages, "--ckpt_path", "best", "--run_dir", str(first))
+    command("fit", *ONE_STEP, *stages)
+    assert len(folders()) == 2
 
 
 @pytest.mark.parametrize("key", ["optimizer", "lr_scheduler"])

@@ -1,12 +1,8 @@
 """The compared layers: those of configs/compare/recurrences.yaml, and a user's own by its class."""
 
-import ast
-import hashlib
 import importlib
-import inspect
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from yaml import YAMLError
@@ -15,9 +11,9 @@ from comparisons.protocol import FOLDER
 from lit_retrieval.errors import UserError
 from lit_retrieval.parsing import read_yaml
 from lit_retrieval.parsing.yaml_file import parse_yaml
+from lit_retrieval.runs import code_hash
 
 KNOWN = FOLDER / "recurrences.yaml"
-_PACKAGES = {"builtins", "typing", "abc", "torch", "fla", "lit_retrieval"}  # whose code a row's version or commit names
 
 
 @dataclass(frozen=True)
@@ -51,15 +47,8 @@ class Layer:
             ) from None
 
     def code(self) -> str:
-        """A hash of the files of the class and its bases that are a user's own; empty if it has none.
-
-        Their comments and layout don't count. Rows of other code are not those of this layer.
-        """
-        loaded = self.load()
-        own = [one for one in getattr(loaded, "__mro__", [loaded]) if one.__module__.split(".")[0] not in _PACKAGES]
-        files = {inspect.getsourcefile(one) for one in own} - {None}
-        trees = [ast.dump(ast.parse(Path(str(file)).read_text())) for file in sorted(files, key=str)]
-        return hashlib.sha256("".join(trees).encode()).hexdigest()[:8] if trees else ""
+        """A hash of the code of the class, if it is a user's own: rows of other code are not those of this layer."""
+        return code_hash(self.load())
 
 
 def read_known() -> dict[str, Layer]:
