@@ -222,6 +222,16 @@ class Unsaved(Average):
 
 
 # The rule that each breaks, and a part of its line.
+class Parallel(Average):
+    """In training mode all tokens are computed together, with another decay."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        if not self.training:
+            return super().forward(x, state)
+        y = self.in_proj(x).cumsum(1)
+        return y, y[:, -1]
+
+
 BROKEN: dict[Any, tuple[str, str]] = {
     NoIndex: ("built", "unexpected keyword argument 'layer_idx'"),
     Raising: ("built", "KeyError: 'no such key' (broken_layers.py:"),
@@ -241,6 +251,7 @@ BROKEN: dict[Any, tuple[str, str]] = {
     Late: ("in pieces", "3 + 4 tokens must give what 7 in one call do"),
     Restarting: ("in random pieces", "in one call do"),
     OneStep: ("token by token", "7 tokens one by one must give what 7 in one call do"),
+    Parallel: ("training mode", "training mode must give what evaluation mode does"),
     Crowded: ("rows", "a row must not depend on the other rows"),
     Detached: ("gradient: state", "don't detach it"),
     Unused: ("gradient: weights", "gate must have a finite gradient that is not zero, got norm 0.0e+00"),

@@ -7,7 +7,7 @@ import torch
 
 from lit_retrieval.conformance import BrokenRuleError, NotApplicableError
 from lit_retrieval.mixers.checks.case import Case, relative_difference
-from lit_retrieval.mixers.mixer import select_rows
+from lit_retrieval.mixers.mixer import evaluating, select_rows
 
 _FIX = "return the state after the last token, and start from `state` where it is given"
 
@@ -106,6 +106,24 @@ def has_independent_rows(case: Case) -> str:
     kept = case.mixer(x[rows, 5:], select_rows(state, rows))[0]
     return case.compare(
         kept, y[rows, 5:], "rows must go on as before when others leave (select_rows); keep no batch size in the state"
+    )
+
+
+@torch.no_grad()
+def trains_as_it_evaluates(case: Case) -> str:
+    """Training mode computes what evaluation mode does, over as many tokens as make fla's layers choose other code."""
+    x = case.draw(2, 70)
+    kept = {name: one.clone() for name, one in case.mixer.named_buffers()}
+    expected = case.run(x)[0]
+    with evaluating(case.mixer):  # which restores the modes of all parts
+        case.mixer.train()
+        first, second = case.run(x)[0], case.run(x)[0]
+    for name, one in case.mixer.named_buffers():
+        one.copy_(kept[name])
+    if not torch.equal(first, second):
+        raise NotApplicableError("it draws in training mode, as dropout does")
+    return case.compare(
+        first, expected, "training mode must give what evaluation mode does, or what is trained is not what decodes"
     )
 
 

@@ -19,6 +19,7 @@ RULES: list[Rule[Case]] = [
     Rule("in pieces", along_time.agrees_in_pieces, ("reads its state",), is_cheap=True),
     Rule("in random pieces", along_time.agrees_in_random_pieces, ("in pieces",)),
     Rule("token by token", along_time.agrees_token_by_token, ("in pieces",), is_cheap=True),
+    Rule("training mode", along_time.trains_as_it_evaluates, ("deterministic",), is_cheap=True),
     Rule("rows", along_time.has_independent_rows, ("in pieces",), is_cheap=True),
     Rule("ragged prompts", along_time.decodes_ragged_prompts, (*_IN_ANY_PIECES, "rows")),
     Rule("gradient: inputs", gradients.reach_the_inputs, ("deterministic",)),
