@@ -11,6 +11,7 @@ import torch
 
 from lit_retrieval.errors import INTERRUPTED, RunEndedError
 from lit_retrieval.training import SequenceModule
+from lit_retrieval.training.scores import Scores
 
 SOLVED = "[{class_path: lit_retrieval.training.SolvedStopping, init_args: {validations: 1, accuracy: 0}}]"
 PLATEAU = "[{class_path: lit_retrieval.training.PlateauStopping, init_args: {patience: 1, min_delta: 2.0}}]"
@@ -141,6 +142,46 @@ def test_ctrl_c_in_other_commands_has_the_status_of_ctrl_c(fit, command, monkeyp
         command(name, *FIVE, "--run_dir", "run", "--ckpt_path", "last")
     signal.signal(signal.SIGINT, handler)  # Lightning ignores Ctrl-C from here on
     assert ended.value.code == INTERRUPTED
+
+
+def give_scores(monkeypatch, scores):
+    """Let the validations of a run have these accuracies, and all the same loss."""
+    compute, accuracies = Scores.compute, iter(scores)
+
+    def change(self):
+        given = {"closed_loop_accuracy": torch.tensor(next(accuracies)), "loss": torch.tensor(1.0)}
+        return {name: given.get(str(name), value) for name, value in compute(self).items()}
+
+    monkeypatch.setattr(Scores, "compute", change)
+
+
+EACH = ["--trainer.val_check_interval", "1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "best"),
+    [([], 2), (["--checkpoint.monitor", "val/loss", "--checkpoint.mode", "min"], 1), (["--checkpoint.mode", "min"], 1)],
+    ids=["highest accuracy", "lowest loss, the first", "lowest accuracy"],
+)
+def test_the_best_checkpoint_is_that_of_the_best_validation(fit, monkeypatch, options, best):
+    give_scores(monkeypatch, [0.2, 0.9, 0.5, 0.9, 0.3])
+    shown = fit(*EACH, *options, "--last_checkpoint.keep", "5")
+    assert checkpoint("best")["global_step"] == best
+    assert_same(checkpoint("best"), checkpoint(f"step_{best}"))
+    assert f"after {best} step" in shown and ("0.9000" in shown) == (best == 2)
+
+
+@pytest.mark.parametrize(
+    ("scores", "limit", "last"),
+    [([0.1, 0.2, 0.3, 0.4, 0.5], {}, 5), ([0.5, 0.4, 0.3, 0.2, 0.1], {}, 2), ([0.1, 0.2, 0.3, 0.4, 0.5], 0.25, 3)],
+    ids=["it rises", "it falls", "threshold"],
+)
+def test_a_plateau_is_where_the_accuracy_no_longer_rises(fit, monkeypatch, scores, limit, last):
+    give_scores(monkeypatch, scores)
+    threshold = f", stopping_threshold: {limit}" if limit else ""
+    plateau = f"[{{class_path: lit_retrieval.training.PlateauStopping, init_args: {{patience: 1{threshold}}}}}]"
+    fit(*EACH, "--trainer.callbacks", plateau)
+    assert max(int(name.removeprefix("step_")) for name in saved() if name.startswith("step_")) == last
 
 
 def test_a_run_without_validations_says_so(fit, validated):

@@ -66,5 +66,5 @@ def test_recitation(sequence):
 
 def test_nothing_ago_is_the_register_itself():
     assert ago("a", 0) == "a" and ago("a", 2) == "a 2 ago"
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="a 0 ago"):
         remember(Registers(["a"]), ["a"], 1)

@@ -73,6 +73,14 @@ def test_it_errs_in_text_in_its_share_of_the_queries(rate, fault, retriever):
     assert abs(len(wrong) / 400 - rate) <= 4 * np.sqrt(rate * (1 - rate) / 400)
     others = {None} if fault == "nothing" else {*LINES.replace("- ", "").split("\n" if retriever else None)}
     assert {given for given in wrong if given is None or given[0] not in "xy"} <= others
+    assert fault == "nothing" or rate < 1 or len(set(wrong)) > 10, "any of the others"
+
+
+def test_an_index_is_late_for_its_share_of_the_queries():
+    text = "a=b x\na=c  y a=d"
+    texts = [f"{number}\n{text}" for number in range(1000)]
+    found = [FaultyRetriever(0.1, "late", lag=2).search(r"(?s).*a=(\w)", one) for one in texts]
+    assert set(found) == {"c", "d"} and abs(found.count("c") / 1000 - 0.1) <= 5 * np.sqrt(0.09 / 1000)
 
 
 def test_it_searches_text_only_if_its_retriever_does():

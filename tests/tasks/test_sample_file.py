@@ -199,7 +199,7 @@ def test_what_breaks_off_leaves_the_old_file_whole(written):
         raise RuntimeError("the disk is full")
 
     before = written.read_bytes()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="the disk is full"):
         save_samples(written, TASKS["index"][0].vocabulary, break_off(), {"regime": "cot"}, overwrite=True)
     assert written.read_bytes() == before and len(list(written.parent.iterdir())) == 2
 

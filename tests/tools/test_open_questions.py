@@ -60,6 +60,12 @@ def test_rows_make_each_figure(name, tmp_path, monkeypatch):
     assert min(file.stat().st_size for file in files) > 5000
 
 
+def test_what_is_expected_is_computed_from_searches_and_from_distances():
+    (faults, *_) = questions()["faults"][1](MADE_UP["faults"])
+    guessed = {rate: (1 + (1 - rate) ** 31) / 2 for rate in (0.0, 0.1)}
+    assert {rate: faults.expected[1][rate] for rate in guessed} == pytest.approx(guessed)
+
+
 @pytest.mark.parametrize("name", [name for name, (sweeps, _) in questions().items() if (RESULTS / sweeps[0]).exists()])
 def test_committed_rows_have_two_seeds_at_each_number(name):
     sweeps, make = questions()[name]

@@ -4,7 +4,7 @@ from math import comb
 
 import numpy as np
 import pytest
-from comparisons.significance import differences, holm, sign_test
+from comparisons.significance import are_apart, differences, holm, sign_test
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -32,6 +32,15 @@ def test_many_samples_have_the_binomial_tail():
     one = np.array([1] * 700 + [0] * 300)
     expected = 2 * sum(comb(1000, number) for number in range(301)) / 2**1000
     assert sign_test(one, 1 - one) == pytest.approx(expected, rel=1e-9)
+
+
+def test_layers_differ_only_if_the_difference_is_past_the_correction():
+    """6 of 10 against 5 of 10 in each seed: the seeds agree, but so would those of equal layers."""
+    six, five = (np.array([1] * right + [0] * (10 - right)) for right in (6, 5))
+    assert are_apart([six, six], [five, five])
+    assert differences({"a": {"x": [six, six], "y": [five, five]}}) == {"a": set()}
+    many = {"a": {"x": [np.tile(six, 100)] * 2, "y": [np.tile(five, 100)] * 2}}
+    assert differences(many) == {"a": {("x", "y"), ("y", "x")}}
 
 
 def test_layers_differ_only_if_all_seeds_agree():

@@ -130,7 +130,7 @@ def test_a_statement_holds_or_not_by_the_exit_status(write, capsys):
     path = write(["good", "bad", "noisy"], budgets=(40960, 20480))
     status, said, _ = compare(capsys, "differ", path, "good", "bad", "--suite", "mqar")
     assert status == 0 and said.endswith("the first is better: holds\n")
-    assert "a sign test over the same samples: p = " in said and "past Holm's correction" in said
+    assert "a sign test over the same samples: p = " in said and ", past Holm's correction" in said
     found = submitted.read([path])
     (good, bad) = (np.mean([rows.decode(one["right"]) for one in found.samples if one["recurrence"] == name
                             and one["suite"] == "mqar" and one["state_budget"] == "40960"], 0)
