@@ -1,21 +1,26 @@
 """Decoding with recorded steps writes what decoding without writes; the recorder here runs a step again."""
 
 from functools import partial
+from itertools import chain
+from pathlib import Path
 
 import forgetful
 import numpy as np
 import pytest
 import torch
+import yaml
 from forgetful import Forgetful
 from torch import nn
 
+from lit_retrieval.constructions import Theorem53, Theorem54, Theorem57, Theorem58
 from lit_retrieval.decoding import ModelGraphs, decode
 from lit_retrieval.mixers import LSTM, Attention, Mamba, Parallel, SlidingWindowAttention
 from lit_retrieval.models import Stage
-from lit_retrieval.retrieval import EitherFormRetriever
-from lit_retrieval.tasks import IsTree
+from lit_retrieval.retrieval import EitherFormRetriever, FaultyRetriever, RegularExpressionRetriever
+from lit_retrieval.tasks import Author, IsTree, MachineRun
 
-TASK = IsTree(max_size=6)
+SEARCH = EitherFormRetriever(RegularExpressionRetriever(timeout=5.0))
+TASK, ROWS = IsTree(max_size=6), np.arange(6)
 
 
 class Recorder:
@@ -81,6 +86,55 @@ def test_steps_that_can_no_longer_be_recorded_go_on_without(name):
     with pytest.warns(UserWarning, match="runs without: out of memory"):
         assert play(ModelGraphs(model, record_two)) == play(model)
     assert record.run
+
+
+PALINDROME = yaml.safe_load((Path(__file__).parents[2] / "configs/machines/palindrome.yaml").read_text())
+CONSTRUCTED = {
+    "searches": (Theorem53(), IsTree(max_size=8), "retrieval", [4, 8]),
+    "attention": (Theorem57(), IsTree(max_size=8), "cot", [4, 8]),
+    "searches its tape": (Theorem54(PALINDROME), MachineRun(PALINDROME), "retrieval", [2, 6]),
+    "attention to its tape": (Theorem58(PALINDROME), MachineRun(PALINDROME), "cot", [2, 6]),
+}
+
+
+@pytest.mark.parametrize("name", CONSTRUCTED)
+def test_the_constructions_of_the_theorems_run_as_they_are(name):
+    """Each of their words depends on all that was read, and on what their searches found."""
+    theorem, task, regime, sizes = CONSTRUCTED[name]
+    model, record, samples = (
+        theorem.write(task.vocabulary),
+        Recorder(),
+        task.sample(3, ROWS, np.resize(sizes, 6), regime),
+    )
+
+    def write(decoder):
+        return decode(decoder, samples, task, RegularExpressionRetriever(timeout=5.0), 10_000)
+
+    wanted = write(model)
+    assert [reply.answers for reply in wanted] == samples.answers.tolist()
+    assert write(ModelGraphs(model, record)) == wanted and not record.recorded, "their states count in an int"
+    assert (sum(reply.num_searches for reply in wanted) > 20) == (regime == "retrieval")
+
+
+@pytest.mark.parametrize("fault", ["nothing", "wrong", "late"])
+@pytest.mark.parametrize("name", ["searches", "searches its tape"])
+def test_faults_reach_the_model_and_it_goes_on_with_them(name, fault):
+    """What stands behind each search is what the retriever finds in the context that it may see."""
+    theorem, task, regime, sizes = CONSTRUCTED[name]
+    samples, model = task.sample(3, ROWS, np.resize(sizes, 6), regime), theorem.write(task.vocabulary)
+    retriever = FaultyRetriever(0.5, fault, SEARCH, lag=12)
+    asked = []
+
+    def recorded(context, query, vocabulary):
+        asked.append(retriever(context, query, vocabulary).tolist())
+        return np.array(asked[-1], np.int32)
+
+    replies = decode(ModelGraphs(model, Recorder()), samples, task, recorded, 200)
+    written = ((token, author) for reply in replies for token, author in zip(reply.tokens, reply.author, strict=True))
+    found = [token for token, author in written if author == Author.RETRIEVER]
+    assert sorted(found) == sorted(chain(*asked)) and len(found) > 10
+    assert decode(model, samples, task, retriever, 200) == replies
+    assert decode(model, samples, task, SEARCH, 200) != replies
 
 
 class Growing(nn.Module):
