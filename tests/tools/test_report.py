@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from report import main, report
-from reports import levels
+from reports import levels, table
 from reports.cells import find_cells
 from reports.rows import PAPER, read_paper, read_rows
 from sweeps.ledger import curve, row
@@ -88,6 +88,81 @@ def test_every_figure_is_drawn_and_no_panel_is_empty(ledger):
             box = axes.get_window_extent()
             inside = pixels[int(box.y0) + 3 : int(box.y1) - 3, int(box.x0) + 3 : int(box.x1) - 3, :3]
             assert len(np.unique(inside.reshape(-1, 3), axis=0)) > 10
+
+
+PAPERS = {
+    (one.architecture.replace("rnn", "mamba"), one.model_size, one.n, one.regime): one.accuracy for one in read_paper()
+}
+CELLS = list(product(MODELS, ("vanilla", "cot", "retrieval"), (16, 32)))
+
+
+def accuracy_of(point, regime, n, seed):
+    """Another number for each trial."""
+    return 0.5 + 0.008 * CELLS.index((point, regime, n)) + 0.002 * seed
+
+
+@pytest.fixture
+def distinct(tmp_path):
+    """The rows of a sweep in which no two trials have the same accuracy."""
+    trials = [
+        result(*cell[:2], [cell[2]], seed, accuracy=accuracy_of(*cell, seed)) for cell in CELLS for seed in (0, 1)
+    ]
+    codes = [
+        result(f"mamba_{number}", "vanilla", [8, 16], task="Index", distribution="random_access_code", accuracy=value)
+        for number, value in ((4, 0.6), (16, 0.7))
+    ]
+    for one in codes:
+        one["scores"] |= {"size_16/closed_loop_accuracy": one["scores"]["closed_loop_accuracy"] + 0.1}
+    write_csv(tmp_path / "results.csv", [row(one) for one in [*trials, *codes]])
+    write_csv(tmp_path / "curves.csv", [point for one in trials for point in curve(one)])
+    return read_rows([tmp_path / "results.csv"])
+
+
+def test_each_line_of_the_table_has_the_numbers_of_its_trials(distinct):
+    lines = table.markdown(find_cells(distinct, read_paper())).splitlines()[2:]
+    found = {}
+    for line in lines:
+        model, n, regime, of_paper, ours, _, _, _, closed, *_ = (part.strip() for part in line.strip("|").split("|"))
+        architecture, size = model.split()
+        found[f"{architecture}_{size}", regime, int(n)] = closed, ours
+        assert float(of_paper) == PAPERS[architecture, size, int(n), regime]
+    assert len(found) == len(CELLS)
+    for cell, (closed, ours) in found.items():
+        expected = accuracy_of(*cell, 0) + 0.001
+        assert (float(closed), float(ours)) == pytest.approx((expected, expected + 0.05), abs=6e-4), cell
+
+
+def test_each_bar_has_the_height_of_its_trials_and_each_outline_that_of_the_paper(distinct):
+    pytest.importorskip("matplotlib")
+    from reports import bars
+
+    for axes in bars.draw_bars(find_cells(distinct, read_paper()), "2").axes:
+        size, architecture = axes.get_title().lower().replace("m ", "M ").split()
+        places = {(n, regime): group + 0.27 * offset for group, n in enumerate((16, 32))
+                  for offset, regime in zip((-1, 0, 1), ("vanilla", "cot", "retrieval"), strict=True)}  # fmt: skip
+        filled, outlined = ([one for one in axes.patches if one.get_fill() == fill] for fill in (True, False))
+        for (n, regime), place in places.items():
+            (ours,), (theirs,) = ([one.get_y() + one.get_height() for one in kind
+                                   if abs(one.get_x() + one.get_width() / 2 - place) < 0.01]
+                                  for kind in (filled, outlined))  # fmt: skip
+            expected = accuracy_of(f"{architecture}_{size}", regime, n, 0) + 0.051
+            assert ours == pytest.approx(expected, abs=1e-6)
+            assert theirs == pytest.approx(PAPERS[architecture, size, n, regime], abs=1e-6)
+
+
+def test_points_stand_at_their_bits_and_lines_at_their_sizes(distinct):
+    pytest.importorskip("matplotlib")
+    from reports import lines
+
+    bits = {axes.get_title().rpartition(" ")[2]: axes for axes in lines.draw_state_bits(distinct).axes}
+    for size, more in (("8", 0.0), ("16", 0.1)):
+        points = {tuple(point) for line in bits[size].lines for point in np.round(line.get_xydata(), 6).tolist()}
+        assert {(int(size) * 8.0, 0.6 + more), (int(size) * 9.0, round(0.7 + more, 6))} <= {
+            (x, round(y, 6)) for x, y in points
+        }
+    (axes,) = lines.draw_lengths(distinct).axes
+    drawn = [np.round(line.get_xydata(), 6).tolist() for line in axes.lines]
+    assert [[8.0, 0.6], [16.0, 0.7]] in drawn and [[8.0, 0.7], [16.0, 0.8]] in drawn
 
 
 def test_the_command_writes_every_file_and_the_table_has_the_values(ledger, tmp_path, monkeypatch):

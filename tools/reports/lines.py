@@ -33,7 +33,9 @@ def draw_state_bits(rows: Sequence[Row]) -> Figure | None:
     for one, (task, size) in zip(axes, panels, strict=True):
         inside = [row for row in rows if row.task == task and size in row.by_size]
         for architecture, regime in sorted({(row.architecture, row.regime) for row in inside}):
-            found = [row for row in inside if (row.architecture, row.regime) == (architecture, regime)]
+            alike = [row for row in inside if (row.architecture, row.regime) == (architecture, regime)]
+            kinds = dict.fromkeys(map(_kind, alike))
+            found = [row for kind in kinds for row in best_of_seeds(one for one in alike if _kind(one) == kind)]
             bits = [row.bits_of(size) for row in found]
             points = [_accuracy([row.by_size[size]]) for row in found]
             style = {"color": colors[architecture], "label": f"{architecture} {regime}"}
