@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TextIO
 
 import yaml
 
-from lit_retrieval.errors import DamagedCheckpointError, UserError
+from lit_retrieval.errors import PREEMPTED, DamagedCheckpointError, RunEndedError, UserError
 from lit_retrieval.runs.checkpoint_file import load_checkpoint, remove_checkpoint
 
 # System errors when a folder can't be created.
@@ -114,7 +114,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Lock the folder for one writer; raises `UserError` if another process has the lock.
+        """Lock the folder for one writer; raises `RunEndedError`, to be tried again, if another process has the lock.
 
         The lock is a file next to the folder, which is created later, and ends with the process. A file system without
         locks is not guarded.
@@ -123,8 +123,9 @@ class RunFolder:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UserError(
-                    f"another process is training in {self.path}; wait for it, or set another folder in --run_dir"
+                raise RunEndedError(
+                    f"error: another process is training in {self.path}; wait for it, or set another --run_dir",
+                    PREEMPTED,
                 ) from None
             except OSError:
                 pass

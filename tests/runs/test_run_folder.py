@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from lit_retrieval import runs
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import RunEndedError, UserError
 from lit_retrieval.runs import RunFolder
 
 
@@ -61,7 +61,7 @@ with RunFolder(Path({str(folder.path)!r})).writing():
 """
     other = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stdin=subprocess.PIPE)
     assert other.stdout.readline() == b"has it\n"
-    with pytest.raises(UserError, match="another process is training in"), folder.writing():
+    with pytest.raises(RunEndedError, match="another process is training in"), folder.writing():
         pass
     other.kill()
     other.communicate()

@@ -103,6 +103,6 @@ def _run(arguments: list[str], folder: str, log: str, environment: dict[str, str
 
 
 def die_with_parent() -> None:
-    """Let the system end this process when its parent ends: the next sweep resumes its run, and needs the folder."""
+    """Let the system ask this process to end when its parent ends: `fit` saves, and the next sweep resumes it."""
     if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
