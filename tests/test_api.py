@@ -6,6 +6,7 @@ import shlex
 import shutil
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -178,6 +179,23 @@ def test_a_prompt_has_as_many_answers_as_the_task_has(tmp_path, monkeypatch):
     for count, wanted in ((None, 4), (1, 1), (6, 6)):
         (written,) = run.generate(prompt, **({} if count is None else {"num_answers": count}))
         assert len(written.answers) == wanted
+
+
+def test_a_score_is_the_mean_over_samples_of_the_share_of_their_answers(tmp_path, monkeypatch):
+    """Not that over answers: half of the samples have one word, and are wrong."""
+    monkeypatch.chdir(tmp_path)
+    words = ["--data.task", "StringCopying", "--data.task.max_size", "4", "--data.regime", "vanilla"]
+    steps = ["--trainer.max_steps", "1", "--trainer.val_check_interval", "1", "--run_dir", "run"]
+    run = lit_retrieval.fit(shlex.join([*TINY[:4], *words, *TINY[6:], "--data.sizes", "[1, 4]", *steps]))
+
+    def decode(self, part):
+        right = [part.answers_of(row) for row in range(len(part))]
+        return [SimpleNamespace(answers=one if len(one) == 4 else [-1]) for one in right]
+
+    monkeypatch.setattr(type(run), "_decode", decode)
+    sizes = run.data.stream("test").take(np.arange(40)).sizes
+    assert 0.2 < (sizes == 4).mean() < 0.8
+    assert run.score(40) == pytest.approx((sizes == 4).mean())
 
 
 def test_a_run_on_a_gpu_multiplies_as_it_was_trained(folder, monkeypatch):

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import own_retrievers
 import pytest
+import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -132,6 +133,11 @@ def test_several_retrieved_words_come_back_in_order():
 @pytest.mark.parametrize("query", ["(", "( | |", "(a{1000}){1000}"])
 def test_expressions_that_cannot_be_run_find_nothing(query):
     assert ask(EXPRESSIONS, "<s> 1", query) == ["FAILED"]
+
+
+def test_an_expression_that_would_repeat_a_million_times_is_not_run():
+    text = "a" * 2_000_000
+    assert regex.search("(a{1000}){1000}", text) and EXPRESSIONS.search("(a{1000}){1000}", text) is None
 
 
 def test_a_pattern_that_would_run_for_ever_is_stopped():

@@ -26,6 +26,7 @@ from freeze import freeze
 from sweeps import files
 from sweeps import trial as sweep_trial
 from sweeps.grid import trials
+from sweeps.intervals import wilson
 from sweeps.runners import run_here
 
 from lit_retrieval.cli import main as lit_retrieval
@@ -223,7 +224,11 @@ def check_rows(place, found):
         of_seeds = [one["scores"][f"size_{row['size']}/closed_loop_accuracy"] for one in scores]
         assert float(row["accuracy"]) == pytest.approx(np.mean(of_seeds), abs=1e-4)
         assert float(row["lowest_seed"]) == pytest.approx(min(of_seeds), abs=1e-4)
-        assert float(row["low"]) <= float(row["accuracy"]) <= float(row["high"])
+        low, high = wilson(float(np.mean(of_seeds)), scores[0]["samples"][row["size"]])
+        assert (float(row["low"]), float(row["high"])) == pytest.approx((low, high), abs=1e-4)
+        assert row["samples"] == "4", "two steps of two"
+        assert int(row["test_samples"]) == scores[0]["samples"][row["size"]]
+        assert int(row["state_bits"]) == scores[0]["state_bits_of_sizes"][row["size"]] and row["rate_is_at_end"] == "0"
         assert int(row["parameters"]) <= 735 and row["learning_rate"] == "0.01"
         assert float(row["training"]) > 0 and float(row["decoding"]) > 0
     samples = read(place / "out/tiny.samples.csv")

@@ -10,8 +10,10 @@ from sweeps.commands import start_fresh
 from sweeps.curve import read_curve
 from sweeps.grid import read_grid, trials
 from sweeps.trial import run_trial
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_sweep import TINY, write_grid
 
+from lit_retrieval.cli import main
 from lit_retrieval.errors import PREEMPTED
 
 
@@ -53,6 +55,19 @@ def test_a_trial_has_the_gpus_that_it_asks_for_and_is_not_forked_there(run, monk
     monkeypatch.setattr("sweeps.trial.start_warm", lambda *arguments: forked.append(1) or start_fresh(*arguments))
     (fit, *_), _ = run("exit 2", gpus=gpus, warm=True)
     assert f"--trainer.devices {devices} " in fit and bool(forked) != has_gpu
+
+
+def test_a_curve_has_the_scores_after_each_validation(place):
+    grid = write_grid(place)
+    (trial,) = trials(read_grid(grid), place)
+    main([*["fit", *trial.arguments], "--run_dir", "run", "--trainer.enable_progress_bar", "false"])
+    found = read_curve(place / "run")
+    events = EventAccumulator("run").Reload()
+    assert found.steps == [2, 4]
+    for name, values in (("closed_loop_accuracy", found.accuracy), ("exact_match", found.exact_match),
+                         ("loss", found.loss)):  # fmt: skip
+        assert values == [one.value for one in events.Scalars(f"val/{name}")]
+    assert found.loss[0] != found.loss[1] and min(found.loss) > 0.5
 
 
 def test_a_run_that_writes_no_scalars_has_an_empty_curve(tmp_path):

@@ -1,5 +1,6 @@
 """The size of the state as it is logged and printed, and the ceiling that it sets."""
 
+import json
 import math
 from pathlib import Path
 
@@ -71,6 +72,22 @@ def test_a_test_prints_memory_and_ceiling(capsys):
     assert "memory after 604 tokens: 2 state elements, 64 bits (LinearRNN 2)" in said
     assert f"on the 600 random bits of size 600: {ceiling(64, 600):.4f}" in said
     assert 0.5 < ceiling(64, 600) < 0.7
+
+
+def test_each_size_has_the_ceiling_of_the_state_that_it_has(capsys):
+    """A window of 7 words keeps a key and a value of two numbers for each; 3 words of a list are 7 in all."""
+    window = (
+        "{mixers: [{class_path: lit_retrieval.mixers.SlidingWindowAttention, init_args: {num_heads: 1, window: 100}}]}"
+    )
+    main(["test", *index(f"[{window}]", "--data.eval_sizes", "[40, 600]", "--run_dir", "run")])
+    said = " ".join(capsys.readouterr().out.split())
+    bits = {40: 32 * 4 * 44, 600: 32 * 4 * 100}
+    for size, own in bits.items():
+        assert f"on the {size} random bits of size {size}: {ceiling(own, size):.4f}" in said
+    content = json.loads(Path("run/scores.json").read_text())
+    assert content["state_bits_of_sizes"] == {str(size): own for size, own in bits.items()}
+    assert content["state_bits"] == 32 * 4 * 99 and content["longest"] == 604
+    assert sum(content["samples"].values()) == 2
 
 
 def test_searches_have_no_ceiling(capsys):

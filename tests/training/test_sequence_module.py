@@ -13,6 +13,7 @@ from lit_retrieval.tasks import Author, IsTree, SampleStream
 from lit_retrieval.training import SequenceModule, rows_at_once, sequence_module
 from lit_retrieval.training.global_step import GlobalStep
 from lit_retrieval.training.optimizers import make_optimizer, parameter_groups
+from lit_retrieval.training.scores import join
 
 TASK = IsTree(max_size=4)
 
@@ -67,6 +68,17 @@ def test_rows_with_prompts_of_other_lengths_are_decoded_apart():
     assert [part.tolist() for part in parts(lengths, 9, 20)] == [[1, 2, 4, 6], [0], [3, 5]]
     assert [part.tolist() for part in parts(lengths, 3, 20)] == [[1, 2, 4], [6], [0], [3, 5]]
     assert [part.tolist() for part in parts(lengths, 9, 300)] == [list(range(7))]
+
+
+@pytest.mark.parametrize("regime", ["cot", "retrieval"])
+def test_scores_in_parts_are_those_of_the_whole(regime):
+    one, samples = module(), batch(regime)
+    whole = one._teacher_forced(samples)
+    parts = [one._teacher_forced(part) for part in samples.split(1)]
+    assert len(parts) == 8
+    for name, measured in join(parts).items():
+        torch.testing.assert_close(measured.values, whole[name].values, rtol=1e-4, atol=1e-5)
+        assert torch.equal(measured.weights, whole[name].weights)
 
 
 def test_the_schedule_counts_the_warm_up_in_samples(tmp_path):

@@ -70,6 +70,7 @@ def train(tmp_path, *callbacks, module=SequenceModule, **options):
     [
         {}, {"gradient_clip_val": 0.1}, {"mixer": Attention}, {"precision": "bf16-mixed", "gradient_clip_val": 1.0},
         {"precision": "bf16-true"}, {"precision": "64-true"}, {"task": IsTree(max_size=16), "log_every_n_steps": 3},
+        {"decay": 0.1},
     ],
     ids=str,
 )  # fmt: skip
