@@ -74,14 +74,12 @@ def test_a_test_prints_memory_and_ceiling(capsys):
     assert 0.5 < ceiling(64, 600) < 0.7
 
 
-def test_each_size_has_the_ceiling_of_the_state_that_it_has(capsys):
-    """A window of 7 words keeps a key and a value of two numbers for each; 3 words of a list are 7 in all."""
-    window = (
-        "{mixers: [{class_path: lit_retrieval.mixers.SlidingWindowAttention, init_args: {num_heads: 1, window: 100}}]}"
-    )
-    main(["test", *index(f"[{window}]", "--data.eval_sizes", "[40, 600]", "--run_dir", "run")])
+def test_each_size_has_the_state_and_the_ceiling_of_its_own_length(capsys):
+    """A window of 100 words keeps a key and a value, two numbers each, of 99 words, or of all 44 that there are."""
+    options = "class_path: lit_retrieval.mixers.SlidingWindowAttention, init_args: {num_heads: 1, window: 100}"
+    main(["test", *index(f"[{{mixers: [{{{options}}}]}}]", "--data.eval_sizes", "[40, 600]", "--run_dir", "run")])
     said = " ".join(capsys.readouterr().out.split())
-    bits = {40: 32 * 4 * 44, 600: 32 * 4 * 100}
+    bits = {40: 32 * 4 * 44, 600: 32 * 4 * 99}
     for size, own in bits.items():
         assert f"on the {size} random bits of size {size}: {ceiling(own, size):.4f}" in said
     content = json.loads(Path("run/scores.json").read_text())
