@@ -196,11 +196,9 @@ def load(folder: str | Path, checkpoint: str | Path = "best", device: str = "cpu
 def _read_checkpoint(run: RunFolder, checkpoint: str | Path) -> dict[str, Any]:
     if not run.path.is_dir():
         raise UserError(f"there is no run {run.path}; write the folder of one, as in runs/quickstart-123573c5")
-    if checkpoint != "last":
-        return runs.load_checkpoint(run.best if checkpoint == "best" else Path(checkpoint).expanduser())
-    if (found := run.newest()) is None:
-        raise UserError(f"{run.path} has no checkpoint; train with `fit` first")
-    return found.content
+    if checkpoint == "last":
+        return run.last().content
+    return runs.load_checkpoint(run.best if checkpoint == "best" else Path(checkpoint).expanduser())
 
 
 def _build(run: RunFolder) -> tuple[SequenceModule, TranscriptData]:

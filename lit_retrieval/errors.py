@@ -18,6 +18,11 @@ class UserError(ValueError):
     """
 
 
+def missing_package(what: str, package: str, extra: str = "pretrained") -> UserError:
+    """The error where `what` needs a package that is in an extra of this one, and is not installed."""
+    return UserError(f"{what} needs the package {package}: pip install -c constraints.txt -e '.[{extra}]'")
+
+
 class DamagedCheckpointError(UserError):
     """The file is damaged or is not a checkpoint; an older one may be used instead."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import UserError, missing_package
 from lit_retrieval.vocabulary import Ids, Vocabulary
 
 # Each is read alone, and all of them again as one text.
@@ -176,9 +176,7 @@ def _load(path: Path) -> Any:
     try:
         from tokenizers import Tokenizer
     except ImportError:
-        raise UserError(
-            "a task in text needs the package tokenizers: pip install -c constraints.txt -e '.[pretrained]'"
-        ) from None
+        raise missing_package("a task in text", "tokenizers") from None
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises nothing more special

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import UserError, missing_package
 from lit_retrieval.files import new_folder
 from lit_retrieval.parsing import OneLineErrors, one_line_errors
 from lit_retrieval.ranges import check_at_least, check_between
@@ -130,9 +130,7 @@ def _convert(gguf: Path, folder: Path) -> None:
         from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
         from transformers import AutoModelForCausalLM, AutoTokenizer
     except ImportError as error:
-        raise UserError(
-            f"this needs the package {error.name}: pip install -c constraints.txt -e '.[pretrained]'"
-        ) from None
+        raise missing_package("this", str(error.name)) from None
     print("converting the weights and the tokenizer, about half a minute", flush=True)
     model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     # transformers does not save a model that was read from GGUF, whose weights are plain float32 by now.

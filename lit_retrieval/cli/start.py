@@ -100,8 +100,7 @@ def begin_evaluation(name: str, configuration: dict[str, Any], run_dir: str | No
     run = given or _of_configuration(name, configuration)
     if ckpt_path == "best":
         return _from_file(run, str(run.best))
-    if (found := run.newest()) is None:
-        raise UserError(f"{run.path} has no checkpoint; train with `fit` first, or set another folder in --run_dir")
+    found = run.last()
     return _from_content(run, found.path, found.content)
 
 

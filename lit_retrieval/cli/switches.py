@@ -10,6 +10,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, Trainer, callbacks
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.loggers import Logger
+from torch.distributed import is_torchelastic_launched
 
 from lit_retrieval.errors import UserError, one_line
 from lit_retrieval.ranges import check_at_most
@@ -118,7 +119,9 @@ def check_processes(trainer: Trainer) -> None:
             "train in a terminal"
         )
     environment = getattr(trainer.strategy, "cluster_environment", None)
-    if environment is not None:
+    if environment is None:
+        _check_alone()
+    else:
         try:
             environment.validate_settings(num_devices=trainer.num_devices, num_nodes=trainer.num_nodes)
         except ValueError as error:
@@ -129,6 +132,17 @@ def check_processes(trainer: Trainer) -> None:
             raise UserError(
                 f"trainer.num_nodes={trainer.num_nodes} needs {', '.join(missing)} in the environment of each node; "
                 "set them, or start the processes with torchrun or srun"
+            )
+
+
+def _check_alone() -> None:
+    """Raise `UserError` if a launcher has started several processes, each of which would train alone."""
+    world = os.environ.get("WORLD_SIZE", "1") if is_torchelastic_launched() else "1"
+    for launcher, started in (("torchrun", int(world)), ("slurm", int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")))):
+        if started > 1:
+            raise UserError(
+                f"{launcher} has started {started} processes, and trainer.devices is 1; add --trainer "
+                f"configs/trainer/{launcher}.yaml"
             )
 
 

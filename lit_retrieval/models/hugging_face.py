@@ -3,7 +3,7 @@
 import difflib
 from typing import Any
 
-from lit_retrieval.errors import UserError, one_line
+from lit_retrieval.errors import UserError, missing_package, one_line
 from lit_retrieval.models.cached_model import CachedModel, prepare_fla
 
 # Words have other numbers here, and none of them ends or pads a text.
@@ -26,7 +26,7 @@ class HuggingFaceModel(CachedModel):
             import transformers
             from transformers import AutoConfig, AutoModelForCausalLM
         except ImportError:
-            raise UserError("HuggingFaceModel needs the package transformers: pip install transformers") from None
+            raise missing_package("HuggingFaceModel", "transformers") from None
         given = config or {}
         try:
             known = AutoConfig.for_model(model_type)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lit_retrieval.conformance import describe_error
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import UserError, missing_package
 from lit_retrieval.models import CachedModel, agrees_in_pieces, prepare_fla, refuse_network
 from lit_retrieval.ops import fla_cpu
 from lit_retrieval.pretrained.lora import add_adapters
@@ -119,9 +119,7 @@ def _class_of(folder: Path) -> Any:
     try:
         import transformers
     except ImportError:
-        raise UserError(
-            "model.pretrained needs the package transformers: pip install -c constraints.txt -e '.[pretrained]'"
-        ) from None
+        raise missing_package("model.pretrained", "transformers") from None
     content = json.loads((folder / "config.json").read_text())
     name = (content.get("architectures") or ["None"])[0]
     if _OF_FLA not in content and hasattr(transformers, name):

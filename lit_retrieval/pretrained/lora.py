@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import UserError, missing_package
 
 
 def add_adapters(model: Any, tokens: Tensor, rank: int) -> None:
@@ -21,10 +21,7 @@ def add_adapters(model: Any, tokens: Tensor, rank: int) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
-        raise UserError(
-            "model.pretrained.init_args.lora_rank needs the package peft: pip install -c constraints.txt "
-            "-e '.[pretrained]'"
-        ) from None
+        raise missing_package("model.pretrained.init_args.lora_rank", "peft") from None
     layers = _running_layers(model, tokens)
     if not layers:
         raise UserError(f"{type(model).__name__} has no linear layers for adapters; set lora_rank to 0")

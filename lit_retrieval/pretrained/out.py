@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from lit_retrieval.errors import UserError, one_line
+from lit_retrieval.errors import UserError, missing_package, one_line
 from lit_retrieval.mixers import Attention, FlaLayer, Mamba, SlidingWindowAttention, SwiGLU
 from lit_retrieval.models import CachedModel, SequenceModel, WholeModel, prepare_fla
 from lit_retrieval.pretrained.layers import compare
@@ -145,9 +145,7 @@ def _transformers() -> Any:
     try:
         return import_module("transformers")
     except ImportError:
-        raise UserError(
-            "export needs the package transformers: pip install -c constraints.txt -e '.[pretrained]'"
-        ) from None
+        raise missing_package("export", "transformers") from None
 
 
 def _same(placed: _Placed, key: str, value: Callable[[Any], Any]) -> Any:

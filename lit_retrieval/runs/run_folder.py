@@ -98,6 +98,12 @@ class RunFolder:
         _add_what_was_not_a_key(content)
         return content
 
+    def last(self) -> Found:
+        """The newest valid checkpoint; raises `UserError` if there is none."""
+        if (found := self.newest()) is None:
+            raise UserError(f"{self.path} has no checkpoint; train with `fit` first, or name the folder of another run")
+        return found
+
     def newest_beside(self) -> "RunFolder":
         """The last folder that `--fresh` has created for this run, or this one."""
         there = list(takewhile(Path.exists, self._names()))

@@ -50,3 +50,18 @@ def test_forks_of_a_notebook_are_refused():
     strategy = SimpleNamespace(launcher=SimpleNamespace(is_interactive_compatible=True))
     with pytest.raises(UserError, match=r"trainer\.devices must be 1 in a notebook"):
         check_processes(SimpleNamespace(accelerator=None, strategy=strategy, num_devices=2, num_nodes=1))
+
+
+@pytest.mark.parametrize(
+    ("launcher", "variables"),
+    [("torchrun", {"WORLD_SIZE": "4", "TORCHELASTIC_RUN_ID": "none"}), ("slurm", {"SLURM_STEP_NUM_TASKS": "4"})],
+)
+def test_processes_that_would_each_train_alone_are_refused(monkeypatch, launcher, variables):
+    trainer = SimpleNamespace(accelerator=None, strategy=SimpleNamespace(launcher=None), num_devices=1, num_nodes=1)
+    monkeypatch.setenv("WORLD_SIZE", "4")  # of another launcher
+    check_processes(trainer)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    said = rf"^{launcher} has started 4 processes, and trainer\.devices is 1; add --trainer .*/{launcher}\.yaml$"
+    with pytest.raises(UserError, match=said):
+        check_processes(trainer)
