@@ -16,6 +16,7 @@ import pytest
 import yaml
 from pages import markdown
 from scripts import commands
+from sweeps.grid import read_grid, trials
 
 import lit_retrieval.mixers.__main__ as mixers
 import lit_retrieval.tasks.__main__ as tasks
@@ -178,6 +179,12 @@ def test_packages_and_lines_of_python_are_right():
 def test_a_yaml_is_a_part_of_a_run_or_a_sweep(page, language, text, folder):
     read = yaml.safe_load(text)
     assert isinstance(read, dict), page
+    if "experiment" in read:  # as in a file of configs/sweeps
+        grid = folder / "sweeps/block.yaml"
+        grid.parent.mkdir()
+        grid.write_text(text.replace("../", "../configs/"))
+        assert len(trials(read_grid(grid), grid.parent)) > 1
+        return
     (folder / "block.yaml").write_text(text)
     part = "data" if "task" in read else "model"
     _parse(["fit", "--config", "quickstart", f"--{part}", "block.yaml"])

@@ -13,7 +13,7 @@ import lit_retrieval
 from lit_retrieval import mixers, retrieval
 from lit_retrieval.cli.command import _parse
 from lit_retrieval.cli.endings import DISK_FULL, LOST, OUT_OF_MEMORY
-from lit_retrieval.errors import PREEMPTED, UserError
+from lit_retrieval.errors import INTERRUPTED, PREEMPTED, UserError
 from lit_retrieval.parsing import USER_ERROR
 from lit_retrieval.training.finite_loss import STATUS as NOT_FINITE
 
@@ -104,7 +104,7 @@ def test_every_extra_is_described():
 def test_the_page_of_exit_statuses_has_those_of_the_code():
     page = markdown.page("docs/reference/exit_statuses.md", set())
     listed = [int(status) for status in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)]
-    signals = [128 + signal.SIGINT, 128 + signal.SIGTERM]
+    signals = [INTERRUPTED, 128 + signal.SIGUSR1, 128 + signal.SIGTERM]
     assert listed == [0, 1, USER_ERROR, NOT_FINITE, OUT_OF_MEMORY, DISK_FULL, LOST, PREEMPTED, *signals]
 
 

@@ -348,7 +348,7 @@ def test_the_commit_is_that_of_the_environment_or_of_git(monkeypatch):
     [
         ({"checkpoint": "newest"}, "checkpoint must be best or last"),
         ({"regimes": {"cot": 3}}, "cot must have keys with values"),
-        ({"regimes": {"retreival": {}}}, "each row of regimes must be the regime of a trial, got retreival"),
+        ({"regimes": {"retreival": {}}}, "regimes must be among vanilla, cot, retrieval, got retreival"),
         ({"grid": {"data.regimes": ["cot"]}}, "did you mean data.regime?"),
         ({"grid": {"data.regime": []}}, "at least one value"),
         ({"tests": {"often": 3}}, "often must have keys with values"),

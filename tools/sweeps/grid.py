@@ -14,6 +14,7 @@ from lit_retrieval.cli import read_configuration
 from lit_retrieval.errors import UserError
 from lit_retrieval.parsing import read_yaml
 from lit_retrieval.ranges import check_at_least
+from lit_retrieval.tasks.task import REGIMES
 from sweeps.shares import Shares, check_shares, find_shares
 
 _FILES = ("data", "model", "trainer")  # keys whose value may be a file, relative to the grid's
@@ -138,6 +139,8 @@ def read_grid(path: Path) -> Grid:
     if (checkpoint := content.get("checkpoint", "best")) not in ("best", "last"):
         raise UserError(f"checkpoint must be best or last, got {checkpoint}; set it in {path}")
     grid = Grid(**content)
+    if unknown := [name for name in grid.regimes if name not in REGIMES]:
+        raise UserError(f"regimes must be among {', '.join(REGIMES)}, got {unknown[0]}; set it in {path}")
     if wrong := [key for key, values in grid.grid.items() if not isinstance(values, list)]:
         raise UserError(f"grid.{wrong[0]} must be a list, got one value; write a list in {path}, or move it to fixed")
     if wrong := [
@@ -181,8 +184,7 @@ def trials(grid: Grid, folder: Path) -> list[Trial]:
             tests=tests, is_warm=grid.warm,
         )  # fmt: skip
         found.setdefault(identity, trial)
-    if unused := grid.regimes.keys() - {trial.configuration["data"]["regime"] for trial in found.values()}:
-        raise UserError(f"each row of regimes must be the regime of a trial, got {min(unused)}; leave it out")
+
     unique = list(found.values())
     shares = find_shares(grid.gpus, [trial.words for trial in unique])
     return [trial._replace(gpus=share) for trial, share in zip(unique, shares, strict=True)]
