@@ -128,7 +128,8 @@ class Run:
             raise UserError(f"a prompt must have one token or more, got {prompt!r}; write one such as '<s> 1 ~ 2 ?'")
         (others,) = self._draw("predict", min(_ALIKE, self.data.eval_batch_size))
         self._warn_if_unlike(tokens, others)
-        counts = [num_answers or _last_answers(others)]
+        counts = [_last_answers(others) if num_answers is None else num_answers]
+        check_at_least("num_answers", counts[0], 1, "num_answers")
         begun = begin([[tokens]], data.task, data.retriever, data.max_new_tokens, counts)
         return generate(self.model, begun, self._device)
 
@@ -212,7 +213,7 @@ def _build(run: RunFolder) -> tuple[SequenceModule, TranscriptData]:
     parser.add_class_arguments(SequenceModule, "model", sub_configs=True)
     parser.link_arguments("data.vocab_size", "model.vocab_size", apply_on="instantiate")
     try:
-        parts = {"data": _without_missing(configuration["data"]), "model": configuration["model"]}
+        parts = {"data": _without_files(configuration["data"]), "model": configuration["model"]}
         built = parser.instantiate(parser.parse_object(parts))
     except (ArgumentError, KeyError, TypeError) as error:
         if missing := re.search(r"No module named '([\w.]+)'", str(error)):
@@ -224,8 +225,10 @@ def _build(run: RunFolder) -> tuple[SequenceModule, TranscriptData]:
     return built.model, built.data
 
 
-def _without_missing(data: dict[str, Any]) -> dict[str, Any]:
-    """The keys of a run's data without its file for training, and without other files that are no longer there."""
-    given = {name: data[name] for name in ("val_file", "test_file") if data.get(name)}
-    missing = [name for name, path in given.items() if not Path(path).expanduser().is_file()]
-    return {**data, **dict.fromkeys(["train_file", *missing])}
+def _without_files(data: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a run's data without its file for training, and without that for validation if it is gone."""
+    path = data.get("val_file")
+    if path is None or Path(path).expanduser().is_file():
+        return {**data, "train_file": None}
+    warnings.warn(f"there is no file {path}, so the sizes of its samples are not known here", stacklevel=4)
+    return {**data, "train_file": None, "val_file": None}

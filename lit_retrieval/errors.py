@@ -27,6 +27,10 @@ class DamagedCheckpointError(UserError):
     """The file is damaged or is not a checkpoint; an older one may be used instead."""
 
 
+class FolderInUseError(UserError):
+    """Another process trains in the folder of a run: the same command may be right a little later."""
+
+
 class RunEndedError(Exception):
     """Ends a run before its last step, with a message and an exit status.
 

@@ -151,8 +151,12 @@ def test_a_file_of_training_samples_is_not_needed(copy):
 
 
 def test_a_file_of_validation_samples_that_is_gone_is_not_needed(copy):
-    change(copy, lambda configuration: configuration["data"].update(val_file="moved.npz", test_file="moved.npz"))
-    assert lit_retrieval.load(copy).sample(1)[0].expected
+    change(copy, lambda configuration: configuration["data"].update(val_file="moved.npz"))
+    with pytest.warns(UserWarning, match=r"there is no file moved\.npz"):
+        assert lit_retrieval.load(copy).sample(1)[0].expected
+    change(copy, lambda configuration: configuration["data"].update(test_file="moved.npz"))
+    with pytest.raises(UserError, match=r"moved\.npz"):  # or its score would be that of other samples
+        lit_retrieval.load(copy)
 
 
 def test_a_prompt_has_as_many_answers_as_the_task_has(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from lit_retrieval.errors import RunEndedError, UserError, one_line
+from lit_retrieval.errors import PREEMPTED, FolderInUseError, RunEndedError, UserError, one_line
 from lit_retrieval.mixers import is_error_of_fla
 from lit_retrieval.parsing import USER_ERROR
 
@@ -36,6 +36,8 @@ def ending(error: BaseException) -> tuple[str, int] | None:
     for cause in _causes(error):
         if isinstance(cause, RunEndedError):
             return str(cause), cause.status
+        if isinstance(cause, FolderInUseError):
+            return f"error: {cause}", PREEMPTED
         if isinstance(cause, UserError | MisconfigurationException | ModuleNotFoundError):
             return f"error: {one_line(cause)}{_NO_GPU if 'gpu backend' in str(cause) else ''}", USER_ERROR
         if isinstance(cause, OSError) and cause.errno in _NO_SPACE:

@@ -153,7 +153,7 @@ class RetrievalCLI(LightningCLI):
             files = {name: Path(data[name]) for name in ("train_file", "val_file") if data[name] is not None}
             found = {name: read_manifest(path)["sha256"] for name, path in files.items()}
         data["file_sha256"] = {**found, **(data["file_sha256"] or {})} or None
-        configuration["code_sha256"] = {**runs.own_code(configuration), **(configuration["code_sha256"] or {})} or None
+        configuration["code_sha256"] = {**(configuration["code_sha256"] or {}), **runs.own_code(configuration)} or None
         return configuration
 
     def _identify_weights(self) -> None:
@@ -224,8 +224,8 @@ class RetrievalCLI(LightningCLI):
         name = Path(str((given.get("config") or ["lit_retrieval"])[-1])).stem
         if given.get("trainer.fast_dev_run"):
             return Start(None)
-        if prefer is None:
-            check_code(configuration)
+        if self.subcommand == "fit" and prefer is None:
+            check_code(given.get("code_sha256"), configuration)
         if self.subcommand == "fit":
             start = begin_fit(name, configuration, run_dir, given.get("fresh"), prefer)
         else:
@@ -308,7 +308,7 @@ class RetrievalCLI(LightningCLI):
         """Lock the folder of a training run against other processes; a mistake leaves no new folder."""
         folder = self.start.folder
         if self.subcommand == "fit" and folder is not None and is_first_rank():
-            with folder.writing(), folder.undone_after(is_mistake):
+            with folder.writing(self.start.seen), folder.undone_after(is_mistake):
                 yield
         else:
             yield

@@ -28,6 +28,7 @@ class Start(NamedTuple):
         is_finished: Whether training is complete.
         step: Optimizer steps of the checkpoint.
         model: The hyperparameters of its model, as in a configuration; None without a checkpoint.
+        seen: The files from which a run could resume when the checkpoint was chosen.
     """
 
     folder: RunFolder | None
@@ -37,6 +38,7 @@ class Start(NamedTuple):
     is_finished: bool = False
     step: int = 0
     model: dict[str, Any] | None = None
+    seen: tuple[Path, ...] = ()
 
 
 def begin_fit(
@@ -54,7 +56,7 @@ def begin_fit(
     run_dir = expanded(run_dir)
     if run_dir and Path(run_dir).is_file():
         raise UserError(f"run_dir must be a folder, got the file {run_dir}; set --run_dir")
-    folder = RunFolder(Path(run_dir) if run_dir else RUNS / f"{name}-{runs.run_hash(configuration)}")
+    folder = RunFolder(Path(run_dir)) if run_dir else _usual_folder(name, configuration)
     if fresh:
         folder = folder.next_beside()
     elif not run_dir:
@@ -64,9 +66,10 @@ def begin_fit(
         raise UserError(
             f"fit resumes from its newest checkpoint by itself; leave out --ckpt_path {path}, or write a file"
         )
-    steps, found = configuration["trainer"]["max_steps"], folder.newest()
+    seen, steps, found = tuple(folder.step_files()), configuration["trainer"]["max_steps"], folder.newest()
     if found is None:
-        return _from_other_run(folder, path, steps) if path else Start(folder, news=(f"new run in {folder.path}",))
+        start = _from_other_run(folder, path, steps) if path else Start(folder, news=(f"new run in {folder.path}",))
+        return start._replace(seen=seen)
     if prefer is None:
         _check_same_run(folder, configuration)
     start = _from_content(folder, found.path, found.content)
@@ -78,7 +81,7 @@ def begin_fit(
         _check_steps(start, steps)
         news = f"resuming {folder.path} {after_steps(start.step)}, from {found.path.name}"
     replaced = (f"{line}; using {found.path.name} instead" for line in found.damaged)
-    return start._replace(is_finished=is_finished, news=(*replaced, news))
+    return start._replace(is_finished=is_finished, news=(*replaced, news), seen=seen)
 
 
 def begin_evaluation(name: str, configuration: dict[str, Any], run_dir: str | None, ckpt_path: str | None) -> Start:
@@ -113,23 +116,38 @@ def check_model(start: Start, model: dict[str, Any]) -> None:
         )
 
 
-def check_code(configuration: dict[str, Any]) -> None:
-    """Raise `UserError` if a configuration has the hash of other code of a class than there is now."""
-    if changed := _changed_code(configuration):
+def check_code(given: dict[str, str] | None, configuration: dict[str, Any]) -> None:
+    """Raise `UserError` if a class of a configuration has other code now than in the hashes that are given."""
+    if changed := _changed_code(given, configuration):
         raise UserError(
             f"the code of {changed[0]} is not that of code_sha256; restore it, or leave out code_sha256 for a new run"
         )
 
 
 def warn_of_other_code(folder: RunFolder) -> None:
-    """Warn if classes of a run have other code than when it was trained."""
-    if changed := _changed_code(folder.configuration() or {}):
+    """Warn if classes of a run have other code than when it was trained; those that are not imported are left out."""
+    there = folder.configuration()
+    if isinstance(there, dict) and (changed := _changed_code(there.get("code_sha256"), there)):
         rank_zero_warn(f"the code of {', '.join(changed)} has changed since {folder.path} was trained")
 
 
-def _changed_code(configuration: dict[str, Any]) -> list[str]:
+def _changed_code(given: dict[str, str] | None, configuration: dict[str, Any]) -> list[str]:
     now = runs.own_code(configuration)
-    return [name for name, code in (configuration.get("code_sha256") or {}).items() if now.get(name, code) != code]
+    return [name for name, code in (given or {}).items() if now.get(name, code) != code]
+
+
+def _without_code(configuration: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as it was before versions that have `code_sha256`."""
+    return {**configuration, "code_sha256": None}
+
+
+def _usual_folder(name: str, configuration: dict[str, Any]) -> RunFolder:
+    """The folder of a configuration's run, which an older version may have named without the hash of code."""
+    folder, older = (
+        RunFolder(RUNS / f"{name}-{runs.run_hash(one)}") for one in (configuration, _without_code(configuration))
+    )
+    is_older = not folder.path.is_dir() and "code_sha256" not in (older.configuration() or {"code_sha256": None})
+    return older if is_older else folder
 
 
 def expanded(path: str | None) -> str | None:
@@ -178,7 +196,7 @@ def _check_steps(start: Start, steps: int) -> None:
 def _of_configuration(name: str, configuration: dict[str, Any]) -> RunFolder:
     """The folder of this configuration's run; raises `UserError` if it does not exist."""
     fitted = {**configuration, "ckpt_path": None}
-    folder = RunFolder(RUNS / f"{name}-{runs.run_hash(fitted)}").newest_beside()
+    folder = _usual_folder(name, fitted).newest_beside()
     if folder.path.is_dir():
         return folder
     others = [RunFolder(path.parent) for path in RUNS.glob(f"{name}-*/config.yaml")]
@@ -194,6 +212,8 @@ def _of_configuration(name: str, configuration: dict[str, Any]) -> RunFolder:
 
 def _check_same_run(folder: RunFolder, configuration: dict[str, Any]) -> None:
     there = folder.configuration()
+    if there is not None and "code_sha256" not in there:
+        configuration = _without_code(configuration)
     if there is not None and (different := runs.differences(there, configuration)):
         raise UserError(
             f"{folder.path} is the folder of another run: {_list(different)}; set another folder in --run_dir, start "

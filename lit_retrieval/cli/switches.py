@@ -119,9 +119,13 @@ def check_processes(trainer: Trainer) -> None:
             "train in a terminal"
         )
     environment = getattr(trainer.strategy, "cluster_environment", None)
-    if environment is None:
-        _check_alone()
-    else:
+    started = int(os.environ.get("WORLD_SIZE", "1")) if is_torchelastic_launched() else 1
+    if environment is None and started > 1:
+        raise UserError(
+            f"torchrun has started {started} processes, and trainer.devices is 1; add --trainer "
+            "configs/trainer/torchrun.yaml"
+        )
+    if environment is not None and launcher is not None:  # as Lightning does when it begins, as a traceback
         try:
             environment.validate_settings(num_devices=trainer.num_devices, num_nodes=trainer.num_nodes)
         except ValueError as error:
@@ -132,17 +136,6 @@ def check_processes(trainer: Trainer) -> None:
             raise UserError(
                 f"trainer.num_nodes={trainer.num_nodes} needs {', '.join(missing)} in the environment of each node; "
                 "set them, or start the processes with torchrun or srun"
-            )
-
-
-def _check_alone() -> None:
-    """Raise `UserError` if a launcher has started several processes, each of which would train alone."""
-    world = os.environ.get("WORLD_SIZE", "1") if is_torchelastic_launched() else "1"
-    for launcher, started in (("torchrun", int(world)), ("slurm", int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")))):
-        if started > 1:
-            raise UserError(
-                f"{launcher} has started {started} processes, and trainer.devices is 1; add --trainer "
-                f"configs/trainer/{launcher}.yaml"
             )
 
 

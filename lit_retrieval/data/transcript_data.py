@@ -247,7 +247,7 @@ class TranscriptData(LightningDataModule):
         stream = self.stream(split)
         most = len(file) if file else stream.num_samples or sys.maxsize
         num_samples = most if file and split != "predict" else min(self.num_samples[split], most)
-        key = f"{_KEYS[split]}_{'file' if file else 'samples'}"
+        key = f"{_KEYS[split]}_{'file' if file and split != 'predict' else 'samples'}"
         for name, samples in ((key, num_samples), ("eval_batch_size", self.eval_batch_size)):
             if samples < self._rank()[1]:
                 raise UserError(

@@ -269,7 +269,7 @@ def make_mixer(factory: MixerFactory, hidden_size: int, layer_idx: int) -> nn.Mo
     sizes = {"hidden_size": hidden_size, "layer_idx": layer_idx}
     if base is not None:
         fla_cpu.install()  # some layers look for flash-attn when they are made
-        if "layer_idx" not in inspect.signature(made).parameters:  # Based has no cache
+        if not any("layer_idx" in inspect.signature(one).parameters for one in (made, base)):  # Based has no cache
             del sizes["layer_idx"]
     try:
         with first_weights_of_models(base):

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import fcntl
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, takewhile
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TextIO
 
 import yaml
 
-from lit_retrieval.errors import PREEMPTED, DamagedCheckpointError, RunEndedError, UserError
+from lit_retrieval.errors import DamagedCheckpointError, FolderInUseError, UserError
 from lit_retrieval.runs.checkpoint_file import load_checkpoint, remove_checkpoint
 
 # System errors when a folder can't be created.
@@ -119,8 +119,10 @@ class RunFolder:
             yield self.path.with_name(f"{self.path.name}-{number}")
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Lock the folder for one writer; raises `RunEndedError`, to be tried again, if another process has the lock.
+    def writing(self, seen: Sequence[Path] | None = None) -> Iterator[None]:
+        """Lock the folder for one writer; raises `FolderInUseError` if another process has the lock.
+
+        Also if it has written since the files to resume from were `seen`, if they are given.
 
         The lock is a file next to the folder, which is created later, and ends with the process. A file system without
         locks is not guarded.
@@ -129,12 +131,13 @@ class RunFolder:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise RunEndedError(
-                    f"error: another process is training in {self.path}; wait for it, or set another --run_dir",
-                    PREEMPTED,
+                raise FolderInUseError(
+                    f"another process is training in {self.path}; wait for it, or set another folder in --run_dir"
                 ) from None
             except OSError:
                 pass
+            if seen is not None and list(seen) != self.step_files():
+                raise FolderInUseError(f"another process has just trained in {self.path}; start again")
             yield
 
     @contextlib.contextmanager

@@ -22,8 +22,10 @@ def put_rates(content: dict[str, Any], model: Mapping[str, Any]) -> None:
             raise UserError(
                 f"model.{key} must be that of the checkpoint, whose state goes on; set it in a run without a checkpoint"
             )
-    ratio = model["learning_rate"] / before.get("learning_rate", model["learning_rate"])
-    decay = model["weight_decay"]
+    new, decay = model["learning_rate"], model["weight_decay"]
+    old = before.get("learning_rate", new)
+    if not old:
+        raise UserError("model.learning_rate must be 0, as in the checkpoint: its states have no other rate")
     if model.get("optimizer") is not None and bool(decay) != bool(before.get("weight_decay", decay)):
         raise UserError(
             f"model.weight_decay must be {'above 0' if not decay else '0'}, as in the checkpoint, got {decay}: its "
@@ -32,12 +34,14 @@ def put_rates(content: dict[str, Any], model: Mapping[str, Any]) -> None:
     for state in content.get("optimizer_states", []):
         groups = state["param_groups"]
         for group in groups:
-            group.update({name: ratio * group[name] for name in ("lr", "initial_lr") if name in group})
-        if decay or groups[0].get("weight_decay"):
+            if group.get("initial_lr") == old:  # else it is the schedule's own
+                group.update(lr=group["lr"] * new / old, initial_lr=new)
+        if decay or model.get("optimizer") is None:  # without one another optimizer has its own
             groups[0]["weight_decay"] = decay
     for schedule in _schedules(content.get("lr_schedulers", [])):
-        for name in {"base_lrs", "_last_lr"} & schedule.keys():
-            schedule[name] = [ratio * rate for rate in schedule[name]]
+        if set(schedule.get("base_lrs", ())) == {old}:
+            schedule["base_lrs"] = [new] * len(schedule["base_lrs"])
+            schedule["_last_lr"] = [rate * new / old for rate in schedule["_last_lr"]]
 
 
 def _schedules(states: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

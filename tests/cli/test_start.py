@@ -18,7 +18,7 @@ import yaml
 from lit_retrieval.cli import main, read_configuration
 from lit_retrieval.data import BatchDataset
 from lit_retrieval.data.suite import hash_samples
-from lit_retrieval.runs import RunFolder
+from lit_retrieval.runs import RunFolder, code_hash, own_code, run_hash
 from lit_retrieval.runs.checkpoint_file import save_checkpoint
 from lit_retrieval.runs.configuration import _OF_THE_MACHINE
 from lit_retrieval.tasks import IsTree, SampleStream, save_samples
@@ -194,6 +194,42 @@ def test_an_edited_class_is_another_run(command, capsys, monkeypatch):
         command("test", *ONE_STEP, *stages, "--ckpt_path", "best", "--run_dir", str(first))
     command("fit", *ONE_STEP, *stages)
     assert len(folders()) == 2
+
+
+def test_a_preferred_rate_leaves_another_optimizer_its_own_weight_decay(command):
+    adam = ["--model.optimizer", "torch.optim.AdamW", "--model.optimizer.weight_decay", "0.2", "--run_dir", "run"]
+    command("fit", *ONE_STEP, *adam)
+    command("fit", "--trainer.max_steps", "2", *adam, "--model.learning_rate", "0.02", "--prefer", "command_line")
+    (group,) = torch.load("run/checkpoints/step_2.ckpt")["optimizer_states"][0]["param_groups"]
+    assert (group["initial_lr"], group["weight_decay"]) == (0.02, 0.2)
+
+
+def test_a_run_of_before_the_hashes_of_code_goes_on(command, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(".")
+    Path("own_mixer_of_an_old_run.py").write_text(OWN.replace("FACTOR", "1.0"))
+    stages = ["--model.stages", "[{mixers: [{class_path: own_mixer_of_an_old_run.Mine, init_args: {state_dim: 2}}]}]"]
+    command("fit", *ONE_STEP, *stages)
+    (run,) = Path("runs").glob("quickstart-????????")
+    configuration = yaml.safe_load((run / "config.yaml").read_text())
+    assert list(configuration.pop("code_sha256")) == ["own_mixer_of_an_old_run.Mine"]
+    older = run.with_name(f"quickstart-{run_hash(configuration)}")
+    run.rename(older)
+    (older / "config.yaml").write_text(yaml.safe_dump(configuration))
+    for given in ([], ["--run_dir", str(older)]):
+        with pytest.raises(SystemExit) as ended:
+            command("fit", *ONE_STEP, *stages, *given)
+        assert not ended.value.code and f"{older} is finished" in capsys.readouterr().out
+    command("test", *ONE_STEP, *stages, "--ckpt_path", "best")
+
+
+def test_functions_that_are_named_as_they_are_have_a_hash_too(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_function_of_a_run.py").write_text("def make():\n    return 1\n")
+    module = importlib.import_module("own_function_of_a_run")
+    found = own_code({"model": {"stages": [{"mixers": ["own_function_of_a_run.make", "lit_retrieval.mixers.Mamba"]}]}})
+    assert found == {"own_function_of_a_run.make": code_hash(module.make)} and len(code_hash(module.make)) == 64
+    exec("class Here: pass", space := {"__name__": "__main__"})
+    assert code_hash(space["Here"]) == "" and code_hash(torch.nn.Linear) == "" and code_hash(pytest.raises) == ""
 
 
 @pytest.mark.parametrize("key", ["optimizer", "lr_scheduler"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lit_retrieval.mixers import make_mixer
+from lit_retrieval.mixers import FlaLayer, make_mixer
 from lit_retrieval.models import SequenceModel, Stage
 
 MODELS = {
@@ -80,6 +80,11 @@ def test_a_class_that_is_derived_from_one_begins_alike_and_may_change_it(name):
     for made in (base, Mine, Ungated):
         torch.manual_seed(0)
         layers.append(make_mixer(partial(made, **options), WIDTH, 0).layer)
+    mine = FlaLayer(layers[1]).eval()
+    with torch.no_grad():
+        x = torch.randn(1, 6, WIDTH)
+        (whole, _), (_, state) = mine(x), mine(x[:, :3])
+        torch.testing.assert_close(mine(x[:, 3:], state)[0], whole[:, 3:], rtol=1e-4, atol=1e-5)
     plain, mine, ungated = (dict(layer.named_parameters()) for layer in layers)
     changed = {part for part, one in plain.items() if not torch.equal(one, mine[part])}
     assert changed == {next(iter(plain))}

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from lit_retrieval import runs
-from lit_retrieval.errors import RunEndedError, UserError
+from lit_retrieval.errors import FolderInUseError, UserError
 from lit_retrieval.runs import RunFolder
 
 
@@ -61,11 +61,23 @@ with RunFolder(Path({str(folder.path)!r})).writing():
 """
     other = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stdin=subprocess.PIPE)
     assert other.stdout.readline() == b"has it\n"
-    with pytest.raises(RunEndedError, match="another process is training in"), folder.writing():
+    with pytest.raises(FolderInUseError, match="another process is training in"), folder.writing():
         pass
     other.kill()
     other.communicate()
     with folder.writing():
+        pass
+
+
+def test_a_folder_in_which_another_process_has_just_written_is_in_use(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    seen = folder.step_files()
+    with folder.writing(seen):
+        (folder.path / "checkpoints").mkdir(parents=True)
+        (folder.path / "checkpoints/step_5.ckpt").touch()
+    with pytest.raises(FolderInUseError, match="another process has just trained in"), folder.writing(seen):
+        pass
+    with folder.writing(folder.step_files()):
         pass
 
 

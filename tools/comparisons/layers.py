@@ -48,7 +48,7 @@ class Layer:
 
     def code(self) -> str:
         """A hash of the code of the class, if it is a user's own: rows of other code are not those of this layer."""
-        return code_hash(self.load())
+        return code_hash(self.load())[:8]
 
 
 def read_known() -> dict[str, Layer]:

@@ -18,6 +18,7 @@ from lit_retrieval.training.preemption import SIGNALS
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _STARTING = threading.Lock()
+_OF_TORCHRUN = {"WORLD_SIZE", "TORCHELASTIC_RUN_ID"}  # a trial is none of the processes that a launcher has started
 
 
 class Running(Protocol):
@@ -48,7 +49,8 @@ def start_fresh(arguments: Sequence[str], folder: str, log: Path, environment: M
     """Start a new interpreter, which takes about ten seconds to import everything and to load kernels."""
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "lit_retrieval", *arguments], cwd=folder, env={**os.environ, **environment},
+            [sys.executable, "-m", "lit_retrieval", *arguments], cwd=folder,
+            env={name: one for name, one in {**os.environ, **environment}.items() if name not in _OF_TORCHRUN},
             stdout=output, stderr=output, stdin=subprocess.DEVNULL,
             preexec_fn=die_with_parent if sys.platform == "linux" else None,
         )  # fmt: skip
@@ -98,6 +100,8 @@ def _run(arguments: list[str], folder: str, log: str, environment: dict[str, str
     os.chdir(folder)
     sys.path.insert(0, folder)
     os.environ.update(environment)
+    for name in _OF_TORCHRUN:
+        os.environ.pop(name, None)
     importlib.import_module("torch").set_num_threads(int(environment.get("OMP_NUM_THREADS", 1)))
     importlib.import_module("lit_retrieval.cli").main(arguments)
 

@@ -178,6 +178,8 @@ def trials(grid: Grid, folder: Path) -> list[Trial]:
     for point, level, seed, keys in _combinations(grid, folder):
         arguments = _arguments(grid, keys, folder)
         configuration = read_configuration(["fit", *arguments])
+        if code := configuration["code_sha256"]:  # so that trials of other code are refused
+            arguments += ["--code_sha256", json.dumps(code)]
         identity = runs.run_hash(configuration)
         trial = Trial(
             identity, point, seed, arguments, configuration, str(Path.cwd()), grid.checkpoint, level=level,
