@@ -1,5 +1,7 @@
 """Steps that are taken whole, as a CUDA graph takes them, have the weights of Lightning's steps."""
 
+from functools import partial
+
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -70,7 +72,7 @@ def train(tmp_path, *callbacks, module=SequenceModule, **options):
     [
         {}, {"gradient_clip_val": 0.1}, {"mixer": Attention}, {"precision": "bf16-mixed", "gradient_clip_val": 1.0},
         {"precision": "bf16-true"}, {"precision": "64-true"}, {"task": IsTree(max_size=16), "log_every_n_steps": 3},
-        {"decay": 0.1},
+        {"module": partial(SequenceModule, weight_decay=0.1)},
     ],
     ids=str,
 )  # fmt: skip
@@ -82,7 +84,8 @@ def test_a_step_taken_whole_has_the_bits_of_lightnings(tmp_path, options):
         return run
 
     graphs, one, _ = train(tmp_path, Graphs(record), **options)
-    wanted, _, trainer = train(tmp_path, Rounded(), module=Padded, **options)
+    padded = {"module": partial(Padded, weight_decay=0.1) if "module" in options else Padded}
+    wanted, _, trainer = train(tmp_path, Rounded(), **{**options, **padded})
     assert recorded and one.graphs is not None
     assert all(torch.equal(*pair) for pair in zip(graphs.weights, wanted.weights, strict=True))
     assert graphs.losses == pytest.approx(wanted.losses, rel=1e-6) and trainer.global_step == 8  # kept in float32
