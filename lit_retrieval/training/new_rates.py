@@ -24,24 +24,25 @@ def put_rates(content: dict[str, Any], model: Mapping[str, Any]) -> None:
             )
     new, decay = model["learning_rate"], model["weight_decay"]
     old = before.get("learning_rate", new)
-    if not old:
+    if new and not old:
         raise UserError("model.learning_rate must be 0, as in the checkpoint: its states have no other rate")
     if model.get("optimizer") is not None and bool(decay) != bool(before.get("weight_decay", decay)):
         raise UserError(
             f"model.weight_decay must be {'above 0' if not decay else '0'}, as in the checkpoint, got {decay}: its "
             "optimizer has other groups of parameters"
         )
+    ratio = new / old if old else 1.0
     for state in content.get("optimizer_states", []):
         groups = state["param_groups"]
         for group in groups:
             if group.get("initial_lr") == old:  # else it is the schedule's own
-                group.update(lr=group["lr"] * new / old, initial_lr=new)
+                group.update(lr=group["lr"] * ratio, initial_lr=new)
         if decay or model.get("optimizer") is None:  # without one another optimizer has its own
             groups[0]["weight_decay"] = decay
     for schedule in _schedules(content.get("lr_schedulers", [])):
         if set(schedule.get("base_lrs", ())) == {old}:
             schedule["base_lrs"] = [new] * len(schedule["base_lrs"])
-            schedule["_last_lr"] = [rate * new / old for rate in schedule["_last_lr"]]
+            schedule["_last_lr"] = [rate * ratio for rate in schedule["_last_lr"]]
 
 
 def _schedules(states: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -204,6 +204,16 @@ def test_a_preferred_rate_leaves_another_optimizer_its_own_weight_decay(command)
     assert (group["initial_lr"], group["weight_decay"]) == (0.02, 0.2)
 
 
+def test_a_rate_of_zero_goes_on_and_no_other_comes_from_it(command, refuse):
+    still = ["--model.learning_rate", "0", "--run_dir", "run"]
+    command("fit", *ONE_STEP, *still)
+    two = ["--trainer.max_steps", "2", "--prefer", "command_line"]
+    said = refuse(*two, *still, "--model.learning_rate", "0.1")
+    assert "model.learning_rate must be 0, as in the checkpoint" in said
+    command("fit", *two, *still)
+    assert torch.load("run/checkpoints/step_2.ckpt")["global_step"] == 2
+
+
 def test_a_run_of_before_the_hashes_of_code_goes_on(command, capsys, monkeypatch):
     monkeypatch.syspath_prepend(".")
     Path("own_mixer_of_an_old_run.py").write_text(OWN.replace("FACTOR", "1.0"))
