@@ -1,7 +1,14 @@
-"""The first weights of a model by one number, as GPT-2 and fla draw them."""
+"""The first weights of a model, as GPT-2, mamba-ssm and fla draw them."""
+
+from collections.abc import Iterator
 
 import torch
 from torch import nn
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.mixers import Parallel
+
+_LAST = {"out_proj", "o_proj", "down_proj"}  # names, here and in fla, of the projection to the residual stream
 
 
 @torch.no_grad()
@@ -24,3 +31,29 @@ def draw_weights(model: nn.Module, std: float) -> None:
                     nn.init.normal_(parameter, std=std)
                 else:
                     nn.init.zeros_(parameter)
+
+
+@torch.no_grad()
+def rescale_outputs(mixers: nn.ModuleList) -> None:
+    """Divide the last projection of each mixer by the square root of their number.
+
+    The residual stream is the sum of their outputs: at first its size then does not grow with the depth (Radford et al.
+    2019, GPT-2, section 2.3). Biases stay as they are.
+
+    Raises:
+        UserError: If a mixer has no projection named `out_proj`, `o_proj` or `down_proj`.
+    """
+    for mixer in _single(mixers):
+        projections = [module for path, module in mixer.named_modules() if path.rpartition(".")[2] in _LAST]
+        if not projections:
+            raise UserError(
+                f"model.residual: rescaled needs a projection named out_proj, o_proj or down_proj in each mixer, and "
+                f"{type(mixer).__name__} has none; leave out model.residual"
+            )
+        for projection in projections:
+            projection.weight /= len(mixers) ** 0.5
+
+
+def _single(mixers: nn.ModuleList) -> Iterator[nn.Module]:
+    for mixer in mixers:
+        yield from _single(mixer.mixers) if isinstance(mixer, Parallel) else [mixer]

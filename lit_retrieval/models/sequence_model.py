@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import MixerFactory, State, make_mixer
 from lit_retrieval.models.embedding import sinusoidal_embedding
-from lit_retrieval.models.initialization import draw_weights
+from lit_retrieval.models.initialization import draw_weights, rescale_outputs
 from lit_retrieval.models.mixer_stack import MixerStack, select_positions
 from lit_retrieval.models.rms_norm import RMSNorm
 from lit_retrieval.ranges import check_above, check_at_least, check_memory, check_numbers
@@ -64,6 +64,7 @@ class SequenceModel(MixerStack):
             `draw_weights`; each mixer's own first weights if absent.
         norm_eps: What the norms add to the mean square, see `RMSNorm`; 1e-5 if absent.
         head: `untied` for weights of its own, which begin as the embedding's would; those of the embedding if absent.
+        residual: `rescaled` to begin with smaller outputs of mixers, see `rescale_outputs`.
 
     Attributes:
         most_places: Tokens of the longest text that its weights have seen, if whoever loads them knows.
@@ -82,6 +83,7 @@ class SequenceModel(MixerStack):
         initializer_range: float | None = None,
         norm_eps: float | None = None,
         head: Literal["untied"] | None = None,
+        residual: Literal["rescaled"] | None = None,
     ) -> None:
         super().__init__()
         check_numbers("model", vocab_size=(vocab_size, 1), hidden_size=(hidden_size, 1))
@@ -105,6 +107,8 @@ class SequenceModel(MixerStack):
             for learned in (self.embedding, self.head):
                 if isinstance(learned, nn.Parameter):
                     nn.init.normal_(learned, std=initializer_range)
+        if residual == "rescaled":
+            rescale_outputs(self.mixers)
         eps = 1e-5 if norm_eps is None else norm_eps
         check_above("norm_eps", eps, 0, "model.norm_eps")
         make_norm = (lambda: RMSNorm(hidden_size, eps)) if norm == "rms" else nn.Identity

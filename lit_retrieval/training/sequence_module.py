@@ -76,10 +76,10 @@ class SequenceModule(LightningModule):
             truncated backpropagation through time), of another row (random), or in zeros if absent.
         initializer_range: Standard deviation of the first weights of all linear layers, convolutions and a learned
             embedding, such as 0.02 in GPT-2; each layer's own if absent.
-        construction: A model with given weights, by class_path, such as lit_retrieval.constructions.Theorem52; it
-            replaces the keys above and can't be trained.
-        network: A whole model in place of hidden_size, stages, embedding, norm and initializer_range, by class_path: an
-            nn.Module with __init__(vocab_size, ...) and forward(tokens, state=None) that returns logits and state, or
+        construction: A model with given weights, by class_path, such as lit_retrieval.constructions.Theorem52, in place
+            of hidden_size, stages, embedding and norm; it can't be trained.
+        network: A whole model in place of hidden_size, stages, embedding and norm, by class_path: an nn.Module with
+            __init__(vocab_size, ...) and forward(tokens, state=None) that returns logits and state, or
             lit_retrieval.models.HuggingFaceModel.
         optimizer: Another optimizer than AdamW, by class_path, such as torch.optim.SGD.
         lr_scheduler: Another schedule of the learning rate, by class_path, such as torch.optim.lr_scheduler.StepLR; it
@@ -88,12 +88,14 @@ class SequenceModule(LightningModule):
             not. It changes the rounding.
         recompute: blocks to keep only the input of each block of stages for the backward pass, and compute the rest
             again there: less memory for more time, and the same bits.
-        pretrained: A model with pretrained weights in place of hidden_size, stages, embedding, norm and
-            initializer_range, by class_path, such as lit_retrieval.pretrained.Folder; checkpoints hold what is trained.
+        pretrained: A model with pretrained weights in place of hidden_size, stages, embedding and norm, by class_path,
+            such as lit_retrieval.pretrained.Folder; checkpoints hold what is trained.
         readout: bottleneck to predict what follows a `?` from the vector of the last layer at it and the number of
             tokens since, by an MLP, as in MAD's compression.
         norm_eps: What the norms add to the mean square, such as 1e-6 in LLaMA; 1e-5 if absent.
         head: untied for a head with weights of its own; those of the embedding if absent.
+        residual: rescaled to divide the first weights of each layer's last projection by the square root of the number
+            of layers, as GPT-2 and mamba-ssm do.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class SequenceModule(LightningModule):
         pretrained: PretrainedLoader | None = None,
         norm_eps: float | None = None,
         head: Literal["untied"] | None = None,
+        residual: Literal["rescaled"] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -127,10 +130,14 @@ class SequenceModule(LightningModule):
         given = [f"model.{key}" for key, value in models.items() if value is not None]
         if len(given) > 1:
             raise UserError(f"{given[0]} and {given[1]} are two models; leave out one of them")
-        if readout is not None and (given or first_state):
+        options: dict[str, Any] = {"initializer_range": initializer_range, "norm_eps": norm_eps, "head": head}
+        options["residual"] = residual
+        of_stages = [f"model.{key}" for key, value in (options | {"readout": readout}).items() if value is not None]
+        if given and of_stages:
+            raise UserError(f"{of_stages[0]} is for model.stages; leave out {given[0]} or {of_stages[0]}")
+        if readout is not None and first_state:
             raise UserError(
-                "model.readout is for model.stages that begin in zeros; leave out model.construction, model.network, "
-                "model.pretrained and model.first_state, or model.readout"
+                "model.readout is for sequences that begin in zeros; leave out model.first_state or model.readout"
             )
         if network is not None:
             self.model = WholeModel(vocab_size, network)
@@ -141,7 +148,6 @@ class SequenceModule(LightningModule):
             if hidden_size is None or stages is None:
                 raise UserError("the model is not set; write model.hidden_size and model.stages, or model.network")
             make = SequenceModel if readout is None else partial(BottleneckModel, mark=ASK)
-            options: dict[str, Any] = {"initializer_range": initializer_range, "norm_eps": norm_eps, "head": head}
             self.model = make(vocab_size, hidden_size, stages, embedding=embedding, norm=norm, **options)
         self._is_pretrained = pretrained is not None
         self.optimizer_factory = optimizer

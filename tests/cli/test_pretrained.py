@@ -84,7 +84,7 @@ def test_a_pretrained_model_is_tested_without_a_checkpoint_and_without_a_word(co
     [
         (["--model.construction", "lit_retrieval.constructions.Theorem47"], "are two models"),
         (["--model.network", "own_networks.Gru"], "are two models"),
-        (["--model.readout", "bottleneck"], "model.pretrained and model.first_state, or model.readout"),
+        (["--model.readout", "bottleneck"], "leave out model.pretrained or model.readout"),
         (["--model.first_state", "same"], "leave out model.first_state"),
         (["--model.pretrained", "lit_retrieval.tasks.IsTree"], "IsTree must have the methods of a PretrainedLoader"),
         (

@@ -123,6 +123,8 @@ def test_a_network_that_breaks_a_rule_is_refused_before_the_first_step(name, sai
         (["--model.network", "lit_retrieval.tasks.IsTree"], "model.network"),
         ([*GRU, "--model.first_state", "same"], "leave out model.first_state"),
         ([*GRU, "--model.construction", "lit_retrieval.constructions.Theorem47"], "are two models"),
+        ([*GRU, "--model.residual", "rescaled"], "is for model.stages; leave out model.network or model.residual"),
+        ([*GRU, "--model.norm_eps", "1e-6"], "is for model.stages; leave out model.network or model.norm_eps"),
         (["--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", "1"], "--model.learning_rate; leave out"),
         (["--optimizer.lr", "1"], "is --model.learning_rate; leave out lr"),
         (["--optimizer", "torch.optim.SGD"], "write --model.optimizer torch.optim.SGD"),

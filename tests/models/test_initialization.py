@@ -1,17 +1,18 @@
-"""The first weights by `initializer_range`: which are drawn, which keep their meaning, and that others stay."""
+"""The first weights: which ones `initializer_range` draws, which keep their meaning, and outputs that are rescaled."""
 
 import sys
 
 import pytest
 import torch
-from fla_layers import SMALL, make_layer
+from fla_layers import FURTHER, OTHERS, SMALL, make_layer
+from fla_layers import HIDDEN_SIZE as FLA_WIDTH
 from mixer_cases import HIDDEN_SIZE, MIXERS, make_mixer
 from torch import nn
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers import Mamba, SwiGLU
+from lit_retrieval.mixers import LinearRNN, Mamba, Parallel, SwiGLU, as_mixer
 from lit_retrieval.models import SequenceModel, Stage
-from lit_retrieval.models.initialization import draw_weights
+from lit_retrieval.models.initialization import draw_weights, rescale_outputs
 
 NAMES = [*MIXERS, *(SMALL if sys.platform == "linux" else ())]
 KEPT = {
@@ -64,3 +65,42 @@ def test_without_the_key_no_weight_and_no_random_number_changes():
 def test_a_range_that_is_none_is_refused(value):
     with pytest.raises(UserError, match=r"initializer_range must be above 0 .* set model\.initializer_range"):
         SequenceModel(5, HIDDEN_SIZE, [Stage([SwiGLU])], initializer_range=value)
+
+
+WITHOUT_PROJECTION = {"linear RNN", "diagonal linear RNN", "Canon", "linear RNN beside a window"}
+FLA = sorted(SMALL | FURTHER | OTHERS) if sys.platform == "linux" else []
+
+
+@pytest.mark.parametrize("name", [*sorted(set(MIXERS) - WITHOUT_PROJECTION), *FLA])
+def test_one_of_four_mixers_begins_with_half_its_output(name):
+    mixer = (make_mixer(name) if name in MIXERS else as_mixer(make_layer(name))).eval()
+    width = HIDDEN_SIZE if name in MIXERS else FLA_WIDTH
+    inputs = torch.randn(2, 9, width)
+    with torch.no_grad():
+        for part, one in mixer.named_parameters():
+            if part.endswith(("out_proj.bias", "o_proj.bias", "down_proj.bias")):
+                one.zero_()
+        before = mixer(inputs)[0]
+        rescale_outputs(nn.ModuleList([mixer, *(SwiGLU(width, layer_idx) for layer_idx in (1, 2, 3))]))
+        torch.testing.assert_close(mixer(inputs)[0], before / 2)
+    assert before.abs().max() > 1e-3
+
+
+def test_a_rescaled_model_differs_in_its_last_projections_only():
+    models = []
+    for options in ({}, {"residual": "rescaled"}):
+        torch.manual_seed(0)
+        models.append(SequenceModel(5, HIDDEN_SIZE, [Stage([Mamba, SwiGLU], 2)], "learned", **options).state_dict())
+    before, after = models
+    for part, weight in before.items():
+        is_last = part.endswith(("out_proj.weight", "down_proj.weight"))
+        assert torch.equal(after[part], weight / 2 if is_last else weight), part
+
+
+@pytest.mark.parametrize("is_inside", [False, True])
+def test_a_mixer_without_a_known_projection_is_refused(is_inside):
+    def beside(**where):
+        return Parallel(**where, mixers=[Mamba, LinearRNN])
+
+    with pytest.raises(UserError, match=r"model\.residual: rescaled needs .* and LinearRNN has none"):
+        SequenceModel(5, HIDDEN_SIZE, [Stage([Mamba, beside if is_inside else LinearRNN])], residual="rescaled")

@@ -6,7 +6,9 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
+from lit_retrieval.constructions import Theorem52
 from lit_retrieval.data import BatchDataset, TranscriptData, collate
+from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import Mamba
 from lit_retrieval.models import Stage
 from lit_retrieval.tasks import Author, IsTree, SampleStream
@@ -38,6 +40,18 @@ def test_the_loss_is_the_mean_over_the_models_words_alone():
     nats = -logits.log_softmax(-1).gather(-1, samples.tokens[:, 1:, None]).squeeze(-1)
     expected = nats[samples.author[:, 1:] == Author.MODEL].mean()
     torch.testing.assert_close(loss_of(one, samples), expected)
+
+
+OF_STAGES = {
+    "initializer_range": 0.02, "norm_eps": 1e-6, "head": "untied", "residual": "rescaled", "readout": "bottleneck",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", OF_STAGES)
+@pytest.mark.parametrize(("kind", "model"), [("construction", Theorem52("index")), ("network", torch.nn.Linear)])
+def test_what_a_whole_model_would_ignore_is_refused(key, kind, model):
+    with pytest.raises(UserError, match=rf"^model\.{key} is for .*; leave out model\.{kind} or model\.{key}$"):
+        module(**{kind: model, key: OF_STAGES[key]})
 
 
 def test_a_retrieved_word_is_no_target():
