@@ -23,7 +23,8 @@ _RENAMED = {"input": "inputs", "output": "outputs", "targets": "labels"}
 class Imported(Task):
     """Inputs and labels that another package has drawn, read from files.
 
-    Those of Zoology (arXiv:2312.04927), MAD (arXiv:2403.17844) and the Chomsky hierarchy (arXiv:2207.02098) fit.
+    Those of Zoology (arXiv:2312.04927), MAD (arXiv:2403.17844) and the Chomsky hierarchy (arXiv:2207.02098) fit, but for
+    MAD's compression, where each input is its own label: `MADCompression` has that.
 
     The words are `w0`, `w1`, ... for the package's ids, and `.`, which stands behind a label at the end. The model is
     asked for the label beside each input that has one, and reads the inputs alone. Inputs 3 1 3 with the label 1 at the
@@ -67,7 +68,8 @@ class Imported(Task):
     def transcripts(self, inputs: Counts, labels: Counts) -> Transcripts:
         """The samples as transcripts.
 
-        Raises `UserError` for an id that is not in the vocabulary, and for a row without a label.
+        Raises `UserError` for an id that is not in the vocabulary, for a row without a label, and if each input is its
+        own label.
 
         Args:
             inputs: The package's ids, `(batch, time)`.
@@ -80,6 +82,9 @@ class Imported(Task):
                     f"{name} must be ids from 0 to {self.vocab_size - 1}, got {ids.min()} to {ids.max()}; "
                     "set --vocab_size"
                 )
+        if np.array_equal(inputs, labels):
+            raise UserError("each label is the input it stands beside, so there is nothing to find; set other labels, "
+                            "or train on lit_retrieval.tasks.MADCompression if this is MAD's compression")  # fmt: skip
         if not has_label.any(1).all():
             raise UserError(f"each sample must have a label, got none in sample {has_label.any(1).argmin()}")
         batch, time = inputs.shape

@@ -79,6 +79,14 @@ def test_mads_instances_come_in(tmp_path):
     assert imported(tmp_path, inputs=inputs, targets=[[9, 15, 0, 9]] * 2) == ["w0 {w9} w9 {w15} w15 {w0} w0 {w9} ."] * 2
 
 
+def test_labels_that_are_their_own_inputs_are_refused(arrays):
+    """MAD's compression is written so."""
+    inputs = np.array([[0, 9, 15]] * 2)
+    with pytest.raises(UserError, match=r"each label is the input it stands beside, .*\.MADCompression"):
+        Imported(16).transcripts(inputs, inputs)
+    Imported(16).transcripts(inputs, np.array([[0, 9, 15], [0, 9, 14]]))
+
+
 def test_the_chomsky_hierarchys_batches_come_in(tmp_path):
     """One-hot float arrays; one class for a string, or a string with a mask behind its end."""
     strings = np.eye(2, dtype=np.float32)[[[0, 1, 1], [1, 1, 1]]]

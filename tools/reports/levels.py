@@ -10,7 +10,7 @@ Accuracies = dict[str, dict[str, float]]  # by model and level
 
 
 def best_accuracies(rows: Iterable[Row]) -> Accuracies:
-    """Closed-loop accuracy of each model's best trial of each level, such as over learning rates; means over seeds."""
+    """The best test, as in MAD, of each model and level, such as over learning rates; means over seeds."""
     best: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     for row in rows:
         if row.level:

@@ -65,8 +65,8 @@ class MADRecall(Task):
 
     As in MAD's code, at least one pair is not noise, and a vocabulary of 16 has 7 words for fuzzy keys and 8 for their
     values, since one id is MAD's padding, which is left out here. Unlike there, training asks for repeated values alone
-    (`data.train_targets: every_token` trains on all next tokens, as MAD does), and the last fuzzy key is always one
-    that was shown: in 3% of MAD's test samples it was not.
+    (`data.train_targets: every_token` trains on all next tokens, as MAD does), and the last fuzzy key is one of those
+    shown, all alike: in 3% of MAD's test samples it was not, and in training its length is drawn first there.
 
     Args:
         vocab_size: Keys, values and noise words together.
