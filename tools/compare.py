@@ -25,11 +25,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from sweeps import files
 from sweeps.folder import alone, check_commits
 from sweeps.grid import Trial
-from sweeps.runners import run_here, run_on_ray
+from sweeps.runners import check_slots, run_here, run_on_ray
 
 from lit_retrieval.errors import RunEndedError, UserError
 from lit_retrieval.parsing import OneLineErrors, one_line_errors
-from lit_retrieval.ranges import check_at_least
 
 _EVERY = 2.0  # seconds
 _ROUNDS = 5  # timed turns of a layer and the reference
@@ -66,18 +65,18 @@ def _compare(words: Sequence[str]) -> int | None:
     parser.add_argument("--protocol", default="laptop", help="laptop, lab, full, or a file such as these")
     parser.add_argument("-o", "--output", type=Path, help="folder of the comparison; if absent, compare/PROTOCOL")
     parser.add_argument("--on", choices=["here", "ray"], default="here", help="processes of this machine, or Ray")
-    parser.add_argument("--slots", type=int, default=1, help="trainings at a time with --on here")
+    parser.add_argument("--slots", type=int, help="trainings at a time with --on here; 1 if absent")
     parser.add_argument("--any_commit", action="store_true", help="resume trainings that another commit started")
     parser.add_argument("--again", action="store_true", help="run trainings again that have failed")
     arguments = parser.parse_args(words)
-    check_at_least("slots", arguments.slots, 1, "--slots")
+    check_slots(arguments.slots, arguments.on)
     if arguments.on == "ray" and find_spec("ray") is None:
         raise UserError("Ray is not installed; pip install 'lit_retrieval[sweep]', or use --on here")
     protocol = read_protocol(find_protocol(arguments.protocol))
     if protocol.reference not in read_known():
         raise UserError(f"reference must be a name in {KNOWN}, got {protocol.reference}; set it in the protocol")
     output = (arguments.output or Path("compare") / protocol.identity).absolute()
-    runner = partial(run_here, slots=arguments.slots) if arguments.on == "here" else run_on_ray
+    runner = partial(run_here, slots=arguments.slots or 1) if arguments.on == "here" else run_on_ray
     layers = find_layers(arguments.layers, arguments.init_args)
     with alone(output):
         has_all = Comparison(protocol, output, runner, arguments.any_commit, arguments.again).run(layers)

@@ -12,14 +12,13 @@ from pathlib import Path
 
 from rich.console import Console
 from sweeps import files
-from sweeps.folder import alone, check_commits
+from sweeps.folder import alone, check_commits, check_tests
 from sweeps.grid import Grid, Trial, read_grid, trials
 from sweeps.live import described, label, table, watching
-from sweeps.runners import run_here, run_on_ray, run_on_slurm
+from sweeps.runners import check_slots, run_here, run_on_ray, run_on_slurm
 
 from lit_retrieval.errors import RunEndedError
 from lit_retrieval.parsing import OneLineErrors, one_line_errors
-from lit_retrieval.ranges import check_at_least
 
 Runner = Callable[[Sequence[Trial], Grid, Path, str], None]
 
@@ -34,7 +33,7 @@ def main() -> None:
         help="ray: as many trials at a time as fit, the default where Ray is installed; here: as processes of this "
         "machine; slurm: as a job array, by submitit",
     )  # fmt: skip
-    parser.add_argument("--slots", type=int, default=1, help="trials at a time with --on here, sharing the GPU")
+    parser.add_argument("--slots", type=int, help="trials at a time with --on here, sharing the GPU; 1 if absent")
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="WORD", help="words that choose trials by their description, such as "
         "a regime or a point; trials of the first word run first",
@@ -43,12 +42,12 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="show the trials without running them")
     arguments = parser.parse_args()
     runners: dict[str, Runner] = {
-        "ray": run_on_ray, "here": partial(run_here, slots=arguments.slots), "slurm": run_on_slurm,
+        "ray": run_on_ray, "here": partial(run_here, slots=arguments.slots or 1), "slurm": run_on_slurm,
     }  # fmt: skip
     runner = None if arguments.list else runners[arguments.on]
     sys.path.insert(0, str(Path.cwd()))  # a class may be in a file there, as for `python -m`
     with one_line_errors():
-        check_at_least("slots", arguments.slots, 1, "--slots")
+        check_slots(arguments.slots, arguments.on)
         try:
             has_failed = sweep(arguments.grid, arguments.output, runner, arguments.any_commit, arguments.only)
         except RunEndedError as error:
@@ -66,6 +65,7 @@ def sweep(path: Path, output: Path | None, runner: Runner | None, any_commit: bo
         return False
     if not any_commit:
         check_commits(chosen, folder, commit)
+    check_tests(chosen, folder)
     with alone(folder):
         waiting = [trial for trial in chosen if not (files.trial_folder(folder, trial.hash) / "result.json").exists()]
         print(f"{len(chosen)} trials, {len(chosen) - len(waiting)} of them finished; all in {folder}")

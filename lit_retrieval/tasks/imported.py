@@ -23,8 +23,8 @@ _RENAMED = {"input": "inputs", "output": "outputs", "targets": "labels"}
 class Imported(Task):
     """Inputs and labels that another package has drawn, read from files.
 
-    Those of Zoology (arXiv:2312.04927), MAD (arXiv:2403.17844) and the Chomsky hierarchy (arXiv:2207.02098) fit, but for
-    MAD's compression, where each input is its own label: `MADCompression` has that.
+    Those of Zoology (arXiv:2312.04927), MAD (arXiv:2403.17844) and the Chomsky hierarchy (arXiv:2207.02098) fit, but
+    not MAD's compression, where each input is its own label: `MADCompression` has that.
 
     The words are `w0`, `w1`, ... for the package's ids, and `.`, which stands behind a label at the end. The model is
     asked for the label beside each input that has one, and reads the inputs alone. Inputs 3 1 3 with the label 1 at the

@@ -10,10 +10,12 @@ from rich.console import Console
 from sweep import main
 from sweeps import files
 from sweeps.curve import Curve, still_rising
+from sweeps.folder import check_tests, how_tested
 from sweeps.grid import read_grid, trials
 from sweeps.intervals import wilson
 from sweeps.ledger import write_ledger
 from sweeps.live import described, table
+from sweeps.runners import check_slots
 from sweeps.shares import find_shares
 from sweeps.trial import run_trial
 from tiny_sweep import ROOT, TINY, write_grid
@@ -81,6 +83,56 @@ def test_each_task_has_a_first_level_and_levels_that_differ_from_it(place):
 def test_a_task_without_keys_is_refused(place, task):
     with pytest.raises(UserError, match=r"tasks\.one must be \{keys: .*; set it in .*tiny\.yaml"):
         read_grid(write_grid(place, tasks={"one": task}))
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"fixed": {**TINY, "data.seed": 7}}, "sweep sets data.seed; write seeds"),
+        ({"grid": {"seed_everything": [1, 2]}}, "sweep sets seed_everything; write seeds"),
+        ({"points": {"one": {"trainer.devices": 2}}}, "sweep sets trainer.devices; write gpus"),
+        ({"tasks": {"one": {"keys": {"run_dir": "here"}}}}, "sweep sets run_dir; leave it out"),
+        ({"regimes": {"cot": {"trainer.enable_progress_bar": True}}}, "sweep sets trainer.enable_progress_bar"),
+    ],
+)
+def test_a_key_that_the_sweep_sets_is_refused(place, parts, said):
+    with pytest.raises(UserError, match=said):
+        read_grid(write_grid(place, **parts))
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"points": {"one": {}, "two": {"model.recompute": "blocks"}}}, "with --model.recompute blocks would train as"),
+        ({"grid": {"data.test_samples": [8, 16]}}, "with --data.test_samples 16 would train as another"),
+    ],
+)
+def test_what_would_be_left_out_is_refused(place, parts, said):
+    with pytest.raises(UserError, match=said):
+        trials(read_grid(write_grid(place, **parts)), place)
+
+
+def test_a_finished_trial_that_was_tested_otherwise_is_refused(place, capsys):
+    (trial,) = trials(read_grid(write_grid(place)), place)
+    path = files.trial_folder(place / "there", trial.hash) / "result.json"
+    path.parent.mkdir(parents=True)
+    files.write({"tested": how_tested(trial)}, path)
+    check_tests([trial], place / "there")
+    more = {"checkpoint": "last"}, {"tests": {"other": {"data.seed": 1}}}, {"fixed": {**TINY, "data.test_samples": 9}}
+    for changed in more:
+        (now,) = trials(read_grid(write_grid(place, **changed)), place)
+        assert now.hash == trial.hash
+        with pytest.raises(UserError, match="the grid has other tests now than when"):
+            check_tests([now], place / "there")
+    files.write({}, path)  # of an earlier version
+    check_tests([now], place / "there")
+
+
+def test_slots_are_for_this_machine():
+    check_slots(None, "ray")
+    check_slots(2, "here")
+    with pytest.raises(UserError, match="--slots is for --on here, and trials run on slurm"):
+        check_slots(2, "slurm")
 
 
 def test_what_is_the_same_twice_comes_once(place):

@@ -1,9 +1,10 @@
-"""The folder of a sweep: one process at a time writes into it, and its trials are of one commit."""
+"""The folder of a sweep: one process at a time writes into it, and its trials are of one commit and tested alike."""
 
 import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lit_retrieval.errors import UserError
 from sweeps import files
@@ -31,3 +32,19 @@ def check_commits(chosen: Sequence[Trial], folder: Path, commit: str) -> None:
                 f"{begun} was begun at commit {notes['commit']}, and this is {commit}; check {notes['commit']} out, "
                 "set another folder in --output, or allow both with --any_commit"
             )
+
+
+def check_tests(chosen: Sequence[Trial], folder: Path) -> None:
+    """Raise `UserError` if a finished trial was tested otherwise than the grid asks for now."""
+    for trial in chosen:
+        path = files.trial_folder(folder, trial.hash) / "result.json"
+        there = (files.read(path) or {}).get("tested")
+        if there is not None and there != how_tested(trial):
+            raise UserError(f"the grid has other tests now than when {path} was written; remove it to test again, or "
+                            "set another folder in --output")  # fmt: skip
+
+
+def how_tested(trial: Trial) -> dict[str, Any]:
+    """What the tests of a trial depend on beside its training, as JSON has it."""
+    data = {key: trial.configuration["data"].get(key) for key in ("test_samples", "test_file", "suite")}
+    return {"checkpoint": trial.checkpoint, "tests": {name: list(keys) for name, keys in trial.tests}, "data": data}

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +19,10 @@ from sweeps.shares import Shares, check_shares, find_shares
 
 _FILES = ("data", "model", "trainer")  # keys whose value may be a file, relative to the grid's
 SEEDS = ("seed_everything", "data.seed")
+_SET_HERE = {
+    **dict.fromkeys(SEEDS, "write seeds"), "trainer.devices": "write gpus", "run_dir": "leave it out",
+    "trainer.enable_progress_bar": "leave it out",
+}  # fmt: skip
 _WRITE = {
     str: "a path", dict: "keys with values", list: "a list", int: "a whole number",
     (int, float, dict): "a number, or numbers by words", bool: "true or false",
@@ -35,7 +39,8 @@ class Grid:
     """A set of trials: every point with every level of every task, every combination of values and every seed.
 
     Keys are those of the command line: `data.regime`, `model.learning_rate`, or `model` with a file of all its keys.
-    Where several parts have a key, the last one counts; a key such as `trainer.callbacks+` has the elements of all.
+    Where several of fixed, points, tasks, grid and regimes have a key, the last one counts; a key such as
+    `trainer.callbacks+` has the elements of all.
 
     Args:
         experiment: Configuration that all trials vary; paths are relative to the grid's file.
@@ -50,9 +55,10 @@ class Grid:
             has a row in results.csv.
         seeds: Random seeds of the model and its samples.
         checkpoint: The tested one: best, by closed-loop accuracy of validation, or last, as in the paper.
-        cpus: Processor cores per trial.
+        cpus: Processor cores per trial, OMP_NUM_THREADS and NUMBA_NUM_THREADS of its commands.
         gpus: Share of a GPU per trial, where there is one; small models share one. Or shares by words of a trial's
-            point, regime and sizes, of which the last row that fits counts: `{any: 0.25, retrieval 128: 0.5}`.
+            point, regime and sizes, of which the last row that fits counts: `{any: 0.25, retrieval 128: 0.5}`. With
+            `--on here` the slots share the GPUs, and SLURM gives whole ones.
         retries: Restarts of a trial that crashes; it resumes from its newest checkpoint.
         stop_on_plateau: Validations without a rise of closed-loop accuracy after which training stops; never if absent.
         slurm: Parameters that `submitit` passes to SLURM: slurm_partition, timeout_min, ...
@@ -155,6 +161,9 @@ def read_grid(path: Path) -> Grid:
             raise UserError(
                 f"tasks.{name} must be {{keys: {{key: value}}, changes: [{{key: value}}]}}; set it in {path}"
             )
+    for key in _keys(grid):
+        if instead := _SET_HERE.get(key):
+            raise UserError(f"the sweep sets {key}; {instead} in {path}")
     check_shares(grid.gpus, path)
     for name, least in (("cpus", 1), ("retries", 0), ("stop_on_plateau", 1)):
         if (number := getattr(grid, name)) is not None:
@@ -162,6 +171,13 @@ def read_grid(path: Path) -> Grid:
     if no_seeds := [seed for seed in grid.seeds if not isinstance(seed, int)]:
         raise UserError(f"seeds must be whole numbers, got {no_seeds[0]}; set them in {path}")
     return grid
+
+
+def _keys(grid: Grid) -> Iterator[str]:
+    """The keys of training that a grid sets."""
+    changes = [change for task in grid.tasks.values() for change in (task["keys"], *task.get("changes", []))]
+    for part in (grid.fixed, grid.grid, *grid.points.values(), *grid.regimes.values(), *changes):
+        yield from part
 
 
 def trials(grid: Grid, folder: Path) -> list[Trial]:
@@ -185,8 +201,15 @@ def trials(grid: Grid, folder: Path) -> list[Trial]:
             identity, point, seed, arguments, configuration, str(Path.cwd()), grid.checkpoint, level=level,
             tests=tests, is_warm=grid.warm,
         )  # fmt: skip
-        found.setdefault(identity, trial)
-
+        same = found.setdefault(identity, trial)
+        if same.arguments != trial.arguments:
+            before = set(pairwise(same.arguments))
+            given = (pair for pair in pairwise(trial.arguments) if pair[0].startswith("--") and pair not in before)
+            key, value = next(given, ("fewer", "keys"))
+            raise UserError(
+                f"a trial with {key} {value} would train as another does; leave it out, or write the key in tests if "
+                "it is one of a test"
+            )
     unique = list(found.values())
     shares = find_shares(grid.gpus, [trial.words for trial in unique])
     return [trial._replace(gpus=share) for trial, share in zip(unique, shares, strict=True)]

@@ -16,12 +16,21 @@ from typing import Any
 import torch
 
 from lit_retrieval.errors import PREEMPTED, RunEndedError, UserError
+from lit_retrieval.ranges import check_at_least
 from lit_retrieval.training.preemption import SIGNALS
 from sweeps.grid import Grid, Trial
 from sweeps.trial import run_trial
 
 _TIME_LIMITS = 10_000  # after how many a job is not requeued any more
 _LOOK_EVERY = 1.0  # seconds; Python handles no signal that comes just before the main thread waits without a limit
+
+
+def check_slots(slots: int | None, runner: str) -> None:
+    """Raise `UserError` for a number of slots that the runner `--on` does not use."""
+    if slots is not None:
+        check_at_least("slots", slots, 1, "--slots")
+        if runner != "here":
+            raise UserError(f"--slots is for --on here, and trials run on {runner}; leave it out, or add --on here")
 
 
 def run_here(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str, slots: int = 1) -> None:

@@ -17,6 +17,7 @@ from lit_retrieval.runs import RunFolder
 from sweeps import files
 from sweeps.commands import Start, start_fresh, start_warm
 from sweeps.curve import read_curve
+from sweeps.folder import how_tested
 from sweeps.grid import Trial
 
 # A mistake in the configuration and a loss that is not finite recur at every start.
@@ -157,6 +158,7 @@ def _result(trial: Trial, folder: Path, notes: dict[str, Any], found: dict[str, 
         "configuration": trial.configuration,
         "samples_per_step": batch,
         "curve": curve._asdict(),
+        "tested": how_tested(trial),
         **next(iter(found.values())),
         **({"tests": found} if list(found) != [""] else {}),
     }
