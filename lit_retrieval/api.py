@@ -14,12 +14,12 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from lit_retrieval import __version__, runs
 from lit_retrieval.cli import train
-from lit_retrieval.cli.parser import limit_imports
 from lit_retrieval.cli.start import warn_of_other_code
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.decoding import Replies, Reply, begin, decode, generate
 from lit_retrieval.errors import UserError, one_line
 from lit_retrieval.models import SequenceModel
+from lit_retrieval.parsing import limit_imports
 from lit_retrieval.ranges import check_at_least, check_at_most
 from lit_retrieval.runs import RunFolder
 from lit_retrieval.tasks import Task, Transcripts

@@ -15,14 +15,14 @@ from numba import config
 from lit_retrieval import __version__
 from lit_retrieval.cli.endings import DISK_FULL, LOST, OUT_OF_MEMORY, ending
 from lit_retrieval.cli.help import COMMANDS
-from lit_retrieval.cli.parser import Parser, check_files, instantiate, limit_imports
+from lit_retrieval.cli.parser import Parser, check_files, instantiate
 from lit_retrieval.cli.ready_configs import find_configs
 from lit_retrieval.cli.retrieval_cli import RetrievalCLI
 from lit_retrieval.cli.start import is_first_rank
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import INTERRUPTED, UserError
 from lit_retrieval.numba_cache import announce_compilation
-from lit_retrieval.parsing import fail, one_line_errors, replace_whole
+from lit_retrieval.parsing import fail, limit_imports, one_line_errors, replace_whole
 from lit_retrieval.training import SequenceModule
 
 _DESCRIPTION = (

@@ -1,6 +1,5 @@
 """The parser of the command line: short usage, one-line errors, and the classes that may be imported."""
 
-import os
 import re
 import sys
 from argparse import HelpFormatter
@@ -11,15 +10,12 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import yaml
-from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_retrieval.cli.help import COMMANDS, is_ours, rewrite, title_of_group
 from lit_retrieval.cli.ready_configs import find_config
 from lit_retrieval.errors import UserError, one_line
 from lit_retrieval.parsing import OneLineErrors, fail, one_line_errors, read_yaml
-
-ALLOW = "LIT_RETRIEVAL_ALLOW"
 
 Built = TypeVar("Built")
 
@@ -144,15 +140,3 @@ def check_files(arguments: Sequence[str]) -> None:
             content = read_yaml(path)
         if not isinstance(content, dict):
             fail(f"{path} must have keys such as `trainer: ...`, got {type(content).__name__}; set --config")
-
-
-def limit_imports() -> None:
-    """Limit the classes that a configuration may name, because importing a class runs its module.
-
-    `LIT_RETRIEVAL_ALLOW=lit_retrieval,my_package` allows these packages only. Without it, all are allowed except those
-    in jsonargparse's list of modules that run commands or access files: os, subprocess, ...
-    """
-    prefixes = [prefix.strip() for prefix in os.environ.get(ALLOW, "").split(",") if prefix.strip()]
-    if bad := [prefix for prefix in prefixes if not all(part.isidentifier() for part in prefix.split("."))]:
-        fail(f"{ALLOW} must be package names with commas between them, got {bad[0]!r}")
-    set_parsing_settings(import_path_denylist=["*"] if prefixes else [], import_path_allowlist=prefixes)

@@ -223,6 +223,11 @@ class RetrievalCLI(LightningCLI):
         run_dir, ckpt_path, prefer = (given.get(key) for key in ("run_dir", "ckpt_path", "prefer"))
         name = Path(str((given.get("config") or ["lit_retrieval"])[-1])).stem
         if given.get("trainer.fast_dev_run"):
+            if ignored := [key for key in ("ckpt_path", "prefer", "fresh") if given.get(key)]:
+                raise UserError(
+                    f"trainer.fast_dev_run loads and writes no run; leave out --{ignored[0]}, or set "
+                    "trainer.limit_test_batches and the like in its place"
+                )
             return Start(None)
         if self.subcommand == "fit" and prefer is None:
             check_code(given.get("code_sha256"), configuration)

@@ -31,13 +31,22 @@ class Refusal(NamedTuple):
 
 
 _ENDLESS = "the stream of samples has no end"
+_NO_EPOCHS = f"{_ENDLESS}, and so no epochs"
 _NOTHING_WRITTEN = "write --trainer.fast_dev_run 10 for ten steps that write nothing"
 _PROCESSES = ("ddp_spawn", "ddp_fork", "ddp_notebook", "xla")
 
 SWITCHES = {
     "barebones": Refusal(lambda value, _: bool(value), "a run writes checkpoints and scores", _NOTHING_WRITTEN),
+    "check_val_every_n_epoch": Refusal(
+        lambda value, trainer: value > 1 and trainer.get("limit_train_batches") is None, _NO_EPOCHS,
+        "write trainer.val_check_interval, or set trainer.limit_train_batches",
+    ),
     "enable_checkpointing": Refusal(
         lambda value, _: value is False, "a run writes checkpoints, from which it resumes", _NOTHING_WRITTEN
+    ),
+    "max_epochs": Refusal(
+        lambda value, trainer: value > 0 and trainer.get("limit_train_batches") is None, _NO_EPOCHS,
+        "write trainer.max_steps, or set trainer.limit_train_batches",
     ),
     "max_time": Refusal(
         lambda value, _: isinstance(value, str) and not any(part.strip("0") for part in value.split(":")),

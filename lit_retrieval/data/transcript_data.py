@@ -54,13 +54,15 @@ class TranscriptData(LightningDataModule):
         task: The task: a class of `lit_retrieval.tasks`, or your own.
         regime: vanilla (the answer alone), cot (a written algorithm first) or retrieval (searches in the context).
         sizes: Sizes of the training problems, in the task's measure (vertices, words), one drawn for each sample:
-            [8, 16], {8: 3, 16: 1} with weights, or a range such as 4..8, or 8..64..8 with a step.
+            [8, 16], {8: 3, 16: 1} with weights, or a range such as 4..8, or 8..64..8 with a step; of a train_file all
+            samples are used, whatever their sizes.
         eval_sizes: Sizes for validation, test and prediction; the training sizes if absent.
         batch_size: Samples in a batch, over all ranks; a step has trainer.accumulate_grad_batches of them.
         eval_batch_size: Samples that are decoded at a time, over all ranks; above 256 a rank, only as many as have
             their states in a quarter of the memory.
-        val_samples: Samples in a validation run; of a task that reads its problems from a file, no more than it has.
-        test_samples: Samples in a test run; likewise.
+        val_samples: Samples in a validation run, without a val_file; of a task that reads its problems from a file, no
+            more than it has.
+        test_samples: Samples in a test run, without a test_file; likewise.
         predict_samples: Samples that `predict` decodes and prints; likewise.
         train_samples: Number of training samples, repeated in a new order on each pass; endless if absent.
         train_targets: every_token to train on all next tokens, those of the user and the retriever too, as language
@@ -141,8 +143,10 @@ class TranscriptData(LightningDataModule):
             self._files["predict"] = evaluated
         self._check_hashes(file_sha256 or {})
         if budget is not None:
+            if max_new_tokens is not None:
+                raise UserError("data.budget is the old name of data.max_new_tokens; leave it out")
             rank_zero_warn("data.budget is now called data.max_new_tokens; the old name goes in the next version")
-            max_new_tokens = budget if max_new_tokens is None else max_new_tokens
+            max_new_tokens = budget
         self.max_new_tokens = self._longest_reply() * 11 // 10 + 1 if max_new_tokens is None else max_new_tokens
         self._check_max_new_tokens()
 
@@ -285,6 +289,11 @@ class TranscriptData(LightningDataModule):
         return file
 
     def _check_hashes(self, known: dict[str, str]) -> None:
+        names = [f"{_KEYS[split]}_file" for split in ("fit", "validate", "test") if split in self._files]
+        if unknown := sorted(known.keys() - set(names)):
+            raise UserError(
+                f"data.file_sha256 must be of files that are set, {', '.join(names) or 'none'}, got {unknown[0]}"
+            )
         for split, file in self._files.items():
             found, name = file.manifest["sha256"], f"{_KEYS[split]}_file"
             if known.get(name, found) != found:

@@ -15,7 +15,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.mixers.checks import report
 from lit_retrieval.mixers.fla_layer import class_of
 from lit_retrieval.mixers.mixer import MixerFactory
-from lit_retrieval.parsing import OneLineErrors, fail, put_first
+from lit_retrieval.parsing import OneLineErrors, fail, limit_imports, put_first
 from lit_retrieval.ranges import check_at_least
 
 
@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     subparser.add_function_arguments(check)
     parser.add_subcommands().add_subcommand("check", subparser, help=about)
     try:
+        limit_imports()
         chosen: Any = parser.instantiate(parser.parse_args(given)).check
         holds = check(**chosen.as_dict())
     except UserError as error:

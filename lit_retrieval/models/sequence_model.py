@@ -111,6 +111,8 @@ class SequenceModel(MixerStack):
             rescale_outputs(self.mixers)
         eps = 1e-5 if norm_eps is None else norm_eps
         check_above("norm_eps", eps, 0, "model.norm_eps")
+        if norm == "none" and norm_eps is not None:
+            raise UserError("model.norm_eps is for norms; leave it out, or set model.norm to rms")
         make_norm = (lambda: RMSNorm(hidden_size, eps)) if norm == "rms" else nn.Identity
         self.final_norm = make_norm()  # before the others: an optimizer's state in a checkpoint follows this order
         self.norms = nn.ModuleList(make_norm() for _ in factories)

@@ -1,5 +1,6 @@
 """Command-line parsers with one-line errors, in which a later list or class replaces an earlier one."""
 
+from lit_retrieval.parsing.imports import limit_imports
 from lit_retrieval.parsing.layers import Replace, replace_whole
 from lit_retrieval.parsing.parser import USER_ERROR, OneLineErrors, fail, files_are_told, one_line_errors, put_first
 from lit_retrieval.parsing.yaml_file import read_yaml
@@ -10,6 +11,7 @@ __all__ = [
     "Replace",
     "fail",
     "files_are_told",
+    "limit_imports",
     "one_line_errors",
     "put_first",
     "read_yaml",

@@ -7,12 +7,14 @@ from typing import Literal, get_args
 import numpy as np
 import regex
 
+from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_at_least, check_between, check_choice
 from lit_retrieval.retrieval.passages import PassageRetriever
 from lit_retrieval.retrieval.retriever import EitherFormRetriever, Retriever
 from lit_retrieval.vocabulary import FAILED, FIRST_WORD, Ids, Vocabulary
 
 Fault = Literal["nothing", "wrong", "late"]
+_LAG = 8
 
 
 class FaultyRetriever:
@@ -25,18 +27,20 @@ class FaultyRetriever:
         fault: What it then finds: `nothing` (FAILED), a `wrong` word, any other word of the context (where passages are
             searched, any other passage), or what a `late` index finds, which lacks the newest tokens.
         retriever: The retriever that would be right; EitherFormRetriever if absent.
-        lag: Tokens, or words of a text, that a `late` index lacks.
+        lag: Tokens, or words of a text, that a `late` index lacks; 8 if absent.
     """
 
     def __init__(
-        self, rate: float = 0.1, fault: Fault = "nothing", retriever: Retriever | None = None, lag: int = 8
+        self, rate: float = 0.1, fault: Fault = "nothing", retriever: Retriever | None = None, lag: int | None = None
     ) -> None:
         check_between("rate", rate, 0, 1, "data.retriever.init_args.rate")
         check_choice("fault", fault, get_args(Fault), "data.retriever.init_args")
-        check_at_least("lag", lag, 0, "data.retriever.init_args.lag")
+        check_at_least("lag", 1 if lag is None else lag, 1, "data.retriever.init_args.lag")
+        if lag is not None and fault != "late":
+            raise UserError("data.retriever.init_args.lag is for fault: late; leave it out, or set fault")
         self.rate = rate
         self.fault = fault
-        self.lag = lag
+        self.lag = _LAG if lag is None else lag
         self.retriever: Retriever = retriever or EitherFormRetriever()
 
     def __call__(self, context: Ids, query: Ids, vocabulary: Vocabulary) -> Ids:

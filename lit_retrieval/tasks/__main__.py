@@ -17,7 +17,7 @@ from rich.progress import track
 from lit_retrieval.conformance import path_of, print_report
 from lit_retrieval.errors import UserError
 from lit_retrieval.numba_cache import announce_compilation
-from lit_retrieval.parsing import OneLineErrors, Replace, fail, put_first, replace_whole
+from lit_retrieval.parsing import OneLineErrors, Replace, fail, limit_imports, put_first, replace_whole
 from lit_retrieval.ranges import check_at_least
 from lit_retrieval.tasks.checks import report
 from lit_retrieval.tasks.imported import Imported, read_arrays
@@ -264,6 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         subparser.add_function_arguments(function, as_positional=function is check or function is import_arrays)
         subcommands.add_subcommand(name, subparser, help=about)
     try:
+        limit_imports()
         given = list(sys.argv[1:] if arguments is None else arguments)
         given = put_first("--task", given) if given[:1] == ["check-class"] else given
         config: Any = parser.parse_args(replace_whole(given, parts=("task",)))

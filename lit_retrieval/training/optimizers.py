@@ -1,5 +1,6 @@
 """Optimizers and schedules of the learning rate: ours, or those that a configuration names."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -59,6 +60,11 @@ def make_optimizer(
     optimizer = _build(partial(factory, params=groups, lr=learning_rate), "optimizer", "optimizer")
     if not isinstance(optimizer, Optimizer) or isinstance(optimizer, torch.optim.LBFGS):
         raise UserError(f"{path_of(optimizer)} can't take steps of batches; set another class in model.optimizer")
+    if groups[0].get("weight_decay"):
+        known = inspect.signature(type(optimizer)).parameters.get("weight_decay")
+        if known is None or optimizer.defaults.get("weight_decay", known.default) != known.default:
+            why = "has no weight decay" if known is None else "has one of its own in model.optimizer"
+            raise UserError(f"{path_of(optimizer)} {why}; leave out model.weight_decay")
     return optimizer
 
 

@@ -12,7 +12,7 @@ class PlateauStopping(EarlyStopping):
         patience: Validations without a rise of `min_delta` after which training ends.
         min_delta: The smallest rise that counts.
         stopping_threshold: Accuracy at which training ends at once; none if absent.
-        monitor: The logged score to watch.
+        monitor: The logged score to watch; of a loss a fall is what a rise is of others.
     """
 
     def __init__(
@@ -23,5 +23,6 @@ class PlateauStopping(EarlyStopping):
         monitor: str = "val/closed_loop_accuracy",
     ) -> None:
         super().__init__(
-            monitor, min_delta=min_delta, patience=patience, mode="max", stopping_threshold=stopping_threshold
-        )
+            monitor, min_delta=min_delta, patience=patience, mode="min" if monitor.endswith("loss") else "max",
+            stopping_threshold=stopping_threshold,
+        )  # fmt: skip

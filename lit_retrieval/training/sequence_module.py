@@ -68,8 +68,9 @@ class SequenceModule(LightningModule):
         stages: The layers, first to last: a list of stages, each with its mixers by class_path, such as
             lit_retrieval.mixers.Mamba, and repeat, the number of times they follow each other.
         embedding: sinusoidal (frozen, as in the paper) or learned; tied to the head.
-        learning_rate: Peak learning rate, of any optimizer.
-        warmup_samples: Samples over which the learning rate warms up.
+        learning_rate: Peak learning rate, of any optimizer; schedules with rates of their own, such as OneCycleLR, have
+            those.
+        warmup_samples: Samples over which the learning rate warms up, in whole steps; at most half of the training.
         weight_decay: Weight decay, applied to matrices only; 0 leaves another optimizer than AdamW its own.
         norm: rms (before each mixer and the head) or none, as in the paper's theory.
         first_state: How a training sequence begins: in the last state of the same row of the last batch (same,

@@ -4,6 +4,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_at_least
 
 
@@ -18,6 +19,8 @@ class SolvedStopping(Callback):
 
     def __init__(self, validations: int = 2, accuracy: float = 1.0, monitor: str = "val/closed_loop_accuracy") -> None:
         check_at_least("validations", validations, 1, "trainer.callbacks.init_args.validations")
+        if monitor.endswith("loss"):
+            raise UserError(f"SolvedStopping needs an accuracy, got {monitor}; set another monitor")
         self.validations = validations
         self.accuracy = accuracy
         self.monitor = monitor
