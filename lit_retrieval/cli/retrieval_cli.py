@@ -195,7 +195,7 @@ class RetrievalCLI(LightningCLI):
         parser.add_argument(
             "--run_dir", type=str | None, help="Run folder; runs/NAME-HASH of the configuration if absent."
         )
-        code = "Hashes of the code of your own classes; entered by the command, other code is refused."
+        code = "Hashes of the code of your own classes; entered by the command, other code is refused without --prefer."
         parser.add_argument("--code_sha256", type=dict[str, str] | None, help=code)
         which = "Which hyperparameters to use when checkpoint and command line differ."
         parser.add_argument("--prefer", type=Prefer | None, help=which)

@@ -68,10 +68,14 @@ def begin_fit(
         )
     seen, steps, found = tuple(folder.step_files()), configuration["trainer"]["max_steps"], folder.newest()
     if found is None:
+        if prefer is not None and not path:
+            raise UserError(
+                f"{folder.path} has no checkpoint; leave out --prefer, or set the run's folder in --run_dir"
+            )
         start = _from_other_run(folder, path, steps) if path else Start(folder, news=(f"new run in {folder.path}",))
         return start._replace(seen=seen)
-    if prefer is None:
-        _check_same_run(folder, configuration)
+    if prefer != "command_line":
+        _check_same_run(folder, configuration, but_for_model=prefer == "checkpoint")
     start = _from_content(folder, found.path, found.content)
     is_finished = bool(found.content.get("is_finished")) and (prefer is None or start.step >= steps > 0)
     if is_finished:
@@ -210,9 +214,11 @@ def _of_configuration(name: str, configuration: dict[str, Any]) -> RunFolder:
     )
 
 
-def _check_same_run(folder: RunFolder, configuration: dict[str, Any]) -> None:
+def _check_same_run(folder: RunFolder, configuration: dict[str, Any], but_for_model: bool) -> None:
     there = folder.configuration()
-    if there is not None and "code_sha256" not in there:
+    if there is not None and but_for_model:
+        configuration = {**configuration, **{key: there.get(key) for key in ("model", "code_sha256")}}
+    elif there is not None and "code_sha256" not in there:
         configuration = _without_code(configuration)
     if there is not None and (different := runs.differences(there, configuration)):
         raise UserError(

@@ -17,6 +17,8 @@ from lit_retrieval.harness.text_model import TextModel, TokenList
 from lit_retrieval.ranges import check_at_least
 from lit_retrieval.vocabulary import Vocabulary
 
+# What changes a text that is written greedily, and the value that does not.
+_CHANGING = {"num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
 ROWS = 32  # texts that are read at a time, unless batch_size is given
 
 
@@ -50,10 +52,17 @@ class LanguageModel(LM):  # type: ignore[misc]  # the package has no types
         device: str = "cuda",
     ) -> None:
         super().__init__()
-        rows = int(batch_size) if str(batch_size).isdecimal() else ROWS
+        is_auto = str(batch_size).startswith("auto")
+        if not is_auto and not str(batch_size).isdecimal():
+            raise UserError(f"--batch_size must be a whole number or auto, got {batch_size}")
+        rows = ROWS if is_auto else int(batch_size)
         check_at_least("batch_size", rows, 1, "--batch_size")
         if (run is None) == (folder is None):
             raise UserError("give a run or the folder of a pretrained model: --model_args run=runs/NAME-HASH")
+        if run is not None and precision != "float32":
+            raise UserError("precision is for a folder, and a run's weights are float32; leave it out of --model_args")
+        if folder is not None and checkpoint != "best":
+            raise UserError("checkpoint is for a run, and a folder has none; leave it out of --model_args")
         place = torch.device(device if torch.cuda.is_available() else "cpu")
         self.name = str(run or folder)
         self.text_model: TextModel = (
@@ -150,6 +159,8 @@ class LanguageModel(LM):  # type: ignore[misc]  # the package has no types
 def _rules(given: dict[str, Any]) -> tuple[tuple[str, ...], int, int]:
     """The strings that end a text, the most tokens and the number of answers of a request."""
     chosen: Any = normalize_gen_kwargs(given)
+    if changing := [key for key, usual in _CHANGING.items() if given.get(key, usual) != usual]:
+        raise UserError(f"texts are written greedily; leave {changing[0]} out of generation_kwargs")
     if chosen["do_sample"]:
         raise UserError("texts are written greedily; set do_sample to false and temperature to 0 in generation_kwargs")
     return tuple(chosen["until"]), chosen["max_gen_toks"], int(chosen.get("num_answers", 1))

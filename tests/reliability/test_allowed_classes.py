@@ -1,5 +1,8 @@
 """A configuration is code: naming a class imports its module. An allow-list says which may be named."""
 
+import subprocess
+import sys
+
 import pytest
 
 STEPS = ["--trainer.max_steps", "1", "--trainer.limit_val_batches", "0"]
@@ -13,6 +16,23 @@ def test_what_is_not_allowed_is_not_imported(place, value, more):
     place.environment["LIT_RETRIEVAL_ALLOW"] = "lit_retrieval,noise"
     said = place.run("fit", "--data.task", value, *more, status=2)
     assert "Importing 'own.Task' is not allowed" in said and len(said.splitlines()) <= 15
+    assert not (place.path / "imported").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["lit_retrieval.tasks", "show", "--task", "own.Task", "--sizes", "[4]"],
+        ["lit_retrieval.mixers", "check", "own.Task"],
+    ],
+    ids=["tasks", "mixers"],
+)
+def test_nor_by_the_commands_without_the_trainer(place, words):
+    (place.path / "own.py").write_text(OWN)
+    environment = {**place.environment, "LIT_RETRIEVAL_ALLOW": "lit_retrieval,noise"}
+    command = [sys.executable, "-m", *words]
+    done = subprocess.run(command, cwd=place.path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "'own.Task' is not allowed" in done.stderr
     assert not (place.path / "imported").exists()
 
 

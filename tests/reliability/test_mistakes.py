@@ -307,7 +307,10 @@ MISTAKES = [
         ],
         "SolvedStopping needs an accuracy, got val/loss",
     ),
-    (["test", "TINY", "--data.retriever", f"{OURS}.retrieval.FaultyRetriever", "--data.retriever.lag=3"], "lag is for fault: late"),
+    (
+        ["test", "TINY", f"--data.retriever={OURS}.retrieval.FaultyRetriever", "--data.retriever.lag=3"],
+        "lag is for fault",
+    ),
     (["fit", "TINY", "--model.compile", "blocks"], "leave out model.compile, or train on a GPU"),
     (["fit", "TINY", "--model.compile", "all"], "model.compile"),
     (["fit", "TINY", "--model.recompute", "all"], "model.recompute must be blocks or null, got all"),

@@ -90,7 +90,9 @@ def test_it_searches_text_only_if_its_retriever_does():
 
 
 @pytest.mark.parametrize(
-    ("options", "key"), [({"rate": 2.0}, "rate"), ({"fault": "slow"}, "fault"), ({"lag": 0, "fault": "late"}, "lag")], ids=str
+    ("options", "key"),
+    [({"rate": 2.0}, "rate"), ({"fault": "slow"}, "fault"), ({"lag": 0, "fault": "late"}, "lag")],
+    ids=str,
 )
 def test_what_it_is_not_is_refused(options, key):
     with pytest.raises(UserError, match=f"set data.retriever.init_args.{key}"):

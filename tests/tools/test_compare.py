@@ -151,6 +151,18 @@ def test_the_trials_of_a_layer_are_those_of_its_grid(place):
     assert len(found) == 4 and found == of_grid
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"frontier": {"repairs": {"no": "recall"}}}, "frontier.repairs must be names of suites, got no"),
+        ({"fixed": {"model.learning_rate": 1.0}}, "a comparison sets model.learning_rate; leave it out of fixed"),
+    ],
+)
+def test_what_a_protocol_would_ignore_is_refused(place, changes, said):
+    with pytest.raises(UserError, match=said):
+        read_protocol(write(place, changes))
+
+
 def test_a_protocols_hash_is_that_of_what_it_fixes(place):
     before = read_protocol(place / "tiny.yaml")
     text = (place / "tiny.yaml").read_text()

@@ -55,6 +55,9 @@ def main(words: Sequence[str]) -> int:
                         "absent, the protocol's")  # fmt: skip
     parser.add_argument("--protocol", help="the protocol's file; if absent, the one in configs/compare")
     arguments = parser.parse_args(words)
+    for name in ("suite", "size", "state_bits"):
+        if len(getattr(arguments, name)) > 2:
+            raise UserError(f"--{name} must be one for both or one of each, got {len(getattr(arguments, name))}")
     found = submitted.read([arguments.rows], arguments.protocol)
     budgets = arguments.state_bits or [found.protocol.shape.state_bits]
     sides = [

@@ -71,7 +71,9 @@ def find_layers(names: list[str], init_args: str | None) -> list[Layer]:
         raise UserError(f"--init_args must be keys with values, got {init_args}; write '{{num_heads: 2}}'")
     found: dict[str, Layer] = {}
     for name in names:
-        if name == "all":
+        if name == "all" and given:
+            raise UserError("--init_args must follow a single class, not all")
+        elif name == "all":
             found |= known
         elif name in known and not given:
             found[name] = known[name]

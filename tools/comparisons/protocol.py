@@ -16,6 +16,7 @@ from lit_retrieval.ranges import check_at_least
 from lit_retrieval.training.memory import ceiling
 
 FOLDER = Path(__file__).parents[2] / "configs/compare"
+_SET_HERE = ("model.hidden_size", "model.stages", "model.learning_rate", "trainer.max_time")
 TOLERANCE = 0.05  # of the parameters, and of states that count as equal
 EXPERIMENT = str(FOLDER.parent / "experiments/quickstart.yaml")  # whose data, model and trainer a protocol changes
 
@@ -127,6 +128,11 @@ def read_protocol(path: Path) -> Protocol:
         check_at_least(name, content[name], 1e-9, f"it in {path}")
     if unknown := [one for one in frontier.suites if one not in content["suites"]]:
         raise UserError(f"frontier.suites must be names of suites, got {unknown[0]}; set them in {path}")
+    repairs = frontier.repairs or {}
+    if unknown := [one for one in (*repairs, *repairs.values()) if one not in content["suites"]]:
+        raise UserError(f"frontier.repairs must be names of suites, got {unknown[0]}; set them in {path}")
+    if own := [key for key in _SET_HERE if key in content["fixed"]]:
+        raise UserError(f"a comparison sets {own[0]}; leave it out of fixed in {path}")
     if not (content["suites"] and content["learning_rates"] and content["seeds"]):
         raise UserError(f"suites, learning_rates and seeds must each have a value; set them in {path}")
     if texts := [one for one in content["learning_rates"] if not isinstance(one, int | float)]:

@@ -26,7 +26,8 @@ class StringTransduction(Task):
     r"""A string of random words: write a function of it. (Deletang et al. 2022, arXiv:2207.02098, appendix A.)
 
     The context-free and context-sensitive tasks of the Chomsky hierarchy whose output is a string. Every word of the
-    output is an answer. A model may write it (`vanilla`), write before each word where it is in the prompt (`cot`), or
+    output is an answer, which the model reads again; the authors' models answer at blanks, as those of `Imported` do. A
+    model may write it (`vanilla`), write before each word where it is in the prompt (`cot`), or
     search for each position (`retrieval`). A sample of `reverse` of size 3, retrieved tokens in brackets::
 
         prompt:    <s> x1 x0 x0 ?

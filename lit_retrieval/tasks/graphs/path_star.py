@@ -21,9 +21,9 @@ class PathStar(Task):
 
     A path-star graph has `num_paths` paths of the same length from one vertex; edges `from - to` are in random order.
     All next vertices of the path but the first can be found by one look at the edges; the first needs the whole path,
-    backwards. So the `first` vertex alone is asked for, or the whole `path`, as in the paper. A model may answer at
-    once (`vanilla`), write the path from the goal back to the start first (`cot`), or search for each parent
-    (`retrieval`). A sample of size 2 with 2 paths, retrieved tokens in brackets::
+    backwards. So the `first` vertex alone is asked for, or the whole `path`; in the paper it begins with the start.
+    A model may answer at once (`vanilla`), write the path from the goal back to the start first (`cot`), or search for
+    each parent (`retrieval`). A sample of size 2 with 2 paths, retrieved tokens in brackets::
 
         prompt:    <s> 3 - 5 1 - 3 1 - 4 4 - 2 ? 1 5
         vanilla:   3
