@@ -55,12 +55,13 @@ def make_optimizer(
     """
     if factory is None:
         return torch.optim.AdamW(groups, lr=learning_rate, fused=is_fused)
-    if not groups[0]["weight_decay"]:
+    decays = bool(groups[0]["weight_decay"])
+    if not decays:
         groups = [{"params": [one for group in groups for one in group["params"]]}]
     optimizer = _build(partial(factory, params=groups, lr=learning_rate), "optimizer", "optimizer")
     if not isinstance(optimizer, Optimizer) or isinstance(optimizer, torch.optim.LBFGS):
         raise UserError(f"{path_of(optimizer)} can't take steps of batches; set another class in model.optimizer")
-    if groups[0].get("weight_decay"):
+    if decays:
         known = inspect.signature(type(optimizer)).parameters.get("weight_decay")
         if known is None or optimizer.defaults.get("weight_decay", known.default) != known.default:
             why = "has no weight decay" if known is None else "has one of its own in model.optimizer"

@@ -122,7 +122,7 @@ def test_faults_reach_the_model_and_it_goes_on_with_them(name, fault):
     """What stands behind each search is what the retriever finds in the context that it may see."""
     theorem, task, regime, sizes = CONSTRUCTED[name]
     samples, model = task.sample(3, ROWS, np.resize(sizes, 6), regime), theorem.write(task.vocabulary)
-    retriever = FaultyRetriever(0.5, fault, SEARCH, lag=12)
+    retriever = FaultyRetriever(0.5, fault, SEARCH, lag=12 if fault == "late" else None)
     asked = []
 
     def recorded(context, query, vocabulary):
