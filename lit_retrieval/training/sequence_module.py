@@ -68,8 +68,7 @@ class SequenceModule(LightningModule):
         stages: The layers, first to last: a list of stages, each with its mixers by class_path, such as
             lit_retrieval.mixers.Mamba, and repeat, the number of times they follow each other.
         embedding: sinusoidal (frozen, as in the paper) or learned; tied to the head.
-        learning_rate: Peak learning rate, of any optimizer; schedules with rates of their own, such as OneCycleLR, have
-            those.
+        learning_rate: Peak learning rate, of any optimizer.
         warmup_samples: Samples over which the learning rate warms up, in whole steps; at most half of the training.
         weight_decay: Weight decay, applied to matrices only; 0 leaves another optimizer than AdamW its own.
         norm: rms (before each mixer and the head) or none, as in the paper's theory.
@@ -84,7 +83,7 @@ class SequenceModule(LightningModule):
             lit_retrieval.models.HuggingFaceModel.
         optimizer: Another optimizer than AdamW, by class_path, such as torch.optim.SGD.
         lr_scheduler: Another schedule of the learning rate, by class_path, such as torch.optim.lr_scheduler.StepLR; it
-            moves every step, and warmup_samples is not used.
+            moves every step, and warmup_samples is not used, nor learning_rate where it has rates of its own.
         compile: blocks to train with each block of stages compiled by torch.compile, for a GPU; decoding and scores are
             not. It changes the rounding.
         recompute: blocks to keep only the input of each block of stages for the backward pass, and compute the rest
