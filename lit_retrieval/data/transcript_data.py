@@ -289,11 +289,9 @@ class TranscriptData(LightningDataModule):
         return file
 
     def _check_hashes(self, known: dict[str, str]) -> None:
-        names = [f"{_KEYS[split]}_file" for split in ("fit", "validate", "test") if split in self._files]
+        names = [f"{_KEYS[split]}_file" for split in ("fit", "validate", "test")]
         if unknown := sorted(known.keys() - set(names)):
-            raise UserError(
-                f"data.file_sha256 must be of files that are set, {', '.join(names) or 'none'}, got {unknown[0]}"
-            )
+            raise UserError(f"the names in data.file_sha256 must be among {', '.join(names)}, got {unknown[0]}")
         for split, file in self._files.items():
             found, name = file.manifest["sha256"], f"{_KEYS[split]}_file"
             if known.get(name, found) != found:

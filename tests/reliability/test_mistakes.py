@@ -280,7 +280,7 @@ MISTAKES = [
     (["fit", "TINY", "--data.budget", "9", "--data.max_new_tokens", "9"], "the old name of data.max_new_tokens"),
     (
         ["fit", "TINY", "--data.file_sha256", "{train: abc}"],
-        "data.file_sha256 must be of files that are set, none, got",
+        "names in data.file_sha256 must be among train_file, val",
     ),
     (["fit", "TINY", "--model.weight_decay", "0.1", "--model.optimizer", "torch.optim.Rprop"], "Rprop has no weight"),
     (
