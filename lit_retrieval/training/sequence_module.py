@@ -56,6 +56,19 @@ def logged_names(data: TranscriptData) -> list[str]:
     return [*(str(name._replace(split="val")) for name in make_scores(data).names), *TRAIN_NAMES, "step", "epoch"]
 
 
+def _check_parts(models: dict[str, Any], of_stages: dict[str, Any], first_state: FirstState | None) -> None:
+    """Raise `UserError` for two models, and for keys of `stages` that another model or a first state can't have."""
+    given, own = ([f"model.{key}" for key, value in part.items() if value is not None] for part in (models, of_stages))
+    if len(given) > 1:
+        raise UserError(f"{given[0]} and {given[1]} are two models; leave out one of them")
+    if given and own:
+        raise UserError(f"{own[0]} is for model.stages; leave out {given[0]} or {own[0]}")
+    if of_stages["readout"] is not None and first_state:
+        raise UserError(
+            "model.readout is for sequences that begin in zeros; leave out model.first_state or model.readout"
+        )
+
+
 class SequenceModule(LightningModule):
     """A sequence model, trained on transcripts and scored with its searches run.
 
@@ -126,19 +139,10 @@ class SequenceModule(LightningModule):
         self.save_hyperparameters()
         self.model: SequenceModel | WholeModel | ConstructedModel
         self.construction = construction
-        models = {"construction": construction, "network": network, "pretrained": pretrained}
-        given = [f"model.{key}" for key, value in models.items() if value is not None]
-        if len(given) > 1:
-            raise UserError(f"{given[0]} and {given[1]} are two models; leave out one of them")
         options: dict[str, Any] = {"initializer_range": initializer_range, "norm_eps": norm_eps, "head": head}
         options["residual"] = residual
-        of_stages = [f"model.{key}" for key, value in (options | {"readout": readout}).items() if value is not None]
-        if given and of_stages:
-            raise UserError(f"{of_stages[0]} is for model.stages; leave out {given[0]} or {of_stages[0]}")
-        if readout is not None and first_state:
-            raise UserError(
-                "model.readout is for sequences that begin in zeros; leave out model.first_state or model.readout"
-            )
+        models = {"construction": construction, "network": network, "pretrained": pretrained}
+        _check_parts(models, {**options, "readout": readout}, first_state)
         if network is not None:
             self.model = WholeModel(vocab_size, network)
         elif pretrained is not None:
