@@ -41,8 +41,7 @@ class Curriculum(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the sizes reached so far; raises `UserError` if a size has no score or samples are from a file."""
         data = _data(trainer)
-        if len(data.train_values) == 1:
-            raise UserError("Curriculum needs several sizes in data.sizes; add some, or leave it out")
+
         if trainer.limit_val_batches == 0:
             raise UserError("Curriculum needs scores; leave out trainer.limit_val_batches 0 or Curriculum")
         if unscored := sorted(set(data.train_values) - set(data.eval_values)):

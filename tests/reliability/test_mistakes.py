@@ -296,7 +296,10 @@ MISTAKES = [
         ],
         "SGD has one of its own in model.optimizer; leave out model.weight",
     ),
-    (["fit", "TINY", f"--trainer.callbacks+={OURS}.training.Curriculum"], "Curriculum needs several sizes"),
+    (
+        ["fit", "TINY", "--trainer.limit_val_batches", "0", f"--trainer.callbacks+={OURS}.training.Curriculum"],
+        "Curriculum needs scores; leave out trainer.limit_val_batches 0",
+    ),
     (
         [
             "fit",

@@ -23,7 +23,7 @@ class Run:
         self.sanity_checking, self.state = False, SimpleNamespace(fn="fit")
         self.progress = SimpleNamespace(processed=0)
         self.fit_loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(total=self.progress)))
-        self.callback_metrics = {}
+        self.callback_metrics, self.limit_val_batches = {}, 1.0
         curriculum.on_fit_start(self, None)
 
     def validate(self, batch, **accuracies):
