@@ -62,10 +62,11 @@ def make_optimizer(
     if not isinstance(optimizer, Optimizer) or isinstance(optimizer, torch.optim.LBFGS):
         raise UserError(f"{path_of(optimizer)} can't take steps of batches; set another class in model.optimizer")
     if decays:
-        known = inspect.signature(type(optimizer)).parameters.get("weight_decay")
-        if known is None or optimizer.defaults.get("weight_decay", known.default) != known.default:
-            why = "has no weight decay" if known is None else "has one of its own in model.optimizer"
-            raise UserError(f"{path_of(optimizer)} {why}; leave out model.weight_decay")
+        usual, own = inspect.signature(type(optimizer)).parameters.get("weight_decay"), optimizer.defaults
+        if "weight_decay" not in own:
+            raise UserError(f"{path_of(optimizer)} has no weight decay; leave out model.weight_decay")
+        if usual is not None and own["weight_decay"] != usual.default:
+            raise UserError(f"{path_of(optimizer)} has one of its own in model.optimizer; leave out model.weight_decay")
     return optimizer
 
 

@@ -12,7 +12,7 @@ class PlateauStopping(EarlyStopping):
         patience: Validations without a rise of `min_delta` after which training ends.
         min_delta: The smallest rise that counts.
         stopping_threshold: Accuracy at which training ends at once; none if absent.
-        monitor: The logged score to watch; of a loss a fall is what a rise is of others.
+        monitor: The logged score to watch; a loss must fall, other scores must rise.
     """
 
     def __init__(

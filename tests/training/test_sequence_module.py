@@ -42,6 +42,18 @@ def test_the_loss_is_the_mean_over_the_models_words_alone():
     torch.testing.assert_close(loss_of(one, samples), expected)
 
 
+class Ours(torch.optim.AdamW):
+    def __init__(self, params, lr, **options):
+        super().__init__(params, lr, **options)
+
+
+@pytest.mark.parametrize("kind", [Ours, torch.optim.SGD, torch.optim.AdamW])
+def test_a_weight_decay_reaches_the_matrices_of_another_optimizer(kind):
+    one = module(weight_decay=0.1)
+    optimizer = make_optimizer(lambda **given: kind(**given), parameter_groups(one, 0.1), 0.5, is_fused=False)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
+
+
 OF_STAGES = {
     "initializer_range": 0.02, "norm_eps": 1e-6, "head": "untied", "residual": "rescaled", "readout": "bottleneck",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The end of training once the task is solved."""
+"""The end of training once the task is solved, or on a plateau."""
 
 from types import SimpleNamespace
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.training import SolvedStopping
+from lit_retrieval.training import PlateauStopping, SolvedStopping
 
 
 def trainer(fn="fit", sanity_checking=False):
@@ -47,3 +47,17 @@ def test_only_validations_of_training_count(run):
 def test_no_validations_is_a_mistake():
     with pytest.raises(UserError, match="validations must be 1 or more, got 0"):
         SolvedStopping(validations=0)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "scores", "stops"),
+    [
+        ("val/closed_loop_accuracy", [0.1, 0.2, 0.3, 0.4], False),
+        ("val/closed_loop_accuracy", [0.4, 0.3, 0.2, 0.1], True),
+        ("val/loss", [0.4, 0.3, 0.2, 0.1], False),
+        ("val/loss", [0.1, 0.2, 0.3, 0.4], True),
+    ],
+)
+def test_a_plateau_is_where_an_accuracy_does_not_rise_or_a_loss_does_not_fall(monitor, scores, stops):
+    callback = PlateauStopping(patience=2, monitor=monitor)
+    assert any([callback._evaluate_stopping_criteria(torch.tensor(score))[0] for score in scores]) == stops

@@ -48,7 +48,7 @@ class ModularArithmetic(Task):
         form: `flat`, `brackets` or `equation`.
         modulus: The number of digits, 2 to 1000; 5 in the paper.
         operators: `+-`, or `+-*`, but not in an equation, where x could then be one of several. `+-*` is the default of
-            `flat`, and `+-` of the others, as of the classes of the paper's code; its runs in brackets have `+-*`.
+            `flat`, and `+-` of the others, as in the paper's code, whose runs in brackets have `+-*`.
     """
 
     regimes = ("vanilla", "cot")
