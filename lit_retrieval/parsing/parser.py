@@ -4,6 +4,7 @@ import difflib
 import pydoc
 import re
 import sys
+from argparse import HelpFormatter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -22,6 +23,10 @@ class OneLineErrors(ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def format_help(self, formatter: HelpFormatter | None = None) -> str:
+        """The help, with types as Python writes them: `type: Path` and not `type: <class 'Path'>`."""
+        return re.sub(r"<class\s+'([\w.]+)'>", r"\1", super().format_help(formatter))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error, with the nearest valid key if a key is unknown, and exit with status 2."""
