@@ -23,7 +23,7 @@ from comparisons.speed import WORDS, speed_ratios
 from comparisons.summary import show
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from sweeps import files
-from sweeps.folder import alone, check_commits
+from sweeps.folder import alone, check_commits, check_tests
 from sweeps.grid import Trial
 from sweeps.runners import check_slots, run_here, run_on_ray
 
@@ -149,6 +149,7 @@ class Comparison:
         progress.update(bar, total=(progress.tasks[bar].total or 0) + len(chosen) - expected)
         if not self.any_commit:
             check_commits([trial for trial in chosen if not is_over(trial, self.output)], self.output, self.commit)
+        check_tests(chosen, self.output)
         waiting = [trial for trial in chosen if not is_over(trial, self.output, self.again)]
         with _counting(chosen, self.output, progress, bar, begun):
             if waiting:

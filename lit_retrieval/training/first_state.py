@@ -26,9 +26,15 @@ class StatePassing:
         kind: Which row's state a row begins in.
         num_parts: Micro-batches of an optimizer step. Each goes on from the micro-batch in its place in the last step,
             so that `same` does not depend on how a global batch is cut.
+        rows: Rows of a micro-batch on this rank. Raises `UserError` for `random` with one, which has no other.
     """
 
-    def __init__(self, kind: FirstState, num_parts: int) -> None:
+    def __init__(self, kind: FirstState, num_parts: int, rows: int) -> None:
+        if kind == "random" and rows == 1:
+            raise UserError(
+                "model.first_state=random needs 2 samples or more on each rank, got 1; set data.batch_size, which "
+                "counts the samples of all ranks, or model.first_state: same"
+            )
         self._is_random = kind == "random"
         self._num_parts = num_parts
         self._kept: deque[State] = deque()

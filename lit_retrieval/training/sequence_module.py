@@ -154,8 +154,7 @@ class SequenceModule(LightningModule):
             make = SequenceModel if readout is None else partial(BottleneckModel, mark=ASK)
             self.model = make(vocab_size, hidden_size, stages, embedding=embedding, norm=norm, **options)
         self._is_pretrained = pretrained is not None
-        self.optimizer_factory = optimizer
-        self.scheduler_factory = lr_scheduler
+        self.optimizer_factory, self.scheduler_factory = optimizer, lr_scheduler
         self.first_state = first_state
         self.compile_blocks, self.recompute_blocks = compile == "blocks", recompute == "blocks"
         self.passing: StatePassing | None = None
@@ -192,7 +191,8 @@ class SequenceModule(LightningModule):
             check_classes(self.model, data, self.trainer)
             leave_out_constants(self)
             if self.first_state is not None:
-                self.passing = StatePassing(self.first_state, self.trainer.accumulate_grad_batches)
+                rows = data.batch_size // self.trainer.world_size
+                self.passing = StatePassing(self.first_state, self.trainer.accumulate_grad_batches, rows)
         for split in ("val", "test"):
             self.scores[split] = make_scores(data)
 

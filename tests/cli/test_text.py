@@ -10,6 +10,7 @@ from text_tokenizers import byte_level, save, sentences
 
 import lit_retrieval
 from lit_retrieval.cli import main
+from lit_retrieval.errors import UserError
 from lit_retrieval.tasks.__main__ import main as tasks
 
 pytest.importorskip("tokenizers")
@@ -70,6 +71,8 @@ def test_a_pretrained_model_trains_on_text_is_tested_printed_and_loaded(folder, 
     (shown,) = events.Tensors("val/transcripts/text_summary")[0].tensor_proto.string_val
     assert "'s best friend is " in shown.decode() and "(should be **" in shown.decode()
     loaded = lit_retrieval.load("run", "last")
+    with pytest.raises(UserError, match=r"^a reply in text has one answer, got num_answers=2; leave it out$"):
+        loaded.generate("Anna lives in Oslo.\nWhere?\n", num_answers=2)
     (written,) = loaded.generate("Anna lives in Oslo.\nWhere?\n")
     assert str(written).startswith("Anna lives in Oslo.\nWhere?\n") and written.answers == [None]
     (written,) = loaded.sample(1)

@@ -340,6 +340,10 @@ def test_rows_are_verified_by_trainings_of_this_commit(place, capsys):
         files.write({**files.read(path), "commit": "another"}, path)
     assert "was begun at commit another" in refused(capsys, *words)
     assert status_of(*words, "--any_commit") == 0
+    for output, again in (("again", words), ("out", ["mine.Mine", "--protocol", "tiny.yaml", "-o", "out"])):
+        for path in place.glob(f"{output}/trials/*/result.json"):
+            files.write({**files.read(path), "tested": {}}, path)
+        assert "the tests are others now than when" in refused(capsys, *again, "--any_commit")
 
 
 def test_a_training_that_its_time_limit_has_stopped_is_too_slow(place):

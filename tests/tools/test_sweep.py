@@ -122,7 +122,7 @@ def test_a_finished_trial_that_was_tested_otherwise_is_refused(place, capsys):
     for changed in more:
         (now,) = trials(read_grid(write_grid(place, **changed)), place)
         assert now.hash == trial.hash
-        with pytest.raises(UserError, match="the grid has other tests now than when"):
+        with pytest.raises(UserError, match="the tests are others now than when"):
             check_tests([now], place / "there")
     files.write({}, path)  # of an earlier version
     check_tests([now], place / "there")

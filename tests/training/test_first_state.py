@@ -184,7 +184,13 @@ def test_an_own_model_is_refused():
         check_passing(nn.Linear(2, 2))
 
 
-def test_a_state_of_one_row_goes_on_in_itself():
-    passing = StatePassing("random", 1)
+def test_another_row_is_refused_where_a_rank_has_one(tmp_path):
+    with pytest.raises(UserError, match=r"^model\.first_state=random needs 2 samples or more on each rank, got 1; set"):
+        fit(tmp_path, module=partial(Recording, first_state="random"), batch_size=1, steps=1)
+    fit(tmp_path, module=partial(Recording, first_state="same"), batch_size=1, steps=1)
+
+
+def test_a_state_of_one_row_goes_on_in_itself():  # as the last batch of a file may have one
+    passing = StatePassing("random", 1, rows=2)
     passing.keep(torch.ones(1, 3))
     assert torch.equal(passing.take(None, 1), torch.ones(1, 3))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from sweeps import files
-from sweeps.folder import alone, check_commits
+from sweeps.folder import alone, check_commits, check_tests
 from sweeps.grid import Trial, trials
 from sweeps.runners import run_here
 
@@ -111,6 +111,7 @@ def verify(
         again = [of_code(trial, layer.code()) for trial in trials(asked, protocol.folder)]
         if not any_commit:
             check_commits(again, output, commit)
+        check_tests(again, output)
         waiting = [one for one in again if not (files.trial_folder(output, one.hash) / "result.json").exists()]
         partial(run_here, slots=slots)(waiting, asked, output, commit)
         yield from (_verdict(row, again, samples, output) for row in own)

@@ -35,12 +35,12 @@ def check_commits(chosen: Sequence[Trial], folder: Path, commit: str) -> None:
 
 
 def check_tests(chosen: Sequence[Trial], folder: Path) -> None:
-    """Raise `UserError` if a finished trial was tested otherwise than the grid asks for now."""
+    """Raise `UserError` if a finished trial was tested otherwise than is asked for now."""
     for trial in chosen:
         path = files.trial_folder(folder, trial.hash) / "result.json"
         there = (files.read(path) or {}).get("tested")
         if there is not None and there != how_tested(trial):
-            raise UserError(f"the grid has other tests now than when {path} was written; remove it to test again, or "
+            raise UserError(f"the tests are others now than when {path} was written; remove it to test again, or "
                             "set another folder in --output")  # fmt: skip
 
 

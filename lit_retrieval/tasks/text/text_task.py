@@ -111,7 +111,9 @@ class TextTask(DrawnTask):
         num_answers: Sequence[int] | None = None,
         right: Transcripts | None = None,
     ) -> TextConversations:
-        """New conversations; see `Task.converse`."""
+        """New conversations; see `Task.converse`. Raises `UserError` for more than one answer a row."""
+        if (most := max(num_answers or [1])) > 1:
+            raise UserError(f"a reply in text has one answer, got num_answers={most}; leave it out")
         texts = [] if right is None else [self.answer_texts(right.reply(row))[0] for row in range(len(right))]
 
         def judge(row: int, given: str) -> bool:
