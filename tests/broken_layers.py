@@ -151,6 +151,72 @@ class Late(Average):
         return (y, h) if x.shape[1] == 1 else (y, y[:, -2])
 
 
+class WrongLater(Average):
+    """Its state_size is right for short sequences only."""
+
+    def state_size(self, length: int) -> int:
+        return super().state_size(length) + (length > 100)
+
+
+class Hidden(Average):
+    """Each token sees those after it, but nothing shows before the last projection has left zero."""
+
+    def __init__(self, hidden_size: int, layer_idx: int) -> None:
+        super().__init__(hidden_size, layer_idx)
+        self.out_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        nn.init.zeros_(self.out_proj.weight)
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        y, h = super().forward(x, state)
+        return self.out_proj(y - y.mean(1, keepdim=True)), h
+
+
+class MiddleLengths(Average):
+    """It forgets all in calls of 24 to 60 tokens."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        return super().forward(x, None if 24 <= x.shape[1] <= 60 else state)
+
+
+class Remembering(Average):
+    """It counts the tokens of the sequence in the module, not in the state."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        self.first = 0 if state is None else self.first + self.length
+        self.length = x.shape[1]
+        y, h = super().forward(x, state)
+        return y * torch.arange(1 + self.first, 1 + self.first + self.length)[:, None].to(x), h
+
+
+class Warming(Average):
+    """In training it changes a buffer that is not saved."""
+
+    def __init__(self, hidden_size: int, layer_idx: int) -> None:
+        super().__init__(hidden_size, layer_idx)
+        self.scale: Tensor
+        self.register_buffer("scale", torch.ones(hidden_size), persistent=False)
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        if self.training:
+            self.scale = 0.9 * self.scale
+        y, h = super().forward(x, state)
+        return y * self.scale, h
+
+
+class Tabled(Average):
+    """It keeps a table that is made when it is first needed, maybe while it decodes."""
+
+    def __init__(self, hidden_size: int, layer_idx: int) -> None:
+        super().__init__(hidden_size, layer_idx)
+        self.table = torch.ones(0)
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        if len(self.table) < x.shape[1] or self.table.dtype != x.dtype:
+            self.table = torch.full((x.shape[1], 1), 2.0).to(x)
+        y, h = super().forward(x, state)
+        return y * self.table[: x.shape[1]], h
+
+
 class Restarting(Average):
     """It forgets all at each eighth token of a call."""
 
@@ -221,7 +287,6 @@ class Unsaved(Average):
         return y * self.features.to(x), h
 
 
-# The rule that each breaks, and a part of its line.
 class Parallel(Average):
     """In training mode all tokens are computed together, with another decay."""
 
@@ -232,6 +297,19 @@ class Parallel(Average):
         return y, y[:, -1]
 
 
+class DroppedParallel(Parallel):
+    """The same with a dropout."""
+
+    def __init__(self, hidden_size: int, layer_idx: int) -> None:
+        super().__init__(hidden_size, layer_idx)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        y, h = super().forward(x, state)
+        return self.dropout(y), h
+
+
+# The rule that each breaks, and a part of its line.
 BROKEN: dict[Any, tuple[str, str]] = {
     NoIndex: ("built", "unexpected keyword argument 'layer_idx'"),
     Raising: ("built", "KeyError: 'no such key' (broken_layers.py:"),
@@ -245,17 +323,24 @@ BROKEN: dict[Any, tuple[str, str]] = {
     BatchSecond: ("state", "must have the batch first, got (1, 2, 16) for a batch of 2"),
     NoSize: ("state_size", "a mixer must have state_size(self, length)"),
     WrongSize: ("state_size", "state_size(1) must be 16"),
+    WrongLater: ("state_size", "state_size(130) must be 16"),
     Noisy: ("deterministic", "draw nothing in forward then"),
     Foreseeing: ("causal", "outputs before token 1 must not depend on it"),
     Forgetful: ("reads its state", "start from `state` where it is given"),
     Late: ("in pieces", "3 + 4 tokens must give what 7 in one call do"),
-    Restarting: ("in random pieces", "in one call do"),
+    Hidden: ("causal", "outputs before token 1 must not depend on it"),
+    Restarting: ("in long pieces", "62 + 68 tokens must give what 130 in one call do"),
+    MiddleLengths: ("in random pieces", "in one call do"),
+    Remembering: ("in turns", "a sequence must go on as before after another one was read"),
     OneStep: ("token by token", "7 tokens one by one must give what 7 in one call do"),
     Parallel: ("training mode", "training mode must give what evaluation mode does"),
+    DroppedParallel: ("training mode", "training mode must give what evaluation mode does"),
     Crowded: ("rows", "a row must not depend on the other rows"),
     Detached: ("gradient: state", "don't detach it"),
     Unused: ("gradient: weights", "gate must have a finite gradient that is not zero, got norm 0.0e+00"),
     Float32: ("bfloat16", "end forward with .to(x.dtype)"),
     Uncopied: ("deepcopy", "keep all that forward uses in the module"),
     Unsaved: ("state_dict", "register what forward uses as a parameter or a buffer"),
+    Warming: ("state_dict", "register what forward uses as a parameter or a buffer"),
+    Tabled: ("inference mode", "make what it keeps for later calls, such as a table, in __init__"),
 }

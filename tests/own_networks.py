@@ -49,6 +49,15 @@ class NoState(Gru):
         return super().forward(tokens)
 
 
+class SilentNoState(NoState):
+    """The same, with a head that begins in zeros."""
+
+    def __init__(self, vocab_size: int, **arguments: Any) -> None:
+        super().__init__(vocab_size, **arguments)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
+
+
 class LogitsAlone(Gru):
     """Returns no state."""
 

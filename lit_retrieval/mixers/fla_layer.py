@@ -112,6 +112,11 @@ class FlaLayer(nn.Module):
     def _run(self, x: Tensor, state: FlaState | None) -> tuple[Tensor, FlaState]:
         cache = _LayerCache(state, self._name in _BATCH_SECOND)
         y = self._call(x, past_key_values=cache, use_cache=True)
+        if not cache.is_updated:
+            raise UserError(
+                f"{path_of(self.layer)} must call past_key_values.update(recurrent_state=..., layer_idx=..., "
+                "offset=...) as fla's layers do; or leave past_key_values out of forward, and return (y, state)"
+            )
         new_state = cache.state()
         if x.is_cuda:
             refuse_second_derivatives(tensors_of(new_state))
@@ -212,7 +217,7 @@ def _as_float_on_cpu(tensor: Tensor) -> Tensor:
 
 def _as_first(layer: Any) -> Any:
     """The layer; RWKV-7's without the part that uses another layer's values."""
-    if hasattr(layer, "v_lora"):
+    if hasattr(layer, "v_lora") and _name_in_fla(layer) == "RWKV7Attention":
         del layer.v_lora
         layer.layer_idx = 0
     return layer
@@ -231,6 +236,7 @@ class _LayerCache:
 
         self._layer = FLALayer()
         self._layer.is_initialized = state is not None
+        self.is_updated = False
         self._is_batch_second = is_batch_second
         if state is not None:
             state = state._replace(recurrent=self._turned(state.recurrent))
@@ -243,7 +249,10 @@ class _LayerCache:
     def __getitem__(self, layer_idx: int) -> Any:
         return self._layer.state
 
-    def update(self, *, layer_idx: int, **parts: Any) -> Any:
+    def update(self, *others: Any, layer_idx: int | None = None, **parts: Any) -> Any:
+        if others:  # as in transformers, by position
+            return others[:2]
+        self.is_updated = True
         return self._layer.update(**parts)
 
     def get_seq_length(self, layer_idx: int | None = None) -> int:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from lit_retrieval.conformance import BrokenRuleError, NotApplicableError, Rule, judge, path_of
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import State, select_rows, tensors_of, without_states
+from lit_retrieval.mixers.checks import constants_moved
 from lit_retrieval.mixers.checks.case import relative_difference
 from lit_retrieval.models.whole_model import takes_positions
 
@@ -54,7 +55,8 @@ class _Network(NamedTuple):
 def check_network(network: nn.Module, vocab_size: int, device: torch.device) -> None:
     """Raise `UserError`, one line, if a whole model breaks a rule; it is in evaluation mode and on the device."""
     tokens = torch.arange(_SHAPE[0] * _SHAPE[1], device=device).view(_SHAPE) % vocab_size
-    refuse_network(network, path_of(network), vocab_size, tokens, _ALLOWED)
+    with constants_moved(network):
+        refuse_network(network, path_of(network), vocab_size, tokens, _ALLOWED)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
+from lit_retrieval.conformance import path_of
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import evaluating
@@ -29,6 +30,7 @@ def check_classes(model: nn.Module, data: TranscriptData, trainer: Trainer) -> N
             check_task(data.task, data.regime, data.sizes)
         if isinstance(model, MixerStack):
             for mixer in distinct(model.mixers):
+                _check_complex(mixer, trainer)
                 copy = plugin.convert_module(_copy(mixer).to(device))
                 with plugin.forward_context(), evaluating(copy):
                     check_mixer(copy, model.embedding.shape[1])
@@ -61,6 +63,16 @@ def check_places(model: nn.Module, data: TranscriptData, is_pretrained: bool) ->
 def distinct(mixers: Iterable[nn.Module]) -> list[nn.Module]:
     """One mixer of each kind: those that differ in their weights and their index alone are of one kind."""
     return list({_describe(mixer): mixer for mixer in mixers}.values())
+
+
+def _check_complex(mixer: nn.Module, trainer: Trainer) -> None:
+    """Raise `UserError` if a mixer has complex numbers, of which half precision would leave the real parts."""
+    is_complex = any(one.is_complex() for one in (*mixer.parameters(), *mixer.buffers()))
+    if is_complex and trainer.precision in ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16"):
+        raise UserError(
+            f"{path_of(mixer)} has complex numbers, which become real under {trainer.precision}; set trainer.precision "
+            "to 32-true"
+        )
 
 
 def _copy(mixer: nn.Module) -> nn.Module:

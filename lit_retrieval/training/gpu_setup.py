@@ -73,7 +73,8 @@ class Gpu(Callback):
         # Recomputed blocks keep the state of the random generators, which a graph can't read.
         others = (pl_module.optimizer_factory, pl_module.scheduler_factory, pl_module.first_state)
         is_plain = not (pl_module.recompute_blocks or isinstance(pl_module.model, WholeModel))
-        if is_plain and all(one is None for one in others):
+        is_fused = trainer.optimizers[0].defaults.get("fused")  # not with complex parameters
+        if is_plain and is_fused and all(one is None for one in others):
             pl_module.graphs = StepGraphs(trainer, pl_module)
 
 

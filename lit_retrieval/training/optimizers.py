@@ -51,10 +51,12 @@ def make_optimizer(
         factory: Makes another optimizer, if given; without a weight decay in the groups its own applies.
         groups: What `parameter_groups` returns.
         learning_rate: At its peak.
-        is_fused: Whether AdamW is fused: it then reads on the device whether to skip a step.
+        is_fused: Whether AdamW is fused if it can be, without complex parameters: it then reads on the device whether
+            to skip a step.
     """
     if factory is None:
-        return torch.optim.AdamW(groups, lr=learning_rate, fused=is_fused)
+        is_complex = any(one.is_complex() for group in groups for one in group["params"])
+        return torch.optim.AdamW(groups, lr=learning_rate, fused=is_fused and not is_complex)
     decays = bool(groups[0]["weight_decay"])
     if not decays:
         groups = [{"params": [one for group in groups for one in group["params"]]}]

@@ -99,6 +99,7 @@ def test_a_model_of_transformers_decodes_as_without_a_cache(model_type, config):
     ("name", "said"),
     [
         ("NoState", "`in pieces`"),
+        ("SilentNoState", "`in pieces`"),
         ("LogitsAlone", "forward must return (logits, state), got Tensor"),
         ("LayersFirst", "must have the batch of 2 first, got (1, 2, 8)"),
         ("DictAsState", "a state holds a dict"),

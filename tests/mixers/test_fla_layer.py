@@ -8,7 +8,8 @@ import torch
 from fla_layers import HIDDEN_SIZE, SMALL, make_layer
 from torch import nn
 
-from lit_retrieval.mixers import FlaLayer, FlaState, Mamba, as_mixer, select_rows, tensors_of
+from lit_retrieval.errors import UserError
+from lit_retrieval.mixers import FlaLayer, FlaState, Mamba, as_mixer, select_rows, tensors_of, without_states
 from lit_retrieval.ops.arrays import refuse_second_derivatives
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fla needs triton, which is for Linux only")
@@ -187,3 +188,26 @@ def test_weights_of_our_mamba_and_flas_move_both_ways():
             parameter.add_(0.1 * torch.randn_like(parameter))
     ours.load_state_dict(theirs.state_dict())
     torch.testing.assert_close(ours(x)[0], theirs(x)[0], rtol=1e-4, atol=1e-5)
+
+
+class Uncached(nn.Module):
+    """A layer with fla's arguments that does not use its cache as fla's layers do."""
+
+    def __init__(self, hidden_size: int, is_by_position: bool) -> None:
+        super().__init__()
+        self.hidden_size, self.is_by_position = hidden_size, is_by_position
+        self.v_lora = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, x, past_key_values=None, use_cache=False):
+        if past_key_values is not None and self.is_by_position:
+            x, _ = past_key_values.update(x, x, 0)
+        return self.v_lora(x), None, past_key_values
+
+
+@pytest.mark.parametrize("is_by_position", [False, True])
+def test_a_layer_that_does_not_hand_on_its_state_is_told(is_by_position):
+    mixer = as_mixer(Uncached(8, is_by_position))
+    with pytest.raises(UserError, match=r"Uncached must call past_key_values\.update\(recurrent_state=.*; or leave"):
+        mixer(torch.zeros(1, 3, 8))
+    with without_states():  # only fla's RWKV-7 has its v_lora removed
+        assert mixer(torch.zeros(1, 3, 8))[0].shape == (1, 3, 8)

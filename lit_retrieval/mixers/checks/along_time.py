@@ -7,7 +7,7 @@ import torch
 
 from lit_retrieval.conformance import BrokenRuleError, NotApplicableError
 from lit_retrieval.mixers.checks.case import Case, relative_difference
-from lit_retrieval.mixers.mixer import evaluating, select_rows, without_states
+from lit_retrieval.mixers.mixer import select_rows
 
 _FIX = "return the state after the last token, and start from `state` where it is given"
 
@@ -74,6 +74,14 @@ def agrees_in_pieces(case: Case) -> str:
 
 
 @torch.no_grad()
+def agrees_in_long_pieces(case: Case) -> str:
+    """Cut in two, not at the end of a kernel's chunk, a long sequence gives what the whole one gives."""
+    x = case.draw(2, 130)
+    shown = case.run(x, [62, 68])[0]
+    return case.compare(shown, case.run(x)[0], f"62 + 68 tokens must give what 130 in one call do; {_FIX}")
+
+
+@torch.no_grad()
 def agrees_in_random_pieces(case: Case) -> str:
     """Cut into pieces of random lengths, two tokens or more each, a sequence gives what the whole one gives."""
     numbers, most, shown = random.Random(0), 130, ""
@@ -97,6 +105,20 @@ def agrees_token_by_token(case: Case) -> str:
 
 
 @torch.no_grad()
+def keeps_sequences_apart(case: Case) -> str:
+    """A sequence goes on as before after another one was read."""
+    x = case.draw(2, 7)
+    first, state = case.mixer(x[:, :3], None)
+    case.run(case.draw(2, 5, seed=1))
+    rest = case.mixer(x[:, 3:], state)[0]
+    what = (
+        "a sequence must go on as before after another one was read; return all that it needs in the state, and keep "
+        "nothing of it in the module"
+    )
+    return case.compare(torch.cat([first, rest], 1), case.run(x)[0], what)
+
+
+@torch.no_grad()
 def has_independent_rows(case: Case) -> str:
     """A row does not depend on the others, and goes on alone when they have left."""
     x, rows = case.draw(4, 7), torch.tensor([3, 1], device=case.weight.device)
@@ -114,15 +136,10 @@ def trains_as_it_evaluates(case: Case) -> str:
     """A training step computes what evaluation mode does, over more tokens than fla's layers have other code for."""
     x = case.draw(2, 70)
     expected = case.run(x)[0]
-    kept = {name: one.clone() for name, one in case.mixer.named_buffers()}
-    with evaluating(case.mixer), without_states():  # the former restores the modes of all parts
-        case.mixer.train()
+    with case.training():
         first, second = case.run(x)[0], case.run(x)[0]
-    for name, one in case.mixer.named_buffers():
-        if name in kept and one.shape == kept[name].shape:
-            one.copy_(kept[name])
     if not torch.equal(first, second):
-        raise NotApplicableError("it draws in training mode, as dropout does")
+        raise NotApplicableError("it draws in training mode, or changes itself")
     return case.compare(
         first, expected, "training mode must give what evaluation mode does, or what is trained is not what decodes"
     )

@@ -1,17 +1,19 @@
 """A mixer under check, its inputs, and how far its results may differ."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from lit_retrieval.conformance import BrokenRuleError
-from lit_retrieval.mixers.mixer import State
+from lit_retrieval.conformance import BrokenRuleError, NotApplicableError
+from lit_retrieval.mixers.mixer import State, evaluating, without_states
 
 # Largest difference of two ways to compute the same, relative to the largest output; recurrences add up many roundings.
 _ALLOWED = {torch.float64: 1e-9, torch.float32: 5e-4, torch.bfloat16: 0.2, torch.float16: 0.05}
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 _ALLOWED_IN_TF32 = 0.02  # a GPU may multiply float32 numbers in TF32, which has 10 bits after the point
 
 
@@ -48,12 +50,29 @@ class Case(NamedTuple):
             outputs.append(y)
         return torch.cat(outputs, 1), state
 
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Training mode inside, without states and PyTorch's dropouts; after it modes and buffers are as before."""
+        kept = {name: one.clone() for name, one in self.mixer.named_buffers()}
+        with evaluating(self.mixer), without_states():  # the former restores the modes of all parts
+            self.mixer.train()
+            for part in self.mixer.modules():
+                if isinstance(part, _DROPOUTS):
+                    part.eval()
+            yield
+        for name, one in self.mixer.named_buffers():
+            if name in kept and one.shape == kept[name].shape:
+                one.copy_(kept[name])
+
     def as_dtype(self, dtype: torch.dtype) -> "Case":
         """The same with a copy of the mixer in another dtype."""
+        if any(one.is_complex() for one in (*self.mixer.parameters(), *self.mixer.buffers())):
+            raise NotApplicableError("it has complex numbers, which become real in another dtype")
         return self._replace(mixer=deepcopy(self.mixer).to(dtype))
 
     def allowed(self, dtype: torch.dtype) -> float:
         """The largest relative difference that rounding may make."""
+        dtype = dtype.to_real()
         return _ALLOWED_IN_TF32 if dtype == torch.float32 and self.weight.is_cuda else _ALLOWED[dtype]
 
     def compare(
@@ -78,6 +97,7 @@ def relative_difference(actual: Tensor, expected: Tensor, floor: float = 0.0) ->
     """The largest difference, as a share of the largest element of `expected`, or of `floor` if that is larger."""
     if not expected.numel():
         return 0.0
-    actual, expected = actual.detach().double().cpu(), expected.detach().double().cpu()
+    widest = torch.complex128 if expected.is_complex() else torch.float64
+    actual, expected = (one.detach().to("cpu", widest) for one in (actual, expected))
     largest = max(float(expected.abs().max()), floor)
     return float((actual - expected).abs().max()) / (largest or 1.0)

@@ -1,6 +1,7 @@
 """Checks a mixer: all rules for a report, or the cheap ones before a training run."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 
 import torch
@@ -19,32 +20,48 @@ _MOVED = 0.02  # the standard deviation of usual first weights
 def check_mixer(mixer: nn.Module, hidden_size: int) -> None:
     """Raise `UserError`, one line, if the mixer, in evaluation mode, breaks a cheap rule.
 
-    Some 40 runs on a few tokens, on the mixer's device and in the caller's autocast. The caller keeps the global random
-    state, which the mixer may draw from.
+    Some 50 runs on a few tokens, on the mixer's device and in the caller's autocast, with `constants_moved`. The caller
+    keeps the global random state, which the mixer may draw from.
     """
     name = path_of(mixer.layer if isinstance(mixer, FlaLayer) else mixer)
-    refuse_broken(RULES, Case(mixer, hidden_size), name, f"python -m lit_retrieval.mixers check {name}")
+    with constants_moved(mixer):
+        refuse_broken(RULES, Case(mixer, hidden_size), name, f"python -m lit_retrieval.mixers check {name}")
 
 
 def report(factory: MixerFactory, hidden_size: int, layer_idx: int, device: str = "cpu") -> Iterator[Verdict]:
-    """The verdicts of all rules on the mixer that a factory makes; weights that are all equal are moved a little.
-
-    Where an output projection begins with zeros, as in RWKV-7, nothing of the mixer would be seen.
-    """
+    """The verdicts of all rules on the mixer that a factory makes, with its constants moved as in `constants_moved`."""
     try:
         mixer = make_mixer(factory, hidden_size, layer_idx)
     except UserError as error:
         return iter([Verdict("built", "FAIL", str(error))])
-    move_constant_weights(mixer)
+    for parameter in constants(mixer):
+        _move(parameter)
     case = Case(mixer.to(device).eval(), hidden_size, lambda: make_mixer(factory, hidden_size, layer_idx))
     built = Verdict("built", "pass", f"{sum(one.numel() for one in mixer.parameters()):,} parameters")
     return chain([built], judge(RULES, case))
 
 
-@torch.no_grad()
-def move_constant_weights(mixer: nn.Module) -> None:
-    """Add a little noise to each parameter whose elements are all equal."""
-    generator = torch.Generator().manual_seed(0)
-    for parameter in mixer.parameters():
-        if parameter.numel() and (parameter == parameter.flatten()[0]).all():
-            parameter.add_(_MOVED * torch.randn(parameter.shape, generator=generator).to(parameter))
+@contextmanager
+def constants_moved(module: nn.Module) -> Iterator[None]:
+    """Parameters whose elements are all equal with a little noise inside, and as they were after it.
+
+    Where an output projection begins with zeros, as in RWKV-7, nothing else of the module would be seen.
+    """
+    kept = [(parameter, parameter.detach().clone()) for parameter in constants(module)]
+    for parameter, _ in kept:
+        _move(parameter)
+    try:
+        yield
+    finally:
+        for parameter, before in kept:
+            parameter.data.copy_(before)
+
+
+def constants(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters whose elements are all equal."""
+    return [one for one in module.parameters() if one.numel() and bool((one == one.flatten()[0]).all())]
+
+
+def _move(parameter: nn.Parameter) -> None:
+    drawn = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+    parameter.data.add_(_MOVED * drawn.to(parameter))

@@ -77,7 +77,7 @@ def counts_its_state(case: Case) -> str:
             "tokens; add it"
         )
     counts = []
-    for length in (1, 5, 20):
+    for length in (1, 5, 20, 130):
         held, said = count_elements(case.mixer(case.draw(1, length))[1]), size(length)
         if held != said:
             raise BrokenRuleError(
@@ -85,7 +85,7 @@ def counts_its_state(case: Case) -> str:
                 f"{said}; correct state_size"
             )
         counts.append(held)
-    return "{:,}, {:,}, {:,} elements after 1, 5, 20 tokens".format(*counts)
+    return "{:,}, {:,}, {:,}, {:,} elements after 1, 5, 20, 130 tokens".format(*counts)
 
 
 def _dtype_of_products(x: Tensor) -> torch.dtype:

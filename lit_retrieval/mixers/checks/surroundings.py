@@ -10,6 +10,7 @@ import torch
 from lit_retrieval.conformance import BrokenRuleError, NotApplicableError, describe_error
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers.checks.case import Case
+from lit_retrieval.mixers.mixer import evaluating, without_states
 
 
 @torch.no_grad()
@@ -80,19 +81,42 @@ def can_be_copied(case: Case) -> str:
 
 @torch.no_grad()
 def can_be_saved(case: Case) -> str:
-    """Saved weights, loaded into a new mixer, give the same bits."""
-    if case.make is None:
-        raise NotApplicableError("it was not given by its class")
-    file = io.BytesIO()
-    torch.save(case.mixer.state_dict(), file)
+    """Saved after two calls in training mode, and loaded into a new mixer, it gives the same."""
+    try:
+        trained, copied = case._replace(mixer=deepcopy(case.mixer)), deepcopy(case.mixer)
+    except Exception as error:
+        raise NotApplicableError(f"it can't be copied: {describe_error(error)}") from error
+    x, file = case.draw(2, 7), io.BytesIO()
+    with evaluating(trained.mixer), without_states():
+        trained.mixer.train()
+        for _ in range(2):
+            trained.mixer(x)
+    torch.save(trained.mixer.state_dict(), file)
     size = file.tell()
     file.seek(0)
-    loaded = case.make().to(case.weight).eval()
+    loaded = (case.make() if case.make else copied).to(case.weight.device).eval()
     loaded.load_state_dict(torch.load(file, weights_only=True))
-    x = case.draw(2, 7)
-    if not torch.equal(loaded(x)[0], case.run(x)[0]):
-        raise BrokenRuleError(
-            "a new mixer with the saved state_dict must give the same output; register what forward uses as a "
-            "parameter or a buffer"
-        )
-    return f"the same bits, {size:,} bytes saved"
+    shown = case.compare(
+        loaded(x)[0], trained.run(x)[0],
+        "a new mixer with the saved state_dict must give the same output, also after training; register what forward "
+        "uses as a parameter or a buffer",
+    )  # fmt: skip
+    return f"{shown}, {size:,} bytes saved"
+
+
+@torch.no_grad()
+def trains_after_decoding(case: Case) -> str:
+    """It trains after it has decoded more tokens than before, since what it keeps is no tensor of inference mode."""
+    with torch.inference_mode():
+        case.mixer(case.draw(2, 150), None)
+    with case.training(), torch.enable_grad():
+        try:
+            case.mixer(case.draw(2, 7).requires_grad_())
+        except RuntimeError as error:
+            if "nference tensor" not in str(error):
+                raise
+            raise BrokenRuleError(
+                "it must train after it has decoded in torch.inference_mode; make what it keeps for later calls, such "
+                "as a table, in __init__ or under torch.inference_mode(False)"
+            ) from error
+    return "it trains after it has decoded"
