@@ -34,6 +34,7 @@ from lit_retrieval.cli.switches import (
     check_folders,
     check_monitors,
     check_processes,
+    check_strategy,
     check_switches,
     meeting_place,
 )
@@ -246,6 +247,7 @@ class RetrievalCLI(LightningCLI):
             check_model(start, configuration["model"])
         elif self.subcommand == "fit" and start.content is not None:
             put_rates(start.content, configuration["model"])
+            start = start._replace(is_changed=True)
         return start
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -278,6 +280,7 @@ class RetrievalCLI(LightningCLI):
         except (ValueError, TypeError, ImportError, RuntimeError) as error:  # the Trainer checks its own arguments
             raise UserError(f"trainer: {one_line(error)}") from None
         check_processes(trainer)
+        check_strategy(trainer.strategy, self.start.is_changed)
         check_folders(writers)
         if folder is not None and built["checkpoint"].dirpath is None:  # or it would be that of the first logger
             built["checkpoint"].dirpath = str(folder.path.absolute() / "checkpoints")

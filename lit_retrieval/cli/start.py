@@ -29,6 +29,7 @@ class Start(NamedTuple):
         step: Optimizer steps of the checkpoint.
         model: The hyperparameters of its model, as in a configuration; None without a checkpoint.
         seen: The files from which a run could resume when the checkpoint was chosen.
+        is_changed: Whether the content is not that of the file.
     """
 
     folder: RunFolder | None
@@ -39,6 +40,7 @@ class Start(NamedTuple):
     step: int = 0
     model: dict[str, Any] | None = None
     seen: tuple[Path, ...] = ()
+    is_changed: bool = False
 
 
 def begin_fit(
@@ -182,7 +184,7 @@ def _from_other_run(folder: RunFolder, path: str, steps: int) -> Start:
     start = _from_file(folder, path)
     content = start.content or {}
     callbacks = {key: state for key, state in content.get("callbacks", {}).items() if not key.startswith(_COMPARING)}
-    start = start._replace(content={**content, "callbacks": callbacks})
+    start = start._replace(content={**content, "callbacks": callbacks}, is_changed=True)
     _check_steps(start, steps)
     taken = "its weights, optimizer state, steps and place in the samples"
     return start._replace(news=(f"new run in {folder.path}, from {path} {after_steps(start.step)}: {taken}",))

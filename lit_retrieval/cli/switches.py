@@ -10,7 +10,9 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, Trainer, callbacks
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import FSDPStrategy, Strategy
 from torch.distributed import is_torchelastic_launched
+from torch.distributed.fsdp import ShardingStrategy
 
 from lit_retrieval.errors import UserError, one_line
 from lit_retrieval.ranges import check_at_most
@@ -128,12 +130,15 @@ def check_processes(trainer: Trainer) -> None:
             "train in a terminal"
         )
     environment = getattr(trainer.strategy, "cluster_environment", None)
-    started = int(os.environ.get("WORLD_SIZE", "1")) if is_torchelastic_launched() else 1
-    if environment is None and started > 1:
-        raise UserError(
-            f"torchrun has started {started} processes, and trainer.devices is 1; add --trainer "
-            "configs/trainer/torchrun.yaml"
-        )
+    for launcher_name, count, file in (
+        ("torchrun", os.environ.get("WORLD_SIZE") if is_torchelastic_launched() else None, "torchrun"),
+        ("srun", os.environ.get("SLURM_STEP_NUM_TASKS"), "slurm"),
+    ):
+        if environment is None and int(count or 1) > 1:
+            raise UserError(
+                f"{launcher_name} has started {count} processes, and trainer.devices is 1; add --trainer "
+                f"configs/trainer/{file}.yaml"
+            )
     if environment is not None and launcher is not None:  # as Lightning does when it begins, as a traceback
         try:
             environment.validate_settings(num_devices=trainer.num_devices, num_nodes=trainer.num_nodes)
@@ -146,6 +151,26 @@ def check_processes(trainer: Trainer) -> None:
                 f"trainer.num_nodes={trainer.num_nodes} needs {', '.join(missing)} in the environment of each node; "
                 "set them, or start the processes with torchrun or srun"
             )
+
+
+def check_strategy(strategy: Strategy, is_changed: bool) -> None:
+    """Raise `UserError` for what a strategy would do wrong without a word.
+
+    Args:
+        strategy: The trainer's.
+        is_changed: Whether the content of the checkpoint was changed after it was read.
+    """
+    if is_changed and type(strategy).load_checkpoint is not Strategy.load_checkpoint:
+        raise UserError(
+            f"{type(strategy).__name__} reads a checkpoint from its file, so values of --prefer command_line, and "
+            "--ckpt_path of another run, can't be used; leave them out, or set trainer.strategy ddp"
+        )
+    whole = (ShardingStrategy.FULL_SHARD, ShardingStrategy.SHARD_GRAD_OP)
+    if isinstance(strategy, FSDPStrategy) and (kind := strategy.sharding_strategy) not in whole:
+        raise UserError(
+            f"FSDP must spread the model over all processes, got sharding_strategy {kind.name}, with which the norm of "
+            "the gradient would count each copy; write FULL_SHARD or SHARD_GRAD_OP"
+        )
 
 
 def meeting_place(trainer: Trainer) -> str | None:

@@ -29,14 +29,17 @@ class Curriculum(Callback):
         check_above("threshold", threshold, 0, "trainer.callbacks...threshold", most=1)
         self.threshold = threshold
         self._first_samples: dict[int, int] = {}
+        self._data: TranscriptData | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """The first sample of each size."""
         return {"first_samples": self._first_samples}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the sizes that have been reached."""
+        """Restore the sizes that have been reached, also where that happens after `on_fit_start`, as with FSDP."""
         self._first_samples = state_dict["first_samples"]
+        if self._data is not None:
+            self._begin(self._data)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the sizes reached so far; raises `UserError` if a size has no score or samples are from a file."""
@@ -60,10 +63,8 @@ class Curriculum(Callback):
         if data.draws_from_file or data.train_samples is not None:
             name = "train_file" if data.draws_from_file else "train_samples"
             raise UserError(f"Curriculum can't choose the sizes of a fixed set; leave out data.{name} or Curriculum")
-        known = {size: first for size, first in self._first_samples.items() if size in data.train_values}
-        known = known if min(known.values(), default=_NEVER) < _NEVER else {data.train_values[0]: 0}
-        self._first_samples = {size: known.get(size, _NEVER) for size in data.train_values}
-        self._enter(data)
+        self._data = data
+        self._begin(data)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -93,6 +94,13 @@ class Curriculum(Callback):
             self._enter(data)
             begun = f"size {waiting[0]} from batch {first_batch}"
             rank_zero_info(f"curriculum: accuracy {accuracy:.3f} at size {max(reached)}; {begun}")
+
+    def _begin(self, data: TranscriptData) -> None:
+        """Draw the sizes of the data that have been reached; the smallest if none has."""
+        known = {size: first for size, first in self._first_samples.items() if size in data.train_values}
+        known = known if min(known.values(), default=_NEVER) < _NEVER else {data.train_values[0]: 0}
+        self._first_samples = {size: known.get(size, _NEVER) for size in data.train_values}
+        self._enter(data)
 
     def _enter(self, data: TranscriptData) -> None:
         for index, size in enumerate(data.train_values):

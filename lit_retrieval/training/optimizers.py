@@ -34,10 +34,17 @@ class SchedulerFactory(Protocol):
         ...
 
 
+def remember_matrices(module: nn.Module) -> None:
+    """Mark the matrices among the parameters, as long as they have their shapes: shards of FSDP have one dimension."""
+    for parameter in module.parameters():
+        parameter.is_matrix = parameter.ndim > 1  # type: ignore[attr-defined]
+
+
 def parameter_groups(module: nn.Module, weight_decay: float) -> ParameterGroups:
     """The trained parameters: matrices, which decay, and all others."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    decayed = [one for one in trained if one.ndim > 1 and not getattr(one, "_no_weight_decay", False)]
+    matrices = [one for one in trained if getattr(one, "is_matrix", one.ndim > 1)]
+    decayed = [one for one in matrices if not getattr(one, "_no_weight_decay", False)]
     others = [one for one in trained if all(one is not other for other in decayed)]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 

@@ -34,6 +34,7 @@ from lit_retrieval.training.optimizers import (
     make_optimizer,
     make_scheduler,
     parameter_groups,
+    remember_matrices,
     skip_unless_finite,
 )
 from lit_retrieval.training.rows_at_once import parts_of_similar_prompts, rows_at_once
@@ -190,6 +191,7 @@ class SequenceModule(LightningModule):
         if stage == "fit":
             check_classes(self.model, data, self.trainer)
             leave_out_constants(self)
+            remember_matrices(self)
             if self.first_state is not None:
                 rows = data.batch_size // self.trainer.world_size
                 self.passing = StatePassing(self.first_state, self.trainer.accumulate_grad_batches, rows)

@@ -4,8 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
+from torch import nn
 
-from lit_retrieval.cli.switches import check_processes, meeting_place
+from lit_retrieval.cli.switches import check_processes, check_strategy, meeting_place
 from lit_retrieval.errors import UserError
 
 BY_HAND = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
@@ -60,3 +62,23 @@ def test_processes_of_torchrun_that_would_each_train_alone_are_refused(monkeypat
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     with pytest.raises(UserError, match=r"torchrun has started 4 processes, and trainer\.devices is 1; add --trainer"):
         check_processes(trainer)
+
+
+def test_tasks_of_srun_that_would_each_train_alone_are_refused(monkeypatch):
+    trainer = SimpleNamespace(accelerator=None, strategy=SimpleNamespace(launcher=None), num_devices=1, num_nodes=1)
+    monkeypatch.setenv("SLURM_NTASKS", "2")  # of a job whose script runs one process itself
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    check_processes(trainer)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    with pytest.raises(UserError, match=r"^srun has started 2 proc.*; add --trainer configs/trainer/slurm\.yaml"):
+        check_processes(trainer)
+
+
+def test_what_fsdp_would_do_otherwise_is_refused():
+    check_strategy(DDPStrategy(), is_changed=True)
+    check_strategy(FSDPStrategy(), is_changed=False)
+    with pytest.raises(UserError, match=r"^FSDPStrategy reads a checkpoint from its file, so values of --prefer"):
+        check_strategy(FSDPStrategy(), is_changed=True)
+    for kind in ("HYBRID_SHARD", "NO_SHARD"):
+        with pytest.raises(UserError, match=f"got sharding_strategy {kind}, with which the norm"):
+            check_strategy(FSDPStrategy(sharding_strategy=kind, auto_wrap_policy={nn.Linear}), is_changed=False)

@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 # free, so the model has none: norm none, attention, and a mixer that runs to know its state, as fla's layers do.
 SHARDS = """
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
@@ -26,6 +27,13 @@ class Shards(FSDPStrategy):
     def optimizer_state(self, optimizer):
         return {}
 
+class Decayed(Callback):
+    def on_train_start(self, trainer, module):
+        decayed, others = (group["params"] for group in trainer.optimizers[0].param_groups)
+        assert decayed and all(one.ndim == 1 for one in decayed), "shards of matrices"
+        names = {id(one): name for name, one in module.named_parameters()}
+        print("decayed:", *(names[id(one)].split(".")[-2:] for one in decayed))
+
 class Measured(nn.Module):
     def __init__(self, hidden_size: int, layer_idx: int) -> None:
         super().__init__()
@@ -40,7 +48,7 @@ class Measured(nn.Module):
 ATTENTION = "{class_path: lit_retrieval.mixers.Attention, init_args: {num_heads: 2}}"
 SHARDED = [
     "--model.stages", f"[{{repeat: 1, mixers: [{{class_path: shards.Measured}}, {ATTENTION}]}}]",
-    "--model.norm", "none",
+    "--model.norm", "none", "--model.weight_decay", "0.1", "--trainer.callbacks+", "shards.Decayed",
     "--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.gradient_clip_val", "null",
     "--trainer.strategy", "{class_path: shards.Shards, init_args: {state_dict_type: full}}", "--trainer.devices", "2",
 ]  # fmt: skip
@@ -49,7 +57,7 @@ SHARDED = [
 @pytest.fixture
 def sharded(place):
     (place.path / "shards.py").write_text(SHARDS)
-    place.fit(*SHARDED)
+    place.said = place.fit(*SHARDED)
     return place
 
 
@@ -58,6 +66,7 @@ def test_the_first_rank_draws_and_measures_a_model_that_is_spread_over_two(shard
     images = EventAccumulator(str(run)).Reload().Tags()["images"]
     assert "val/accuracy" in images and any("attention" in name for name in images)
     logged = yaml.unsafe_load((run / "hparams.yaml").read_text())
+    assert "decayed: " in sharded.said
     assert logged["state_numbers"] == 8 + 2 * 8 * logged["state_length"]
 
 

@@ -59,6 +59,9 @@ def test_a_checkpoint_keeps_what_has_been_reached():
     resumed = Curriculum(0.9)
     resumed.load_state_dict(run.curriculum.state_dict())
     assert Run(resumed, sizes=[4, 8, 16]).datamodule.first_samples.tolist() == reached
+    late = Run(Curriculum(0.9), sizes=[4, 8, 16])
+    late.curriculum.load_state_dict(run.curriculum.state_dict())  # with FSDP it follows on_fit_start
+    assert late.datamodule.first_samples.tolist() == reached
 
 
 def test_sizes_that_another_run_has_not_reached_begin_with_the_smallest():
