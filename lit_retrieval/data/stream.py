@@ -17,14 +17,14 @@ Indices = npt.NDArray[np.int64]
 class BatchIndices(Sampler[Indices]):
     """Yields this rank's sample indices of each global batch.
 
-    Global batch b holds the samples from `b * batch_size` on; rank r of w takes every w-th of them from the r-th. So
-    the global batches are the same for any number of ranks, and no sample is repeated.
+    Each global batch holds the next `batch_size` samples; rank r of w takes every w-th of them from the r-th. So the
+    global batches are the same for any number of ranks, and no sample is repeated.
 
     Args:
         batch_size: Samples in a global batch, over all ranks.
         rank, world_size: This rank, and the number of ranks.
         num_samples: Samples in total; endless if None.
-        first_batch: The first global batch, asked for at the start of each epoch; 0 (which `int()` is) if absent.
+        first_sample: The first sample, asked for at the start of each epoch; 0 (which `int()` is) if absent.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class BatchIndices(Sampler[Indices]):
         rank: int = 0,
         world_size: int = 1,
         num_samples: int | None = None,
-        first_batch: Callable[[], int] = int,
+        first_sample: Callable[[], int] = int,
     ) -> None:
         if num_samples is None and batch_size % world_size:
             raise UserError(
@@ -44,17 +44,17 @@ class BatchIndices(Sampler[Indices]):
         self.rank = rank
         self.world_size = world_size
         self.num_samples = num_samples
-        self.first_batch = first_batch
+        self.first_sample = first_sample
 
     def __iter__(self) -> Iterator[Indices]:
-        batch = self.first_batch()
-        while self.num_samples is None or batch * self.batch_size < self.num_samples:
-            stop = (batch + 1) * self.batch_size
+        start = self.first_sample()
+        while self.num_samples is None or start < self.num_samples:
+            stop = start + self.batch_size
             stop = stop if self.num_samples is None else min(stop, self.num_samples)
-            indices = np.arange(batch * self.batch_size + self.rank, stop, self.world_size)
+            indices = np.arange(start + self.rank, stop, self.world_size)
             if len(indices):
                 yield indices
-            batch += 1
+            start += self.batch_size
 
 
 class FiniteBatchIndices(BatchIndices):

@@ -126,6 +126,7 @@ class TranscriptData(LightningDataModule):
         self.seed = seed
         self.num_workers = num_workers
         self._files: dict[str, SampleFile] = {}
+        self._skipped = 0  # samples that earlier batches of another size had more than those of this size, or fewer
         # The first sample that may draw each size: set by a curriculum, in memory shared with the workers.
         self.first_samples: Tensor = torch.zeros(len(Sizes.parse(sizes).values), dtype=torch.int64)
         self.first_samples.share_memory_()  # type: ignore[no-untyped-call]
@@ -203,7 +204,7 @@ class TranscriptData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """An endless loader; each epoch and each resumed run begins with the batch after the last one trained on."""
-        sampler = BatchIndices(self.batch_size, *self._rank(), first_batch=lambda: self.batches_trained)
+        sampler = BatchIndices(self.batch_size, *self._rank(), first_sample=lambda: self.samples_trained)
         orders, every_token = derive_seed(self.seed, "orders"), self.train_targets == "every_token"
         if file := self._files.get("fit"):
             return self._loader(FileDataset(file, orders, every_token), sampler)
@@ -245,6 +246,19 @@ class TranscriptData(LightningDataModule):
     def batches_trained(self) -> int:
         """The number of global batches trained on, those before a resume included; 0 without a Trainer."""
         return batches_trained(self.trainer) if self.trainer else 0
+
+    @property
+    def samples_trained(self) -> int:
+        """The number of samples trained on, or the first one of the next batch."""
+        return self._skipped + self.batches_trained * self.batch_size
+
+    def state_dict(self) -> dict[str, int]:
+        """The place in the stream, which another `batch_size` must find after a resume."""
+        return {"batches": self.batches_trained, "samples": self.samples_trained}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on from that place."""
+        self._skipped = state_dict["samples"] - state_dict["batches"] * self.batch_size
 
     def _eval_loader(self, split: str) -> DataLoader[Batch]:
         file = self._files.get(split)

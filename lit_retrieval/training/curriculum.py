@@ -79,7 +79,7 @@ class Curriculum(Callback):
         reached = [size for size, first in self._first_samples.items() if first != _NEVER]
         waiting = sorted(set(self._first_samples) - set(reached))
         data = _data(trainer)
-        is_drawn = self._first_samples[max(reached)] <= data.batches_trained * data.batch_size
+        is_drawn = self._first_samples[max(reached)] <= data.samples_trained
         if trainer.sanity_checking or not waiting or not is_drawn:
             return
         group = Group("size", str(max(reached))) if len(data.eval_values) > 1 else Group()
@@ -89,10 +89,9 @@ class Curriculum(Callback):
                 f"this validation had no sample of size {max(reached)}; leave out trainer.limit_val_batches"
             )
         if (accuracy := float(score)) >= self.threshold - 1e-6:  # accuracies are float32
-            first_batch = data.batches_trained + _LEAD
-            self._first_samples[waiting[0]] = first_batch * data.batch_size
+            self._first_samples[waiting[0]] = data.samples_trained + _LEAD * data.batch_size
             self._enter(data)
-            begun = f"size {waiting[0]} from batch {first_batch}"
+            begun = f"size {waiting[0]} from batch {data.batches_trained + _LEAD}"
             rank_zero_info(f"curriculum: accuracy {accuracy:.3f} at size {max(reached)}; {begun}")
 
     def _begin(self, data: TranscriptData) -> None:

@@ -33,7 +33,8 @@ def first(sampler, count):
 @given(world_size=st.sampled_from([1, 2, 4, 8]), first_batch=st.integers(0, 50))
 def test_global_batches_are_the_same_for_any_number_of_ranks(world_size, first_batch):
     ranks = [
-        first(BatchIndices(16, rank, world_size, first_batch=lambda: first_batch), 3) for rank in range(world_size)
+        first(BatchIndices(16, rank, world_size, first_sample=lambda: 16 * first_batch), 3)
+        for rank in range(world_size)
     ]
     for batch in range(3):
         together = sorted(index for rank in ranks for index in rank[batch].tolist())

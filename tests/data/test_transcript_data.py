@@ -27,6 +27,23 @@ def test_a_resumed_run_takes_the_next_batch(monkeypatch):
     assert next(iter(data.train_dataloader())).tokens.tolist() == straight[2]
 
 
+@pytest.mark.parametrize("batch_size", [2, 4, 8])
+def test_another_batch_size_goes_on_at_the_next_sample(monkeypatch, batch_size):
+    monkeypatch.setattr("lit_retrieval.data.transcript_data.batches_trained", lambda trainer: trainer.batches)
+    first, second, third = (TranscriptData(TASK, "cot", [8], batch_size=size) for size in (4, batch_size, 2))
+    for data, batches, samples in (
+        (first, 3, 12),
+        (second, 5, 12 + 2 * batch_size),
+        (third, 9, 12 + 2 * batch_size + 8),
+    ):
+        data.trainer = SimpleNamespace(global_rank=0, world_size=1, batches=batches)
+        assert data.samples_trained == samples
+        assert next(iter(data.train_dataloader().sampler)).tolist() == list(range(samples, samples + data.batch_size))
+        following = {3: second, 5: third}.get(batches)
+        if following is not None:
+            following.load_state_dict(data.state_dict())
+
+
 @pytest.mark.parametrize("options", [{"val_samples": 1}, {"eval_batch_size": 1}])
 def test_fewer_samples_than_ranks_are_refused(options):
     data = TranscriptData(TASK, "cot", [8], **options)
