@@ -46,7 +46,7 @@ _FLA = """\
 ## fla's layers
 
 Every layer of `fla.layers` that can be a mixer has a model, `--model NAME_0.5M`. On a CPU a layer is computed by the
-function of `lit_retrieval.ops.fla_cpu` in the third column: those of `attention` are PyTorch's attention, all others
+function of `lit_retrieval.ops.fla_cpu` in the column "by": those of `attention` use PyTorch's attention, most others
 are recurrences of our own. `cache` keeps fla's state from one token to the next;
 `prefix` reads all tokens again in each call, since fla's own code has no usable cache. The state is that of all blocks;
 log-linear Mamba-2 has a matrix for each bit of the number of tokens that is set, of which 128 has one and 127 seven.
@@ -60,8 +60,8 @@ square of the length, and PyTorch has no fused kernel for them.
 `YOCOCrossAttention` and `YOCOSharedKVBuilder` are refused: the one attends to keys and values that another layer makes,
 and these are all that the other one makes.
 
-On a GPU fla's own kernels run, but in these cases, whose letters are in the column "GPU". Then our form for a CPU runs,
-in PyTorch: the same numbers, but slower, and attention under a mask keeps a matrix of all pairs of tokens. So no layer
+On a GPU fla's own kernels run, except in the cases below, whose letters are in the column "GPU". There our form for a
+CPU runs, in PyTorch: the same numbers, but slower, and attention under a mask keeps a matrix of all pairs of tokens. So no layer
 is refused in float32, and no package has to be installed. Mamba-2, MesaNet, the gated delta rule and simple GLA have
 other kernels of fla instead of PyTorch. What was measured on which GPU is in [gpu.md](gpu.md).
 

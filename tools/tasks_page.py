@@ -55,10 +55,10 @@ a whole transcript, the mean of {_DRAWN} samples of each size; "chance" is the s
 independent fair bits in a problem, any of which may be asked for: a recurrent model needs a state of about so many bits
 to answer in `vanilla` (arXiv:2402.18510, Theorem 4.6). They are known for random access codes alone.
 
-Where an answer is written after another, later ones can be guessed from earlier ones: "guessed" is the share of the
-answers that a guesser gets right who knows which words the prompt has, not where, and says the commonest, the commonest
-that earlier answers have not used up, or the last answer again, whichever is best. Token accuracy up to this number is
-no recall. Answers in `{{braces}}` are not in the context, and an exact match needs all of them.
+Where an answer is written after another, later ones can be guessed from earlier ones. "guessed" is the accuracy of the
+best of three guesses by someone who knows how often each word is in the prompt, but not where: the commonest word, the
+commonest that earlier answers have not used up, or the last answer again. A model at or below this number need not have
+recalled anything. Answers in `{{braces}}` are not in the context, and an exact match needs all of them.
 
 `--data NAME` runs a ready file, `configs/data/NAME.yaml`.
 
