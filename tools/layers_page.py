@@ -61,9 +61,9 @@ square of the length, and PyTorch has no fused kernel for them.
 and these are all that the other one makes.
 
 On a GPU fla's own kernels run, except in the cases below, whose letters are in the column "GPU". There our form for a
-CPU runs, in PyTorch: the same numbers, but slower, and attention under a mask keeps a matrix of all pairs of tokens. So no layer
-is refused in float32, and no package has to be installed. Mamba-2, MesaNet, the gated delta rule and simple GLA have
-other kernels of fla instead of PyTorch. What was measured on which GPU is in [gpu.md](gpu.md).
+CPU runs, in PyTorch: the same numbers, but slower, and attention under a mask keeps a matrix of all pairs of tokens. So
+no layer is refused in float32, and no package has to be installed. Mamba-2, MesaNet, the gated delta rule and simple
+GLA have other kernels of fla instead of PyTorch. What was measured on which GPU is in [gpu.md](gpu.md).
 
 {cases}
 

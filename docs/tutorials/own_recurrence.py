@@ -233,9 +233,9 @@ for dim in DIMS:
     print(f"at least {bits_needed(accuracy[dim]):4.1f} bits used")
 
 # %% [markdown]
-# The layer uses at most about one bit for each direction that its keys can have. There are `dim` of them, and each has a
-# row of `dim` numbers in float32, but a linear memory stores only one value well in a row. This is what a better recurrence would
-# improve.
+# The layer uses at most about one bit for each direction that its keys can have. There are `dim` directions, and each
+# has a row of `dim` numbers in float32, but a linear memory stores only one value well in a row. This is what a better
+# recurrence would improve.
 #
 # ## Beside other recurrences
 #

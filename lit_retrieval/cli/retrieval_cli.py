@@ -246,8 +246,7 @@ class RetrievalCLI(LightningCLI):
         elif prefer is None:
             check_model(start, configuration["model"])
         elif self.subcommand == "fit" and start.content is not None:
-            put_rates(start.content, configuration["model"])
-            start = start._replace(is_changed=True)
+            start = start._replace(is_changed=put_rates(start.content, configuration["model"]))
         return start
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -280,7 +279,8 @@ class RetrievalCLI(LightningCLI):
         except (ValueError, TypeError, ImportError, RuntimeError) as error:  # the Trainer checks its own arguments
             raise UserError(f"trainer: {one_line(error)}") from None
         check_processes(trainer)
-        check_strategy(trainer.strategy, self.start.is_changed)
+        if self.subcommand == "fit":
+            check_strategy(trainer.strategy, self.start.is_changed)
         check_folders(writers)
         if folder is not None and built["checkpoint"].dirpath is None:  # or it would be that of the first logger
             built["checkpoint"].dirpath = str(folder.path.absolute() / "checkpoints")

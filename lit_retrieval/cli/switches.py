@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, Trainer, callbacks
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.loggers import Logger
@@ -130,15 +131,11 @@ def check_processes(trainer: Trainer) -> None:
             "train in a terminal"
         )
     environment = getattr(trainer.strategy, "cluster_environment", None)
-    for launcher_name, count, file in (
-        ("torchrun", os.environ.get("WORLD_SIZE") if is_torchelastic_launched() else None, "torchrun"),
-        ("srun", os.environ.get("SLURM_STEP_NUM_TASKS"), "slurm"),
-    ):
-        if environment is None and int(count or 1) > 1:
-            raise UserError(
-                f"{launcher_name} has started {count} processes, and trainer.devices is 1; add --trainer "
-                f"configs/trainer/{file}.yaml"
-            )
+    if environment is None:
+        _check_alone("torchrun", "WORLD_SIZE" if is_torchelastic_launched() else "", "torchrun.yaml")
+        is_srun = SLURMEnvironment.detect()  # false in an interactive shell, by the name of the job
+        each = ", or for a run of its own in each process set SLURM_JOB_NAME=interactive"
+        _check_alone("srun", "SLURM_STEP_NUM_TASKS" if is_srun else "", f"slurm.yaml{each}")
     if environment is not None and launcher is not None:  # as Lightning does when it begins, as a traceback
         try:
             environment.validate_settings(num_devices=trainer.num_devices, num_nodes=trainer.num_nodes)
@@ -151,6 +148,15 @@ def check_processes(trainer: Trainer) -> None:
                 f"trainer.num_nodes={trainer.num_nodes} needs {', '.join(missing)} in the environment of each node; "
                 "set them, or start the processes with torchrun or srun"
             )
+
+
+def _check_alone(launcher: str, variable: str, instead: str) -> None:
+    """Raise `UserError` if a launcher has started several processes, by an environment variable of its."""
+    if (count := int(os.environ.get(variable, "1"))) > 1:
+        raise UserError(
+            f"{launcher} has started {count} processes, and trainer.devices is 1; add --trainer "
+            f"configs/trainer/{instead}"
+        )
 
 
 def check_strategy(strategy: Strategy, is_changed: bool) -> None:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from copy import deepcopy
+from itertools import chain
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
-from lit_retrieval.conformance import path_of
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import evaluating
@@ -30,7 +30,6 @@ def check_classes(model: nn.Module, data: TranscriptData, trainer: Trainer) -> N
             check_task(data.task, data.regime, data.sizes)
         if isinstance(model, MixerStack):
             for mixer in distinct(model.mixers):
-                _check_complex(mixer, trainer)
                 copy = plugin.convert_module(_copy(mixer).to(device))
                 with plugin.forward_context(), evaluating(copy):
                     check_mixer(copy, model.embedding.shape[1])
@@ -60,19 +59,19 @@ def check_places(model: nn.Module, data: TranscriptData, is_pretrained: bool) ->
             )
 
 
+def check_complex(model: nn.Module, trainer: Trainer) -> None:
+    """Raise `UserError` for complex numbers under half precision, which would leave their real parts."""
+    named = chain(model.named_parameters(), model.named_buffers())
+    name = next((name for name, one in named if one.is_complex()), None)
+    if name is not None and trainer.precision not in ("32-true", "64-true", "bf16-mixed"):
+        raise UserError(
+            f"{name} has complex numbers, which {trainer.precision} can't have; set trainer.precision to 32-true"
+        )
+
+
 def distinct(mixers: Iterable[nn.Module]) -> list[nn.Module]:
     """One mixer of each kind: those that differ in their weights and their index alone are of one kind."""
     return list({_describe(mixer): mixer for mixer in mixers}.values())
-
-
-def _check_complex(mixer: nn.Module, trainer: Trainer) -> None:
-    """Raise `UserError` if a mixer has complex numbers, of which half precision would leave the real parts."""
-    is_complex = any(one.is_complex() for one in (*mixer.parameters(), *mixer.buffers()))
-    if is_complex and trainer.precision in ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16"):
-        raise UserError(
-            f"{path_of(mixer)} has complex numbers, which become real under {trainer.precision}; set trainer.precision "
-            "to 32-true"
-        )
 
 
 def _copy(mixer: nn.Module) -> nn.Module:

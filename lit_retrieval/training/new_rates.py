@@ -6,12 +6,15 @@ from typing import Any
 from lit_retrieval.errors import UserError
 
 
-def put_rates(content: dict[str, Any], model: Mapping[str, Any]) -> None:
+def put_rates(content: dict[str, Any], model: Mapping[str, Any]) -> bool:
     """Put them where Lightning restores optimizers and schedules from; they would replace those of the command.
 
     Args:
         content: Of a checkpoint; changed in place.
         model: The hyperparameters that are wanted.
+
+    Returns:
+        Whether they are others than the checkpoint's.
 
     Raises:
         UserError: If the optimizer or its schedule is of another kind, so that its state can't be used.
@@ -43,6 +46,7 @@ def put_rates(content: dict[str, Any], model: Mapping[str, Any]) -> None:
         if set(schedule.get("base_lrs", ())) == {old}:
             schedule["base_lrs"] = [new] * len(schedule["base_lrs"])
             schedule["_last_lr"] = [rate * ratio for rate in schedule["_last_lr"]]
+    return bool(new != old or decay != before.get("weight_decay", decay))
 
 
 def _schedules(states: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

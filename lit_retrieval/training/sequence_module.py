@@ -24,7 +24,7 @@ from lit_retrieval.pretrained import PretrainedLoader
 from lit_retrieval.ranges import check_numbers
 from lit_retrieval.tasks.task import check_words
 from lit_retrieval.tasks.text import TextTask
-from lit_retrieval.training.conformance import check_classes, check_places
+from lit_retrieval.training.conformance import check_classes, check_complex, check_places
 from lit_retrieval.training.first_state import FirstState, StatePassing, check_passing, read_to_ends
 from lit_retrieval.training.global_step import GlobalStep
 from lit_retrieval.training.loss import sum_loss
@@ -188,6 +188,7 @@ class SequenceModule(LightningModule):
         if isinstance(self.model, BottleneckModel):
             check_words(data.task, "model.readout")
         check_places(self.model, data, self._is_pretrained)
+        check_complex(self.model, self.trainer)
         if stage == "fit":
             check_classes(self.model, data, self.trainer)
             leave_out_constants(self)
@@ -278,7 +279,7 @@ class SequenceModule(LightningModule):
         """Finish the gradient of the global batch, and log the step if it is due."""
         step = self.whole_step
         step.finish(optimizer, self.parameters())
-        if self.optimizer_factory is not None and not step.has_scaler:
+        if not step.has_scaler:
             skip_unless_finite(optimizer, step.bad_step, list(self.parameters()))
         if step.is_logged:
             self.log("train/loss", step.totals["nats"] / step.totals["tokens"])

@@ -70,6 +70,10 @@ def test_tasks_of_srun_that_would_each_train_alone_are_refused(monkeypatch):
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
     check_processes(trainer)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    for name in ("bash", "interactive"):
+        monkeypatch.setenv("SLURM_JOB_NAME", name)
+        check_processes(trainer)
+    monkeypatch.setenv("SLURM_JOB_NAME", "train")
     with pytest.raises(UserError, match=r"^srun has started 2 proc.*; add --trainer configs/trainer/slurm\.yaml"):
         check_processes(trainer)
 

@@ -14,7 +14,7 @@ from lit_retrieval.conformance import path_of
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import FlaLayer, Mamba, as_mixer
 from lit_retrieval.mixers.__main__ import main
-from lit_retrieval.mixers.checks import RULES, check_mixer, report
+from lit_retrieval.mixers.checks import RULES, check_mixer, constants_moved, report
 
 WITHOUT_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU it runs")
 CHEAP = {rule.name for rule in RULES if rule.is_cheap}
@@ -89,6 +89,34 @@ def test_noise_in_training_mode_is_no_mistake():
             return self.dropout(y), h
 
     check_mixer(Dropped(16, 0).eval(), 16)
+
+
+def test_a_buffer_that_grows_while_it_decodes_is_no_mistake_where_it_is_added():
+    class Biased(Average):
+        def __init__(self, hidden_size, layer_idx):
+            super().__init__(hidden_size, layer_idx)
+            self.register_buffer("bias", torch.ones(1, 1), persistent=False)
+
+        def forward(self, x, state=None):
+            if len(self.bias) < x.shape[1]:
+                self.bias = torch.ones(x.shape[1], 1)
+            y, h = super().forward(x, state)
+            return y + self.bias[: x.shape[1]], h
+
+    check_mixer(Biased(16, 0).eval(), 16)
+
+
+def test_weights_that_are_not_trained_are_not_moved():
+    class Counted(Average):
+        def __init__(self, hidden_size, layer_idx):
+            super().__init__(hidden_size, layer_idx)
+            self.window = nn.Parameter(torch.full((2,), 64), requires_grad=False)
+
+    mixer = Counted(16, 0).eval()
+    with constants_moved(mixer):
+        assert mixer.window.tolist() == [64, 64] and len(mixer.decay.unique()) > 1
+    assert len(mixer.decay.unique()) == 1
+    check_mixer(mixer, 16)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

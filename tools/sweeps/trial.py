@@ -58,8 +58,7 @@ def run_trial(
         "is_trained": before.get("is_trained", False) and bool(RunFolder(folder / "run").step_files()),
     }  # fmt: skip
     found: dict[str, dict[str, Any]] = {}
-    if _devices(trial) != "1":
-        environment = {**environment, "SLURM_JOB_NAME": "interactive"}  # so that Lightning starts the processes
+    environment = {**environment, "SLURM_JOB_NAME": "interactive"}  # so that Lightning starts the processes
     environment = {**environment, **{name: str(cpus) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}}
     steps = [("fit", "", ()), *(("test", *test) for test in trial.tests)]
     for step, name, tested in steps[notes["is_trained"] :]:

@@ -53,16 +53,19 @@ class Case(NamedTuple):
     @contextmanager
     def training(self) -> Iterator[None]:
         """Training mode inside, without states and PyTorch's dropouts; after it modes and buffers are as before."""
-        kept = {name: one.clone() for name, one in self.mixer.named_buffers()}
+        kept = {name: (one, one.clone()) for name, one in self.mixer.named_buffers() if not one.is_inference()}
         with evaluating(self.mixer), without_states():  # the former restores the modes of all parts
             self.mixer.train()
             for part in self.mixer.modules():
                 if isinstance(part, _DROPOUTS):
                     part.eval()
-            yield
-        for name, one in self.mixer.named_buffers():
-            if name in kept and one.shape == kept[name].shape:
-                one.copy_(kept[name])
+            try:
+                yield
+            finally:
+                for name, (buffer, before) in kept.items():
+                    buffer.data.copy_(before)
+                    path, _, leaf = name.rpartition(".")
+                    setattr(self.mixer.get_submodule(path), leaf, buffer)  # forward may have put another there
 
     def as_dtype(self, dtype: torch.dtype) -> "Case":
         """The same with a copy of the mixer in another dtype."""

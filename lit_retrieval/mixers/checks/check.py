@@ -43,7 +43,7 @@ def report(factory: MixerFactory, hidden_size: int, layer_idx: int, device: str 
 
 @contextmanager
 def constants_moved(module: nn.Module) -> Iterator[None]:
-    """Parameters whose elements are all equal with a little noise inside, and as they were after it.
+    """Trained parameters whose elements are all equal with a little noise inside, and as they were after it.
 
     Where an output projection begins with zeros, as in RWKV-7, nothing else of the module would be seen.
     """
@@ -58,8 +58,9 @@ def constants_moved(module: nn.Module) -> Iterator[None]:
 
 
 def constants(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters whose elements are all equal."""
-    return [one for one in module.parameters() if one.numel() and bool((one == one.flatten()[0]).all())]
+    """The trained parameters whose elements are all equal."""
+    trained = [one for one in module.parameters() if one.requires_grad and one.numel()]
+    return [one for one in trained if bool((one == one.flatten()[0]).all())]
 
 
 def _move(parameter: nn.Parameter) -> None:
