@@ -45,7 +45,7 @@ def test_the_recurrence_of_the_readme_is_right_and_trains(tmp_path, warm):
     checking, fitting = warm.start(check[0], check[1:], tmp_path), warm.start(fit[0], [*fit[1:], *few], tmp_path)
     out, err = checking.communicate(timeout=300)
     assert checking.returncode == 0, out + err[-2000:]
-    assert out.startswith("ema.EMA, hidden_size 64\n") and "64, 64, 64 elements after 1, 5, 20 tokens" in out
+    assert out.startswith("ema.EMA, hidden_size 64\n") and "130 tokens: 64, 64, 64, 64 elements" in out
     out, err = fitting.communicate(timeout=300)
     assert fitting.returncode == 0, err[-2000:]
     assert "validation after 3 steps" in out

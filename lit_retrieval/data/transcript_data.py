@@ -123,8 +123,7 @@ class TranscriptData(LightningDataModule):
         self.suite = suite
         self.retriever: Retriever = retriever or task.retriever
         task.check_retriever(self.retriever)
-        self.seed = seed
-        self.num_workers = num_workers
+        self.seed, self.num_workers = seed, num_workers
         self._files: dict[str, SampleFile] = {}
         self._skipped = 0  # samples that earlier batches of another size had more than those of this size, or fewer
         # The first sample that may draw each size: set by a curriculum, in memory shared with the workers.

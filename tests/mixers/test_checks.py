@@ -177,7 +177,7 @@ def test_the_report_fits_80_columns_and_the_status_says_how_it_went(without_comp
 def test_arguments_of_the_class_are_taken(given, without_compiling, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["check", "lit_retrieval.mixers.GRU", *given, "--hidden_size", "16"])
-    assert ended.value.code == 0 and "3, 3, 3 elements after 1, 5, 20 tokens" in capsys.readouterr().out
+    assert ended.value.code == 0 and "1, 5, 20, 130 tokens: 3, 3, 3, 3 elements" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

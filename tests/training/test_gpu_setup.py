@@ -80,6 +80,7 @@ def test_nothing_is_set_on_a_cpu_and_no_block_sizes_where_the_autotuner_is_asked
         ("scheduler_factory", OneCycleLR),
         ("first_state", "same"),
         ("recompute_blocks", True),
+        ("is_fused", False),
     ],
 )
 def test_graphs_are_for_our_optimizer_and_schedule(monkeypatch, name, value):
@@ -87,7 +88,8 @@ def test_graphs_are_for_our_optimizer_and_schedule(monkeypatch, name, value):
     module = SequenceModule(9, 8, [Stage([Mamba])])
     monkeypatch.setattr(gpu_setup, "can_record", lambda trainer: True)
     monkeypatch.setattr(gpu_setup, "StepGraphs", lambda trainer, module: "graphs")
-    if name is not None:
+    if name not in (None, "is_fused"):
         setattr(module, name, value)
-    Gpu().on_train_start(None, module)
+    optimizer = SimpleNamespace(defaults={"fused": name != "is_fused"})  # as with complex weights
+    Gpu().on_train_start(SimpleNamespace(optimizers=[optimizer]), module)
     assert module.graphs == ("graphs" if name is None else None)

@@ -85,7 +85,7 @@ def counts_its_state(case: Case) -> str:
                 f"{said}; correct state_size"
             )
         counts.append(held)
-    return "{:,}, {:,}, {:,}, {:,} elements after 1, 5, 20, 130 tokens".format(*counts)
+    return "1, 5, 20, 130 tokens: {:,}, {:,}, {:,}, {:,} elements".format(*counts)
 
 
 def _dtype_of_products(x: Tensor) -> torch.dtype:
