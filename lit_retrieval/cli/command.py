@@ -1,7 +1,10 @@
 """The command: builds the CLI, silences noise and maps errors to exit statuses."""
 
 import logging
+import os
+import signal
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stderr
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import add_instantiator
+from lightning.pytorch.utilities import rank_zero_only
 from numba import config
 
 from lit_retrieval import __version__
@@ -22,7 +26,7 @@ from lit_retrieval.cli.start import is_first_rank
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import INTERRUPTED, UserError
 from lit_retrieval.numba_cache import announce_compilation
-from lit_retrieval.parsing import fail, limit_imports, one_line_errors, replace_whole
+from lit_retrieval.parsing import USER_ERROR, fail, limit_imports, one_line_errors, replace_whole
 from lit_retrieval.training import SequenceModule
 
 _DESCRIPTION = (
@@ -30,6 +34,8 @@ _DESCRIPTION = (
     "`export RUN --to FOLDER`, writes a trained model for transformers; see `export --help`. "
     "`python -m lit_retrieval.tasks` shows samples and checks a task, `python -m lit_retrieval.mixers` checks a layer."
 )
+_SAID_BY_ALL = (OUT_OF_MEMORY, DISK_FULL, LOST)  # other errors occur on all ranks, and the first one says them
+_PATIENCE = 10.0  # seconds in which the first rank ends after an error that all ranks have
 _SAID_BETTER = ("Restoring states", "Restored all states", "Loaded model weights", "Time limit reached")
 _SAYS_NOTHING = ("TPU available: False", "`Trainer.fit` stopped: `max_steps")
 
@@ -64,14 +70,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (known := ending(error)) is None:
             raise
         line, status = known
-        if is_first_rank() or status in (OUT_OF_MEMORY, DISK_FULL, LOST):  # other errors occur on all ranks
-            print(line, file=sys.stderr)
+        if is_first_rank() or status in _SAID_BY_ALL or (status == USER_ERROR and _is_alone()):
+            print(line if is_first_rank() else f"rank {rank_zero_only.rank}: {line}", file=sys.stderr)
         sys.exit(status)
     except (KeyboardInterrupt, SystemExit) as ended:
         is_interrupted = isinstance(ended, KeyboardInterrupt) or isinstance(ended.__context__, KeyboardInterrupt)
         if not is_interrupted:
             raise
         sys.exit(INTERRUPTED)  # Lightning says 1, which is that of a bug
+
+
+def _is_alone() -> bool:
+    """Whether this rank has an error that the first has not: otherwise its launcher ends meanwhile, or ends it."""
+    launcher, until = os.getppid(), time.monotonic() + _PATIENCE
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    while os.getppid() == launcher and time.monotonic() < until:
+        time.sleep(0.1)
+    return os.getppid() == launcher
 
 
 def train(arguments: Sequence[str]) -> Path | None:

@@ -14,6 +14,7 @@ from witness import batches, collectives, copy_witness, forget
 
 from lit_retrieval.cli.endings import LOST
 from lit_retrieval.errors import PREEMPTED
+from lit_retrieval.parsing import USER_ERROR
 
 slow = pytest.mark.slow
 CONSTRUCTIONS = Path(__file__).parents[2] / "configs/constructions"
@@ -56,6 +57,19 @@ class Asked(Callback):
             os.kill(os.getpid(), signal.SIGUSR1)
 """
 TORCHRUN = Path(__file__).parents[2] / "configs/trainer/torchrun.yaml"
+# Some ranks find a mistake in their fourth step.
+MISTAKEN = """
+from lightning.pytorch import Callback
+from lit_retrieval.errors import UserError
+
+class Mistaken(Callback):
+    def __init__(self, ranks: list[int]) -> None:
+        self.ranks = ranks
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == 3 and trainer.global_rank in self.ranks:
+            raise UserError("there is no cake")
+"""
 # Writes down all scores, under the number of ranks.
 SCORED = """
 import json
@@ -192,6 +206,15 @@ def test_a_nan_on_two_ranks_ends_both(place):
 
 
 @slow
+@pytest.mark.parametrize(("ranks", "status"), [([1], LOST), pytest.param([0, 1], USER_ERROR, marks=slow)])
+def test_a_mistake_on_any_rank_is_said_once(place, ranks, status):
+    (place.path / "mistaken.py").write_text(MISTAKEN)
+    callback = json.dumps([{"class_path": "mistaken.Mistaken", "init_args": {"ranks": ranks}}])
+    said = place.fit(*STEPS, *TWO, "--trainer.callbacks", callback, status=status)
+    assert said.count("there is no cake") == 1
+    assert ("rank 1: error: there is no cake" in said) == (ranks == [1])
+
+
 def test_sigterm_ends_a_test_at_once(place, alone, tiny):
     long = ["--data.test_samples", "100000", "--run_dir", str(alone.path / "run"), "--ckpt_path", "last"]
     process = place.start("test", *tiny, *STEPS, *QUIET, *long)
