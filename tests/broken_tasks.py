@@ -93,6 +93,55 @@ class Unseeded(Parity):
         return super().write(0, indices, sizes, regime)
 
 
+class Constant(Parity):
+    """Its random numbers are always the same."""
+
+    def draw(self, rng: np.random.Generator, size: int) -> Any:
+        return super().draw(np.random.default_rng(0), size)
+
+
+class WithoutSearch(Parity):
+    """Its retrieval is its chain of thought."""
+
+    def write_turns(self, problem: Any, regime: str) -> Any:
+        return super().write_turns(problem, "cot" if regime == "retrieval" else regime)
+
+
+class Talkative(Parity):
+    """Its vanilla is its chain of thought."""
+
+    def write_turns(self, problem: Any, regime: str) -> Any:
+        return super().write_turns(problem, "cot" if regime == "vanilla" else regime)
+
+
+class Mistyped(Parity):
+    """None of its searches finds anything."""
+
+    def write_turns(self, problem: Any, regime: str) -> Any:
+        (turn,) = super().write_turns(problem, regime)
+        return [turn._replace(reply=turn.reply.replace("@ ", "- "))]
+
+
+class WithoutChances(Parity):
+    """It has two kinds, and one chance."""
+
+    kinds = ("even", "odd")
+
+
+class OneName(Parity):
+    """Its kinds have one name."""
+
+    kinds = ("bits", "bits")
+    chances = (0.5, 0.5)
+
+
+class OtherSizes(Parity):
+    """Its samples have other sizes than those asked for."""
+
+    def write(self, seed: int, indices: Any, sizes: Any, regime: Any) -> Any:
+        return dataclasses.replace(super().write(seed, indices, sizes, regime), sizes=sizes + 1)
+
+
 class Text(Parity):
     """Its turns are a string."""
 
@@ -180,6 +229,13 @@ BROKEN: dict[type[Task], tuple[str, str]] = {
     Remembering: ("same twice", "keep nothing from one sample to the next"),
     ByRow: ("index alone", "derive it from its own index, not from its row"),
     Unseeded: ("distinct", "derive them from the seed, too"),
+    Constant: ("distinct", "samples must differ, but all 64 are the same; draw from `rng`"),
+    WithoutSearch: ("regime", "retrieval must have a search, and samples of it have none"),
+    Talkative: ("regime", "vanilla must have the answers alone"),
+    Mistyped: ("oracle", "find FAILED; write other queries"),
+    WithoutChances: ("bounds", "kinds must have a name and one of `chances` each"),
+    OneName: ("bounds", "kinds must have a name and one of `chances` each"),
+    OtherSizes: ("bounds", "sizes of samples must be those asked for, (8,), got [9]"),
     Text: ("form", "write_turns of Text must return a list of one or more Turn(prompt, reply), two strings"),
     Chained: ("form", "with 9 answers, and its num_answers is 1"),
     Failing: ("form", "it raised IndexError: list index out of range (broken_tasks.py:"),

@@ -1,5 +1,6 @@
 """Freeze test sets: `python tools/freeze.py data/evaluation/*.yaml` writes the hashes of their test samples."""
 
+import re
 from pathlib import Path
 
 from lit_retrieval import __version__
@@ -8,7 +9,7 @@ from lit_retrieval.data.suite import hash_samples
 from lit_retrieval.files import write_atomically
 from lit_retrieval.parsing import OneLineErrors, one_line_errors
 
-_BEGINNING = "suite:\n"
+_SUITE = re.compile(r"^suite:.*\n(?:[ \t].*\n)*", re.MULTILINE)
 
 
 def main() -> None:
@@ -24,12 +25,12 @@ def main() -> None:
 
 def freeze(file: Path, again: bool) -> bool:
     """Write the hashes into a data configuration; returns whether it did, since it may be frozen already."""
-    text = file.read_text()
-    if _BEGINNING in text and not again:
+    text = file.read_text().rstrip("\n") + "\n"
+    if _SUITE.search(text) and not again:
         return False
     described = describe(file)
     with write_atomically(file) as written:
-        written.write(text.split(_BEGINNING)[0] + described)
+        written.write(_SUITE.sub("", text) + described)
     return True
 
 
@@ -38,7 +39,7 @@ def describe(file: Path) -> str:
     parser = OneLineErrors()
     parser.add_class_arguments(TranscriptData, "data")
     data = parser.instantiate(parser.parse_args(["--data", str(file), "--data.suite", "null"])).data
-    lines = [_BEGINNING.strip(), f"  name: {file.stem}", f"  version: {__version__}", "  sha256:"]
+    lines = ["suite:", f"  name: {file.stem}", f"  version: {__version__}", "  sha256:"]
     for regime in data.task.regimes:
         data.regime = regime
         lines.append(f"    {regime}: '{hash_samples(data.stream('test'), data.num_samples['test'])}'")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import add_instantiator
-from lightning.pytorch.utilities import rank_zero_only
 from numba import config
 
 from lit_retrieval import __version__
@@ -22,7 +21,7 @@ from lit_retrieval.cli.help import COMMANDS
 from lit_retrieval.cli.parser import Parser, check_files, instantiate
 from lit_retrieval.cli.ready_configs import find_configs
 from lit_retrieval.cli.retrieval_cli import RetrievalCLI
-from lit_retrieval.cli.start import is_first_rank
+from lit_retrieval.cli.start import is_first_rank, rank
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import INTERRUPTED, UserError
 from lit_retrieval.numba_cache import announce_compilation
@@ -71,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         line, status = known
         if is_first_rank() or status in _SAID_BY_ALL or (status == USER_ERROR and _is_alone()):
-            print(line if is_first_rank() else f"rank {rank_zero_only.rank}: {line}", file=sys.stderr)
+            print(line if is_first_rank() else f"rank {rank()}: {line}", file=sys.stderr)
         sys.exit(status)
     except (KeyboardInterrupt, SystemExit) as ended:
         is_interrupted = isinstance(ended, KeyboardInterrupt) or isinstance(ended.__context__, KeyboardInterrupt)

@@ -161,9 +161,14 @@ def expanded(path: str | None) -> str | None:
     return None if path is None else os.path.expanduser(path)
 
 
+def rank() -> int:
+    """The number of this process among those of the run; launchers set it before the ranks connect."""
+    return int(getattr(rank_zero_only, "rank", 0))
+
+
 def is_first_rank() -> bool:
-    """Whether this process is the one that writes; launchers set it before the ranks connect."""
-    return getattr(rank_zero_only, "rank", 0) == 0
+    """Whether this process is the one that writes."""
+    return rank() == 0
 
 
 def _from_content(folder: RunFolder | None, path: Path, content: dict[str, Any]) -> Start:

@@ -1,13 +1,12 @@
 """The LightningDataModule."""
 
-import json
 import os
 import signal
 import sys
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,12 +16,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lit_retrieval.data.batch import Batch
+from lit_retrieval.data.fitting_files import check_apart, load_fitting
 from lit_retrieval.data.stream import BatchDataset, BatchIndices, FileDataset, FiniteBatchIndices, Passes
 from lit_retrieval.data.suite import Suite, check_suite
 from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import batches_trained
 from lit_retrieval.ranges import check_at_most, check_between, check_memory, check_numbers
-from lit_retrieval.retrieval import Retriever
+from lit_retrieval.retrieval import FaultyRetriever, Retriever
 from lit_retrieval.tasks import (
     Imported,
     Regime,
@@ -32,7 +32,6 @@ from lit_retrieval.tasks import (
     SizeSpec,
     Task,
     Transcripts,
-    load_samples,
 )
 from lit_retrieval.tasks.random import derive_seed
 
@@ -114,7 +113,7 @@ class TranscriptData(LightningDataModule):
         self.task = task
         self.regime = regime
         self.sizes = sizes
-        self.eval_sizes = eval_sizes or sizes
+        self.eval_sizes = sizes if eval_sizes is None else eval_sizes
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_samples = {"validate": val_samples, "test": test_samples, "predict": predict_samples}
@@ -122,6 +121,8 @@ class TranscriptData(LightningDataModule):
         self.train_targets = train_targets
         self.suite = suite
         self.retriever: Retriever = retriever or task.retriever
+        if isinstance(retriever, FaultyRetriever):
+            self.retriever = retriever.around(task.retriever)
         task.check_retriever(self.retriever)
         self.seed, self.num_workers = seed, num_workers
         self._files: dict[str, SampleFile] = {}
@@ -137,10 +138,7 @@ class TranscriptData(LightningDataModule):
             raise UserError("train_samples and train_file are two training sets; leave out one of them in data")
         if suite is not None and test_file is not None:
             raise UserError("a suite has its own test samples; leave out data.test_file or data.suite")
-        files = {"fit": train_file, "validate": val_file, "test": test_file}
-        self._files = {split: self._load(path) for split, path in files.items() if path is not None}
-        if isinstance(task, Imported) and (evaluated := self._files.get("test") or self._files.get("validate")):
-            self._files["predict"] = evaluated
+        self._files = self._load({"fit": train_file, "validate": val_file, "test": test_file})
         self._check_hashes(file_sha256 or {})
         if budget is not None:
             if max_new_tokens is not None:
@@ -192,7 +190,8 @@ class TranscriptData(LightningDataModule):
     @property
     def longest_distance(self) -> int:
         """Most tokens from an answer in the prompt to the end of its question; 0 if no answer is in the prompt."""
-        return max(self.task.longest_distance(size, self.regime) for size in self.eval_values)
+        in_files = [file.most("distances") for file in self._files.values()]
+        return max(in_files + [self.task.longest_distance(size, self.regime) for size in self.eval_values])
 
     @property
     def most_tokens(self) -> int:
@@ -287,19 +286,13 @@ class TranscriptData(LightningDataModule):
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _load(self, path: Path) -> SampleFile:
-        file = load_samples(path)
-        if file.identity != self.task.vocabulary.identity:
-            raise UserError(
-                f"{path} has another vocabulary than data.task; set data.task to the task that wrote it"
-                f"{_written(file.manifest.get('task'))}"
-            )
-        if file.manifest.get("regime") != self.regime:
-            raise UserError(
-                f"data.regime must be {file.manifest.get('regime')}, as in {path}, got {self.regime}; set it, or use "
-                "another file"
-            )
-        return file
+    def _load(self, paths: dict[str, Path | None]) -> dict[str, SampleFile]:
+        """The files of some splits; raises `UserError` for one of another task, and for samples that are trained on."""
+        files = {split: load_fitting(path, self.task, self.regime) for split, path in paths.items() if path is not None}
+        check_apart({f"data.{_KEYS[split]}_file": file for split, file in files.items()}, self.task, self.seed)
+        if isinstance(self.task, Imported) and (evaluated := files.get("test") or files.get("validate")):
+            files["predict"] = evaluated
+        return files
 
     def _check_hashes(self, known: dict[str, str]) -> None:
         names = [f"{_KEYS[split]}_file" for split in ("fit", "validate", "test")]
@@ -314,7 +307,8 @@ class TranscriptData(LightningDataModule):
                 )
 
     def _longest_reply(self) -> int:
-        return max(self.task.longest_reply(size, self.regime) for size in self.eval_values)
+        in_files = [file.longest_reply for split, file in self._files.items() if split != "fit"]
+        return max(in_files + [self.task.longest_reply(size, self.regime) for size in self.eval_values])
 
     def _check_counts(self) -> None:
         check_numbers(
@@ -345,11 +339,6 @@ class TranscriptData(LightningDataModule):
             )
         most = max(10_000, 100 * self._longest_reply())
         check_at_most("max_new_tokens", self.max_new_tokens, most, "data.max_new_tokens, or leave it out")
-
-
-def _written(task: Any) -> str:
-    """The task in a file's manifest, as it is named in a configuration; empty if the manifest does not say."""
-    return f": {json.dumps(task)}" if task else ""
 
 
 def _leave_signals_to_training(training: int, worker: int) -> None:

@@ -1,8 +1,9 @@
 """Retrievers: they answer the queries of a transcript."""
 
 import math
+from copy import copy
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -108,6 +109,13 @@ class EitherFormRetriever:
         """Answer a query; see `Retriever`."""
         retriever = self._expressions if is_regular_expression(vocabulary.decode(query)) else self._short_form
         return retriever(context, query, vocabulary)
+
+    def patient(self, timeout: float) -> Self:
+        """A copy whose regular expressions may take so many seconds, or more if they may already."""
+        other = copy(self)
+        other._expressions = copy(self._expressions)
+        other._expressions.timeout = max(timeout, self._expressions.timeout)
+        return other
 
     def search(self, pattern: str, text: str) -> str | None:
         """What the retriever for regular expressions finds: text has no short form."""

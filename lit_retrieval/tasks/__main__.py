@@ -46,7 +46,7 @@ def write(
     seed: int = 0,
     split: Split = "fit",
     form: Literal[Form, TextForm] = "ids",
-    shots: int = 4,
+    shots: int | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write samples to a file, with a manifest beside it: those that the trainer draws with these arguments.
@@ -63,11 +63,17 @@ def write(
         split: One of the trainer's sample streams: fit, validate, test or predict.
         form: Tokens in .jsonl: ids or words; or text, few-shot prompts for a language model in .jsonl; or lm_eval, a
             folder with a task for lm-evaluation-harness.
-        shots: Solved problems before each problem, in text and lm_eval.
+        shots: Solved problems before each problem, in text and lm_eval; 4 if absent.
         overwrite: Replace an existing file.
     """
     check_at_least("samples", samples, 1, "--samples")
     is_text = form in get_args(TextForm)
+    if shots is not None and not is_text:
+        raise UserError(f"shots are for the forms text and lm_eval, got form {form}; leave out --shots, or set --form")
+    shots = 4 if shots is None else shots
+    if shots is not None and not is_text:
+        raise UserError(f"shots are for the forms text and lm_eval, got form {form}; leave out --shots, or set --form")
+    shots = 4 if shots is None else shots
     regime, sizes = regime or ("vanilla" if is_text else _regime(task)), _or_found(sizes, task, 16)
     stream = SampleStream(task, regime, sizes, seed, split)
     task.check_request(stream.sizes.values, regime)
@@ -130,10 +136,12 @@ def import_arrays(file: Path, output: Path, vocab_size: int | None = None, overw
             labels[i, t] when it has read inputs[i, :t + 1]; -100, or 0 in a third array `mask`, is no label. Or with
             `input` and `output`, which is asked for after the input. One-hot arrays are read as ids.
         output: A .npz or .jsonl file for `data.train_file`, `data.val_file` or `data.test_file`.
-        vocab_size: Number of ids; the largest of both arrays and 1 if absent.
+        vocab_size: Number of ids; the largest of both arrays and 1 if absent. At its last id an `output` is asked for,
+            so it must be the same for all files of a training. At its last id an `output` is asked for,
+            so it must be the same for all files of a training.
         overwrite: Replace an existing file.
     """
-    inputs, labels = read_arrays(file)
+    inputs, labels = read_arrays(file, vocab_size)
     task = Imported(int(max(inputs.max(), labels.max())) + 1 if vocab_size is None else vocab_size)
     about = {"task": describe(task), "regime": "vanilla", "source": file.name}
     save_samples(output, task.vocabulary, [task.transcripts(inputs, labels)], about, overwrite=overwrite)

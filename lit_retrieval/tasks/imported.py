@@ -101,15 +101,19 @@ class Imported(Task):
         return rows.transcripts(np.full(batch, time))
 
 
-def read_arrays(path: Path) -> tuple[Counts, Counts]:
+def read_arrays(path: Path, vocab_size: int | None = None) -> tuple[Counts, Counts]:
     """The inputs and labels of a file of another package, both int64 `(batch, time)`.
 
     A .npz file has `inputs` with `labels` (or `targets`) beside them, `(batch, time)` each, as Zoology and MAD have; or
     `input` with an `output` that is asked for after it, `(batch,)` or `(batch, answers)`, as the Chomsky hierarchy has.
-    The output is beside a further id then. Where there is no label, it is -100, or a third array `mask`, shaped like
-    the labels, is 0. All are integers, or one-hot numbers with one axis more. Raises `UserError` for others.
+    The output is beside a further id then, the last of `vocab_size` if that is given. Where there is no label, it is
+    -100, or a third array `mask`, shaped like the labels, is 0. All are integers, or one-hot numbers with one axis
+    more. Raises `UserError` for others.
     """
-    arrays = {_RENAMED.get(name, name): array for name, array in _load(path).items()}
+    loaded = _load(path)
+    arrays = {_RENAMED.get(name, name): array for name, array in loaded.items()}
+    if len(arrays) < len(loaded):
+        raise UserError(f"{path} must have labels or targets, and not both, got {', '.join(sorted(loaded))}")
     arrays = {name: one if name == "mask" else _from_one_hot(one) for name, one in arrays.items()}
     given = "outputs" if "outputs" in arrays and "labels" not in arrays else "labels"
     if missing := {"inputs", given} - arrays.keys():
@@ -119,12 +123,13 @@ def read_arrays(path: Path) -> tuple[Counts, Counts]:
     labels = labels[:, None] if given == "outputs" and labels.ndim == 1 else labels
     mask = arrays.get("mask", np.ones(labels.shape))
     shapes = {name: one.shape for name, one in {**arrays, given: labels}.items() if name in ("inputs", given, "mask")}
-    integers = all(np.issubdtype(one.dtype, np.integer) for one in (inputs, labels))
+    integers = all(np.issubdtype(one.dtype, np.integer) and one.size for one in (inputs, labels))
     same = inputs.shape == labels.shape if given == "labels" else inputs.shape[:1] == labels.shape[:1]
-    if not (same and mask.shape == labels.shape and inputs.ndim == labels.ndim == 2 and inputs.size and integers):
+    if not (same and mask.shape == labels.shape and inputs.ndim == labels.ndim == 2 and integers):
         raise UserError(f"the arrays of {path} must be integers of one shape (samples, time), got {shapes}")
     labels = np.where(mask.astype(bool), labels.astype(np.int64), NO_LABEL)
-    return _beside_outputs(inputs.astype(np.int64), labels) if given == "outputs" else (inputs.astype(np.int64), labels)
+    inputs = inputs.astype(np.int64)
+    return _beside_outputs(inputs, labels, vocab_size) if given == "outputs" else (inputs, labels)
 
 
 def _load(path: Path) -> dict[str, Array]:
@@ -145,8 +150,15 @@ def _from_one_hot(array: Array) -> Array:
     return array.argmax(-1) if is_one_hot else array
 
 
-def _beside_outputs(inputs: Counts, outputs: Counts) -> tuple[Counts, Counts]:
-    """The inputs with an id that occurs nowhere for each output, and the outputs as labels beside these."""
-    blank = 1 + max(inputs.max(), outputs.max())
+def _beside_outputs(inputs: Counts, outputs: Counts, vocab_size: int | None) -> tuple[Counts, Counts]:
+    """The inputs with an id that occurs nowhere for each output, and the outputs as labels beside these.
+
+    Files of one vocabulary must have the same id there, whatever the largest in each.
+    """
+    most = int(max(inputs.max(), outputs.max()))
+    blank = most + 1 if vocab_size is None else vocab_size - 1
+    if most >= blank:
+        raise UserError(f"ids must be below {blank}, at which outputs are asked for, got {most}; set --vocab_size to 2 "
+                        "more than the largest id of all files")  # fmt: skip
     whole = np.column_stack([inputs, np.full_like(outputs, blank)])
     return whole, np.column_stack([np.full_like(inputs, NO_LABEL), outputs])

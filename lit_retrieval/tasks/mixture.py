@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from functools import reduce
+from types import FunctionType
 
 import numpy as np
 import numpy.typing as npt
@@ -36,12 +37,18 @@ class Mixture(Task):
         for task in tasks:
             task.check_attributes()
             check_words(task, "Mixture")
+            if task.num_problems is not None:
+                raise UserError(f"Mixture needs problems without end, got {type(task).__name__}, which has "
+                                f"{task.num_problems}; leave it out of data.task.init_args.tasks")  # fmt: skip
         _check_answer_words(tasks)
         self.tasks = tasks
         self.retriever = _common_retriever(tasks)
         self.weights = weights
         self.kinds = _names(tasks)
         self.regimes = tuple(regime for regime in REGIMES if all(regime in task.regimes for task in tasks))
+        if not self.regimes:
+            raise UserError(f"the tasks of a mixture must have a regime in common, and {' and '.join(self.kinds)} have "
+                            "none; mix others")  # fmt: skip
         words = dict.fromkeys(word for task in tasks for word in task.vocabulary.words[FIRST_WORD:])
         self.vocabulary = Vocabulary(words)
         self._ids = [self.vocabulary.encode(task.vocabulary.words) for task in tasks]
@@ -122,10 +129,11 @@ def _common_retriever(tasks: list[Task]) -> Retriever:
     return first
 
 
-def _settings(retriever: Retriever) -> tuple[type, dict[str, object]]:
-    """Its class, and those of its attributes that are numbers or texts."""
-    attributes = getattr(retriever, "__dict__", {}).items()
-    return type(retriever), {name: one for name, one in attributes if isinstance(one, int | float | str)}
+def _settings(retriever: object) -> object:
+    """Its class, and the same of its attributes; a function, a number and a text themselves."""
+    if isinstance(retriever, FunctionType | type) or not hasattr(retriever, "__dict__"):
+        return retriever
+    return type(retriever), {name: _settings(one) for name, one in vars(retriever).items()}
 
 
 def _names(tasks: list[Task]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit
 
 from lit_retrieval.conversation import Author, Authors
+from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_numbers
 from lit_retrieval.tasks.random import Counts
 from lit_retrieval.tasks.task import Regime, Task, Transcripts, check_words
@@ -36,7 +37,10 @@ class ReadAgain(Task):
         self.passes = passes
         self.vocabulary, self.answer_words = task.vocabulary, task.answer_words
         self.chance, self.kinds = task.chance, task.kinds
+        self.num_problems = task.num_problems
         self.regimes = tuple(regime for regime in task.regimes if regime != "retrieval")
+        if not self.regimes:
+            raise UserError(f"ReadAgain has no regime retrieval, and {type(task).__name__} no other; set another task")
 
     @property
     def chances(self) -> tuple[float, ...]:
@@ -65,6 +69,10 @@ class ReadAgain(Task):
     def shortest_reply(self, regime: Regime) -> int:
         """That of the task."""
         return self.task.shortest_reply(regime)
+
+    def about(self, problem: int) -> dict[str, int | str]:
+        """What the task says about it."""
+        return self.task.about(problem)
 
     def longest_distance(self, size: int, regime: Regime) -> int:
         """That of the task: from the last copy of an answer."""

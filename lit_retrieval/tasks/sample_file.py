@@ -55,6 +55,20 @@ class SampleFile:
         return len(self)
 
     @property
+    def longest_reply(self) -> int:
+        """The most tokens after a prompt."""
+        return int((self._flat["length"] - self._flat["prompt_length"]).max())
+
+    @property
+    def answers(self) -> set[int]:
+        """The token ids of all answers."""
+        return set(np.unique(self._flat["answers"]).tolist())
+
+    def most(self, name: Literal["kinds", "distances"]) -> int:
+        """The largest number in this array of `Transcripts`."""
+        return int(self._flat[name].max(initial=0))
+
+    @property
     def sizes(self) -> list[int]:
         """The sizes of the problems, in ascending order."""
         return [int(size) for size in np.unique(self._flat["sizes"])]
@@ -163,7 +177,11 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, dict):  # also a table of a machine, which is one
         return {key: _plain(item) for key, item in value.items()}
-    return describe(value) if isinstance(value, Task) else str(value) if isinstance(value, Path) else value
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Task):
+        return describe(value)
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def _check_output(path: Path, form: Form, overwrite: bool) -> None:

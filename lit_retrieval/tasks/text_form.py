@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from inspect import getdoc
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,7 +62,7 @@ def solve(task: Task, transcripts: Transcripts) -> Iterator[Solved]:
 
 def about(task: Task) -> str:
     """The first line of the task's docstring, without the references in its last parentheses."""
-    first, *_ = (getdoc(type(task)) or "").split("\n")
+    first, *_ = (type(task).__doc__ or "").strip().split("\n")
     return re.sub(r"\s*\([^()]*\)\.?$", "", first)
 
 

@@ -6,7 +6,17 @@ import pytest
 from lit_retrieval.data import Suite, TranscriptData
 from lit_retrieval.data.suite import hash_samples
 from lit_retrieval.errors import UserError
-from lit_retrieval.tasks import Author, IsTree, SampleStream, save_samples
+from lit_retrieval.tasks import (
+    AssociativeRecall,
+    Author,
+    IsTree,
+    KHops,
+    SampleStream,
+    SetDisjointness,
+    describe,
+    load_samples,
+    save_samples,
+)
 
 TASK = IsTree(max_size=16)
 
@@ -58,21 +68,22 @@ def test_the_token_limit_is_more_than_the_longest_reply_of_the_largest_size():
     assert data.max_new_tokens > TASK.longest_reply(16, "cot")
 
 
-def write(path, regime="cot", task=TASK, sizes=(8,)):
-    stream = SampleStream(task, regime, list(sizes), 5, "fit")
-    save_samples(path, task.vocabulary, [stream.take(np.arange(20))], {"regime": regime})
+def write(path, regime="cot", task=TASK, sizes=(8,), split="test", seed=5):
+    stream = SampleStream(task, regime, list(sizes), seed, split)
+    about = {"regime": regime, "task": describe(task), "seed": seed, "split": split}
+    save_samples(path, task.vocabulary, [stream.take(np.arange(20))], about)
     return path
 
 
 def test_a_split_with_a_file_has_all_samples_of_the_file(tmp_path):
     path = write(tmp_path / "samples.npz", sizes=(4, 16))
-    data = TranscriptData(TASK, "cot", [8], batch_size=4, eval_batch_size=8, val_file=path, train_file=path)
+    same = write(tmp_path / "same.npz", sizes=(4, 16), split="fit")
+    data = TranscriptData(TASK, "cot", [8], batch_size=4, eval_batch_size=8, val_file=path, train_file=same)
     assert data.draws_from_file and data.eval_values == [4, 8, 16]
     assert [len(batch.tokens) for batch in data.val_dataloader()] == [8, 8, 4]
     trained = [batch for batch, _ in zip(data.train_dataloader(), range(5), strict=False)]
-    assert sorted(size for batch in trained for size in batch.sizes.tolist()) == sorted(
-        size for batch in data.val_dataloader() for size in batch.sizes.tolist()
-    )
+    sizes = load_samples(same).take(np.arange(20)).sizes
+    assert sorted(size for batch in trained for size in batch.sizes.tolist()) == sorted(sizes.tolist())
     assert data.max_new_tokens > TASK.longest_reply(16, "cot"), "the largest problem is in the file"
 
 
@@ -81,6 +92,45 @@ def test_a_file_of_another_task_or_regime_is_refused(tmp_path):
         TranscriptData(TASK, "cot", [8], val_file=write(tmp_path / "other.npz", task=IsTree(max_size=8)))
     with pytest.raises(UserError, match=r"data\.regime must be vanilla, as in .*, got cot"):
         TranscriptData(TASK, "cot", [8], val_file=write(tmp_path / "vanilla.npz", "vanilla"))
+
+
+@pytest.mark.parametrize("key", ["val_file", "test_file"])
+def test_samples_that_are_trained_on_are_not_scored(tmp_path, key):
+    of_training, other = write(tmp_path / "fit.npz", split="fit"), write(tmp_path / "other.npz", split="fit", seed=6)
+    same = tmp_path / "same.npz"
+    stream = SampleStream(TASK, "cot", [8], 5, "fit")
+    save_samples(same, TASK.vocabulary, [stream.take(np.arange(20))], {"regime": "cot"})
+    for given in ({"seed": 5}, {"train_file": of_training}, {"train_file": same}):
+        with pytest.raises(UserError, match=f"data.{key} must have samples that are not trained on"):
+            TranscriptData(TASK, "cot", [8], **given, **{key: of_training})
+    TranscriptData(TASK, "cot", [8], train_file=of_training, **{key: other})
+    TranscriptData(TASK, "cot", [8], seed=5, **{key: other})
+
+
+def test_a_file_with_other_kinds_or_answers_is_refused_and_one_with_other_names_of_kinds_is_told(tmp_path):
+    one, two = KHops(min_hops=1, max_hops=2), KHops(min_hops=2, max_hops=2)
+    path = write(tmp_path / "hops.npz", task=one)
+    with pytest.raises(UserError, match=r'other answers or kinds of problems than data\.task; .*"max_hops": 2'):
+        TranscriptData(two, "cot", [8], val_file=path)
+    fewer = write(tmp_path / "fewer.npz", task=KHops(min_hops=2, max_hops=3))
+    with pytest.warns(UserWarning, match="whose kinds may have other names"):
+        TranscriptData(KHops(max_hops=3), "cot", [8], val_file=fewer)
+    element, whether = (SetDisjointness(64, question=question) for question in ("element", "whether"))
+    with pytest.raises(UserError, match="other answers or kinds"):
+        TranscriptData(whether, "cot", [8], val_file=write(tmp_path / "sets.npz", task=element))
+
+
+def test_replies_and_distances_of_a_file_are_within_the_bounds_of_its_run(tmp_path):
+    longer, task = AssociativeRecall(64, 64, num_queries=8), AssociativeRecall(64, 64)
+    data = TranscriptData(task, "vanilla", [8], val_file=write(tmp_path / "longer.npz", "vanilla", longer, [16]))
+    (batch,) = data.val_dataloader()
+    assert data.max_new_tokens > int((batch.length - batch.prompt_length).max())
+    assert data.longest_distance >= int(batch.distances.max()) > TranscriptData(task, "vanilla", [8]).longest_distance
+
+
+def test_no_sizes_are_refused_not_taken_for_those_of_training():
+    with pytest.raises(UserError, match="sizes"):
+        TranscriptData(TASK, "cot", [8], eval_sizes=[])
 
 
 def suite(**changes):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from broken_tasks import BROKEN, Forgotten, Parity
+from broken_tasks import BROKEN, Forgotten, Parity, Talkative
 from catalogue import TASKS
 
 from lit_retrieval.conformance import path_of
@@ -18,6 +18,7 @@ from lit_retrieval.tasks.__main__ import main
 from lit_retrieval.tasks.checks import RULES, check_task, report
 
 ROOT = Path(__file__).parents[2]
+REGIMES = {Talkative: "vanilla"}  # the one in which it is broken
 CHEAP = {rule.name for rule in RULES if rule.is_cheap}
 
 
@@ -70,7 +71,7 @@ def test_a_broken_task_fails_on_the_rule_that_it_breaks(broken):
 def test_what_is_cheap_to_see_is_refused_in_one_line(broken):
     rule, said = BROKEN[broken]
     with pytest.raises(UserError) as refused:
-        check_task(broken(), "retrieval" if rule == "oracle" else "cot", [8, 16])
+        check_task(broken(), REGIMES.get(broken, "retrieval" if rule in ("oracle", "regime") else "cot"), [8])
     line = str(refused.value)
     assert said in line and "\n" not in line
     assert line.startswith(f"broken_tasks.{broken.__name__} breaks the rule `{rule}`: ")
@@ -111,7 +112,7 @@ def test_the_report_fits_80_columns_and_the_status_says_how_it_went(capsys, monk
         main(["check-class", "broken_tasks.Unseeded", "--sizes", "[4, 8]"])
     wrong = capsys.readouterr().out.splitlines()
     assert ended.value.code == 1 and wrong[-1] == "broken: distinct"
-    assert right[0] == "broken_tasks.Parity, sizes [8]" and right[-1] == "all 12 rules that apply hold"
+    assert right[0] == "broken_tasks.Parity, sizes [8]" and right[-1] == "all 13 rules that apply hold"
     assert max(len(line.rstrip()) for line in [*right, *wrong]) <= 80
     main(["check-class", "lit_retrieval.tasks.Index", "--init_args", "{max_size: 12}", "--sizes", "[12]"])
     with pytest.raises(SystemExit):

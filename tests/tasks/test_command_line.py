@@ -118,6 +118,10 @@ def test_a_file_of_arguments_is_read(tmp_path, capsys):
         ),
         (["write", *TEXT, "--output", "a.npz"], "the suffix must be .jsonl for prompts in text, got a.npz"),
         (["write", *TEXT, "--output", "a.jsonl", "--shots=-1"], "shots must be 0 or more, got -1; set --shots"),
+        (
+            ["write", *INDEX, "--output", "a.jsonl", "--shots", "8"],
+            "shots are for the forms text and lm_eval, got",
+        ),
         (["write", *INDEX, "--form", "lm_eval", "--output", "a.b"], "of letters, digits, _ and -, got 'a.b'"),
         (["write", *INDEX, "--form", "lm_eval", "--output", "none/a"], "there is no folder none; create it first"),
         (["check", "nothing.npz"], "there is no file nothing.npz; write the path of a file of samples"),

@@ -100,13 +100,25 @@ def test_the_chomsky_hierarchys_batches_come_in(tmp_path):
     assert imported(tmp_path, input=strings.argmax(-1), output=np.array([0, 1]))[1] == "w1 w1 w1 w2 {w1} ."
 
 
+def test_outputs_are_asked_for_at_one_id_in_all_files(tmp_path):
+    for name, most in (("train", 5), ("val", 4)):
+        np.savez(tmp_path / f"{name}.npz", input=[[0, most]], output=[1])
+        assert read_arrays(tmp_path / f"{name}.npz", 7)[0].tolist() == [[0, most, 6]]
+    with pytest.raises(UserError, match="ids must be below 5, at which outputs are asked for, got 5; set --vocab_size"):
+        read_arrays(tmp_path / "train.npz", 6)
+    np.savez(tmp_path / "empty.npz", input=[[0, 1]], output=np.zeros((1, 0), int))
+    with pytest.raises(UserError, match="must be integers of one shape"):
+        read_arrays(tmp_path / "empty.npz")
+
+
 def test_a_model_trains_on_them_and_is_scored(arrays, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     inputs = rng.integers(0, 4, (64, 6))
     labels = np.where(np.arange(6) == 5, inputs[:, :1], NO_LABEL)  # the first input, at the last
-    tasks_main(["import", str(arrays(inputs=inputs, labels=labels)), "ours.npz"])
+    for name, part in (("ours", slice(0, 48)), ("val", slice(48, 64))):
+        tasks_main(["import", str(arrays(inputs=inputs[part], labels=labels[part])), f"{name}.npz"])
     monkeypatch.setattr("sys.argv", ["lit_retrieval"])
-    files = ["--data.train_file", "ours.npz", "--data.val_file", "ours.npz", "--data.test_file", "ours.npz"]
+    files = ["--data.train_file", "ours.npz", "--data.val_file", "val.npz", "--data.test_file", "val.npz"]
     task = ["--data.task", "lit_retrieval.tasks.Imported", "--data.task.vocab_size", "4", "--data.regime", "vanilla"]
     few = ["--model.learning_rate", "1e-2", "--model.warmup_samples", "0", "--trainer.max_steps", "60"]
     others = ["--trainer.accelerator", "cpu", "--run_dir", "run", "--model.hidden_size", "32"]
@@ -132,6 +144,7 @@ def test_a_model_trains_on_them_and_is_scored(arrays, monkeypatch, capsys):
         ({"mask": np.ones(3)}, "must be integers of one shape"),
         ({"labels": np.full_like(LABELS, NO_LABEL)}, "each sample must have a label, got none in sample 0"),
         ({"labels": 2 * np.eye(4)[INPUTS]}, "must be integers of one shape"),
+        ({"targets": LABELS}, "must have labels or targets, and not both"),
         ({"labels": np.where(LABELS == 3, -1, LABELS)}, "labels must be ids from 0 to 3, got -1 to 2"),
     ],
 )

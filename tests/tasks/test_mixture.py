@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.retrieval import EitherFormRetriever
+from lit_retrieval.retrieval import EitherFormRetriever, RegularExpressionRetriever
 from lit_retrieval.tasks import REGIMES, Counting, Index, IsTree, Mixture, ReadAgain, StringCopying, Turn, WordTask
 from lit_retrieval.vocabulary import PAD
 
@@ -90,6 +90,29 @@ def test_sizes_must_suit_all():
 def test_what_cannot_be_mixed_is_refused(tasks, weights):
     with pytest.raises(UserError, match="weights must be above 0 with a finite sum, one for each of 1 or more tasks"):
         Mixture(tasks, weights)
+
+
+def test_tasks_without_a_regime_in_common_and_with_an_end_are_refused():
+    one, other, short = Counting(8), StringCopying(8), StringCopying(8)
+    one.regimes, other.regimes, short.num_problems = ("cot",), ("vanilla",), 10
+    with pytest.raises(UserError, match="must have a regime in common, and Counting and StringCopying have none"):
+        Mixture([one, other])
+    with pytest.raises(UserError, match="needs problems without end, got StringCopying, which has 10"):
+        Mixture([Counting(8), short])
+
+
+@pytest.mark.parametrize("change", [
+    lambda: EitherFormRetriever(RegularExpressionRetriever(max_length=5000)), lambda: lambda *searched: searched[1],
+], ids=["a limit within", "a function"])  # fmt: skip
+def test_retrievers_that_differ_within_are_not_one(change):
+    one, other = Index(8), Index(8)
+    one.retriever, other.retriever = change(), change()
+    Mixture([one, one]), Mixture([Index(8), Index(8)])
+    with pytest.raises(UserError, match="must search with one retriever and its settings"):
+        Mixture([one, Index(8)])
+    if not isinstance(one.retriever, EitherFormRetriever):
+        with pytest.raises(UserError, match="must search with one retriever and its settings"):
+            Mixture([one, other])
 
 
 def test_a_mixture_within_a_mixture_draws_all_of_its_tasks():

@@ -5,7 +5,7 @@ import pytest
 from catalogue import CASES, TASKS
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.tasks import AssociativeRecall, Author, ReadAgain
+from lit_retrieval.tasks import AssociativeRecall, Author, ReadAgain, SampleStream
 
 
 @pytest.mark.parametrize("passes", [1, 2, 3])
@@ -29,5 +29,16 @@ def test_the_first_prompt_comes_again_and_the_rest_once(name, regime, passes):
 def test_there_is_nothing_to_search():
     with pytest.raises(UserError, match="regime must be vanilla or cot for ReadAgain"):
         ReadAgain(AssociativeRecall(8, 8)).sample(0, np.arange(1), np.full(1, 8), "retrieval")
+    task = AssociativeRecall(8, 8)
+    task.regimes = ("retrieval",)
+    with pytest.raises(UserError, match="ReadAgain has no regime retrieval, and AssociativeRecall no other"):
+        ReadAgain(task)
     with pytest.raises(UserError, match="passes must be 1 or more, got 0"):
         ReadAgain(AssociativeRecall(8, 8), 0)
+
+
+def test_a_task_with_an_end_keeps_it_and_what_it_says_of_its_problems():
+    task = AssociativeRecall(8, 8)
+    task.num_problems, task.about = 3, lambda problem: {"id": f"p{problem}"}
+    again = ReadAgain(task)
+    assert SampleStream(again, "vanilla", [4, 8], 0, "test").num_samples == 6 and again.about(2) == {"id": "p2"}

@@ -9,7 +9,7 @@ import pytest
 from catalogue import TASKS
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.tasks import SampleStream, describe, load_samples, save_samples
+from lit_retrieval.tasks import SampleStream, SetDisjointness, describe, load_samples, save_samples
 from lit_retrieval.tasks.sample_file import manifest_path
 
 FORMS = [(".npz", "ids"), (".jsonl", "ids"), (".jsonl", "words")]
@@ -61,6 +61,14 @@ def test_the_manifest_says_how_to_make_the_task_again():
         "class_path": "lit_retrieval.tasks.recall.string_copying.StringCopying",
         "init_args": {"max_size": 16, "vocab_size": 5, "query_form": "short"},
     }
+
+
+def test_arguments_that_json_does_not_know_are_written_too(tmp_path):
+    task = SetDisjointness(8)
+    task.first_shares, task.question = np.array([0.5]), {"whether"}
+    save_samples(tmp_path / "a.npz", task.vocabulary, batches("index"), {"regime": "vanilla", "task": describe(task)})
+    named = json.loads((tmp_path / "a.npz.manifest.json").read_text())["task"]["init_args"]
+    assert named["first_shares"] == [0.5] and named["question"] == "{'whether'}"
 
 
 @pytest.fixture(params=FORMS, ids="-".join)

@@ -41,12 +41,23 @@ def test_the_sample_in_the_examples_docstring_is_well_formed():
     check_docstring(Hops, expected_reply)
 
 
+@pytest.mark.parametrize(("options", "said"), [
+    ({"words": {"a", "yes", "no"}}, r"words must be in an order, .* write sorted\(\.\.\.\)"),
+    ({"answers": {"yes", "no"}}, "answers must be in an order"),
+    ({"answers": ["yes", "yes"]}, "must have an answer or more, and each once"),
+    ({"answers": []}, "must have an answer or more, and each once"),
+])  # fmt: skip
+def test_words_whose_ids_would_change_and_answers_that_count_twice_are_refused(options, said):
+    with pytest.raises(UserError, match=said):
+        Told(**{"words": ["yes", "no"], "answers": ["yes", "no"], **options})
+
+
 class Told(WordTask):
     """Writes the turns it is given."""
 
-    def __init__(self, *turns, words=("a", "b", "yes", "no"), **options):
+    def __init__(self, *turns, words=("a", "b", "yes", "no"), answers=("yes", "no"), **options):
         self.turns = [Turn(*turn) for turn in turns]
-        super().__init__(words, answers=["yes", "no"], **options)
+        super().__init__(words, answers, **options)
 
     def draw(self, rng, size):
         return None
@@ -119,7 +130,7 @@ def test_a_task_without_answers_is_refused():
         def __init__(self):
             WordTask.__init__(self, ["a"], answers=[])
 
-    with pytest.raises(UserError, match="Mute must have an answer or more; name"):
+    with pytest.raises(UserError, match="Mute must have an answer or more, and each once; name"):
         Mute()
 
 

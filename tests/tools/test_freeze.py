@@ -62,3 +62,13 @@ def test_a_suite_that_we_keep_is_frozen_the_same_again():
     path = SUITES / "index.yaml"
     ours, kept = yaml.safe_load(describe(path))["suite"], yaml.safe_load(path.read_text())["suite"]
     assert ours["sha256"] == kept["sha256"] and ours["name"] == kept["name"]
+
+
+@pytest.mark.parametrize("ending", ["", "seed: 3\n", "# The end.\n"])
+@pytest.mark.parametrize("frozen", ["", "suite: {name: old}\n", "suite:\n  name: old\n"])
+def test_what_stands_around_a_suite_is_kept(freeze, file, frozen, ending):
+    file.write_text((CONFIGURATION + frozen + ending).rstrip("\n"))
+    freeze(file, "--again")
+    content = yaml.safe_load(file.read_text())
+    assert file.read_text().startswith(CONFIGURATION + ending) and content["suite"]["name"] == "trees"
+    assert content.get("seed") == (3 if "seed" in ending else None) and content["test_samples"] == 6

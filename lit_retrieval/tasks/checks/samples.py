@@ -1,12 +1,14 @@
 """Rules of samples: each is a function of the task, the seed and its index alone."""
 
 import pickle
+from typing import Any
 
 import numpy as np
 
 from lit_retrieval.conformance import BrokenRuleError, NotApplicableError
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks.checks.case import Case, other_random_numbers, rows_of
+from lit_retrieval.tasks.drawn_task import DrawnTask
 
 _MANY = 64  # small problems repeat: fewer samples of two seeds could be the same by chance
 
@@ -65,11 +67,29 @@ def differs_from_others(case: Case) -> str:
     case, regime = case._replace(num_samples=_MANY), case.regimes[0]
     rows = case.rows(regime)
     different = len({tuple(row.tokens) for row in rows})
+    if different == 1 and isinstance(case.task, DrawnTask) and not _uses_rng(case.task, max(case.sizes)):
+        raise BrokenRuleError(f"samples must differ, but all {case.num_samples} are the same; draw from `rng`")
     if different == 1:
         raise NotApplicableError(f"all {case.num_samples} samples are the same")
     if case.rows(regime, seed=1) == rows:
         raise BrokenRuleError("another seed must give other samples, and does not; derive them from the seed, too")
     return f"{different} of {case.num_samples} are distinct; another seed, others"
+
+
+class _Noted(np.random.Generator):
+    """Notes in its `__dict__` that it is used."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if not name.startswith("__"):
+            self.__dict__["is_used"] = True
+        return super().__getattribute__(name)
+
+
+def _uses_rng(task: DrawnTask, size: int) -> bool:
+    """Whether a task looks at its random numbers, however many problems there are."""
+    rng = _Noted(np.random.Philox(0))
+    task.draw(rng, size)
+    return size == 0 or bool(vars(rng))
 
 
 def travels_to_workers(case: Case) -> str:

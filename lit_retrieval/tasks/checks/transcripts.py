@@ -1,15 +1,19 @@
 """Rules of transcripts: their form, their answers, and that a perfect model can write them."""
 
 from collections import Counter
+from itertools import permutations
 
 import numpy as np
 
 from lit_retrieval.conformance import BrokenRuleError
-from lit_retrieval.conversation import Author, Reply, Turns
-from lit_retrieval.retrieval import EitherFormRetriever, RegularExpressionRetriever
+from lit_retrieval.conversation import Author, Reply, Turns, spans
+from lit_retrieval.retrieval import EitherFormRetriever
 from lit_retrieval.tasks.checks.case import Case, rows_of
-from lit_retrieval.tasks.task import Regime
+from lit_retrieval.tasks.task import Regime, Transcripts
+from lit_retrieval.tasks.text.text_task import TextTask
+from lit_retrieval.vocabulary import FAILED, SPECIAL_WORDS
 
+_FAILED = SPECIAL_WORDS[FAILED]
 _PATIENT = 5.0  # seconds: here a busy machine must not turn an answer into FAILED
 
 
@@ -33,11 +37,33 @@ def can_be_written(case: Case) -> str:
     return f"longest: {', '.join(lengths)} tokens"
 
 
+def is_of_its_regime(case: Case) -> str:
+    """Only `retrieval` has searches, and in words `vanilla` has the answers alone."""
+    lengths = []
+    for regime in case.regimes:
+        found = case.sample(regime)
+        own, has_search = found.author == Author.MODEL, bool((found.author == Author.RETRIEVER).any())
+        if has_search != (regime == "retrieval") and any(case.sizes):  # an empty problem needs no search
+            raise BrokenRuleError(
+                f"{regime} must have {'no' if has_search else 'a'} search, and samples of it have "
+                f"{'some' if has_search else 'none'}; write others, or name the regimes of the task in `regimes`"
+            )
+        is_answer = np.isin(found.tokens, case.task.answer_words)
+        if regime == "vanilla" and not case.task.vocabulary.is_text and (own & ~is_answer).any():
+            raise BrokenRuleError(
+                "vanilla must have the answers alone, and replies of it have other words; write them in cot, or name "
+                "the regimes of the task in `regimes`"
+            )
+        lengths.append(f"{regime} {own.sum() / len(found):.1f}")
+    return f"words of the model a sample: {', '.join(lengths)}"
+
+
 def ends_with_its_answers(case: Case) -> str:
     """The answers are answer words, and the model writes these, and no others outside a search."""
     counts: set[int] = set()
     for regime in case.regimes:
-        for row, (_, author, answers, _, _) in enumerate(case.rows(regime)):
+        found = case.sample(regime)
+        for row, (_, author, answers, _, _) in enumerate(rows_of(found)):
             if not answers or not set(answers) <= set(case.task.answer_words.tolist()):
                 raise BrokenRuleError(
                     f"answers must be one or more of answer_words, got the ids {answers} in sample {row} of regime "
@@ -49,7 +75,18 @@ def ends_with_its_answers(case: Case) -> str:
                     f"regime {regime}"
                 )
             counts.add(len(answers))
+        _check_judge(case, found)
     return f"answers a sample: {min(counts)} to {max(counts)}"
+
+
+def _check_judge(case: Case, found: Transcripts) -> None:
+    """Raise `BrokenRuleError` if a task in text takes a right answer for another one, or for no answer."""
+    if not isinstance(case.task, TextTask):
+        return
+    texts = {case.task.answer_texts(found.reply(row))[0] or "" for row in range(len(found))}
+    for one, other in permutations(sorted({*texts, ""}), 2):
+        if other and case.task.judge(one, other):
+            raise BrokenRuleError(f"judge must tell answers apart, and takes {one!r} for {other!r}; write your own")
 
 
 def keeps_to_its_bounds(case: Case) -> str:
@@ -57,6 +94,7 @@ def keeps_to_its_bounds(case: Case) -> str:
     task, longest = case.task, ""
     for regime in case.regimes:
         found = case.sample(regime)
+        _check_groups(case, found)
         replies = found.length - found.prompt_length
         for row, (reply, size) in enumerate(zip(replies.tolist(), found.sizes.tolist(), strict=True)):
             least, most = task.shortest_reply(regime), task.longest_reply(size, regime)
@@ -71,11 +109,24 @@ def keeps_to_its_bounds(case: Case) -> str:
     return longest
 
 
+def _check_groups(case: Case, found: Transcripts) -> None:
+    """Raise `BrokenRuleError` unless the scores of samples can be grouped by size and by kind."""
+    kinds, chances = case.task.kinds, case.task.chances
+    if not 0 < max(1, len(kinds)) == len(chances) or len(set(kinds)) < len(kinds):
+        raise BrokenRuleError(f"kinds must have a name and one of `chances` each, got {kinds} and {chances}")
+    if not 0 <= found.kinds.min() <= found.kinds.max() < len(chances):
+        raise BrokenRuleError(
+            f"kinds of samples must be below {len(chances)}, got {found.kinds.max()}; add it to kinds"
+        )
+    if (wrong := set(found.sizes.tolist()) - set(case.sizes)) or len(found.sizes) != len(found):
+        raise BrokenRuleError(f"sizes of samples must be those asked for, {case.sizes}, got {sorted(wrong)}")
+
+
 def is_solved_by_its_oracle(case: Case) -> str:
     """A model that writes its part of the transcript again, with its searches run, gets the same tokens."""
-    retriever, searches = case.task.retriever, 0
+    retriever, searches, failed = case.task.retriever, 0, 0
     if isinstance(retriever, EitherFormRetriever):
-        retriever = EitherFormRetriever(RegularExpressionRetriever(_PATIENT))
+        retriever = retriever.patient(_PATIENT)
     for regime in case.regimes:
         found = case.sample(regime)
         found = found[np.flatnonzero((found.author != Author.ASKED).all(1))]  # in other rows the model writes nothing
@@ -89,7 +140,20 @@ def is_solved_by_its_oracle(case: Case) -> str:
             if (reply.tokens, reply.author, reply.answers) != (row.tokens, row.author, row.answers):
                 raise BrokenRuleError(_differ(case, reply, row.tokens, number, regime))
             searches += reply.num_searches
-    return f"score 1.0, {searches / case.num_samples / len(case.regimes):.1f} searches a sample"
+            failed += _count_failed(case, reply)
+    if searches == failed > 0 and any(case.sizes):  # in an empty problem there is nothing
+        raise BrokenRuleError(
+            f"a search must find something, and all {searches} find {_FAILED}; write other queries: one with a ( in a "
+            "word is a regular expression"
+        )
+    nothing = f", {failed / searches:.0%} find nothing" if failed else ""
+    return f"score 1.0, {searches / case.num_samples / len(case.regimes):.1f} searches a sample{nothing}"
+
+
+def _count_failed(case: Case, reply: Reply) -> int:
+    """The searches of a reply that found nothing."""
+    found = [reply.tokens[span.start : span.stop] for span in spans(reply.author) if span.author == Author.RETRIEVER]
+    return sum(case.task.vocabulary.text(tokens).strip() == _FAILED for tokens in found)
 
 
 def _differ(case: Case, decoded: Reply, written: list[int], number: int, regime: Regime) -> str:

@@ -65,6 +65,8 @@ class SetDisjointness(Task):
         check_numbers("data.task.init_args", MOST_WORDS, num_elements=(num_elements, 3))
         for share in first_shares or [-1.0]:
             check_between("each of first_shares", share, 0, 1, "data.task.init_args.first_shares")
+        if len(set(first_shares)) < len(first_shares):
+            raise UserError(f"first_shares must be different, got {first_shares}; set data.task.init_args.first_shares")
         check_choice("question", question, get_args(Question))
         check_choice("distribution", distribution, ("random", "razborov"))
         self.num_elements = num_elements

@@ -77,7 +77,7 @@ class TextTask(DrawnTask):
         """How a problem is asked and answered in a regime."""
 
     def judge(self, given: str, right: str) -> bool:
-        """Whether an answer is right: an exact match by HotpotQA's rule."""
+        """Whether an answer is right: an exact match by HotpotQA's rule, which leaves out case and punctuation."""
         return exact_match(given, right)
 
     def dialogue(self, seed: int, index: int, size: int, regime: Regime) -> Dialogue:

@@ -252,6 +252,31 @@ class Odd(TextTask):
         return Dialogue("How many?\n", self.reply, "7")
 
 
+class Signed(TextTask):
+    """Its answers differ in what HotpotQA's rule leaves out."""
+
+    def draw(self, rng, size):
+        return int(rng.integers(2)) * 6 - 3
+
+    def write_dialogue(self, problem, regime):
+        asked = f"Which is {problem}?\n"
+        search = "<StartSearch>is (\\S+)\\?<EndSearch>" if regime == "retrieval" else ""
+        return Dialogue(asked, f"{search}Answer: {problem}\n", str(problem))
+
+
+class Judged(Signed):
+    """The same, with a judge of its own."""
+
+    def judge(self, given, right):
+        return given == right
+
+
+def test_answers_that_the_judge_takes_for_another_break_a_rule(folder):
+    (failed,) = [one for one in report(Signed(folder), [1]) if one.result == "FAIL"]
+    assert failed.rule == "answers" and "judge must tell answers apart, and takes '-3' for '3'" in failed.shown
+    assert not [one for one in report(Judged(folder), [1]) if one.result == "FAIL"]
+
+
 @pytest.mark.parametrize(
     ("reply", "message"),
     [

@@ -1,0 +1,72 @@
+"""Which files of samples fit a task, and which may be scored after training on others."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_warn
+
+from lit_retrieval.errors import UserError
+from lit_retrieval.tasks import Regime, SampleFile, Task, describe, load_samples
+
+
+def load_fitting(path: Path, task: Task, regime: Regime) -> SampleFile:
+    """Read a file of samples; raises `UserError` unless they are in the words, answers and kinds of the task."""
+    file = load_samples(path)
+    written, kinds = file.manifest.get("task"), max(1, len(task.kinds))
+    if file.identity != task.vocabulary.identity:
+        raise UserError(
+            f"{path} has another vocabulary than data.task; set data.task to the task that wrote it{_named(written)}"
+        )
+    if file.manifest.get("regime") != regime:
+        raise UserError(
+            f"data.regime must be {file.manifest.get('regime')}, as in {path}, got {regime}; set it, or use another "
+            "file"
+        )
+    if file.most("kinds") >= kinds or not file.answers <= set(task.answer_words.tolist()):
+        raise UserError(
+            f"{path} has other answers or kinds of problems than data.task; set data.task to the task that wrote it"
+            f"{_named(written)}"
+        )
+    if task.kinds and written is not None and written != json.loads(json.dumps(describe(task))):
+        rank_zero_warn(f"{path} was written by another task than data.task, whose kinds may have other names"
+                       f"{_named(written)}")  # fmt: skip
+    return file
+
+
+def check_apart(files: dict[str, SampleFile], task: Task, seed: int) -> None:
+    """Raise `UserError` if a file to score is of the samples that are trained on.
+
+    Args:
+        files: The files, under the keys that name them: data.train_file, data.val_file and data.test_file.
+        task: The task, which draws the samples of the training without a data.train_file.
+        seed: Its seed.
+    """
+    train = files.get("data.train_file")
+    trained = (_stream(describe(task), seed, "fit") if train is None else _stream_of(train)), train and _hash(train)
+    for key, file in files.items():
+        is_trained_on = _hash(file) == trained[1] or _stream_of(file) == trained[0] is not None
+        if key != "data.train_file" and is_trained_on:
+            raise UserError(
+                f"{key} must have samples that are not trained on, got some of the stream `fit` with the same seed; "
+                "write it with --split validate or test"
+            )
+
+
+def _hash(file: SampleFile) -> str:
+    return str(file.manifest["sha256"])
+
+
+def _stream_of(file: SampleFile) -> str | None:
+    """The stream that a file is of, as text; None if its manifest does not say."""
+    named = [file.manifest.get(name) for name in ("task", "seed", "split")]
+    return None if None in named else _stream(*named)
+
+
+def _stream(task: Any, seed: Any, split: Any) -> str:
+    return json.dumps([task, seed, split], sort_keys=True)
+
+
+def _named(task: Any) -> str:
+    """The task in a manifest, as it is named in a configuration; empty if the manifest does not say."""
+    return f": {json.dumps(task)}" if task else ""
