@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import UserError, one_line
 
 Subject = TypeVar("Subject")
 Result = Literal["pass", "FAIL", "n/a", "not run"]
@@ -100,7 +100,7 @@ def describe_error(error: Exception) -> str:
     """An exception in one line, with the innermost line of the user's own code, if there is one."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{where}"
+    return f"{type(error).__name__}: {one_line(error)[:300]}{where}"
 
 
 def _judge(rule: Rule[Subject], subject: Subject, missing: list[str]) -> Verdict:

@@ -4,11 +4,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from jsonargparse.typing import Path_fr, register_type
 
+from lit_retrieval import parsing
 from lit_retrieval.errors import UserError
 
 BLANK = 0
@@ -111,11 +112,9 @@ def read_table(given: Any) -> Table:
 def read_yaml(path: str, what: str) -> Any:
     """The content of a YAML file, relative to the configuration's folder; raises `UserError` with `what` it is for."""
     try:
-        return yaml.safe_load(Path_fr(path).read_text())
+        return parsing.read_yaml(Path(Path_fr(path)))
     except (OSError, TypeError):
         raise UserError(f"there is no file {path}; write {what}, or the path of its YAML file") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 
 
 register_type(Table, serializer=dict, deserializer=read_table)

@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 for room in ("cli", "tasks"):
     MAY_IMPORT[room] |= {"numba_cache"}
-MAY_IMPORT["machines"] = MAY_IMPORT["automata"] = MAY_IMPORT["conformance"] = {*FOR_ALL}
+MAY_IMPORT["automata"] = MAY_IMPORT["conformance"] = {*FOR_ALL}
+MAY_IMPORT["machines"] = {*FOR_ALL, "parsing"}
 MAY_IMPORT["models"].add("conformance")
 MAY_IMPORT["pretrained"] = {*MODEL_CHAIN, "conformance"}
 MAY_IMPORT["training"] |= {"conformance", "pretrained"}

@@ -63,7 +63,7 @@ def test_a_table_is_written_out_or_named_by_its_file(arguments, parser):
     ("table", "said"),
     [
         ("machines/three.yaml", "there is no file machines/three.yaml"),
-        ("torn.yaml", "torn.yaml is not YAML"),
+        ("torn.yaml", "torn.yaml must be a YAML file"),
         ("{A: 3}", "a machine's table must be like"),
         ("{A: {x: 1RB}}", "a machine's table must be like"),
         ("[1]", "a machine's table must be like"),

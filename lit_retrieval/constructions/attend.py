@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
+from lit_retrieval.constructions.feed_forward import add, write_feed_forward
 from lit_retrieval.constructions.registers import Form, Registers
 from lit_retrieval.mixers import Attention
 
@@ -82,6 +84,23 @@ def count(wanted: str, square: str, offered: str, target: str, never: Form) -> H
     head = match([wanted], [offered], [({"is <s>": 1.0}, target)], never)
     head.scores.append(({square: 1.0}, {"is <s>": SHARPNESS}))
     return head
+
+
+def answer(
+    registers: Registers, kind: str, wanted: Sequence[str], offered: Sequence[str], missing: str
+) -> list[nn.Module]:
+    """The last two layers of a model that answers at once: with the word of a kind at the token that `match` finds.
+
+    Args:
+        registers: The registers of the stream.
+        kind: The kind of the answer.
+        wanted, offered: As for `match`.
+        missing: A register that is 1 at a token of which no answer is to be copied.
+    """
+    return [
+        write_attention(registers, [match(wanted, offered, [({"number": 1.0}, "say number")], {missing: 1.0})]),
+        write_feed_forward(registers, add({"one": 1.0}, f"say {kind}")),
+    ]
 
 
 def match_first(

@@ -3,7 +3,7 @@
 Each model is a feed-forward layer and one or two Transformer blocks; it knows the places of tokens from its embedding.
 """
 
-from lit_retrieval.constructions.attend import average, count, look_back, match, write_attention
+from lit_retrieval.constructions.attend import answer, average, count, look_back, write_attention
 from lit_retrieval.constructions.feed_forward import add, compare_share, squares, where, write_feed_forward
 from lit_retrieval.constructions.linear_unit import ago
 from lit_retrieval.constructions.model import ConstructedModel
@@ -18,10 +18,7 @@ def index(vocabulary: Vocabulary) -> ConstructedModel:
     registers = Registers([*_POSITION, "is w", "no word", "say w", "say number"])
     mixers = [
         write_feed_forward(registers, [*squares("position"), *where(["not is w"], {"one": 1.0}, "no word")]),
-        write_attention(
-            registers, [match(["number"], ["position"], [({"number": 1.0}, "say number")], {"no word": 1.0})]
-        ),
-        write_feed_forward(registers, add({"one": 1.0}, "say w")),
+        *answer(registers, "w", ["number"], ["position"], "no word"),
     ]
     return ConstructedModel(vocabulary, registers, mixers)
 
@@ -38,8 +35,7 @@ def associative_recall(vocabulary: Vocabulary) -> ConstructedModel:
         write_feed_forward(registers, [
             *squares(key), *add({"one": 1.0}, "no pair"), *where(["is v", after_key], {"one": -1.0}, "no pair"),
         ]),
-        write_attention(registers, [match(["number"], [key], [({"number": 1.0}, "say number")], {"no pair": 1.0})]),
-        write_feed_forward(registers, add({"one": 1.0}, "say v")),
+        *answer(registers, "v", ["number"], [key], "no pair"),
     ]  # fmt: skip
     return ConstructedModel(vocabulary, registers, mixers)
 
@@ -56,8 +52,7 @@ def ngram_retrieval(vocabulary: Vocabulary, ngram_size: int = 3) -> ConstructedM
             registers, [look_back(lag, [({"number": 1.0}, ago("number", lag))]) for lag in range(1, lags + 1)]
         ),
         write_feed_forward(registers, [*squares(*before), *where(["not is w"], {"one": 1.0}, "no word")]),
-        write_attention(registers, [match(here, before, [({"number": 1.0}, "say number")], {"no word": 1.0})]),
-        write_feed_forward(registers, add({"one": 1.0}, "say w")),
+        *answer(registers, "w", here, before, "no word"),
     ]
     return ConstructedModel(vocabulary, registers, mixers)
 

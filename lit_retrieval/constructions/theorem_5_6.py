@@ -3,7 +3,7 @@
 Each model is one RNN block, a linear unit and a feed-forward layer, and one Transformer block.
 """
 
-from lit_retrieval.constructions.attend import count, match, write_attention
+from lit_retrieval.constructions.attend import answer, count, write_attention
 from lit_retrieval.constructions.feed_forward import add, compare_share, square, squares, where, write_feed_forward
 from lit_retrieval.constructions.linear_unit import ago, remember, remembered
 from lit_retrieval.constructions.model import ConstructedModel
@@ -20,8 +20,7 @@ def index(vocabulary: Vocabulary) -> ConstructedModel:
         write_feed_forward(registers, [
             *add(place, "place"), *square(place, "square of place"), *where(["not is w"], {"one": 1.0}, "no word"),
         ]),
-        write_attention(registers, [match(["number"], ["place"], [({"number": 1.0}, "say number")], {"no word": 1.0})]),
-        write_feed_forward(registers, add({"one": 1.0}, "say w")),
+        *answer(registers, "w", ["number"], ["place"], "no word"),
     ]  # fmt: skip
     return ConstructedModel(vocabulary, registers, mixers)
 
@@ -37,8 +36,7 @@ def associative_recall(vocabulary: Vocabulary) -> ConstructedModel:
         write_feed_forward(registers, [
             *squares(key), *add({"one": 1.0}, "no pair"), *where(is_pair, {"one": -1.0}, "no pair"),
         ]),
-        write_attention(registers, [match(["number"], [key], [({"number": 1.0}, "say number")], {"no pair": 1.0})]),
-        write_feed_forward(registers, add({"one": 1.0}, "say v")),
+        *answer(registers, "v", ["number"], [key], "no pair"),
     ]  # fmt: skip
     return ConstructedModel(vocabulary, registers, mixers)
 
@@ -52,8 +50,7 @@ def ngram_retrieval(vocabulary: Vocabulary, ngram_size: int = 3) -> ConstructedM
     mixers = [
         remember(registers, ["number"], lags),
         write_feed_forward(registers, [*squares(*before), *where(["not is w"], {"one": 1.0}, "no word")]),
-        write_attention(registers, [match(here, before, [({"number": 1.0}, "say number")], {"no word": 1.0})]),
-        write_feed_forward(registers, add({"one": 1.0}, "say w")),
+        *answer(registers, "w", here, before, "no word"),
     ]
     return ConstructedModel(vocabulary, registers, mixers)
 

@@ -13,7 +13,7 @@ from lit_retrieval.retrieval import Retriever, short_words
 from lit_retrieval.vocabulary import FAILED, PAD, Ids, Vocabulary
 
 _NO_LIMIT = np.iinfo(np.int64).max
-_ROOM = 256  # tokens after the prompts for which there is room at first
+ROOM = 256  # tokens after the prompts for which there is room at first
 
 
 class Conversations:
@@ -51,7 +51,7 @@ class Conversations:
         short = short_words(retriever, vocabulary)
         self._rules = Rules(turns, limit, counts, is_answer, short, vocabulary.numbers)
         self._longest_turn = int(turns.lengths.max(initial=1))
-        self._rows = _blank(turns, counts, int(prompts.max(initial=0)) + self._longest_turn + _ROOM)
+        self._rows = _blank(turns, counts, int(prompts.max(initial=0)) + self._longest_turn + ROOM)
         rules.begin(self._rows, turns)
 
     def __len__(self) -> int:

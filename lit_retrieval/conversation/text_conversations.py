@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from lit_retrieval.conversation.author import Author
+from lit_retrieval.conversation.conversation import ROOM
 from lit_retrieval.conversation.reply import UNDECIDED, Replies
 from lit_retrieval.conversation.rules import Flags
 from lit_retrieval.conversation.text_reader import Ending, TextReader
@@ -16,7 +17,7 @@ from lit_retrieval.vocabulary import FAILED, PAD, SPECIAL_WORDS, Ids
 
 RIGHT, WRONG = 1, 2  # the answers of conversations in text, in place of a word's id
 _FAILED = SPECIAL_WORDS[FAILED]
-_ROOM = 256  # tokens after the prompts for which there is room at first
+
 
 
 class TextConversations:
@@ -50,7 +51,7 @@ class TextConversations:
         prompts, rows = turns.lengths, len(turns.lengths)
         self._vocabulary, self._retriever, self._judge = tokens, retriever, judge
         self._limit = prompts + (np.iinfo(np.int32).max if max_new_tokens is None else max_new_tokens)
-        self._tokens = np.zeros((rows, int(prompts.max(initial=0)) + _ROOM), np.int32)
+        self._tokens = np.zeros((rows, int(prompts.max(initial=0)) + ROOM), np.int32)
         self._author = np.zeros(self._tokens.shape, np.int8)
         self._length, self._certain = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
         self._answers = np.full((rows, 1), UNDECIDED, np.int32)

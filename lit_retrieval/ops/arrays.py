@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import UserError, one_line
 
 _SMALL = 32768  # elements; below this PyTorch uses one thread too, since to wake another one takes longer than the work
 
@@ -89,6 +89,6 @@ def _start_numba_threads() -> int:
     try:
         num_numba_threads = numba.get_num_threads()
     except ValueError as error:
-        raise UserError(f"{' '.join(str(error).split())}; or unset NUMBA_THREADING_LAYER") from None
+        raise UserError(f"{one_line(error)}; or unset NUMBA_THREADING_LAYER") from None
     torch.set_num_threads(num_threads)
     return num_numba_threads

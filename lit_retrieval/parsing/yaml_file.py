@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from yaml import MappingNode, SafeLoader
 
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import UserError, one_line
 
 
 class _OnceLoader(SafeLoader):  # type: ignore[misc]
@@ -39,4 +39,4 @@ def read_yaml(path: Path) -> Any:
     except UnicodeDecodeError:
         raise UserError(f"{path} must be a YAML file, got bytes that are not text") from None
     except yaml.YAMLError as error:
-        raise UserError(f"{path} must be a YAML file: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} must be a YAML file: {one_line(error)}") from None

@@ -58,8 +58,7 @@ class GlobalStep:
     @property
     def has_scaler(self) -> bool:
         """Whether a loss scaler skips the steps whose gradients are infinite."""
-        plugin = self._trainer.precision_plugin
-        return isinstance(plugin, MixedPrecision) and plugin.scaler is not None
+        return has_scaler(self._trainer)
 
     def add(self, **values: Tensor | float) -> None:
         """Add values of this rank, numbers or tensors `()`, to the sums of the step."""
@@ -119,3 +118,9 @@ class GlobalStep:
 
 def _is_bad(value: Tensor) -> Tensor:
     return (~torch.isfinite(value.detach())).float()
+
+
+def has_scaler(trainer: Trainer) -> bool:
+    """Whether the loss is scaled for float16, by a scaler that skips the steps whose gradients are infinite."""
+    plugin = trainer.precision_plugin
+    return isinstance(plugin, MixedPrecision) and plugin.scaler is not None

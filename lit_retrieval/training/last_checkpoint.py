@@ -76,9 +76,9 @@ class LastCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop after the last step, and never inside one; Lightning validates where training stops."""
-        self._stops_after_step |= trainer.should_stop or _is_last_step(trainer)
+        self._stops_after_step |= trainer.should_stop or is_last_step(trainer)
         trainer.should_stop = self._stops_after_step and (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if trainer.should_stop and not _is_last_step(trainer):
+        if trainer.should_stop and not is_last_step(trainer):
             is_over = any((timer.time_remaining() or 0) <= 0 for timer in _timers(trainer))
             self._is_out_of_time = trainer.strategy.broadcast(is_over)
 
@@ -131,7 +131,8 @@ class LastCheckpoint(Checkpoint):
         return path
 
 
-def _is_last_step(trainer: Trainer) -> bool:
+def is_last_step(trainer: Trainer) -> bool:
+    """Whether training is complete."""
     return trainer.global_step >= trainer.max_steps > 0
 
 

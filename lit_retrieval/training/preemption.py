@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from lit_retrieval.errors import INTERRUPTED, PREEMPTED, RunEndedError
 from lit_retrieval.lightning_internals import is_between_steps, leave_out_signals
 from lit_retrieval.runs import after_steps
-from lit_retrieval.training.last_checkpoint import LastCheckpoint
+from lit_retrieval.training.last_checkpoint import LastCheckpoint, is_last_step
 from lit_retrieval.training.sequence_module import SequenceModule
 
 # Before its time limit SLURM sends SIGTERM and the signal in `#SBATCH --signal`; Ctrl-C sends SIGINT.
@@ -68,8 +68,7 @@ class Preemption(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Stop inside a validation, unless it is the last one."""
-        is_last = trainer.global_step >= trainer.max_steps > 0
-        if self._handlers and batch_idx < self._shared_batches and not is_last:
+        if self._handlers and batch_idx < self._shared_batches and not is_last_step(trainer):
             asked = torch.tensor(self._asked or 0, device=trainer.strategy.root_device)
             asked = trainer.strategy.reduce(asked, reduce_op="max") if trainer.world_size > 1 else asked
             _stop(trainer, signal.Signals(int(asked)) if asked else None)

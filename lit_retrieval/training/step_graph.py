@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_retrieval.data import Batch
+from lit_retrieval.errors import one_line
 from lit_retrieval.models import CudaGraphs, Record
+from lit_retrieval.training.global_step import has_scaler
 
 if TYPE_CHECKING:
     from lit_retrieval.training.sequence_module import SequenceModule
@@ -128,7 +129,7 @@ class StepGraphs:
         """Take this and all later steps as without graphs."""
         rank_zero_warn(
             "training steps can't be recorded as CUDA graphs, and run without; write gpu.graphs: false to hide this "
-            f"message: {' '.join(str(error).split())[:200]}"
+            f"message: {one_line(error)[:200]}"
         )
         self._most = 0
         self._taken.clear()
@@ -168,8 +169,6 @@ def _set_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tenso
 
 def can_record(trainer: Trainer) -> bool:
     """Whether a step is one batch on one GPU, and no callback but ours, which do not, looks at the gradients."""
-    plugin = trainer.precision_plugin
-    has_scaler = isinstance(plugin, MixedPrecision) and plugin.scaler is not None
     watches = ("on_after_backward", "on_before_backward", "on_before_optimizer_step", "on_before_zero_grad")
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     others = [type(one) for one in callbacks if not type(one).__module__.startswith("lit_retrieval.")]
@@ -179,7 +178,7 @@ def can_record(trainer: Trainer) -> bool:
         and trainer.strategy.root_device.type == "cuda"
         and trainer.accumulate_grad_batches == 1
         and trainer.gradient_clip_algorithm in (None, "norm")
-        and not (has_scaler or is_watched)
+        and not (has_scaler(trainer) or is_watched)
     )
 
 

@@ -1,5 +1,6 @@
 """Models built from the files in configs/model."""
 
+import inspect
 from pathlib import Path
 
 import yaml
@@ -8,7 +9,7 @@ from lit_retrieval.models import SequenceModel
 from lit_retrieval.parsing import OneLineErrors
 
 MODEL_FILES = Path(__file__).parents[2] / "configs" / "model"
-_MODEL_KEYS = ("hidden_size", "stages", "embedding", "norm")  # the other keys of a model file configure training
+_KEYS = inspect.signature(SequenceModel).parameters  # the other keys of a model file configure training
 
 
 def build_model(file: Path, vocab_size: int) -> SequenceModel:
@@ -16,5 +17,5 @@ def build_model(file: Path, vocab_size: int) -> SequenceModel:
     parser = OneLineErrors()
     parser.add_class_arguments(SequenceModel)
     config = yaml.safe_load(file.read_text())
-    arguments = {key: config[key] for key in _MODEL_KEYS if key in config}
+    arguments = {key: config[key] for key in _KEYS if key in config}
     return SequenceModel(**parser.instantiate(parser.parse_object({"vocab_size": vocab_size, **arguments})))

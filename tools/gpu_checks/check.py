@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from sweeps.files import commit
 
+from lit_retrieval.errors import one_line
+
 PACKAGES = ("torch", "triton", "lightning", "numba", "numpy", "transformers", "fla-core", "jsonargparse")
 
 
@@ -52,7 +54,7 @@ class Check:
         try:
             yield
         except Exception as error:  # whatever it is, the other models are checked
-            self.row(**values, error=f"{type(error).__name__}: {' '.join(str(error).split())}"[:160])
+            self.row(**values, error=f"{type(error).__name__}: {one_line(error)}"[:160])
 
     def milliseconds(self, function: Callable[[], object], seconds: float, most: int = 10_000) -> tuple[float, int]:
         """The median time of a call after two to warm up, for about so many seconds; by events where there is a GPU."""

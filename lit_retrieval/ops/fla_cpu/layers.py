@@ -148,7 +148,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor, acti
 def _convolve_backward(
     x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor, activation: str | None, dy: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-    """The gradients of `_convolve` for x, weight, bias and state."""
+    """The gradients of `convolve` for x, weight, bias and state."""
     x, weight, bias, state, dy = widen(x), widen(weight), widen(bias), widen(state), widen(dy)
     if len(weight) % WIDTH == 0 and runs_on_numba(x, weight, bias, state):
         return _convolve_backward_numba(x, weight, bias, state, dy, activation in SILU)

@@ -47,7 +47,7 @@ TOKENIZERS = {
     "with a first token": lambda texts: byte_level(texts, 600, first="<s>"),
     "with spaces": lambda texts: with_spaces(texts, 600, first="<bos>"),
 }
-SMOLLM2 = os.environ.get("LIT_RETRIEVAL_SMOLLM2", "models/smollm2")
+SMOLLM2 = os.environ.get("SMOLLM2", "models/smollm2")
 
 
 class Scripted:
@@ -102,7 +102,7 @@ def test_an_oracle_writes_each_transcript_again(task, regime, name, folders):
 @pytest.mark.parametrize("regime", REGIMES)
 def test_an_oracle_writes_each_transcript_again_with_the_tokens_of_smollm2(task, regime):
     if not (Path(SMOLLM2) / "tokenizer.json").is_file():
-        pytest.skip(f"there is no {SMOLLM2}/tokenizer.json; python tools/smollm2.py, or set LIT_RETRIEVAL_SMOLLM2")
+        pytest.skip(f"there is no {SMOLLM2}/tokenizer.json; python tools/smollm2.py, or name a folder in SMOLLM2")
     check_oracle(TASKS[task](Path(SMOLLM2)), regime, rows=12, sizes=(2, 16, 64))
 
 
