@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -18,7 +17,7 @@ from lit_retrieval.ranges import check_numbers
 from lit_retrieval.training import pictures
 from lit_retrieval.training.marked_transcript import markdown
 from lit_retrieval.training.mixer_maps import draw_mixers
-from lit_retrieval.training.scores import given_answers
+from lit_retrieval.training.scores import distance_powers, given_answers, shares
 from lit_retrieval.training.sequence_module import SequenceModule
 from lit_retrieval.vocabulary import PAD
 
@@ -105,14 +104,14 @@ class Inspection(Callback):
         return every != _NEVER and (self._is_last or self._validations % every == 0)
 
     def _count(self, replies: Replies, batch: Batch, sizes: list[int]) -> None:
-        given, is_asked = given_answers(replies, batch), batch.answers != PAD
-        is_right = (given == batch.answers) & is_asked
+        given, is_asked, share = given_answers(replies, batch), batch.answers != PAD, shares(batch)
+        right = share * (given == batch.answers)
         lines = torch.searchsorted(torch.tensor(sizes, device=given.device), batch.sizes)[:, None].expand_as(given)
-        powers = torch.log2(batch.distances.clamp(min=1).float()).floor().long() + 1
+        powers = distance_powers(batch) + 1
         for columns, counted in ((torch.zeros_like(powers), is_asked), (powers, is_asked & (batch.distances > 0))):
             cells = (lines[counted], columns[counted])
-            self._counts.index_put_(cells, torch.ones_like(cells[0], dtype=torch.float32), accumulate=True)
-            self._right.index_put_(cells, is_right[counted].float(), accumulate=True)
+            self._counts.index_put_(cells, share[counted], accumulate=True)
+            self._right.index_put_(cells, right[counted], accumulate=True)
 
     def _keep_texts(self, replies: Replies, batch: Batch, module: SequenceModule) -> None:
         """Keep the first transcripts with a wrong answer, and as many right ones in case these are too few."""
@@ -129,7 +128,7 @@ class Inspection(Callback):
     def _draw(self, writer: SummaryWriter, module: SequenceModule, step: int) -> None:
         sizes = [f"size {size}" for size in module.data.eval_values]
         distances = [f"{2**power} to {2 ** (power + 1) - 1}" for power in range(self._counts.shape[1] - 1)]
-        accuracy = np.where(self._counts.cpu() > 0, (self._right / self._counts.clamp(min=1)).cpu(), np.nan)
+        accuracy = (self._right / self._counts).cpu().numpy()  # NaN where there are none
         title = "closed-loop accuracy by size and tokens back"
         drawn = {"accuracy": pictures.table(accuracy, sizes, ["all", *distances], title)}
         if self._first_row is not None and isinstance(module.model, MixerStack):

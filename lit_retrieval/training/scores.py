@@ -117,6 +117,17 @@ def shared_words(replies: Replies, batch: Batch, task: Task) -> dict[str, Measur
     return {"f1": Measured(shares, torch.ones_like(shares))}
 
 
+def shares(batch: Batch) -> Tensor:
+    """How much each answer counts, `(batch, answers)`: those of a sample are 1 together."""
+    is_asked = (batch.answers != PAD).float()  # a share of booleans would have the trainer's precision
+    return is_asked / is_asked.sum(1, keepdim=True)
+
+
+def distance_powers(batch: Batch) -> Tensor:
+    """The group of each answer's distance, `(batch, answers)`: p for 2^p to 2^(p + 1) - 1 tokens, and 0 for none."""
+    return torch.log2(batch.distances.clamp(min=1).float()).floor().long()
+
+
 class Scores(Metric):
     """Means of measured quantities, over all samples and by size, query distance and kind of problem.
 
@@ -155,9 +166,7 @@ class Scores(Metric):
 
     def update(self, measured: dict[str, Measured], batch: Batch) -> None:
         """Add a batch."""
-        is_asked = (batch.answers != PAD).float()  # a share of booleans would have the trainer's precision
-        share = is_asked / is_asked.sum(1, keepdim=True)
-        members = self._members(batch).float()
+        share, members = shares(batch), self._members(batch).float()
         for name, (values, weights) in measured.items():
             quantity, counted = self.quantities.index(name), share * weights
             # A product of matrices would have the trainer's precision, in which 255.6 right samples of 256 are 256.
@@ -175,7 +184,7 @@ class Scores(Metric):
 
     def _members(self, batch: Batch) -> Tensor:
         """Whether each answer belongs to each group, `(groups, batch, answers)`."""
-        powers = torch.log2(batch.distances.clamp(min=1).float()).floor()
+        powers = distance_powers(batch)
         whole = torch.ones_like(batch.answers, dtype=torch.bool)
         return torch.stack(
             [

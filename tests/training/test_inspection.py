@@ -2,19 +2,25 @@
 
 import html
 import json
+import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugin_util import markdown_to_safe_html
 
 from lit_retrieval.cli import main
+from lit_retrieval.data import collate
 from lit_retrieval.decoding import UNDECIDED, Reply
-from lit_retrieval.tasks import AssociativeRecall, Author, Counting, IsTree
+from lit_retrieval.tasks import AssociativeRecall, Author, Counting, IsTree, Mixture
+from lit_retrieval.training.inspection import Inspection
 from lit_retrieval.training.marked_transcript import first_wrong, markdown
 from lit_retrieval.training.pictures import color, panels, table
+from lit_retrieval.training.scores import Measured, Scores, given_answers
 from lit_retrieval.vocabulary import PAD
 
 TASK = AssociativeRecall(num_keys=4, num_values=4)
@@ -172,6 +178,24 @@ def test_the_table_agrees_with_the_scores(monkeypatch):
     for line, size in enumerate((8, 12, 16)):
         logged = events.Scalars(f"val/size_{size}/closed_loop_accuracy")[0].value
         assert values[line, 0] == pytest.approx(logged, abs=1e-6)
+
+
+def test_the_table_weighs_samples_with_several_answers_as_the_scores_do():
+    task = Mixture([AssociativeRecall(8, 8), AssociativeRecall(8, 8, num_queries=3)])
+    batch = collate(task.sample(0, np.arange(64), np.full(64, 12), "vanilla"))
+    answers = batch.answers.numpy().copy()
+    answers[:, 1:] = UNDECIDED  # only the first answer of each sample is given
+    replies = SimpleNamespace(answers=answers)
+    inspection, scores = Inspection(), Scores(["accuracy"], [8, 12], longest_distance=63)
+    inspection._right, inspection._counts = torch.zeros(2, 7), torch.zeros(2, 7)
+    inspection._count(replies, batch, [8, 12])
+    right = (given_answers(replies, batch) == batch.answers).float()
+    scores.update({"accuracy": Measured(right, torch.ones(64, 1))}, batch)
+    found = {str(name): float(value) for name, value in scores.compute().items()}
+    table = (inspection._right / inspection._counts)[1].tolist()
+    assert table[0] == pytest.approx(found["size_12/accuracy"]) != pytest.approx(float(right.mean()))
+    assert table[1:] == pytest.approx([found.get(f"distance_{2**power}/accuracy", math.nan) for power in range(6)],
+                                      nan_ok=True)  # fmt: skip
 
 
 def test_nothing_is_written_if_nothing_is_asked_for():
