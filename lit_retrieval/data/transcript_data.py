@@ -316,6 +316,12 @@ class TranscriptData(LightningDataModule):
             val_samples=(self.num_samples["validate"], 1), test_samples=(self.num_samples["test"], 1),
             predict_samples=(self.num_samples["predict"], 1), num_workers=(self.num_workers, 0),
         )  # fmt: skip
+        is_weighted = len(set(Sizes.parse(self.eval_sizes).weights.tolist())) > 1
+        if is_weighted and self.eval_sizes is not self.sizes and self.task.evaluation.num_problems is not None:
+            raise UserError(
+                f"{type(self.task).__name__} is scored on each of its problems at each size, so eval_sizes has no "
+                f"weights, got {self.eval_sizes}; write a list in data.eval_sizes"
+            )
         if self.train_samples is not None:
             check_numbers("data", train_samples=(self.train_samples, 1))
         check_between("seed", self.seed, 0, 2**64 - 1, "data.seed")

@@ -11,6 +11,7 @@ from lit_retrieval.mixers.mixer import State, check_sizes
 from lit_retrieval.ops import rotate
 from lit_retrieval.ranges import check_at_least
 
+_ROPE_BASE = 10000.0
 Position: TypeAlias = Literal["rope", "alibi", "none"]
 
 
@@ -108,7 +109,7 @@ class Attention(nn.Module):
         hidden_size: int,
         layer_idx: int,
         num_heads: int = 4,
-        rope_base: float | None = 10000.0,
+        rope_base: float | None = _ROPE_BASE,
         position: Position | None = None,
         num_kv_heads: int | None = None,
     ) -> None:
@@ -118,6 +119,8 @@ class Attention(nn.Module):
         self.position = position or ("none" if rope_base is None else "rope")
         if self.position == "rope":
             check_at_least("rope_base", rope_base or 0, 1, "model.stages...rope_base")
+        elif rope_base not in (None, _ROPE_BASE):
+            raise UserError(f"rope_base is for rope, got {rope_base} with position {self.position}; leave out one of them")
         _check_heads(hidden_size, num_heads, num_kv_heads, self.position == "rope")
         self.num_heads, self.head_dim, self.rope_base = num_heads, hidden_size // num_heads, rope_base
         self.num_kv_heads = num_kv_heads

@@ -53,3 +53,9 @@ def test_an_evaluation_has_each_once_and_rows_of_a_size_together():
     assert sorted(data.task.asked[-15:]) == [(problem, size) for problem in range(5) for size in (2, 3, 4)]
     fewer = TranscriptData(Listed(), "vanilla", [2, 3], test_samples=3)
     assert [batch.sizes.tolist() for batch in fewer.test_dataloader()] == [[2, 2, 3]]
+
+
+def test_weights_that_would_not_be_used_are_refused():
+    with pytest.raises(UserError, match=r"Listed is scored on each of its .*; write a list in data\.eval_sizes"):
+        TranscriptData(Listed(), "vanilla", [2], eval_sizes={2: 3, 4: 1})
+    TranscriptData(Listed(), "vanilla", {2: 3, 4: 1})

@@ -35,8 +35,8 @@ class Counting(Task):
 
     Args:
         max_size: The largest size that the vocabulary has numerals for.
-        num_words: Distinct numerals in lists.
-        max_threshold: The largest threshold.
+        num_words: Distinct numerals in lists of `random`.
+        max_threshold: The largest threshold of `random`.
         distribution: `random`: the queried numeral occurs once more than the threshold, or exactly as often, by a fair
             coin; or `random_access_code`, the hard instances of Theorem 4.6: each of the numerals 1 to n is in the list
             by a fair coin, and the threshold is 0.
