@@ -120,7 +120,7 @@ class Attention(nn.Module):
         if self.position == "rope":
             check_at_least("rope_base", rope_base or 0, 1, "model.stages...rope_base")
         elif rope_base not in (None, _ROPE_BASE):
-            raise UserError(f"rope_base is for rope, got {rope_base} with position {self.position}; leave out one of them")
+            raise UserError(f"rope_base is for rope, got {rope_base} with {self.position}; leave out one of them")
         _check_heads(hidden_size, num_heads, num_kv_heads, self.position == "rope")
         self.num_heads, self.head_dim, self.rope_base = num_heads, hidden_size // num_heads, rope_base
         self.num_kv_heads = num_kv_heads

@@ -170,7 +170,7 @@ def test_no_rope_base_is_no_position_and_rope_needs_one():
     assert Attention(24, 0, rope_base=None).position == "none" and Attention(24, 0).position == "rope"
     with pytest.raises(UserError, match="rope_base must be 1 or more"):
         Attention(24, 0, rope_base=None, position="rope")
-    with pytest.raises(UserError, match=r"rope_base is for rope, got 500\.0 with position alibi; leave out one of them"):
+    with pytest.raises(UserError, match=r"rope_base is for rope, got 500\.0 with alibi; leave out one of them"):
         Attention(24, 0, rope_base=500.0, position="alibi")
 
 
