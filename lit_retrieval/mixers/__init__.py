@@ -14,6 +14,7 @@ from lit_retrieval.mixers.mixer import (
     evaluating,
     fix_shapes,
     free_shapes,
+    leaves,
     map_tensors,
     select_rows,
     states_are_wanted,
@@ -31,6 +32,6 @@ __all__ = [
     "GRU", "LSTM", "TTT", "Attention", "AttentionState", "Canon", "FixedState", "FlaLayer", "FlaState", "Inspectable",
     "LSTMState", "LinearRNN", "Mamba", "MambaState", "Mixer", "MixerFactory", "Parallel", "PastInputs", "ReGLU",
     "SlidingWindowAttention", "State", "SwiGLU", "TTTState", "Titans", "TitansState", "WindowState", "as_mixer",
-    "evaluating", "fix_shapes", "free_shapes", "is_error_of_fla", "make_mixer", "map_tensors", "select_rows",
-    "states_are_wanted", "tensors_of", "without_states",
+    "evaluating", "fix_shapes", "free_shapes", "is_error_of_fla", "leaves", "make_mixer", "map_tensors",
+    "select_rows", "states_are_wanted", "tensors_of", "without_states",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ from torch.func import functional_call
 from lit_retrieval.conformance import describe_error, path_of
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers.fla_weights import first_weights_of_models
-from lit_retrieval.mixers.mixer import MixerFactory, map_tensors, states_are_wanted, tensors_of
+from lit_retrieval.mixers.mixer import MixerFactory, count_elements, map_tensors, states_are_wanted, tensors_of
 from lit_retrieval.ops import fla_cpu
 from lit_retrieval.ops.arrays import refuse_second_derivatives
 from lit_retrieval.ops.linear_recurrence import recorded_decays
@@ -165,7 +165,7 @@ class FlaLayer(nn.Module):
         """The number of state elements for one sample after `length` tokens, from a run on zeros."""
         weight = next(self.parameters())
         _, state = self(weight.new_zeros(1, length, self.layer.hidden_size))
-        return sum(tensor.numel() for tensor in tensors_of(state))
+        return count_elements(state)
 
 
 def _name_in_fla(layer: Any) -> str:

@@ -110,6 +110,20 @@ def tensors_of(state: State) -> list[Tensor]:
     return [state] if isinstance(state, Tensor) else []
 
 
+def count_elements(state: State) -> int:
+    """The number of elements of all tensors of a state."""
+    return sum(tensor.numel() for tensor in tensors_of(state))
+
+
+def leaves(state: State) -> Iterator[object]:
+    """All parts of a state that are no tuples, in their order."""
+    if isinstance(state, tuple):
+        for part in state:
+            yield from leaves(part)
+    else:
+        yield state
+
+
 def map_tensors(function: Callable[..., Tensor], *states: State) -> State:
     """A state of the results of `function` on the tensors at the same places of one or more states.
 
@@ -119,8 +133,7 @@ def map_tensors(function: Callable[..., Tensor], *states: State) -> State:
     if isinstance(first, Tensor):
         return function(*states)
     if isinstance(first, tuple):
-        parts = [map_tensors(function, *part) for part in zip(*states, strict=True)]
-        return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
+        return _rebuilt(first, [map_tensors(function, *part) for part in zip(*states, strict=True)])
     if first is None or isinstance(first, int):
         return first
     raise TypeError(f"a state holds a {type(first).__name__}; write tensors, ints, None and tuples of them")
@@ -139,9 +152,11 @@ def free_shapes(state: State) -> State:
 def _convert(state: State, method: str) -> State:
     if hasattr(state, method):
         return getattr(state, method)()
-    if not isinstance(state, tuple):
-        return state
-    parts = [_convert(part, method) for part in state]
+    return _rebuilt(state, [_convert(part, method) for part in state]) if isinstance(state, tuple) else state
+
+
+def _rebuilt(state: State, parts: list[Any]) -> State:
+    """The tuple of the same class of other parts."""
     return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
 
 

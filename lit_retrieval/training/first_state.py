@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.mixers import FlaLayer, Mixer, State, evaluating, map_tensors, select_rows, tensors_of
+from lit_retrieval.mixers import FlaLayer, Mixer, State, evaluating, leaves, map_tensors, select_rows, tensors_of
 from lit_retrieval.models import SequenceModel
 
 FirstState = Literal["random", "same"]
@@ -124,15 +124,12 @@ def _check_state(mixer: nn.Module, x: Tensor) -> None:
         one, other = (mixer(x, _later(state, tokens))[0] for tokens in (0, 1))
         is_counting = not torch.equal(one, other)
     else:
-        is_counting = _has_number(state)
+        is_counting = any(isinstance(part, int) for part in leaves(state))
     if is_counting:
         raise UserError(f"model.first_state needs states without positions, but {kind} counts tokens; {_FIX}")
 
 
-def _has_number(state: State) -> bool:
-    if isinstance(state, tuple):
-        return any(map(_has_number, state))
-    return isinstance(state, int)
+
 
 
 def _later(state: State, tokens: int) -> State:

@@ -16,7 +16,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import FlaLayer, PastInputs, as_mixer, make_mixer, select_rows, without_states
 from lit_retrieval.mixers.__main__ import main
 from lit_retrieval.mixers.checks import report
-from lit_retrieval.mixers.checks.interface import count_elements
+from lit_retrieval.mixers.mixer import count_elements
 from lit_retrieval.ops.fla_cpu import install
 from lit_retrieval.training import SequenceModule
 

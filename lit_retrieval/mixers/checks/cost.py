@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lit_retrieval.mixers.checks.case import Case
-from lit_retrieval.mixers.checks.interface import count_elements
+from lit_retrieval.mixers.mixer import count_elements
 
 _SHORT, _LONG = 128, 512  # tokens
 _RUNS = 3

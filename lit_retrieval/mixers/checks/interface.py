@@ -1,14 +1,12 @@
 """Rules of the interface: what a mixer takes, returns and remembers."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from lit_retrieval.conformance import BrokenRuleError, NotApplicableError
 from lit_retrieval.mixers.checks.case import Case
 from lit_retrieval.mixers.fla_layer import FlaLayer
-from lit_retrieval.mixers.mixer import State, tensors_of
+from lit_retrieval.mixers.mixer import count_elements, leaves
 
 
 @torch.no_grad()
@@ -40,7 +38,7 @@ def has_a_state_with_batch_first(case: Case) -> str:
     """A state is made of tensors with the batch first, ints, None and tuples."""
     count = 0
     for batch in (2, 3):
-        parts = list(_parts(case.mixer(case.draw(batch, 5))[1]))
+        parts = list(leaves(case.mixer(case.draw(batch, 5))[1]))
         count = len(parts)
         for part in parts:
             if not isinstance(part, Tensor | int | None):
@@ -92,19 +90,6 @@ def _dtype_of_products(x: Tensor) -> torch.dtype:
     """The dtype that autocast gives to products of `x`; without it, that of `x`."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-
-
-def count_elements(state: State) -> int:
-    """The number of elements of all tensors of a state."""
-    return sum(tensor.numel() for tensor in tensors_of(state))
-
-
-def _parts(state: State) -> Iterator[object]:
-    if isinstance(state, tuple):
-        for part in state:
-            yield from _parts(part)
-    else:
-        yield state
 
 
 def _say(tensor: Tensor) -> str:
