@@ -15,15 +15,18 @@ from jsonargparse import ArgumentError, ArgumentParser
 from lit_retrieval import __version__, runs
 from lit_retrieval.cli import train
 from lit_retrieval.cli.start import warn_of_other_code
-from lit_retrieval.data import TranscriptData
-from lit_retrieval.decoding import Replies, Reply, begin, decode, generate
+from lit_retrieval.data import TranscriptData, collate
+from lit_retrieval.decoding import Replies, Reply, begin, decode_in_parts, generate
 from lit_retrieval.errors import UserError, one_line
-from lit_retrieval.models import SequenceModel
+from lit_retrieval.models import SequenceModel, check_length
 from lit_retrieval.parsing import limit_imports
 from lit_retrieval.ranges import check_at_least, check_at_most
 from lit_retrieval.runs import RunFolder
 from lit_retrieval.tasks import Task, Transcripts
 from lit_retrieval.training import Gpu, SequenceModule
+from lit_retrieval.training.score_name import Group, ScoreName
+from lit_retrieval.training.scores import closed_loop
+from lit_retrieval.training.sequence_module import make_scores
 from lit_retrieval.training.transcript_printer import render
 from lit_retrieval.vocabulary import PAD, Ids
 
@@ -99,12 +102,11 @@ class Run:
 
     def score(self, samples: int = 100) -> float:
         """The closed-loop accuracy on the first test samples, as the command `test` reports it."""
-        shares = [
-            np.mean([given == right for given, right in zip(reply.answers, part.answers_of(row), strict=True)])
-            for part in self._draw("test", samples)
-            for row, reply in enumerate(self._decode(part))
-        ]
-        return float(np.mean(shares))
+        scores = make_scores(self.data)
+        for part in self._draw("test", samples):
+            batch = collate(part)
+            scores.update(closed_loop(self._decode(part), batch, self.task.chances), batch)
+        return float(scores.compute()[ScoreName("closed_loop_accuracy", Group())])
 
     @property
     def _device(self) -> torch.device:
@@ -120,7 +122,7 @@ class Run:
 
     def _decode(self, transcripts: Transcripts) -> Replies:
         data = self.data
-        return decode(self.model, transcripts, data.task, data.retriever, data.max_new_tokens, self._device)
+        return decode_in_parts(self.model, transcripts, data.task, data.retriever, data.max_new_tokens, self._device)
 
     def _answer(self, prompt: str, num_answers: int | None) -> Replies:
         data, tokens = self.data, self.task.vocabulary.read_prompt(prompt)
@@ -130,6 +132,7 @@ class Run:
         self._warn_if_unlike(tokens, others)
         counts = [_last_answers(others) if num_answers is None else num_answers]
         check_at_least("num_answers", counts[0], 1, "num_answers")
+        check_length(self.model, len(tokens) + data.max_new_tokens)
         begun = begin([[tokens]], data.task, data.retriever, data.max_new_tokens, counts)
         return generate(self.model, begun, self._device)
 

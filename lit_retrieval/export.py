@@ -1,5 +1,6 @@
 """python -m lit_retrieval export: a trained model as a folder that transformers loads."""
 
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Any, cast
 
 from lit_retrieval.api import load
 from lit_retrieval.files import new_folder
+from lit_retrieval.models import SequenceModel
 from lit_retrieval.parsing import OneLineErrors, one_line_errors
 from lit_retrieval.pretrained import as_causal_model
 from lit_retrieval.tokens import Tokens
@@ -44,6 +46,8 @@ def export(run: str | Path, to: str | Path, checkpoint: str | Path = "best") -> 
         import_module("transformers.utils.logging").disable_progress_bar()
         model.save_pretrained(staged)
         _write_tokenizer(loaded.task.vocabulary, staged)
+        if isinstance(loaded.task.vocabulary, Tokens) and isinstance(loaded.model, SequenceModel):
+            _write_ids(loaded.task.vocabulary, staged)
     kind, weights = type(model).__name__, sum(parameter.numel() for parameter in model.parameters())
     importing = "import fla; " if type(model).__module__.startswith("fla.") else ""
     print(f"wrote {to}: {kind}, {weights:,} weights")
@@ -67,6 +71,15 @@ def _write_tokenizer(vocabulary: Vocabulary, folder: Path) -> None:
     tokenizer.pre_tokenizer = WhitespaceSplit()
     made: Any = PreTrainedTokenizerFast
     made(tokenizer_object=tokenizer).save_pretrained(folder)
+
+
+def _write_ids(tokens: Tokens, folder: Path) -> None:
+    """Write the ids of the tokens that begin and end a text into the files that transformers reads them from."""
+    ends = sorted(tokens.ends)
+    ids = {"bos_token_id": tokens.prefix, "eos_token_id": ends[0] if len(ends) == 1 else ends or None}
+    for path in (folder / "config.json", folder / "generation_config.json"):
+        content = json.loads(path.read_text()) if path.is_file() else {}
+        path.write_text(json.dumps({**content, **ids}, indent=2) + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

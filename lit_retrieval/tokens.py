@@ -90,17 +90,24 @@ class Tokens(Vocabulary):
         return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
 
     def read_prompt(self, text: str) -> Ids:
-        """The ids of a text that begins a conversation, `(time,)`: the tokenizer's `first`, and those of the text."""
-        return np.concatenate([self.first, self.read(text)])
+        """The ids of a text that begins a conversation, `(time,)`: the tokenizer's `first`, and those of the text.
+
+        A text that has them written out has them once.
+        """
+        ids = self.read(text)
+        return ids if self._begins(ids) else np.concatenate([self.first, ids])
 
     def text_of_prompt(self, ids: Ids) -> str:
         """The text that `read_prompt` has read, from its ids, `(time,)`."""
-        begins = len(self.first) if ids[: len(self.first)].tolist() == self.first.tolist() else 0
-        return self.text(ids[begins:])
+        return self.text(ids[len(self.first) if self._begins(ids) else 0 :])
 
     def stream(self) -> "TextStream":
         """A reader of tokens that come one at a time."""
         return TextStream(self._tokenizer)
+
+    def _begins(self, ids: Ids) -> bool:
+        """Whether ids begin with what the tokenizer puts before a text."""
+        return bool(np.array_equal(ids[: len(self.first)], self.first))
 
     def _first(self) -> Ids:
         alone, whole = (self._tokenizer.encode("x", add_special_tokens=adds).ids for adds in (False, True))
@@ -178,9 +185,12 @@ def _load(path: Path) -> Any:
     except ImportError:
         raise missing_package("a task in text", "tokenizers") from None
     try:
-        return Tokenizer.from_file(str(path))
+        tokenizer: Any = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises nothing more special
         raise UserError(f"{path} is not a file of the package tokenizers: {error}; copy it again") from None
+    tokenizer.no_truncation()  # as saved after training, it would cut or lengthen texts
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ _DELTA = {
     "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
     "layer_types": ["linear_attention", "full_attention"] * 2,
 }  # fmt: skip
+_PICTURES = {"hidden_size": 16, "intermediate_size": 16, "patch_size": 14}
 _EXPERTS = {"num_experts": 2, "num_experts_per_tok": 1}
 _FLA = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2}
 _FLA_HEADS = {**_FLA, "num_heads": 2, "intermediate_size": 48}
@@ -30,6 +31,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
     "gemma3_text": {
         **_LLAMA, "head_dim": 8, "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"] * 2
+    },
+    "gemma3": {
+        "text_config": {
+            **_LLAMA, "head_dim": 8, "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"] * 2
+        },
+        "vision_config": {**_PICTURES, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28},
     },
     "mamba": {**_WIDTH, "state_size": 8},
     "falcon_mamba": {**_WIDTH, "state_size": 8},
@@ -54,6 +61,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "shared_expert_intermediate_size": 16,
     },
     "qwen3_5_text": {**_LLAMA, **_DELTA, "head_dim": 8},
+    "qwen3_5": {
+        "text_config": {**_LLAMA, **_DELTA, "head_dim": 8},
+        "vision_config": {
+            **_PICTURES, "depth": 1, "num_heads": 2, "out_hidden_size": 32, "num_position_embeddings": 16
+        },
+    },
     "olmo_hybrid": {**_LLAMA, **_DELTA, "pad_token_id": 0},
     "nemotron_h": {
         **_LLAMA, "head_dim": 8, "mamba_num_heads": 8, "mamba_head_dim": 8, "n_groups": 2, "ssm_state_size": 8,
@@ -98,7 +111,10 @@ def write_folder(folder: Path, architecture: str, **changed: Any) -> Path:
         prepare_fla(known)
         config = getattr(transformers, known.__name__)(**arguments)
     torch.manual_seed(0)
-    model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    if "text_config" in arguments:  # a model of pictures too
+        model: Any = getattr(transformers, type(config).__name__.replace("Config", "ForConditionalGeneration"))(config)
+    else:
+        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

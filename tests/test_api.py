@@ -6,7 +6,6 @@ import shlex
 import shutil
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from torch.nn.functional import one_hot
 
 import lit_retrieval
 from lit_retrieval.cli import main
+from lit_retrieval.decoding import UNDECIDED, Replies, rows_at_once
 from lit_retrieval.errors import DamagedCheckpointError, UserError
 from lit_retrieval.runs import save_checkpoint
 from lit_retrieval.tasks import IsTree, SampleStream, save_samples
@@ -91,12 +91,33 @@ def test_samples_of_the_users_own_are_answered_row_by_row(run):
     together = run.generate(transcripts)
     alone = [run.generate(run.task.sample(5, np.array([i]), np.array([4]), "retrieval"))[0] for i in range(3)]
     assert [one.text for one in together] == [one.text for one in alone]
+    assert run.generate(transcripts[np.arange(0)]) == []
 
 
 def test_the_score_is_that_of_the_command_test(run, folder):
     (file,) = folder.rglob("scores.json")
     assert 0 < run.score(40) < 1
     assert run.score(40) == pytest.approx(json.loads(file.read_text())["scores"]["closed_loop_accuracy"])
+
+
+def test_no_more_rows_are_decoded_together_than_have_room(run, monkeypatch):
+    score, seen = run.score(16), []
+    monkeypatch.setattr(rows_at_once, "rows_at_once", lambda *_: 5)
+
+    def decode(model, part, *given):
+        seen.append(len(part))
+        return whole(model, part, *given)
+
+    whole = rows_at_once.decode
+    monkeypatch.setattr(rows_at_once, "decode", decode)
+    assert run.score(16) == score and sum(seen) == 16 and max(seen) <= 5
+
+
+def test_a_prompt_that_is_too_long_for_the_model_is_refused(run, monkeypatch):
+    monkeypatch.setattr(run.model, "most_places", run.data.max_new_tokens + 3, raising=False)
+    for ask in (lambda: run.generate("<s> 1 ~ 2 ?"), lambda: run.sample(1), lambda: run.score(1)):
+        with pytest.raises(UserError, match=r"^samples must have at most \d+ tokens, the places of the model by its "):
+            ask()
 
 
 def test_other_checkpoints_are_named(copy, run):
@@ -193,8 +214,9 @@ def test_a_score_is_the_mean_over_samples_of_the_share_of_their_answers(tmp_path
     run = lit_retrieval.fit(shlex.join([*TINY[:4], *words, *TINY[6:], "--data.sizes", "[1, 4]", *steps]))
 
     def decode(self, part):
-        right = [part.answers_of(row) for row in range(len(part))]
-        return [SimpleNamespace(answers=one if len(one) == 4 else [-1]) for one in right]
+        answers, zeros = part.answers.copy(), np.zeros(len(part), np.int64)
+        answers[part.sizes == 1, 0] = UNDECIDED
+        return Replies(part.tokens, part.author, part.length, answers, zeros, zeros)
 
     monkeypatch.setattr(type(run), "_decode", decode)
     sizes = run.data.stream("test").take(np.arange(40)).sizes

@@ -64,6 +64,17 @@ def test_a_prompt_begins_with_what_the_tokenizer_puts_there(tokens):
     prompt = tokens.read_prompt(TEXTS[0])
     assert prompt.tolist() == [*tokens.first.tolist(), *tokens.read(TEXTS[0]).tolist()]
     assert tokens.text_of_prompt(prompt) == TEXTS[0] == tokens.text_of_prompt(tokens.read(TEXTS[0]))
+    assert tokens.read_prompt("".join(first) + TEXTS[0]).tolist() == prompt.tolist()
+
+
+def test_the_lengths_of_a_training_that_a_tokenizer_has_saved_are_not_those_of_texts(tmp_path):
+    made = byte_level(sentences())
+    long = 20 * TEXTS[0]
+    expected = [Tokens(save(made, tmp_path / "plain")).read(text).tolist() for text in ("a", long)]
+    made.enable_truncation(100)
+    made.enable_padding(length=30)
+    tokens = Tokens(save(made, tmp_path / "saved"))
+    assert [tokens.read(text).tolist() for text in ("a", long)] == expected and len(expected[1]) > 100
 
 
 def test_it_stands_where_a_vocabulary_does(tokens):

@@ -27,6 +27,7 @@ from sweeps.folder import alone, check_commits, check_tests
 from sweeps.grid import Trial
 from sweeps.runners import check_slots, run_here, run_on_ray
 
+from lit_retrieval.cli.endings import ending
 from lit_retrieval.errors import RunEndedError, UserError
 from lit_retrieval.parsing import OneLineErrors, one_line_errors
 
@@ -45,9 +46,11 @@ def main() -> None:
     with one_line_errors():
         try:
             status = command(words[command is not _compare :])
-        except RunEndedError as error:
-            print(error, file=sys.stderr)
-            status = error.status
+        except (RunEndedError, OSError) as error:
+            if (known := ending(error)) is None:
+                raise
+            line, status = known
+            print(line, file=sys.stderr)
     if status is not None:
         sys.exit(status)
 
@@ -67,7 +70,7 @@ def _compare(words: Sequence[str]) -> int | None:
     parser.add_argument("--on", choices=["here", "ray"], default="here", help="processes of this machine, or Ray")
     parser.add_argument("--slots", type=int, help="trainings at a time with --on here; 1 if absent")
     parser.add_argument("--any_commit", action="store_true", help="resume trainings that another commit started")
-    parser.add_argument("--again", action="store_true", help="run trainings again that have failed")
+    parser.add_argument("--again", action="store_true", help="run trainings again that diverged or were refused")
     arguments = parser.parse_args(words)
     check_slots(arguments.slots, arguments.on)
     if arguments.on == "ray" and find_spec("ray") is None:
@@ -92,7 +95,7 @@ class Comparison:
             rows of all layers in `NAME.csv` and `NAME.samples.csv`.
         runner: Runs trials.
         any_commit: Whether to resume trials of another commit.
-        again: Whether to run failed trials again.
+        again: Whether to run trials again that diverged or were refused; those that crashed run again in any case.
     """
 
     def __init__(self, protocol: Protocol, output: Path, runner: Runner, any_commit: bool, again: bool) -> None:
@@ -106,6 +109,7 @@ class Comparison:
 
     def run(self, layers: Sequence[Layer]) -> bool:
         """Train and test all layers, one after another, and write their rows; returns whether each has a score."""
+        self._check_protocol()
         for layer in layers:
             self._check_name(layer)
         each = len(self.protocol.suites) * len(self.protocol.learning_rates) * len(self.protocol.seeds)
@@ -136,6 +140,16 @@ class Comparison:
                 "folder in --output"
             )
 
+    def _check_protocol(self) -> None:
+        """Raise `UserError` if the folder has rows of another protocol, with which those of this one share no table."""
+        for path in sorted(self.output.glob("layers/*/rows.csv")):
+            (row, *_), _ = rows.read([path])
+            if row["protocol"] != self.protocol.identity:
+                raise UserError(
+                    f"{self.output} must have rows of {self.protocol.identity} alone, got {row['protocol']} in {path}; "
+                    "set another folder in --output"
+                )
+
     def _run_layer(self, layer: Layer, progress: Progress, bar: TaskID, expected: int) -> None:
         folder, begun = self.folder(layer), progress.tasks[bar].completed
         try:
@@ -147,10 +161,10 @@ class Comparison:
             return
         chosen = [trial for own in trials for trial in own]
         progress.update(bar, total=(progress.tasks[bar].total or 0) + len(chosen) - expected)
-        if not self.any_commit:
-            check_commits([trial for trial in chosen if not is_over(trial, self.output)], self.output, self.commit)
-        check_tests(chosen, self.output)
         waiting = [trial for trial in chosen if not is_over(trial, self.output, self.again)]
+        if not self.any_commit:
+            check_commits(waiting, self.output, self.commit)
+        check_tests(chosen, self.output)
         with _counting(chosen, self.output, progress, bar, begun):
             if waiting:
                 self.runner(waiting, grid(layer, points[0], self.protocol), self.output, self.commit)
@@ -169,9 +183,11 @@ class Comparison:
             of_reference = read_known()[self.protocol.reference]
             (point, *_) = find_points(of_reference, self.protocol, self.folder(of_reference))
             reference = build(of_reference, point.setting, self.protocol.shape, WORDS)
-            length = self.protocol.shape.length
+            length, accelerator = self.protocol.shape.length, chosen[0].configuration["trainer"]["accelerator"]
             speeds = [
-                speed_ratios(build(layer, one.setting, self.protocol.shape, WORDS), reference, length, _ROUNDS)
+                speed_ratios(
+                    build(layer, one.setting, self.protocol.shape, WORDS), reference, length, _ROUNDS, accelerator
+                )
                 for one in points
             ]
             kept = {"asked": asked, "reference": self.protocol.reference, "speeds": speeds}

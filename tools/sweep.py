@@ -12,11 +12,12 @@ from pathlib import Path
 
 from rich.console import Console
 from sweeps import files
-from sweeps.folder import alone, check_commits, check_tests
+from sweeps.folder import alone, check_commits, check_tests, rename
 from sweeps.grid import Grid, Trial, read_grid, trials
 from sweeps.live import described, label, table, watching
 from sweeps.runners import check_slots, run_here, run_on_ray, run_on_slurm
 
+from lit_retrieval.cli.endings import ending
 from lit_retrieval.errors import RunEndedError
 from lit_retrieval.parsing import OneLineErrors, one_line_errors
 
@@ -50,16 +51,20 @@ def main() -> None:
         check_slots(arguments.slots, arguments.on)
         try:
             has_failed = sweep(arguments.grid, arguments.output, runner, arguments.any_commit, arguments.only)
-        except RunEndedError as error:
-            print(error, file=sys.stderr)
-            sys.exit(error.status)
+        except (RunEndedError, OSError) as error:
+            if (known := ending(error)) is None:
+                raise
+            line, status = known
+            print(line, file=sys.stderr)
+            sys.exit(status)
     sys.exit(has_failed)
 
 
 def sweep(path: Path, output: Path | None, runner: Runner | None, any_commit: bool, only: Sequence[str]) -> bool:
     """Run the unfinished trials of a grid, or show all without a runner; returns whether a trial has failed."""
     grid, folder = read_grid(path), (output or Path("sweeps") / path.stem).absolute()
-    chosen, commit = described(trials(grid, path.parent), only), files.commit()
+    found, commit = trials(grid, path.parent), files.commit()
+    chosen = described(found, only)
     if runner is None:
         Console().print(table(chosen, folder))
         return False
@@ -68,7 +73,11 @@ def sweep(path: Path, output: Path | None, runner: Runner | None, any_commit: bo
     check_tests(chosen, folder)
     with alone(folder):
         waiting = [trial for trial in chosen if not (files.trial_folder(folder, trial.hash) / "result.json").exists()]
-        print(f"{len(chosen)} trials, {len(chosen) - len(waiting)} of them finished; all in {folder}")
+        counted = f"{len(chosen)} trial{'' if len(chosen) == 1 else 's'}"
+        print(f"{counted}, {len(chosen) - len(waiting)} of them finished; all in {folder}")
+        if others := {one.parent.name for one in folder.glob("trials/*/result.json")} - {one.hash for one in found}:
+            print(f"finished trials in {folder} that are not of this grid, with rows in results.csv too: {len(others)}")
+        rename(chosen, folder)
         with watching(chosen, folder):
             if waiting:
                 runner(waiting, grid, folder, commit)

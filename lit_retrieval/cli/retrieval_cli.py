@@ -116,6 +116,7 @@ class RetrievalCLI(LightningCLI):
     def run(self) -> None:
         """Find the run and its checkpoint, build the objects, and run the command."""
         self._identify_weights()
+        self._check_tokenizer()
         configuration = self.configuration()
         check_ranges(configuration)
         check_switches(configuration["trainer"])
@@ -165,6 +166,19 @@ class RetrievalCLI(LightningCLI):
             if given is not None and folder in given and given.get("sha256", "") is None:
                 with files_are_told():
                     given["sha256"] = sha256(Path(given[folder]))
+
+    def _check_tokenizer(self) -> None:
+        """Raise `UserError` if the folder of the model has another tokenizer than the task."""
+        keys = "model.pretrained.init_args.folder", "data.task.init_args.tokenizer"
+        model, task = (self.config[self.subcommand].get(key) for key in keys)
+        if None in (model, task) or not (Path(model) / "tokenizer.json").is_file():
+            return
+        with files_are_told():
+            if tokenizer_sha256(model) != tokenizer_sha256(task):
+                raise UserError(
+                    f"the model must have the tokenizer of the task, got that of {model} and that of {task}; set "
+                    f"{keys[0]} and {keys[1]} to the same folder"
+                )
 
     def _dump(self) -> dict[str, Any]:
         """All keys of the command with their values; the parser has checked them, and JSON is the fastest to read."""

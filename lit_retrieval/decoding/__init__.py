@@ -4,11 +4,12 @@ from lit_retrieval.conversation import UNDECIDED, Conversation, Conversations, R
 from lit_retrieval.decoding.decode import begin, decode
 from lit_retrieval.decoding.generate import DecodableModel, generate, takes_several
 from lit_retrieval.decoding.model_graphs import ModelGraphs
+from lit_retrieval.decoding.rows_at_once import decode_in_parts
 from lit_retrieval.renamed import take_old_names
 
 __all__ = [
     "UNDECIDED", "Conversation", "Conversations", "DecodableModel", "ModelGraphs", "Replies", "Reply", "begin",
-    "decode", "generate", "takes_several",
+    "decode", "decode_in_parts", "generate", "takes_several",
 ]  # fmt: skip
 
 __getattr__ = take_old_names(__name__, Session="Conversation")

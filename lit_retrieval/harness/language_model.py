@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import torch
 from lm_eval.api.model import LM
@@ -14,11 +14,14 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from lit_retrieval.errors import UserError
 from lit_retrieval.harness.opened import open_folder, open_run
 from lit_retrieval.harness.text_model import TextModel, TokenList
+from lit_retrieval.pretrained.folder import Precision
 from lit_retrieval.ranges import check_at_least
-from lit_retrieval.vocabulary import Vocabulary
 
 # What changes a text that is written greedily, and the value that does not.
 _CHANGING = {"num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
+_OF_SAMPLING = {"do_sample", "temperature", "top_p", "top_k", "min_p"}  # not used in a text that is written greedily
+_LENGTHS = {"max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens"}
+_KNOWN = {"until", "num_answers", *_LENGTHS, *_OF_SAMPLING, *_CHANGING}
 ROWS = 32  # texts that are read at a time, unless batch_size is given
 
 
@@ -46,7 +49,7 @@ class LanguageModel(LM):  # type: ignore[misc]  # the package has no types
         folder: str | None = None,
         checkpoint: str = "best",
         searches: bool | None = None,
-        precision: Literal["float32", "bfloat16"] = "float32",
+        precision: Precision = "float32",
         batch_size: int | str = ROWS,
         max_batch_size: int | None = None,
         device: str = "cuda",
@@ -61,6 +64,10 @@ class LanguageModel(LM):  # type: ignore[misc]  # the package has no types
             raise UserError("give a run or the folder of a pretrained model: --model_args run=runs/NAME-HASH")
         if run is not None and precision != "float32":
             raise UserError("precision is for a folder, and a run's weights are float32; leave it out of --model_args")
+        if precision not in get_args(Precision):
+            raise UserError(f"precision must be float32 or bfloat16, got {precision}; set it in --model_args")
+        if not isinstance(searches, bool | None):
+            raise UserError(f"searches must be true or false, got {searches}; set it in --model_args")
         if folder is not None and checkpoint != "best":
             raise UserError("checkpoint is for a run, and a folder has none; leave it out of --model_args")
         place = torch.device(device if torch.cuda.is_available() else "cpu")
@@ -100,7 +107,7 @@ class LanguageModel(LM):  # type: ignore[misc]  # the package has no types
     def read(self, text: str, is_begin: bool = True) -> TokenList:
         """The tokens of a text; those that the tokenizer puts before one, too, if it begins and does not have them."""
         vocabulary = self.text_model.vocabulary
-        read = vocabulary.read_prompt if is_begin and not _begins(vocabulary, text) else vocabulary.read
+        read = vocabulary.read_prompt if is_begin else vocabulary.read
         try:
             tokens: TokenList = read(text).tolist()
         except UserError as error:
@@ -118,6 +125,10 @@ class LanguageModel(LM):  # type: ignore[misc]  # the package has no types
             return (tokens[:1], tokens[1:]) if tokens[:1] == [prefix] else ([prefix], tokens)
         begin = self.read(before)
         return begin, self.read(context + text)[len(begin) :]
+
+    def apply_chat_template(self, chat_history: Any, add_generation_prompt: bool = True) -> str:
+        """Raise `UserError`: texts are read as they are."""
+        raise UserError("chat templates are not applied; leave out --apply_chat_template")
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """The log-likelihood of each text after its context, and whether the model would write it."""
@@ -158,15 +169,11 @@ class LanguageModel(LM):  # type: ignore[misc]  # the package has no types
 
 def _rules(given: dict[str, Any]) -> tuple[tuple[str, ...], int, int]:
     """The strings that end a text, the most tokens and the number of answers of a request."""
+    if unknown := [key for key in given if key not in _KNOWN]:
+        raise UserError(f"generation_kwargs must be of {', '.join(sorted(_KNOWN))}, got {unknown[0]}; leave it out")
     chosen: Any = normalize_gen_kwargs(given)
     if changing := [key for key, usual in _CHANGING.items() if given.get(key, usual) != usual]:
         raise UserError(f"texts are written greedily; leave {changing[0]} out of generation_kwargs")
     if chosen["do_sample"]:
         raise UserError("texts are written greedily; set do_sample to false and temperature to 0 in generation_kwargs")
     return tuple(chosen["until"]), chosen["max_gen_toks"], int(chosen.get("num_answers", 1))
-
-
-def _begins(vocabulary: Vocabulary, string: str) -> bool:
-    """Whether a text has written out itself what a tokenizer puts before a text."""
-    first = getattr(vocabulary, "first", ())
-    return len(first) > 0 and string.startswith(vocabulary.text(first))

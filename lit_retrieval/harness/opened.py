@@ -1,7 +1,6 @@
 """Opens a run, or the folder of a pretrained model."""
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -9,6 +8,7 @@ from lit_retrieval import api
 from lit_retrieval.harness.text_model import TextModel
 from lit_retrieval.models import WholeModel
 from lit_retrieval.pretrained import Folder
+from lit_retrieval.pretrained.folder import Precision
 from lit_retrieval.retrieval import RegularExpressionRetriever
 from lit_retrieval.tokens import Tokens
 from lit_retrieval.training import Gpu
@@ -27,7 +27,7 @@ def open_run(folder: Path, checkpoint: str, searches: bool | None, rows: int, de
 
 
 def open_folder(
-    folder: Path, precision: Literal["float32", "bfloat16"], searches: bool | None, rows: int, device: torch.device
+    folder: Path, precision: Precision, searches: bool | None, rows: int, device: torch.device
 ) -> TextModel:
     """The model of a folder, with regular expressions as searches if they are on.
 

@@ -1,5 +1,6 @@
 """A model that continues texts and scores them, in words or in the tokens of a pretrained model."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -13,8 +14,10 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import without_states
 from lit_retrieval.retrieval import Retriever
 from lit_retrieval.tokens import Tokens
-from lit_retrieval.vocabulary import START, Vocabulary
+from lit_retrieval.vocabulary import END_SEARCH, SPECIAL_WORDS, START, START_SEARCH, Vocabulary
 
+_BEGIN, _END = SPECIAL_WORDS[START_SEARCH], SPECIAL_WORDS[END_SEARCH]
+_QUERY = re.compile(rf"(?<={_BEGIN})(?:(?!{_BEGIN}|{_END}).)*(?={_END}|\Z)", re.DOTALL)  # as `TextReader` finds it
 _MOST_LOGITS = 2**26  # of the rows that are scored at a time; 256 MiB in float32
 
 TokenList = list[int]
@@ -129,7 +132,7 @@ class TextModel:
     def _text(self, reply: Reply, until: Sequence[str]) -> str:
         """What the model has written in a reply, up to the first of some strings and to the end of its text.
 
-        Of what a search has found in a text, the end of its line is left.
+        The strings are not looked for in queries. Of what a search has found in a text, the end of its line is left.
         """
         is_text = isinstance(self.vocabulary, Tokens)
         ends = self.vocabulary.ends if isinstance(self.vocabulary, Tokens) else frozenset()
@@ -140,7 +143,8 @@ class TextModel:
             elif span.author == Author.MODEL:
                 said = [token for token in reply.tokens[span.start : span.stop] if token not in ends]
                 text = self.vocabulary.text(said)
-                stops = [text.find(stop) for stop in until if stop and stop in text]
+                outside = _QUERY.sub(lambda query: "\0" * len(query[0]), text)
+                stops = [outside.find(stop) for stop in until if stop and stop in outside]
                 pieces.append(text[: min(stops, default=len(text))])
                 if stops:
                     break

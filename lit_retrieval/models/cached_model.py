@@ -20,6 +20,8 @@ _PIECE = 256  # tokens in a call at least: fewer take longer, since each call re
 _TOGETHER = 2**14  # tokens of a group of rows, on a CPU: more of them leave its caches
 _EXTRA_PLACES = 8  # more vectors than places, such as the two of opt
 _CACHES = ("past_key_values", "cache_params")  # a cache under another name would be swallowed by **kwargs
+_PLACES = "max_position_embeddings"
+_CHANGING = ("dynamic", "longrope")  # rotary positions with other angles in longer texts, but not those in a cache
 
 
 def prepare_fla(configuration: type) -> None:
@@ -87,13 +89,37 @@ class CachedModel(nn.Module):
 
     @property
     def most_places(self) -> int | None:
-        """Tokens of the longest text that the model has places for; None if its configuration has no limit."""
-        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        """Tokens of the longest text that the model has places for; None if there is no limit.
+
+        The configurations of fla's recurrences have one that nothing uses; its attention has an attribute for it.
+        """
+        if type(self.model).__module__.startswith("fla."):
+            is_used = self.has_vectors_of_places or any(hasattr(part, _PLACES) for part in self.model.modules())
+            return self._configured_places if is_used else None
+        known = (self._configured_places, self.most_cached_places)
+        return min((places for places in known if places is not None), default=None)
+
+    @property
+    def most_cached_places(self) -> int | None:
+        """Tokens of the longest text that has the same logits with a cache as without; None if there is no limit.
+
+        LongRoPE has other angles in texts of more tokens than its `original_max_position_embeddings`.
+        """
+        config = self.model.config.get_text_config()
+        rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
+        kinds = [rope, *(one for one in rope.values() if isinstance(one, dict))]  # of all layers, or by their kind
+        changing = [one for one in kinds if one.get("rope_type") in _CHANGING]
+        known: list[Any] = [one.get(f"original_{_PLACES}") or self._configured_places for one in changing]
+        return min(known, default=None)
+
+    @property
+    def _configured_places(self) -> int | None:
+        return getattr(self.model.config.get_text_config(), _PLACES, None)
 
     @property
     def has_vectors_of_places(self) -> bool:
         """Whether it has learned vectors for places, as gpt2 and opt have: a longer text is an error."""
-        places, words = self.most_places or 0, self.model.get_input_embeddings()
+        places, words = self._configured_places or 0, self.model.get_input_embeddings()
         tables = [part for part in self.model.modules() if isinstance(part, nn.Embedding) and part is not words]
         return any(places <= table.num_embeddings <= places + _EXTRA_PLACES for table in tables)
 

@@ -42,6 +42,11 @@ class HuggingFaceModel(CachedModel):
             raise UserError(f"transformers refuses {model_type} with {given}: {reason}; set model.network") from None
         super().__init__(model, vocab_size, type(model).__name__)
 
+    @property
+    def most_places(self) -> int | None:
+        """The tokens of a text that is an error, or has other logits with a cache: random weights have seen no text."""
+        return super().most_places if self.has_vectors_of_places else self.most_cached_places
+
 
 def _check_names(given: dict[str, Any], known: Any) -> None:
     """Raise `UserError` for an argument that the configuration does not have, which it would keep and not use."""

@@ -4,7 +4,7 @@ import json
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -15,10 +15,11 @@ from lit_retrieval.models import CachedModel, agrees_in_pieces, prepare_fla, ref
 from lit_retrieval.ops import fla_cpu
 from lit_retrieval.pretrained.lora import add_adapters
 from lit_retrieval.pretrained.weights import weight_files, weights_sha256
-from lit_retrieval.ranges import check_at_least
+from lit_retrieval.ranges import check_at_least, check_choice
 
 _OF_FLA = "fuse_cross_entropy"  # a key in the configurations of fla's models alone
-_SHAPE = (2, 12)  # batch and time of the tokens on which calls are compared
+Precision = Literal["float32", "bfloat16"]
+_ROWS, TIME = 2, 12  # of the tokens on which calls are compared
 ALLOWED = 1e-4  # of the largest logit, in float32: a state that is forgotten costs from 3e-3 on
 
 
@@ -38,10 +39,11 @@ class Folder:
     def __init__(
         self,
         folder: Path,
-        precision: Literal["float32", "bfloat16"] = "float32",
+        precision: Precision = "float32",
         lora_rank: int = 0,
         sha256: str | None = None,
     ) -> None:
+        check_choice("precision", precision, get_args(Precision), "model.pretrained.init_args")
         check_at_least("lora_rank", lora_rank, 0, "model.pretrained.init_args.lora_rank")
         self.folder = Path(folder)
         self.precision = precision
@@ -71,9 +73,9 @@ def check_weights(folder: Path, sha256: str | None) -> None:
 
 def check_tokens(model: Any, vocab_size: int, folder: Path) -> None:
     """Raise `UserError` if a model has fewer tokens than the task."""
-    if model.config.vocab_size < vocab_size:
+    if (found := model.config.get_text_config().vocab_size) < vocab_size:
         raise UserError(
-            f"{folder} must have the {vocab_size:,} tokens of the task or more, got {model.config.vocab_size:,}; "
+            f"{folder} must have the {vocab_size:,} tokens of the task or more, got {found:,}; "
             "set another task or folder"
         )
 
@@ -90,9 +92,9 @@ def _checked(model: Any, vocab_size: int, folder: Path) -> CachedModel:
     return network
 
 
-def random_tokens(vocab_size: int) -> torch.Tensor:
-    """Random tokens, `_SHAPE`, always the same."""
-    return torch.randint(vocab_size, _SHAPE, generator=torch.Generator().manual_seed(0))
+def random_tokens(vocab_size: int, time: int = TIME) -> torch.Tensor:
+    """Random tokens, `(2, time)`, always the same."""
+    return torch.randint(vocab_size, (_ROWS, time), generator=torch.Generator().manual_seed(0))
 
 
 def read_model(folder: Path, dtype: torch.dtype) -> Any:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from functools import partial
+from inspect import getsource
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -13,9 +14,11 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import Attention, Mamba, MixerFactory, SlidingWindowAttention, SwiGLU, make_mixer
 from lit_retrieval.mixers.checks.case import relative_difference
 from lit_retrieval.models import SequenceModel, Stage
-from lit_retrieval.pretrained.folder import ALLOWED, check_tokens, check_weights, random_tokens, read_model
+from lit_retrieval.pretrained.folder import ALLOWED, TIME, check_tokens, check_weights, random_tokens, read_model
 from lit_retrieval.pretrained.layout import FLA, LLAMA, MAMBA, Layout, weights_in
+from lit_retrieval.ranges import check_choice
 
+Trained = Literal["all", "replaced"]
 _EPS = ("rms_norm_eps", "layer_norm_epsilon", "norm_eps")  # names of the same key in several configurations
 _INSTEAD = "use lit_retrieval.pretrained.Folder, which runs any model as it is"
 
@@ -39,9 +42,10 @@ class Layers:
         self,
         folder: Path,
         replace: dict[int, MixerFactory] | None = None,
-        train: Literal["all", "replaced"] = "all",
+        train: Trained = "all",
         sha256: str | None = None,
     ) -> None:
+        check_choice("train", train, get_args(Trained), "model.pretrained.init_args")
         self.folder = Path(folder)
         self.replace = replace or {}
         self.train = train
@@ -77,7 +81,7 @@ def as_layers(source: Any, vocab_size: int) -> tuple[SequenceModel, Layout]:
     """
     weights, name = source.state_dict(), type(source).__name__
     layout = next((one for one in (LLAMA, MAMBA, FLA) if one.embedding in weights), None)
-    blocks = source.config.num_hidden_layers
+    blocks = source.config.get_text_config().num_hidden_layers
     missing = "" if layout is None else _missing(layout, blocks, weights)
     if layout is None or missing:
         said = f"it has no {missing or LLAMA.embedding}"
@@ -103,15 +107,20 @@ def as_layers(source: Any, vocab_size: int) -> tuple[SequenceModel, Layout]:
 
 @torch.no_grad()
 def compare(model: SequenceModel, other: Any) -> float:
-    """The largest difference between the logits of a model of ours and of another one, in the largest logit.
+    """The largest difference between the last logits of a model of ours and of another one, in the largest logit.
+
+    A window is left by the tokens.
 
     Args:
         model: Ours, in evaluation mode.
         other: A causal language model of transformers or fla, with as many tokens or more.
     """
-    tokens = random_tokens(model.vocab_size)
-    theirs = other(input_ids=tokens, use_cache=False).logits[..., : model.vocab_size]
-    return relative_difference(model(tokens)[0], theirs)
+    own = [mixer.window for mixer in model.mixers if isinstance(mixer, SlidingWindowAttention)]
+    window = max([*own, getattr(other.config, "sliding_window", None) or 0])
+    tokens = random_tokens(model.vocab_size, TIME + window)
+    last = torch.arange(tokens.numel()).view(tokens.shape)[:, window:].flatten()
+    theirs = other(input_ids=tokens, use_cache=False, logits_to_keep=TIME).logits[:, -TIME:, : model.vocab_size]
+    return relative_difference(model(tokens, positions=last)[0], theirs.flatten(0, 1))
 
 
 def _missing(layout: Layout, blocks: int, weights: dict[str, Any]) -> str:
@@ -132,8 +141,8 @@ def _stages(source: Any, layout: Layout) -> Iterator[Stage]:
         }  # fmt: skip
         yield Stage([partial(Mamba, **options)], config.num_hidden_layers)
         return
-    for place, block in enumerate(source.model.layers):
-        mixer = _attention(config, place) if layout is LLAMA else partial(_taken, block.attn)
+    for block in source.model.layers:
+        mixer = _attention(config, block.self_attn) if layout is LLAMA else partial(_taken, block.attn)
         yield Stage([mixer, partial(SwiGLU, intermediate_size=len(block.mlp.gate_proj.weight))])
 
 
@@ -142,8 +151,8 @@ def _taken(layer: nn.Module, *, hidden_size: int, layer_idx: int) -> nn.Module:
     return layer
 
 
-def _attention(config: Any, layer: int) -> MixerFactory:
-    """The attention of a layer of a LLaMA, or of its relatives with windows."""
+def _attention(config: Any, layer: nn.Module) -> MixerFactory:
+    """The attention of a layer of a LLaMA, or of its relatives with windows: Ministral's have it, Mistral's read it."""
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type") != "default":
         raise UserError(f"rope_type must be default, got {rope.get('rope_type')}")
@@ -151,8 +160,9 @@ def _attention(config: Any, layer: int) -> MixerFactory:
     if (size := getattr(config, "head_dim", None) or config.hidden_size // heads) * heads != config.hidden_size:
         raise UserError(f"head_dim must be {config.hidden_size} / {heads}, got {size}")
     options = {"num_heads": heads, "num_kv_heads": config.num_key_value_heads, "rope_base": float(rope["rope_theta"])}
-    window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
-    if window is None or (kinds is not None and kinds[layer] != "sliding_attention"):
+    reads = "sliding_window" in getsource(type(layer).forward)
+    window = getattr(layer, "sliding_window", getattr(config, "sliding_window", None)) if reads else None
+    if window is None:
         return partial(Attention, **options)
     return partial(SlidingWindowAttention, window=int(window), **options)
 

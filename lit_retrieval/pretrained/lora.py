@@ -1,5 +1,7 @@
 """Low-rank adapters in place of the weights."""
 
+import re
+import warnings
 from typing import Any
 
 import torch
@@ -11,7 +13,8 @@ from lit_retrieval.errors import UserError, missing_package
 def add_adapters(model: Any, tokens: Tensor, rank: int) -> None:
     """Freeze a model, and give its linear layers trained adapters: y = W x + 2 B A x (Hu et al., arXiv:2106.09685).
 
-    They are in float32, whatever the precision of the weights, in which they are computed.
+    Warns of weights without one, such as the experts of a mixture, whose matrices are not linear layers. Adapters are
+    in float32, whatever the precision of the weights, in which they are computed.
 
     Args:
         model: A causal language model; its head has no adapter.
@@ -29,10 +32,26 @@ def add_adapters(model: Any, tokens: Tensor, rank: int) -> None:
 
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers)
     config._register_custom_module({nn.Linear: Adapter})
+    _warn_of_others(model, layers)
     inject_adapter_in_model(config, model)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+
+
+def _warn_of_others(model: Any, layers: list[str]) -> None:
+    """Warn of matrices without adapters: those of experts, `(experts, ...)`, and those that a fused kernel takes."""
+    head, found = model.get_output_embeddings(), set()
+    for name, part in model.named_modules():
+        if name in layers or part is head:
+            continue
+        for own, weight in part.named_parameters(recurse=False):
+            is_stack = weight.ndim == 3 and min(weight.shape) > 1 and not isinstance(part, nn.Conv1d)
+            if is_stack or (isinstance(part, nn.Linear) and own == "weight"):
+                found.add(re.sub(r"(?<=\.)\d+(?=\.)", "*", f"{name}.{own}"))
+    if found:
+        said = ", ".join(sorted(found))
+        warnings.warn(f"{type(model).__name__} has no adapters beside {said}, which stay as they are", stacklevel=3)
 
 
 def _running_layers(model: Any, tokens: Tensor) -> list[str]:

@@ -7,11 +7,14 @@ from importlib import import_module
 from operator import attrgetter
 from typing import Any
 
+import torch
 from torch import nn
 
 from lit_retrieval.errors import UserError, missing_package, one_line
 from lit_retrieval.mixers import Attention, FlaLayer, Mamba, SlidingWindowAttention, SwiGLU
+from lit_retrieval.mixers.checks.case import relative_difference
 from lit_retrieval.models import CachedModel, SequenceModel, WholeModel, prepare_fla
+from lit_retrieval.pretrained.folder import ALLOWED, random_tokens
 from lit_retrieval.pretrained.layers import compare
 from lit_retrieval.pretrained.layout import FLA, LLAMA, MAMBA, Layout, weights_out
 from lit_retrieval.pretrained.lora import merge_adapters
@@ -39,7 +42,7 @@ def as_causal_model(model: nn.Module) -> Any:
         UserError: For a model that they don't have; it names the layer.
     """
     if isinstance(model, WholeModel) and isinstance(model.network, CachedModel):
-        return merge_adapters(model.network.model.cpu().float())
+        return _merged(model.network)
     if type(model) is not SequenceModel:
         raise UserError(f"a model of the class {type(model).__name__} can't be exported; {_KNOWN}")
     model = model.cpu().float().eval()
@@ -55,6 +58,20 @@ def as_causal_model(model: nn.Module) -> Any:
             "configuration has no keys for some arguments of the layers; it can't be exported"
         )
     return other
+
+
+@torch.no_grad()
+def _merged(network: CachedModel) -> Any:
+    """The model of a network with its adapters merged; raises `UserError` if its logits are then others."""
+    model, tokens = network.model.cpu().float().eval(), random_tokens(network.vocab_size)
+    before = model(input_ids=tokens, use_cache=False).logits
+    after = merge_adapters(model)(input_ids=tokens, use_cache=False).logits
+    if not (difference := relative_difference(after, before)) <= ALLOWED:
+        raise UserError(
+            f"{_kind(model)} with its adapters merged differs by {difference:.1e} of the largest logit; it can't be "
+            "exported"
+        )
+    return model
 
 
 def _made(model: SequenceModel) -> tuple[Layout, Any]:
@@ -74,12 +91,11 @@ def _made(model: SequenceModel) -> tuple[Layout, Any]:
         is_alone = len(firsts) > len(seconds) and place == firsts[-1][0]
         if is_alone or not isinstance(mixer, SwiGLU if place % 2 else Attention | FlaLayer):
             raise UserError(f"layer {place}, {_kind(mixer)}, can't be exported; {_KNOWN}")
-    options["num_hidden_layers"] = len(firsts)
+    options |= {"num_hidden_layers": len(firsts), "max_position_embeddings": model.most_places or _PLACES}
     options["intermediate_size"] = _same(seconds, "intermediate_size", lambda one: one.down_proj.in_features)
     if isinstance(firsts[0][1], Attention):
         name, more = _llama(firsts)
-        more |= {"rms_norm_eps": eps, "max_position_embeddings": model.most_places or _PLACES}
-        return LLAMA, _build(name, options | more)
+        return LLAMA, _build(name, options | more | {"rms_norm_eps": eps})
     return FLA, _build_of_fla(firsts, options | {"norm_eps": eps, "hidden_act": "swish"})
 
 

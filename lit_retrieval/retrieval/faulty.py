@@ -1,8 +1,9 @@
 """A retriever that errs."""
 
 from collections.abc import Callable
+from copy import copy
 from hashlib import blake2b
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import numpy as np
 import regex
@@ -26,7 +27,7 @@ class FaultyRetriever:
         rate: Share of the queries that are answered wrongly, 0 to 1.
         fault: What it then finds: `nothing` (FAILED), a `wrong` word, any other word of the context (where passages are
             searched, any other passage), or what a `late` index finds, which lacks the newest tokens.
-        retriever: The retriever that would be right; EitherFormRetriever if absent.
+        retriever: The retriever that would be right; that of the task if absent.
         lag: Tokens, or words of a text, that a `late` index lacks; 8 if absent.
     """
 
@@ -41,7 +42,14 @@ class FaultyRetriever:
         self.rate = rate
         self.fault = fault
         self.lag = _LAG if lag is None else lag
+        self._given = retriever
         self.retriever: Retriever = retriever or EitherFormRetriever()
+
+    def around(self, retriever: Retriever) -> Self:
+        """A copy that errs about the answers of this retriever, unless it was given one."""
+        other, inner = copy(self), self._given
+        other.retriever = inner.around(retriever) if isinstance(inner, FaultyRetriever) else inner or retriever
+        return other
 
     def __call__(self, context: Ids, query: Ids, vocabulary: Vocabulary) -> Ids:
         """Answer a query; see `Retriever`."""

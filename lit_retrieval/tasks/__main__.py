@@ -71,9 +71,6 @@ def write(
     if shots is not None and not is_text:
         raise UserError(f"shots are for the forms text and lm_eval, got form {form}; leave out --shots, or set --form")
     shots = 4 if shots is None else shots
-    if shots is not None and not is_text:
-        raise UserError(f"shots are for the forms text and lm_eval, got form {form}; leave out --shots, or set --form")
-    shots = 4 if shots is None else shots
     regime, sizes = regime or ("vanilla" if is_text else _regime(task)), _or_found(sizes, task, 16)
     stream = SampleStream(task, regime, sizes, seed, split)
     task.check_request(stream.sizes.values, regime)
@@ -137,7 +134,6 @@ def import_arrays(file: Path, output: Path, vocab_size: int | None = None, overw
             `input` and `output`, which is asked for after the input. One-hot arrays are read as ids.
         output: A .npz or .jsonl file for `data.train_file`, `data.val_file` or `data.test_file`.
         vocab_size: Number of ids; the largest of both arrays and 1 if absent. At its last id an `output` is asked for,
-            so it must be the same for all files of a training. At its last id an `output` is asked for,
             so it must be the same for all files of a training.
         overwrite: Replace an existing file.
     """

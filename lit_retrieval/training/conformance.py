@@ -12,7 +12,7 @@ from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import evaluating
 from lit_retrieval.mixers.checks import check_mixer
-from lit_retrieval.models import CachedModel, MixerStack, SequenceModel, WholeModel, check_network
+from lit_retrieval.models import MixerStack, WholeModel, check_length, check_network
 from lit_retrieval.tasks.checks import check_task
 
 _SAMPLES = 64  # of a size, whose lengths are measured
@@ -39,24 +39,14 @@ def check_classes(model: nn.Module, data: TranscriptData, trainer: Trainer) -> N
                 check_network(network, model.vocab_size, device)
 
 
-def check_places(model: nn.Module, data: TranscriptData, is_pretrained: bool) -> None:
-    """Raise `UserError` if samples are longer than a pretrained model's texts, with the most tokens in a reply.
-
-    Random weights have seen no text, and only a model with vectors of places has a longest one.
-    """
-    network = model.network if isinstance(model, WholeModel) else None
-    has_longest = is_pretrained or (isinstance(network, CachedModel) and network.has_vectors_of_places)
-    most = model.most_places if isinstance(model, WholeModel | SequenceModel) and has_longest else None
-    if most is None:
+def check_places(model: nn.Module, data: TranscriptData) -> None:
+    """Raise `UserError` if some samples are longer than the texts of a model, with the most tokens in a reply."""
+    if getattr(model, "most_places", None) is None:
         return
     for size in {max(data.train_values), max(data.eval_values)}:
         some = data.some_of_size(size, _SAMPLES)
         longest = max(int(some.length.max()), int(some.prompt_length.max()) + data.max_new_tokens)
-        if longest > most:
-            raise UserError(
-                f"samples must have at most {most:,} tokens, the max_position_embeddings of the model, got {longest:,} "
-                f"with data.max_new_tokens at size {size}; set data.sizes, data.eval_sizes or data.max_new_tokens"
-            )
+        check_length(model, longest, f"with data.max_new_tokens at size {size}")
 
 
 def check_complex(model: nn.Module, trainer: Trainer) -> None:

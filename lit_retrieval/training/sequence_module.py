@@ -3,7 +3,6 @@
 from functools import partial
 from typing import Any, Literal, cast
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
@@ -14,11 +13,19 @@ from torch.optim import Optimizer
 
 from lit_retrieval.constructions import ConstructedModel, Construction
 from lit_retrieval.data import Batch, TranscriptData
-from lit_retrieval.decoding import ModelGraphs, Replies, decode, takes_several
+from lit_retrieval.decoding import ModelGraphs, Replies, decode_in_parts, takes_several
 from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import leave_out_constants, whole_parameters
 from lit_retrieval.mixers import without_states
-from lit_retrieval.models import BottleneckModel, NetworkFactory, SequenceModel, Stage, WholeModel, select_positions
+from lit_retrieval.models import (
+    BottleneckModel,
+    NetworkFactory,
+    SequenceModel,
+    Stage,
+    WholeModel,
+    check_length,
+    select_positions,
+)
 from lit_retrieval.models.compiled_blocks import FIX
 from lit_retrieval.pretrained import PretrainedLoader
 from lit_retrieval.ranges import check_numbers
@@ -37,7 +44,6 @@ from lit_retrieval.training.optimizers import (
     remember_matrices,
     skip_unless_finite,
 )
-from lit_retrieval.training.rows_at_once import parts_of_similar_prompts, rows_at_once
 from lit_retrieval.training.score_name import OF_TEXT, QUANTITIES, TRAIN_NAMES
 from lit_retrieval.training.scores import Measured, Scores, closed_loop, join, shared_words, teacher_forced
 from lit_retrieval.training.step_graph import StepGraphs
@@ -177,7 +183,10 @@ class SequenceModule(LightningModule):
         return data
 
     def setup(self, stage: str) -> None:
-        """Create the scores, and the weights of a construction, which depend on the task."""
+        """Create what depends on data and trainer: scores, the sums of a step, weights of a construction, kept states.
+
+        Raises `UserError` for a model, a layer or a task that breaks a rule.
+        """
         data = self.data
         self.whole_step = GlobalStep(self.trainer, data.most_tokens)
         if self.construction is not None:
@@ -187,7 +196,7 @@ class SequenceModule(LightningModule):
             self.model = self.construction.write(data.task.vocabulary)
         if isinstance(self.model, BottleneckModel):
             check_words(data.task, "model.readout")
-        check_places(self.model, data, self._is_pretrained)
+        check_places(self.model, data)
         check_complex(self.model, self.trainer)
         if stage == "fit":
             check_classes(self.model, data, self.trainer)
@@ -233,6 +242,7 @@ class SequenceModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a micro-batch on the tokens of the model, in nats; see `GlobalStep`."""
+        check_length(self.model, batch.tokens.shape[1], "in a batch")
         if self.graphs is not None:
             return self.graphs.loss(batch)
         positions, targets = batch.positions, batch.targets
@@ -318,12 +328,9 @@ class SequenceModule(LightningModule):
 
     def decode(self, batch: Batch) -> Replies:
         """The model's continuation of each row's prompt, with its searches run; in parts where that is better."""
-        data, transcripts = self.data, batch.transcripts()
-        lengths = transcripts.prompt_length.astype(np.int64)
-        most = rows_at_once(self.model, len(transcripts), int(lengths.max()) + data.max_new_tokens, self.device)
+        data = self.data
         shared = data.task, data.retriever, data.max_new_tokens, self.device
-        parts = parts_of_similar_prompts(lengths, most, data.max_new_tokens)
-        return Replies.join([(part, decode(self.decoder or self, transcripts[part], *shared)) for part in parts])
+        return decode_in_parts(self.model, batch.transcripts(), *shared, self.decoder or self)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer and its schedule."""
@@ -345,6 +352,7 @@ class SequenceModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _score(self, split: str, batch: Batch) -> Replies:
+        check_length(self.model, batch.tokens.shape[1], "in a batch")
         replies = self.decode(batch)
         forced = join([self._teacher_forced(part) for part in batch.split(_MOST_TOKENS)])
         task = self.data.task
@@ -371,7 +379,7 @@ class SequenceModule(LightningModule):
         return {name for name, one in everything if not one.requires_grad}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the states in which the next batch begins, those of all ranks in the order of the global batch."""
+        """Leave out frozen weights, and add the states in which the next batch begins, in the global batch's order."""
         for name in self._frozen():
             checkpoint["state_dict"].pop(name, None)
         if self.passing is not None:
@@ -386,7 +394,10 @@ class SequenceModule(LightningModule):
         return gathered.transpose(0, 1).flatten(0, 1)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raise `UserError` if the checkpoint has other shapes; FSDP has loaded the weights itself and removed them."""
+        """Go on from its states, and put frozen weights back; raises `UserError` if the checkpoint has other shapes.
+
+        FSDP has loaded the weights itself and removed them.
+        """
         if self.passing is not None and "first_states" in checkpoint:
             rank, ranks = self.trainer.global_rank, self.trainer.world_size
             self.passing.restore([[one[rank::ranks] for one in tensors] for tensors in checkpoint["first_states"]])

@@ -2,7 +2,9 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +14,8 @@ from text_tokenizers import byte_level, save
 import lit_retrieval
 from lit_retrieval import export
 from lit_retrieval.__main__ import run as run_command
-from lit_retrieval.models import SequenceModel
+from lit_retrieval.mixers import Attention, SwiGLU
+from lit_retrieval.models import SequenceModel, Stage
 from lit_retrieval.pretrained import Folder
 from lit_retrieval.tokens import Tokens
 
@@ -115,6 +118,19 @@ def test_the_tokenizer_of_a_text_task_goes_along(tmp_path):
     (tmp_path / "here").mkdir()
     export._write_tokenizer(Tokens(folder), tmp_path / "here")
     assert Tokens(tmp_path / "here").ends == Tokens(folder).ends == {0}
+
+
+def test_the_tokens_that_begin_and_end_a_text_go_along(tmp_path, monkeypatch):
+    from transformers import AutoConfig, GenerationConfig
+
+    tokens = Tokens(save(byte_level(["some text"], 300, first="<s>"), tmp_path / "there"))
+    model = SequenceModel(len(tokens), 16, [Stage([Attention, partial(SwiGLU, intermediate_size=24)])])
+    run = SimpleNamespace(model=model, task=SimpleNamespace(vocabulary=tokens))
+    monkeypatch.setattr(export, "load", lambda *_: run)
+    export.export("run", tmp_path / "here")
+    for kind in (AutoConfig, GenerationConfig):
+        found = kind.from_pretrained(tmp_path / "here")
+        assert (found.bos_token_id, {found.eos_token_id}) == (tokens.prefix, tokens.ends)
 
 
 def test_what_others_do_not_have_is_refused_and_leaves_nothing(command, capsys):

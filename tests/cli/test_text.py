@@ -78,9 +78,16 @@ def test_a_pretrained_model_trains_on_text_is_tested_printed_and_loaded(folder, 
     (written,) = loaded.sample(1)
     assert written.expected[0] in str(written) and loaded.score(2) == 0
     sized = [*options, "--data.sizes", "[40]", "--run_dir", "other"]
-    assert "must have at most 400 tokens, the max_position_embeddings of the model" in refuse("fit", *sized)
+    assert "must have at most 400 tokens, the places of the model by its config.json" in refuse("fit", *sized)
     save(byte_level(sentences(samples=8), 299), folder)
     assert "run is the folder of another run: data.task.init_args.sha256 is" in refuse("fit", *options)
+
+
+def test_the_model_of_one_folder_with_the_tokenizer_of_another_is_refused(folder, refuse):
+    save(byte_level(sentences(samples=8), 299), write_folder(folder.parent / "other", "llama", vocab_size=300))
+    said = refuse("fit", "--data.task", TASK, "--model.pretrained", MODEL.replace('"model"', '"other"'), *TINY)
+    assert "the model must have the tokenizer of the task, got that of other and that of model" in said
+    assert "set model.pretrained.init_args.folder and data.task.init_args.tokenizer to the same folder" in said
 
 
 def test_our_own_models_train_on_text_too(run, refuse):

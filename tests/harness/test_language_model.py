@@ -212,6 +212,8 @@ def test_texts_are_scored_as_the_harness_scores_them(pretrained):
     [
         ({"run": "nowhere"}, "there is no run nowhere"),
         ({"run": "nowhere", "serches": True}, "--model_args must be of run, folder, checkpoint, searches, "),
+        ({"folder": "nowhere", "precision": "bf16"}, "precision must be float32 or bfloat16, got bf16; set it"),
+        ({"run": "nowhere", "searches": "no"}, "searches must be true or false, got no; set it in --model_args"),
         ({"searches": True}, "give a run or the folder of a pretrained model"),
         ({"folder": "nowhere"}, "there is no nowhere/tokenizer.json"),
     ],
@@ -231,6 +233,18 @@ def test_words_that_a_run_does_not_have_are_refused_in_one_line(words, tmp_path,
         main(["--model_args", f"run={words}", "--tasks", "trees", "--include_path", "trees"])
     said = "error: 'Is' is not one of the vocabulary's 16 words; take the task NAME_run of `tasks write --form lm_eval`"
     assert ended.value.code == 2 and capfd.readouterr().err.splitlines()[-1].startswith(said)
+
+
+def test_what_a_request_does_not_have_is_refused(pretrained):
+    from lit_retrieval.harness.language_model import LanguageModel
+
+    model = LanguageModel(folder=str(pretrained))
+    with pytest.raises(UserError, match=r"^generation_kwargs must be of .*, got max_gen_tokens; leave it out$"):
+        model.generate_until([SimpleNamespace(args=("a", {"until": [], "max_gen_tokens": 3}))])
+    with pytest.raises(UserError, match=r"^chat templates are not applied; leave out --apply_chat_template$"):
+        model.apply_chat_template([{"role": "user", "content": "a"}])
+    usual = {"until": ["e"], "max_gen_toks": 2, "do_sample": False, "temperature": 0.0, "top_p": 1.0, "num_beams": 1}
+    assert len(model.generate_until([SimpleNamespace(args=("a", usual))])) == 1
 
 
 def test_only_greedy_texts_are_written(pretrained):

@@ -163,6 +163,7 @@ def test_searches_run_while_it_writes_and_what_they_find_is_left_out(searches, s
     one = TextModel(Scripted(vocabulary, search_and_say), vocabulary, retriever)
     prompts = [vocabulary.read(f"{names} lives in Oslo. Where?A:").tolist() for names in ("Anna", "Bob and Anna")]
     assert one.write(prompts, ["\n"], 120) == [QUERY + said] * 2
+    assert one.write(prompts, ["lives", "."], 120) == [QUERY + said.removesuffix(".")] * 2, "not in a query"
 
 
 class Oracle:
@@ -192,6 +193,7 @@ def test_words_are_written_to_the_answer(searches):
         assert len(said) == end + 3, "the search, what it finds, the answer"
         expected.append(" ".join([*said[: end + 1], *said[end + 1 + searches :][:1]]))
     assert one.write(prompts, [], 20) == expected
+    assert one.write(prompts, ["k"], 20) == expected, "keys are in queries alone"
     assert one.write(prompts, ["<EndSearch>"], 20) == [text[: text.find("<EndSearch>")] for text in expected]
 
 

@@ -14,7 +14,7 @@ from lit_retrieval.models import WholeModel, cached_model
 from lit_retrieval.pretrained import Folder, weights_sha256
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fla needs triton, which is for Linux only")
-QUICK = ["llama", "gemma3_text", "mamba", "mamba2", "falcon_h1", "bamba", "olmo_hybrid", "gla"]
+QUICK = ["llama", "gemma3", "mamba", "mamba2", "falcon_h1", "bamba", "olmo_hybrid", "gla"]
 # Where fla is installed, transformers imports its kernels for olmo_hybrid, qwen3_next and qwen3_5.
 REFUSED = {
     "rwkv": "RwkvForCausalLM in {} must take its cache in an argument past_key_values or cache_params",
@@ -25,9 +25,9 @@ FORGETS = {"mamba", "falcon_mamba", "jamba"}  # their state, where several token
 ALL = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in CONFIGS if name not in REFUSED]
 
 
-def slow(name):
+def slow(*values):
     """A longer case."""
-    return pytest.param(name, marks=pytest.mark.slow)
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def load(folder: Path, **arguments):
@@ -130,6 +130,56 @@ def test_the_vector_of_the_folders_padding_is_trained_as_that_of_a_word(tmp_path
 def test_bfloat16_is_measured_in_float32(tmp_path):
     network = load(write_folder(tmp_path, "falcon_h1"), precision="bfloat16")
     assert network.model.dtype == torch.bfloat16 and network.takes_several
+
+
+LONGROPE = {
+    "rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [2.0] * 4,
+    "original_max_position_embeddings": 16,
+}  # fmt: skip
+
+
+@torch.no_grad()
+def test_longrope_has_places_while_its_cache_has_the_angles_of_its_text(tmp_path):
+    network = load(write_folder(tmp_path, "llama", max_position_embeddings=64, rope_parameters=LONGROPE))
+    assert network.most_places == 16
+    tokens = torch.arange(2 * 20).view(2, 20)
+    for length, differs in ((16, False), (17, True)):
+        whole = network(tokens[:, :length])[0][:, -1]
+        _, state = network(tokens[:, : length - 1])
+        last = network(tokens[:, length - 1 : length], state)[0][:, -1]
+        assert (difference(last, whole) > 1e-4) == differs
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changed", "places"),
+    [
+        ("llama", {"max_position_embeddings": 64}, 64),
+        ("gemma3", {}, 131072),
+        ("mamba", {}, None),
+        ("gla", {}, None),
+        slow("retnet", {}, None),
+        ("gla", {"attn": {"layers": [1], "num_heads": 2}}, 2048),
+    ],
+)
+def test_a_recurrence_has_no_longest_text(architecture, changed, places, tmp_path):
+    assert load(write_folder(tmp_path, architecture, **changed)).most_places == places
+
+
+def test_another_number_format_is_refused(tmp_path):
+    said = r"^precision must be float32 or bfloat16, got 'bf16'; set model\.pretrained\.init_args\.precision$"
+    with pytest.raises(UserError, match=said):
+        Folder(tmp_path, precision="bf16")
+
+
+def test_weights_without_an_adapter_are_named(tmp_path):
+    pytest.importorskip("peft")
+    folder = write_folder(tmp_path, "jamba")
+    with pytest.warns(UserWarning, match=r"^JambaForCausalLM has no adapters beside ") as warned:
+        load(folder, lora_rank=2)
+    (said,) = {str(one.message) for one in warned if "no adapters" in str(one.message)}
+    names = said.removeprefix("JambaForCausalLM has no adapters beside ").removesuffix(", which stay as they are")
+    of_experts = {f"model.layers.*.feed_forward.experts.{name}_proj" for name in ("gate_up", "down")}
+    assert of_experts < set(names.split(", ")) and not any("self_attn" in name for name in names.split(", "))
 
 
 def spoil(folder, **changed):

@@ -10,9 +10,10 @@ from pretrained_models import VOCABULARY, write_folder
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import GRU, Attention, Mamba, SlidingWindowAttention, SwiGLU, select_rows
-from lit_retrieval.models import BottleneckModel, SequenceModel, Stage
-from lit_retrieval.pretrained import Layers, as_causal_model
+from lit_retrieval.models import BottleneckModel, SequenceModel, Stage, WholeModel
+from lit_retrieval.pretrained import Folder, Layers, as_causal_model, out
 from lit_retrieval.pretrained.folder import read_model
+from lit_retrieval.pretrained.layers import compare
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fla needs triton, which is for Linux only")
 BOTH_WAYS = {
@@ -77,6 +78,7 @@ def test_weights_come_in_and_go_out_again(name, tokens, tmp_path):
     kept = {"vocab_size", "hidden_size", "tie_word_embeddings", *BOTH_WAYS[name]}
     kept |= {"max_position_embeddings"} if "llama" in name or "ministral" in name else set()
     assert {key: here[key] for key in kept} == {key: there[key] for key in kept}
+    assert "fuse_cross_entropy" not in here or here["max_position_embeddings"] == 2**17
 
 
 @pytest.mark.parametrize(("architecture", "changed", "said"), REFUSED)
@@ -110,6 +112,32 @@ def test_a_window_in_place_of_attention_keeps_its_weights(tokens, tmp_path):
     torch.testing.assert_close(logits_of(as_causal_model(model), tokens), expected, rtol=0, atol=1e-5)
 
 
+@torch.no_grad()
+def test_a_window_that_llama_does_not_read_is_none(tokens, tmp_path):
+    folder = write_folder(tmp_path, "llama", sliding_window=8)
+    model, source = Layers(folder).load(vocab_size=VOCABULARY).eval(), read_model(folder, torch.float32)
+    assert source.config.sliding_window == 8 and {type(mixer) for mixer in model.mixers} == {Attention, SwiGLU}
+    torch.testing.assert_close(model(tokens)[0], logits_of(source, tokens), rtol=0, atol=1e-5)
+
+
+def test_logits_are_compared_behind_a_window(tmp_path):
+    folder = write_folder(tmp_path, "mistral", sliding_window=16)
+    model, source = Layers(folder).load(vocab_size=VOCABULARY).eval(), read_model(folder, torch.float32)
+    assert compare(model, source) < 1e-5
+    source.config.sliding_window = 15
+    assert compare(model, source) > 1e-4
+    source.config.sliding_window = None
+    assert compare(model, source) > 1e-4
+
+
+def test_a_model_whose_adapters_can_not_be_merged_is_refused(tmp_path, monkeypatch):
+    model = WholeModel(VOCABULARY, Folder(write_folder(tmp_path, "llama")).load)
+    assert as_causal_model(model) is model.network.model
+    monkeypatch.setattr(out, "merge_adapters", lambda model: model.model.norm.weight.data.mul_(-1.0) is None or model)
+    with pytest.raises(UserError, match=r"LlamaForCausalLM with its adapters merged differs by 2\.0e\+00 of"):
+        as_causal_model(model)
+
+
 @pytest.mark.parametrize(("architecture", "place"), [("llama", 4), ("mamba", 2), ("gla", 0)])
 @pytest.mark.parametrize("train", ["all", "replaced"])
 def test_any_mixer_takes_the_place_of_a_layer_and_may_be_trained_alone(architecture, place, train, tmp_path):
@@ -130,6 +158,8 @@ def test_mistakes_in_replaced_layers_are_named(tmp_path):
         Layers(folder, {1: GRU, 4: GRU}).load(vocab_size=VOCABULARY)
     with pytest.raises(UserError, match=r"nothing to train; set model\.pretrained\.init_args\.replace"):
         Layers(folder, train="replaced")
+    with pytest.raises(UserError, match=r"train must be all or replaced, got 'replace'; set model\.pretrained"):
+        Layers(folder, {1: GRU}, train="replace")
     with pytest.raises(UserError, match="must have the weights with the sha256 00"):
         Layers(folder, sha256="00").load(vocab_size=VOCABULARY)
 

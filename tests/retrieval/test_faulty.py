@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import UserError
-from lit_retrieval.retrieval import FaultyRetriever, PassageRetriever, ShortFormRetriever
+from lit_retrieval.retrieval import EitherFormRetriever, FaultyRetriever, PassageRetriever, ShortFormRetriever
 from lit_retrieval.tasks import AssociativeRecall
 from lit_retrieval.vocabulary import FAILED
 
@@ -87,6 +88,22 @@ def test_it_searches_text_only_if_its_retriever_does():
     assert hasattr(FaultyRetriever(), "search") and not hasattr(
         FaultyRetriever(retriever=ShortFormRetriever()), "search"
     )
+
+
+class OfPassages(AssociativeRecall):
+    """Its own retriever is not the default."""
+
+    retriever = ShortFormRetriever()
+
+
+def test_without_a_retriever_it_errs_about_that_of_the_task():
+    task, given = OfPassages(num_keys=16, num_values=8), EitherFormRetriever()
+    alone, nested = FaultyRetriever(0.3, "late", lag=3), FaultyRetriever(retriever=FaultyRetriever())
+    found = TranscriptData(task, sizes=[8], retriever=alone).retriever
+    assert found.retriever is task.retriever and (found.rate, found.fault, found.lag) == (0.3, "late", 3)
+    assert TranscriptData(task, sizes=[8], retriever=nested).retriever.retriever.retriever is task.retriever
+    assert TranscriptData(task, sizes=[8], retriever=FaultyRetriever(retriever=given)).retriever.retriever is given
+    assert FaultyRetriever(0).around(PassageRetriever()).search("w3", LINES) == "w3 city3"
 
 
 @pytest.mark.parametrize(

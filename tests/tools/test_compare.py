@@ -82,6 +82,7 @@ def place(tmp_path, monkeypatch):
     """A working directory with a tiny protocol and a layer; trainings run in this process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("COMMIT", "abc")  # whatever somebody changes in the checkout meanwhile
     monkeypatch.setattr(sweep_trial, "start_warm", Here)
     (tmp_path / "mine.py").write_text(OWN)
     write(tmp_path, {})
@@ -267,6 +268,12 @@ def check_verified(place, capsys, found):
         compare(words[0], "false.csv", *words[2:])
     said = capsys.readouterr().out
     assert stopped.value.code == 1 and said.count("DIFFERS") == 1 and said.count("holds") == 1
+    larger = str(int(found[0]["parameters"]) + 1)
+    rows.write([{**found[0], "parameters": larger}, found[1]], rows.COLUMNS, place / "false.csv")
+    with pytest.raises(SystemExit) as stopped:
+        compare(words[0], "false.csv", *words[2:])
+    said = capsys.readouterr().out
+    assert stopped.value.code == 1 and f" parameters, published {larger}: DIFFERS" in said
 
 
 def check_page(text, found):
@@ -308,6 +315,65 @@ def test_a_diverged_training_is_a_row_and_its_speed_is_not_measured(place, monke
     files.write({}, last / "result.json")
     again, _ = rows.rows_of_point(layer, points[0], protocol, comparison.suites, trained, place / "out", {})
     assert {row["status"] for row in again} == {"diverged"}
+
+
+def test_a_training_that_crashed_runs_again_and_until_then_the_row_says_what_is_left_out(place, capsys):
+    protocol, started = read_protocol(write(place, {"learning_rates": [0.01, 0.02], "seeds": [0]})), []
+
+    def crashing(waiting, grid, folder, commit):
+        started.append([trial.configuration["model"]["learning_rate"] for trial in waiting])
+        run_here([trial for trial in waiting if len(started) > 1 or trial is waiting[0]], grid, folder, commit)
+        for trial in waiting[1:] if len(started) == 1 else []:
+            reason = "fit crashed 2 times, the last with status 4: error: out of memory"
+            files.write({"status": "failed", "reason": reason, "commit": commit},
+                        files.trial_folder(folder, trial.hash) / "trial.json")  # fmt: skip
+
+    layers = find_layers(["mine.Mine"], None)
+    for _ in range(2):
+        assert Comparison(protocol, place / "out", crashing, any_commit=False, again=False).run(layers)
+        if len(started) == 1:
+            left_out = "the learning rate 0.02 is left out until the same command runs it again: fit crashed 2 times"
+            assert all(left_out in row["reason"] and row["accuracy"] for row in read(place / "out/tiny.csv"))
+            assert f"Mine ok: {left_out}" in capsys.readouterr().out
+    assert started == [[0.01, 0.02], [0.02]]
+    assert {row["reason"] for row in read(place / "out/tiny.csv")} == {""}
+
+
+def test_what_diverged_runs_again_if_asked_but_not_at_another_commit(place):
+    protocol = read_protocol(write(place, {"seeds": [0]}))
+    layer, started = Layer("Mine", "mine.Mine"), []
+    ((trial,),) = trials_of(layer, find_points(layer, protocol, place / "points"), protocol)
+    notes = {"status": "failed", "reason": "fit ended with a loss that is not finite: error", "commit": "another"}
+    files.write(notes, files.trial_folder(place / "out", trial.hash) / "trial.json")
+
+    def run(again, any_commit=False):
+        Comparison(protocol, place / "out", lambda *parts: started.append(parts[0]), any_commit, again).run([layer])
+
+    run(again=False)
+    with pytest.raises(UserError, match="was begun at commit another"):
+        run(again=True)
+    assert started == []
+    run(again=True, any_commit=True)
+    assert len(started) == 1
+
+
+def test_a_folder_with_rows_of_another_protocol_is_refused_before_any_training(place):
+    def run(path, runner):
+        return Comparison(read_protocol(path), place / "out", runner, False, False).run([Layer("No", "mine.No")])
+
+    run(place / "tiny.yaml", None)
+    other = write(place, {"version": 2})
+    with pytest.raises(UserError, match=r"out must have rows of tiny-2-.* alone, got tiny-1-.*set another folder"):
+        run(other, lambda *_: pytest.fail("trained"))
+
+
+@pytest.mark.parametrize(("accelerator", "used"), [("cpu", "cpu"), ("auto", "auto")])
+def test_speed_is_measured_where_the_protocol_trains(place, monkeypatch, accelerator, used):
+    fixed, asked = {**TINY["fixed"], "trainer.accelerator": accelerator}, []
+    protocol = read_protocol(write(place, {"fixed": fixed, "seeds": [0]}))
+    monkeypatch.setattr("compare.speed_ratios", lambda *parts: asked.append(parts[-1]) or {})
+    Comparison(protocol, place / "out", lambda *_: None, False, False).run([Layer("Mine", "mine.Mine")])
+    assert asked == [used]
 
 
 def test_two_classes_of_one_name_are_refused_and_rows_are_kept(place, capsys):
@@ -375,14 +441,19 @@ def test_a_training_that_its_time_limit_has_stopped_is_too_slow(place):
         (["lstm", "--protocol", "other.yaml"], "recurrences.yaml, got nobody; set it in the protocol"),
         (["lstm", "--protocol", "file.yaml"], "suites.parity.data must be the file of a frozen test set, got None"),
         (["lstm", "--slots", "0"], "slots must be 1 or more"),
+        (["lstm", "--protocol", "rate.yaml"], "learning_rates must be a list, got 0.01; set it in rate.yaml"),
+        (["lstm", "--protocol", "seeds.yaml"], "seeds must be a list, got 3; set it in seeds.yaml"),
+        (["lstm", "--protocol", "minutes.yaml"], "minutes must be a number, got ten; set it in minutes.yaml"),
         (["verify", "tiny.yaml"], "has no column protocol"),
+        (["verify", "tiny.csv", "--slots", "0"], "slots must be 1 or more, got 0"),
         (["page", "nowhere.csv", "-o", "x.html"], "nowhere.csv: No such file"),
     ],
 )
 def test_a_mistake_is_one_line(place, capsys, words, said):
     wrong = {
         "text": {"learning_rates": ["1e-3", 0.01]}, "seed": {"seeds": [0, "one"]}, "other": {"reference": "nobody"},
-        "file": {"suites": {"parity": "parity.yaml"}},
+        "file": {"suites": {"parity": "parity.yaml"}}, "rate": {"learning_rates": 0.01}, "seeds": {"seeds": 3},
+        "minutes": {"minutes": "ten"},
     }  # fmt: skip
     for name, changes in wrong.items():
         (place / f"{name}.yaml").write_text(yaml.safe_dump({**TINY, **changes}))

@@ -9,9 +9,10 @@ import pytest
 from report import main, report
 from reports import levels, table
 from reports.cells import find_cells
-from reports.rows import PAPER, read_paper, read_rows
+from reports.rows import PAPER, best_of_seeds, read_paper, read_rows
 from sweeps.ledger import curve, row
 
+from lit_retrieval.training.memory import ceiling
 from lit_retrieval.training.score_name import QUANTITIES
 
 ROOT = Path(__file__).parents[2]
@@ -191,6 +192,46 @@ def test_of_several_trials_of_a_seed_the_best_by_validation_is_shown(tmp_path):
     assert cell.ours("paper_score") == [0.8]
 
 
+@pytest.mark.parametrize("has_loss", [True, False])
+def test_equal_validations_are_decided_by_the_loss_then_by_the_hash_in_any_order(tmp_path, has_loss):
+    trials = [result("mamba_0.5M", "cot", [16]) | {"hash": name} for name in ("b", "a", "c")]
+    trials[2]["curve"] |= {"loss": [0.7, 0.6, 0.5, 0.48]}
+    points = [point for one in trials for point in curve(one)]
+    for point in points if not has_loss else ():
+        del point["loss"]
+    write_csv(tmp_path / "curves.csv", points)
+    for order in (trials, trials[::-1]):
+        write_csv(tmp_path / "results.csv", [row(one) for one in order])
+        (best,) = best_of_seeds(read_rows([tmp_path / "results.csv"]))
+        assert best.hash == ("c" if has_loss else "a")
+
+
+def test_a_ceiling_is_that_of_the_random_bits_of_the_task(tmp_path):
+    """Older results do not have their number, and only some tasks have a bit in each word."""
+    pytest.importorskip("matplotlib")
+    from reports import lines
+
+    def drawn(*trials):
+        write_csv(tmp_path / "results.csv", [row(one) for one in trials])
+        axes = lines.draw_state_bits(read_rows([tmp_path / "results.csv"])).axes
+        return {
+            (one.get_title().partition(",")[0], line.get_label()): line
+            for one in axes for line in one.lines if "ceiling" in line.get_label()
+        }  # fmt: skip
+
+    code = {"task": "AssociativeRecall", "distribution": "random_access_code"}
+    old, index = (result("mamba_4", "vanilla", [16], **{**code, "task": task}) for task in (code["task"], "Index"))
+    two, four = (old | {"hash": str(bits), "random_bits": {"16": bits}} for bits in (2, 4))
+    ceilings = drawn(old, index)
+    assert list(ceilings) == [("Index", "ceiling")]
+    line = ceilings["Index", "ceiling"]
+    for bits, accuracy in line.get_xydata()[::20]:
+        assert accuracy == pytest.approx(ceiling(bits, 16))
+    assert {name for _, name in drawn(two, four)} == {"ceiling of 2 bits", "ceiling of 4 bits"}
+    ((_, line),) = drawn(two).items()
+    assert min(x for x, y in line.get_xydata() if y > 1 - 1e-6) == pytest.approx(2)
+
+
 def test_an_architecture_has_one_color_in_every_panel_and_a_bar_that_is_missing_says_so(ledger):
     pytest.importorskip("matplotlib")
     from reports import bars, lines
@@ -229,6 +270,15 @@ def test_the_best_trial_of_each_level_makes_one_score_a_model(tmp_path):
         "| level | mamba | lstm |", "|---|---|---|",
         "| copying | 0.200 |  |", "| recall | 0.900 | 0.750 |", "| recall size=8 | 0.500 |  |",
     ]  # fmt: skip
+
+
+def test_each_regime_of_a_level_is_a_model_of_its_own(tmp_path):
+    trials = [with_level("recall", "mamba", accuracy=0.9), with_level("copying", "mamba", accuracy=0.5)]
+    searches = {"data": {**trials[0]["configuration"]["data"], "regime": "retrieval"}}
+    trials.append({**with_level("recall", "mamba", accuracy=0.1), "hash": "other", "configuration": searches})
+    write_csv(tmp_path / "results.csv", [row(one) for one in trials])
+    found = levels.best_accuracies(read_rows([tmp_path / "results.csv"]))
+    assert found == {"mamba vanilla": {"recall": 0.9, "copying": 0.5}, "mamba retrieval": {"recall": 0.1}}
 
 
 def test_a_sweep_without_tasks_has_no_score_of_levels(ledger):

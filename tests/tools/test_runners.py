@@ -56,6 +56,22 @@ def test_slots_run_at_a_time_and_a_signal_stops_them_all(place, monkeypatch):
     assert stopped.value.status == PREEMPTED and sorted(begun) == ["one", "two"]
 
 
+def test_an_error_that_is_not_of_one_trial_stops_the_others(place, monkeypatch):
+    begun = []
+
+    def run_trial(trial, sweep, commit, retries, cpus, stopping, environment):
+        begun.append(trial.point)
+        if trial.point == "one":
+            raise OSError("no space")
+        assert stopping.wait(30)
+
+    monkeypatch.setattr(runners, "run_trial", run_trial)
+    waiting = [SimpleNamespace(point=point, gpus=1.0) for point in ("one", "two")]
+    with pytest.raises(OSError, match="no space"):
+        runners.run_here(waiting, read_grid(write_grid(place)), place, "abc", slots=2)
+    assert sorted(begun) == ["one", "two"]
+
+
 @pytest.mark.parametrize(("there", "asked"), [(2.0, [0.25, 1]), (None, [0, 0])])
 def test_ray_gets_the_share_of_each_trial(place, monkeypatch, there, asked):
     """In place of Ray there is what `run_on_ray` calls of it."""
@@ -86,6 +102,34 @@ def test_slurm_gets_an_array_for_each_number_of_gpus(place, monkeypatch):
     assert [call.kwargs.get("gpus_per_node") for call in executor.update_parameters.call_args_list] == [None, 1, 2]
     asked = [call.args[1].configuration["data"]["regime"] for call in executor.submit.call_args_list]
     assert asked == ["cot", "vanilla", "retrieval"]
+
+
+def test_a_trial_whose_job_slurm_still_has_is_waited_for_and_not_submitted_again(place, monkeypatch, capsys):
+    """As after a sweep was stopped, also if the job was requeued since. `squeue` lists it twice, then no more."""
+    grid = read_grid(write_grid(place, grid={"data.regime": ["cot", "vanilla", "retrieval"]}))
+    found = trials(grid, place)
+    submitit = MagicMock()
+    executor = submitit.AutoExecutor.return_value
+    executor.cluster = "slurm"
+    executor.submit.side_effect = [SimpleNamespace(job_id=f"7_{place}", wait=lambda: None) for place in range(4)]
+    monkeypatch.setitem(sys.modules, "submitit", submitit)
+    monkeypatch.setattr(runners, "_ASK_EVERY", 0.01)
+    squeue = place / "squeue"
+    squeue.write_text(f'#!/bin/sh\necho "$@" >> {place}/asked\n[ $(wc -l < {place}/asked) -gt 2 ] || echo 7_1 7_11\n')
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
+    for name in ("PYTHONPATH", "SUBMITIT_PREEMPT_SIGNAL"):  # which it changes
+        monkeypatch.setenv(name, os.environ.get(name, "USR1"))
+    runners.run_on_slurm(found, grid, place, "abc")
+    assert executor.submit.call_count == 3 and not (place / "asked").exists(), "no job is known"
+    capsys.readouterr()
+    runners.run_on_slurm(found[:2], grid, place, "abc")
+    assert capsys.readouterr().out == f"not submitted again, as SLURM still has their jobs: {found[1].hash}\n"
+    assert [call.args[1].hash for call in executor.submit.call_args_list[3:]] == [found[0].hash]
+    assert len((place / "asked").read_text().splitlines()) == 3
+    squeue.write_text("#!/bin/sh\necho slurm_load_jobs error: no controller >&2\nexit 1\n")
+    with pytest.raises(UserError, match="squeue must say which jobs SLURM has, got slurm_load_jobs error: no contr"):
+        runners.run_on_slurm(found, grid, place, "abc")
 
 
 def test_jobs_that_slurm_does_not_take_are_one_line(place, monkeypatch):

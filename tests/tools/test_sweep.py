@@ -1,8 +1,11 @@
 """Sweeps: what a grid stands for, how its trials are started and shown, and mistakes."""
 
 import csv
+import errno
 import io
 import json
+import re
+import subprocess
 from itertools import product
 
 import pytest
@@ -10,8 +13,8 @@ from rich.console import Console
 from sweep import main
 from sweeps import files
 from sweeps.curve import Curve, still_rising
-from sweeps.folder import check_tests, how_tested
-from sweeps.grid import read_grid, trials
+from sweeps.folder import alone, check_tests, how_tested
+from sweeps.grid import levels, read_grid, trials
 from sweeps.intervals import wilson
 from sweeps.ledger import write_ledger
 from sweeps.live import described, table
@@ -79,7 +82,34 @@ def test_each_task_has_a_first_level_and_levels_that_differ_from_it(place):
     assert [(trial.level, trial.words[1]) for trial in chosen[::2]] == [("trees", "trees"), ("lists sizes=8", "lists")]
 
 
-@pytest.mark.parametrize("task", [[], {}, {"keys": []}, {"keys": {}, "levels": []}, {"keys": {}, "changes": [{}]}])
+def test_a_level_is_named_by_all_keys_of_its_change_where_the_first_is_not_enough(place):
+    index = {"class_path": "lit_retrieval.tasks.Index", "init_args": {"max_size": 8}}
+    task = {"keys": {"data.task": index}, "changes": [
+        {"data.task.init_args.num_words": 4, "trainer.max_steps": 6}, {"data.task.init_args.num_words": 4},
+        {"data.sizes": [8], "trainer.max_steps": 6},
+    ]}  # fmt: skip
+    grid = read_grid(write_grid(place, tasks={"lists": task}))
+    assert [name for name, _ in levels(grid)] == [
+        "lists", "lists num_words=4 max_steps=6", "lists num_words=4", "lists sizes=8",
+    ]  # fmt: skip
+    task["changes"] = [{"model.state_dim": 4}, {"data.state_dim": 4}]
+    with pytest.raises(UserError, match="changes of a task must have different names, got lists state_dim=4 twice"):
+        levels(read_grid(write_grid(place, tasks={"lists": task})))
+
+
+def test_names_that_look_like_numbers_are_text(place):
+    parts = {"points": {16: {}}, "tests": {0.1: {"data.seed": 1}, 2: {"data.seed": 2}}}
+    (trial,) = trials(read_grid(write_grid(place, **parts)), place)
+    assert trial.point == "16" and [name for name, _ in trial.tests] == ["0.1", "2"]
+    path = files.trial_folder(place / "there", trial.hash) / "result.json"
+    files.write({"tested": how_tested(trial)}, path)
+    check_tests([trial], place / "there")
+
+
+@pytest.mark.parametrize(
+    "task",
+    [[], {}, {"keys": []}, {"keys": {}, "levels": []}, {"keys": {}, "changes": [{}]}, {"keys": {}, "changes": None}],
+)
 def test_a_task_without_keys_is_refused(place, task):
     with pytest.raises(UserError, match=r"tasks\.one must be \{keys: .*; set it in .*tiny\.yaml"):
         read_grid(write_grid(place, tasks={"one": task}))
@@ -105,6 +135,8 @@ def test_a_key_that_the_sweep_sets_is_refused(place, parts, said):
     [
         ({"points": {"one": {}, "two": {"model.recompute": "blocks"}}}, "with --model.recompute blocks would train as"),
         ({"grid": {"data.test_samples": [8, 16]}}, "with --data.test_samples 16 would train as another"),
+        ({"points": {"one": {}, "two": {}}}, "must differ in their keys, got one and two with equal ones"),
+        ({"tasks": {"a": {"keys": {}}, "b": {"keys": {}}}}, "must differ in their keys, got a and b with equal ones"),
     ],
 )
 def test_what_would_be_left_out_is_refused(place, parts, said):
@@ -118,14 +150,64 @@ def test_a_finished_trial_that_was_tested_otherwise_is_refused(place, capsys):
     path.parent.mkdir(parents=True)
     files.write({"tested": how_tested(trial)}, path)
     check_tests([trial], place / "there")
-    more = {"checkpoint": "last"}, {"tests": {"other": {"data.seed": 1}}}, {"fixed": {**TINY, "data.test_samples": 9}}
+    more = (
+        {"checkpoint": "last"}, {"tests": {"other": {"data.seed": 1}}}, {"fixed": {**TINY, "data.test_samples": 9}},
+        {"fixed": {**TINY, "trainer.limit_test_batches": 1}},
+    )  # fmt: skip
     for changed in more:
         (now,) = trials(read_grid(write_grid(place, **changed)), place)
         assert now.hash == trial.hash
         with pytest.raises(UserError, match="the tests are others now than when"):
             check_tests([now], place / "there")
-    files.write({}, path)  # of an earlier version
+    (limited,) = trials(read_grid(write_grid(place, fixed={**TINY, "trainer.max_time": "00:00:10:00"})), place)
+    with pytest.raises(UserError, match=r"trainer\.max_time is 00:00:10:00, and was None when .*; remove .* to train"):
+        check_tests([limited], place / "there")
+    earlier = {key: value for key, value in how_tested(trial).items() if key != "trainer"}
+    files.write({"tested": earlier}, path)
+    check_tests([limited], place / "there")
+    files.write({}, path)  # of a still earlier version
     check_tests([now], place / "there")
+
+
+def test_a_folder_has_the_names_of_the_grid_and_says_what_is_not_of_it(place, monkeypatch, capsys):
+    """A point that was renamed; and trials of an earlier form of the grid, also with --only."""
+    grids = [{"points": {name: {}}, "grid": {"data.regime": ["cot", "vanilla"]}} for name in ("before", "now")]
+    before = trials(read_grid(write_grid(place, **grids[0])), place)
+    curve = Curve([4], [0.5], [0.5], [1.0], 9.0)._asdict()
+    for trial, identity in zip([*before, before[0]], [*(trial.hash for trial in before), "ffffffff"], strict=True):
+        result = {
+            "hash": identity, "point": "before", "level": "", "seed": 0, "commit": "abc", "minutes": 1.0,
+            "finished": "2026", "scores": {"closed_loop_accuracy": 0.5}, "samples": {"4": 10}, "samples_per_step": 4,
+            "configuration": trial.configuration, "curve": curve,
+        }  # fmt: skip
+        files.write(result, files.trial_folder(place / "out", identity) / "result.json")
+    path = write_grid(place, **grids[1])
+    words = ["tools/sweep.py", str(path), "--on", "here", "-o", "out", "--any_commit"]
+    for more, told in (([], "2 trials, 2 of them finished"), (["--only", "cot"], "1 trial, 1 of them finished")):
+        monkeypatch.setattr("sys.argv", [*words, *more])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr().out.splitlines()
+        assert ended.value.code == 0 and said[0] == f"{told}; all in {place}/out"
+        assert said[1] == f"finished trials in {place}/out that are not of this grid, with rows in results.csv too: 1"
+    rows = list(csv.DictReader((place / "out/results.csv").open()))
+    assert {row["hash"]: row["point"] for row in rows} == {
+        before[0].hash: "now", before[1].hash: "now", "ffffffff": "before",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_a_warning(place, monkeypatch, capsys, number):
+    def refused(file, operation):
+        raise OSError(number, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    with alone(place / "out"):
+        (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"warning: the file system of {place}/out has no locks; start no second sweep there"
+    number = errno.EIO
+    with pytest.raises(OSError, match="no locks"), alone(place / "out"):
+        pytest.fail("went on")
 
 
 def test_slots_are_for_this_machine():
@@ -197,7 +279,7 @@ def test_an_experiment_is_not_a_grid(name):
 
 
 def test_each_test_of_a_trained_model_has_a_row(place, monkeypatch):
-    parts = {"tests": {"": {}, "nothing 0.5": {"data.retriever.init_args.rate": 0.5}}, "tested": {"data.seed": 7}}
+    parts = {"tests": {"": {}, "nothing 0.5": {"data.eval_batch_size": 5}}, "tested": {"data.seed": 7}}
     grid = read_grid(write_grid(place, **parts))
     (trial,) = trials(grid, place)
     assert trial.hash == trials(read_grid(write_grid(place)), place)[0].hash
@@ -214,7 +296,7 @@ def test_each_test_of_a_trained_model_has_a_row(place, monkeypatch):
     run_trial(trial, place / "sweep", "abc", retries=0, cpus=1)
     assert asked == [
         ("fit",), ("test", "--data.seed", "7"),
-        ("test", "--data.seed", "7", "--data.retriever.init_args.rate", "0.5"),
+        ("test", "--data.seed", "7", "--data.eval_batch_size", "5"),
     ]  # fmt: skip
     assert write_ledger(place / "sweep") == 1
     rows = list(csv.DictReader((place / "sweep/results.csv").open()))
@@ -256,6 +338,7 @@ def test_only_the_trials_of_some_words_in_their_order(place):
     assert [(trial.point, trial.configuration["data"]["regime"]) for trial in chosen] == [
         ("large", "vanilla"), ("small", "vanilla"), ("small", "cot"),
     ]  # fmt: skip
+    assert [trial.point for trial in described(chosen, ["4"])] == ["large", "small", "small"], "a size, shown as [4]"
     with pytest.raises(UserError, match="got retrieval"):
         described(chosen, ["retrieval"])
 
@@ -288,6 +371,23 @@ def test_the_commit_is_that_of_the_environment_or_of_git(monkeypatch):
     assert files.commit() == "unknown"
 
 
+def test_two_states_of_changed_files_are_two_commits(place):
+    def git(*words):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=b", *words], cwd=place, check=True)
+
+    git("init", "-q")
+    (place / "code.py").write_text("first")
+    git("add", "code.py")
+    git("commit", "-q", "-m", "first")
+    commits = [files.commit(place)]
+    for text in ("second", "third", "second", "first"):
+        (place / "code.py").write_text(text)
+        commits.append(files.commit(place))
+    clean, second, third, *others = commits
+    assert re.fullmatch(r"[0-9a-f]{7}", clean) and re.fullmatch(rf"{clean}-dirty-[0-9a-f]{{7}}", second)
+    assert second != third and others == [second, clean]
+
+
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
@@ -298,6 +398,8 @@ def test_the_commit_is_that_of_the_environment_or_of_git(monkeypatch):
         ({"grid": {"data.regime": []}}, "at least one value"),
         ({"tests": {"often": 3}}, "often must have keys with values"),
         ({"tests": {}}, "tests must have one test or more, got {}"),
+        ({"tested": {"data.tset_samples": 3}}, "did you mean data.test_samples?"),
+        ({"tests": {"": {}, "more": {"data.tset_samples": 3}}}, "did you mean data.test_samples?"),
         ({"grids": {}}, "got grids in"),
         ({"fixed": {"model": "nowhere.yaml"}}, "there is no file nowhere.yaml"),
         ({"experiment": "nowhere.yaml"}, "there is no file nowhere.yaml"),

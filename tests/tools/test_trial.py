@@ -1,19 +1,23 @@
 """One trial: what its commands are, and what is left of it after a stop."""
 
+import errno
 import math
 import threading
 import time
 
 import pytest
+from sweep import main as sweep
 from sweeps import files
 from sweeps.commands import start_fresh
 from sweeps.curve import read_curve
-from sweeps.grid import read_grid, trials
-from sweeps.trial import run_trial
+from sweeps.grid import Trial, read_grid, trials
+from sweeps.ledger import CODE
+from sweeps.trial import _random_bits, run_trial
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_sweep import TINY, write_grid
 
 from lit_retrieval.cli import main
+from lit_retrieval.cli.endings import DISK_FULL
 from lit_retrieval.errors import PREEMPTED
 
 
@@ -124,3 +128,47 @@ def test_a_stop_lets_a_trial_save_itself_and_it_waits_to_be_resumed(place, monke
     thread.join(30)
     notes = files.read(files.trial_folder(place / "sweep", trial.hash) / "trial.json")
     assert not thread.is_alive() and notes["status"] == "waiting" and notes["attempts"] == 1
+
+
+@pytest.mark.parametrize("note", [1, 2])
+def test_a_full_disk_stops_the_training_and_is_one_line(place, monkeypatch, capsys, note):
+    """At the first note of a trial, or at a later one while it trains."""
+    path, written = write_grid(place), []
+
+    def write(content, path):
+        written.append(path)
+        if len(written) == note:
+            while not (place / "started").exists():
+                time.sleep(0.02)
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    program = place / "program"
+    program.write_text(
+        f"#!/bin/sh\ntrap 'echo ended > {place}/saved; exit {PREEMPTED}' TERM\ntouch {place}/started\n"
+        "while :; do sleep 0.05; done\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program))
+    monkeypatch.setattr("sweeps.trial._NOTE_EVERY", 0.5)
+    monkeypatch.setattr("sweeps.files.write", write)
+    monkeypatch.setattr("sys.argv", ["tools/sweep.py", str(path), "--on", "here", "--any_commit"])
+    with pytest.raises(SystemExit) as ended:
+        sweep()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ended.value.code == DISK_FULL == 5 and line.startswith("error: the disk is full: ") and "trial.json" in line
+    assert (place / "saved").read_text() == "ended\n" and len(written) == note
+
+
+@pytest.mark.parametrize(
+    ("task", "bits"),
+    [
+        ({"class_path": "lit_retrieval.tasks.Index", "init_args": {"distribution": CODE, "max_size": 8}}, {"8": 8}),
+        ({"class_path": "lit_retrieval.tasks.AssociativeRecall",
+          "init_args": {"distribution": CODE, "values_per_key": 2}}, {"8": 2}),
+        ({"class_path": "lit_retrieval.tasks.Index", "init_args": {"max_size": 8}}, {}),
+        ({"class_path": "nobody.Has", "init_args": {"distribution": CODE}}, {}),
+    ],
+)  # fmt: skip
+def test_the_random_bits_of_a_code_are_those_of_its_task(task, bits):
+    trial = Trial("", "", 0, [], {"data": {"task": task}}, "")
+    assert _random_bits(trial, {"samples": {"8": 10}}) == bits

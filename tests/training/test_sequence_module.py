@@ -8,11 +8,12 @@ from lightning.pytorch import Trainer
 
 from lit_retrieval.constructions import Theorem52
 from lit_retrieval.data import BatchDataset, TranscriptData, collate
+from lit_retrieval.decoding import rows_at_once
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import Mamba
 from lit_retrieval.models import Stage
 from lit_retrieval.tasks import Author, IsTree, SampleStream
-from lit_retrieval.training import SequenceModule, rows_at_once, sequence_module
+from lit_retrieval.training import SequenceModule
 from lit_retrieval.training.global_step import GlobalStep
 from lit_retrieval.training.optimizers import make_optimizer, parameter_groups
 from lit_retrieval.training.scores import join
@@ -85,8 +86,20 @@ def test_rows_are_decoded_in_parts_if_memory_needs_it(monkeypatch):
     one, samples = module().eval(), batch()
     monkeypatch.setattr(SequenceModule, "data", TranscriptData(TASK, "retrieval", [4], max_new_tokens=20))
     whole, calls = one.decode(samples), []
-    monkeypatch.setattr(sequence_module, "rows_at_once", lambda *arguments: calls.append(arguments[1:3]) or 3)
+    monkeypatch.setattr(rows_at_once, "rows_at_once", lambda *arguments: calls.append(arguments[1:3]) or 3)
     assert one.decode(samples) == whole and calls == [(8, int(samples.prompt_length.max()) + 20)]
+
+
+def test_a_batch_that_is_too_long_for_the_model_is_refused(monkeypatch):
+    one, samples = module().eval(), batch()
+    monkeypatch.setattr(SequenceModule, "data", TranscriptData(TASK, "retrieval", [4], max_new_tokens=20))
+    one.model.most_places = samples.tokens.shape[1]
+    with pytest.raises(UserError, match=r"got \d+ with data\.max_new_tokens; set data\.sizes"):
+        one.decode(samples.__class__(**{**samples._asdict(), "prompt_length": samples.length}))
+    one.model.most_places -= 1
+    for step in (one.training_step, one.validation_step):
+        with pytest.raises(UserError, match=r"^samples must have at most \d+ tokens, .*, got \d+ in a batch; set data"):
+            step(samples, 0)
 
 
 def test_rows_with_prompts_of_other_lengths_are_decoded_apart():

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from sweeps import files
 from sweeps.grid import SEEDS, Grid, Trial, trials
+from sweeps.trial import is_final
 
 from comparisons.layers import Layer
 from comparisons.protocol import EXPERIMENT, Protocol
@@ -120,15 +121,15 @@ def of_code(trial: Trial, code: str) -> Trial:
 
 
 def failure(trial: Trial, folder: Path) -> str | None:
-    """Why a trial has failed for good; None if it has not."""
+    """Why a trial has failed; None if it has not."""
     notes = files.read(files.trial_folder(folder, trial.hash) / "trial.json") or {}
     return notes.get("reason") if notes.get("status") == "failed" else None
 
 
 def is_over(trial: Trial, folder: Path, again: bool = False) -> bool:
-    """Whether a trial has finished, or failed and is not to be run `again`."""
+    """Whether a trial has finished, or failed in a way that recurs at every start and is not to be run `again`."""
     is_finished = (files.trial_folder(folder, trial.hash) / "result.json").exists()
-    return is_finished or (not again and failure(trial, folder) is not None)
+    return is_finished or (not again and is_final(failure(trial, folder) or ""))
 
 
 def refusal(error: UserError) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from sweeps.grid import WRITE
 from sweeps.intervals import wilson
 
 from lit_retrieval.data import TranscriptData
@@ -17,6 +18,10 @@ from lit_retrieval.training.memory import ceiling
 
 FOLDER = Path(__file__).parents[2] / "configs/compare"
 _SET_HERE = ("model.hidden_size", "model.stages", "model.learning_rate", "trainer.max_time")
+_KINDS: dict[str, Any] = {
+    "version": (int, float), "shape": dict, "suites": dict, "learning_rates": list, "seeds": list, "reference": str,
+    "minutes": (int, float), "gpus": (int, float), "fixed": dict, "frontier": dict,
+}  # fmt: skip
 TOLERANCE = 0.05  # of the parameters, and of states that count as equal
 EXPERIMENT = str(FOLDER.parent / "experiments/quickstart.yaml")  # whose data, model and trainer a protocol changes
 
@@ -120,6 +125,9 @@ def read_protocol(path: Path) -> Protocol:
     if given - known or known - given - optional.keys():
         raise UserError(f"a protocol must have the keys {', '.join(sorted(known))}; set them in {path}")
     content = {**optional, **content}
+    for name, kind in _KINDS.items():
+        if not isinstance(content[name], kind):
+            raise UserError(f"{name} must be {WRITE[kind]}, got {content[name]}; set it in {path}")
     try:
         shape, frontier = Shape(**content.pop("shape")), Frontier(**content.pop("frontier"))
     except TypeError as error:

@@ -7,6 +7,7 @@ from figures.colors import Theme
 from sweeps import files
 
 from comparisons import frontier, page, rows, submitted
+from lit_retrieval.errors import UserError
 from lit_retrieval.parsing import OneLineErrors
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +20,8 @@ def main(words: Sequence[str]) -> None:
         description="Write rows and the picture of accuracy against bits of state to data/results/compare, and their "
         "page to docs/compare."
     )
-    parser.add_argument("rows", type=Path, nargs="+", help="CSV files of one protocol; of equal rows the first counts")
+    parser.add_argument("rows", type=Path, nargs="+", help="CSV files of one protocol, with all layers of the table "
+                        "that is there; of equal rows the first with an accuracy counts")  # fmt: skip
     parser.add_argument("--protocol", help="the protocol's file; if absent, the one in configs/compare")
     parser.add_argument("-o", "--output", type=Path, default=ROOT, help="the checkout; this one if absent")
     arguments = parser.parse_args(words)
@@ -28,9 +30,18 @@ def main(words: Sequence[str]) -> None:
 
 
 def publish(found: submitted.Submitted, checkout: Path) -> list[Path]:
-    """Write the files of some rows; returns their paths."""
+    """Write the files of some rows; returns their paths.
+
+    Raises `UserError` if layers of the table that is there are not among the rows.
+    """
     name = found.protocol.name
     table = checkout / f"data/results/compare/{name}.csv"
+    there = rows.read([table])[0] if table.is_file() else []
+    if lost := {row["recurrence"] for row in there} - {row["recurrence"] for row in found.rows}:
+        raise UserError(
+            f"the rows must have all layers of {table}, got none of {', '.join(sorted(lost))}; name {table} too, or "
+            "remove it"
+        )
     rows.write(found.rows, rows.COLUMNS, table)
     rows.write(found.samples, rows.OF_SAMPLES, rows.samples_file(table))
     texts = {checkout / f"docs/compare/{name}.html": page.html(*found)}

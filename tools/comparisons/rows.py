@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sweeps import files
 from sweeps.grid import Trial
 
-from comparisons.cells import Point, failure
+from comparisons.cells import Point, failure, is_over
 from comparisons.layers import Layer
 from comparisons.protocol import Protocol, Suite, interval
 from lit_retrieval import __version__
@@ -47,11 +47,12 @@ class Winner(NamedTuple):
 def choose(trials: Sequence[Trial], folder: Path) -> Winner | None:
     """The learning rate of the best validation, the mean over seeds of the best of each run; None if none finished.
 
-    The accuracy counts, then the loss, then the lower rate. A rate with a failed seed is not chosen.
+    The accuracy counts, then the loss, then the lower rate. A rate with a failed seed is not chosen; the row says so
+    unless it diverged or was refused.
     """
     by_rate: dict[float, list[Trial]] = {}
     for trial in trials:
-        by_rate.setdefault(trial.configuration["model"]["learning_rate"], []).append(trial)
+        by_rate.setdefault(_rate(trial), []).append(trial)
     winner, best = None, None
     for rate, own in sorted(by_rate.items()):
         folders = [files.trial_folder(folder, trial.hash) for trial in own]
@@ -96,7 +97,9 @@ def rows_of_point(
                 rows.append({**row, **_failed([reason for trial in own if (reason := failure(trial, folder))])})
                 continue
             of_size = [_of_seed(run, size) for run in winner.folders]
-            rows.append({**row, **speed, **_scores(winner, size, suites[name], of_size, protocol, point)})
+            scores = _scores(winner, size, suites[name], of_size, protocol, point)
+            scores["reason"] = "; ".join(filter(None, [scores["reason"], *_left_out(own, folder)]))
+            rows.append({**row, **speed, **scores})
             for seed, (right, _) in zip(protocol.seeds, of_size, strict=True):
                 named = {key: row[key] for key in OF_SAMPLES if key in row}
                 samples.append({**named, "seed": seed, "right": encode(right)})
@@ -139,6 +142,20 @@ def _of_setting(point: Point) -> dict[str, Any]:
 def _failed(reasons: list[str]) -> dict[str, Any]:
     reason = reasons[-1] if reasons else "it was interrupted"
     return {"status": next((told for part, told in _STATUSES.items() if part in reason), "failed"), "reason": reason}
+
+
+def _left_out(trials: Sequence[Trial], folder: Path) -> list[str]:
+    """The learning rates that validation could not choose, as a training has crashed that may run another time."""
+    missing = {_rate(trial): failure(trial, folder) for trial in trials if not is_over(trial, folder)}
+    return [
+        f"the learning rate {rate:g} is left out until the same command runs it again: {reason or 'interrupted'}"
+        for rate, reason in missing.items()
+    ]
+
+
+def _rate(trial: Trial) -> float:
+    rate: float = trial.configuration["model"]["learning_rate"]
+    return rate
 
 
 def _scores(
@@ -189,34 +206,52 @@ def samples_file(path: Path) -> Path:
 def read(paths: Sequence[Path]) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """The rows of files and of the samples beside them; raises `UserError` unless all are of one protocol.
 
-    Of rows of the same layer, suite, size and budget in several files, the first counts.
+    Of rows of the same layer, suite, size and budget in several files, the first with an accuracy counts, with its
+    samples. A layer's name stands for one class.
     """
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     samples: dict[tuple[str, ...], dict[str, str]] = {}
-    protocols: dict[str, None] = {}
-    for path in paths:
-        for row in _read(path, COLUMNS):
-            rows.setdefault(tuple(row[key] for key in OF_SAMPLES[1:5]), row)
-            protocols[row["protocol"]] = None
-        beside = samples_file(path)
+    files_of: dict[tuple[str, ...], int] = {}
+    read = [_read(path, COLUMNS) for path in paths]
+    for number, found in enumerate(read):
+        for row in found:
+            key = tuple(row[name] for name in OF_SAMPLES[1:5])
+            if key not in rows or (row["accuracy"] and not rows[key]["accuracy"]):
+                rows[key], files_of[key] = row, number
+    for number, beside in enumerate(map(samples_file, paths)):
         for row in _read(beside, OF_SAMPLES) if beside.is_file() else []:
-            samples.setdefault(tuple(row[key] for key in OF_SAMPLES[1:6]), row)
-    if len(protocols) > 1:
+            key = tuple(row[name] for name in OF_SAMPLES[1:6])
+            if files_of.get(key[:4], number) == number:
+                samples.setdefault(key, row)
+    if len(protocols := dict.fromkeys(row["protocol"] for found in read for row in found)) > 1:
         raise UserError(
             f"rows of different protocols never share a table, got {', '.join(protocols)}; name the files of one"
         )
     if not rows:
         raise UserError("the files have no rows; run `python tools/compare.py` first")
+    _check_classes(row for found in read for row in found)
     return list(rows.values()), list(samples.values())
+
+
+def _check_classes(found: Iterable[dict[str, str]]) -> None:
+    """Raise `UserError` if two layers have one name."""
+    classes: dict[str, str] = {}
+    for row in found:
+        name, path = row["recurrence"], row["class_path"]
+        if classes.setdefault(name, path) != path:
+            raise UserError(f"{name} must be one class, got {classes[name]} and {path}; rename one of them in its rows")
 
 
 def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     try:
         with path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            reader = csv.DictReader(file, restkey="(no name)", restval="")
+            names = reader.fieldnames or ()
+            missing, found = [name for name in columns if name not in names], list(reader)
             if not missing:
-                return list(reader)
+                if unknown := {name for row in found for name in row} - {*columns}:
+                    raise UserError(f"{path} must have the columns of a row alone, got {min(unknown)}; remove it")
+                return found
     except UnicodeDecodeError:
         missing = list(columns)
     more = f" and {len(missing) - 3} others" if len(missing) > 3 else ""

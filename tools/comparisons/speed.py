@@ -14,18 +14,22 @@ WORDS = 64
 _BATCH, _STEPS = 64, 8
 
 
-def speed_ratios(model: SequenceModel, reference: SequenceModel, length: int, rounds: int) -> dict[str, str]:
+def speed_ratios(
+    model: SequenceModel, reference: SequenceModel, length: int, rounds: int, accelerator: str = "auto"
+) -> dict[str, str]:
     """How many times as fast as the reference the model trains and decodes.
 
     `training` is a forward and a backward of 64 sequences, `decoding` 8 steps of a token after each of them. The two
-    models are timed alternately, so that other load slows both: on a GPU if there is one, else by the processor's time.
+    models are timed alternately, so that other load slows both: on a GPU if there is one and trainings may use it, else
+    by the processor's time.
 
     Args:
         model, reference: The models, in evaluation mode, with `WORDS` words.
         length: Tokens of a sequence.
         rounds: Timed turns of each, after one that is not counted.
+        accelerator: `trainer.accelerator` of the trainings, which run on a CPU if it is `cpu`.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
     if device == "cuda":
         Gpu().set_arithmetic()
     tokens = torch.randint(WORDS, (_BATCH, length), generator=torch.Generator().manual_seed(0)).to(device)

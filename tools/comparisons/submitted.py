@@ -26,7 +26,7 @@ def read(paths: Sequence[Path], protocol: str | None = None) -> Submitted:
     """The rows of files; raises `UserError` unless they are of the protocol's file, and what its rows can be.
 
     Args:
-        paths: CSV files, each with the file of its samples beside it; of equal rows the first counts.
+        paths: CSV files, each with the file of its samples beside it; of equal rows the first with an accuracy counts.
         protocol: The protocol's file; that of configs/compare if absent.
     """
     found, samples = rows.read(paths)

@@ -58,7 +58,7 @@ def shown(row: Row | None) -> str:
 
 
 def show(rows: Sequence[Row], names: set[str]) -> None:
-    """Print the table of some layers, and why cells have no accuracy; few layers stand side by side."""
+    """Print the table of some layers, and what its rows say for a reason; few layers stand side by side."""
     summary = Summary(rows)
     heads = ["layer", "mean", *(f"{suite} {size}" for suite, size in summary.cells), "bits of state", "parameters",
              "training speed", "decoding speed"]  # fmt: skip
@@ -69,8 +69,8 @@ def show(rows: Sequence[Row], names: set[str]) -> None:
         made.add_row(*line)
     width = Console(width=_WIDEST).measure(made).maximum  # a terminal wraps lines that it has no room for
     Console(width=max(Console().width, width)).print(made)
-    missing = [row for row in rows if row["recurrence"] in names and not row["accuracy"]]
-    for reason in dict.fromkeys(f"{row['recurrence']} {row['status']}: {row['reason']}" for row in missing):
+    told = [row for row in rows if row["recurrence"] in names and row["reason"]]
+    for reason in dict.fromkeys(f"{row['recurrence']} {row['status']}: {row['reason']}" for row in told):
         print(reason)
 
 

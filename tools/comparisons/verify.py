@@ -10,13 +10,13 @@ import numpy as np
 from sweeps import files
 from sweeps.folder import alone, check_commits, check_tests
 from sweeps.grid import Trial, trials
-from sweeps.runners import run_here
+from sweeps.runners import check_slots, run_here
 
 from comparisons import rows, submitted
 from comparisons.cells import Point, failure, grid, of_code
 from comparisons.layers import Layer
 from comparisons.protocol import Protocol
-from comparisons.settings import Setting
+from comparisons.settings import Setting, build
 from lit_retrieval.errors import UserError
 from lit_retrieval.parsing import OneLineErrors
 
@@ -31,30 +31,42 @@ class Verdict(NamedTuple):
         row: The row.
         accuracy: The accuracy now; None if a training failed.
         state_bits: The bits of state at the row's size now.
+        parameters: The parameters of all blocks now.
         same_samples: Whether the same samples have as many right answers for every seed; None without published ones.
     """
 
     row: dict[str, str]
     accuracy: float | None
     state_bits: int
+    parameters: int
     same_samples: bool | None
 
     @property
     def holds(self) -> bool:
-        """Whether the accuracy is within the published interval or spread over seeds, and the state has those bits."""
-        if self.accuracy is None or self.state_bits != int(self.row["state_bits"]):
+        """Whether the accuracy is within the published interval or spread over seeds, of such a model."""
+        if self.accuracy is None or self._other:
             return False
         low = min(float(self.row[name]) for name in ("low", "lowest_seed"))
         high = max(float(self.row[name]) for name in ("high", "highest_seed"))
         return low <= round(self.accuracy, 4) <= high
+
+    @property
+    def _other(self) -> str:
+        """What of the model is not as published; empty if nothing is."""
+        now = {"state_bits": (self.state_bits, "bits of state"), "parameters": (self.parameters, "parameters")}
+        differing = [
+            f"{number:,} {what}, published {int(self.row[name]):,}"
+            for name, (number, what) in now.items() if number != int(self.row[name])
+        ]  # fmt: skip
+        return "; ".join(differing)
 
     def __str__(self) -> str:
         row = self.row
         named = f"{row['recurrence']} {row['suite']} {row['size']}"
         if self.accuracy is None:
             return f"{named}: a training failed, published {row['accuracy']}"
-        if self.state_bits != int(row["state_bits"]):
-            return f"{named}: {self.state_bits:,} bits of state, published {int(row['state_bits']):,}: DIFFERS"
+        if self._other:
+            return f"{named}: {self._other}: DIFFERS"
         how = "the same samples right" if self.same_samples else f"published interval {row['low']} to {row['high']}"
         return (
             f"{named}: {self.accuracy:.4f}, published {row['accuracy']}, {how}: {'holds' if self.holds else 'DIFFERS'}"
@@ -72,6 +84,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--slots", type=int, default=1, help="trainings at a time")
     parser.add_argument("--any_commit", action="store_true", help="count trainings that another commit has run there")
     arguments = parser.parse_args(words)
+    check_slots(arguments.slots, "here")
     found, samples, protocol = submitted.read([arguments.rows], arguments.protocol)
     chosen = choose(found, arguments.only)
     output = (arguments.output or Path("compare") / f"verify-{protocol.identity}").absolute()
@@ -114,7 +127,8 @@ def verify(
         check_tests(again, output)
         waiting = [one for one in again if not (files.trial_folder(output, one.hash) / "result.json").exists()]
         partial(run_here, slots=slots)(waiting, asked, output, commit)
-        yield from (_verdict(row, again, samples, output) for row in own)
+        parameters = build(layer, point.setting, protocol.shape, 1).num_parameters
+        yield from (_verdict(row, again, samples, output, parameters) for row in own)
 
 
 def _rebuild(row: dict[str, str]) -> tuple[Layer, Point]:
@@ -124,9 +138,9 @@ def _rebuild(row: dict[str, str]) -> tuple[Layer, Point]:
     return layer, Point(int(row["state_budget"]), setting, [row["suite"]])
 
 
-def _verdict(row: dict[str, str], again: Sequence[Trial], samples: Rows, output: Path) -> Verdict:
+def _verdict(row: dict[str, str], again: Sequence[Trial], samples: Rows, output: Path, parameters: int) -> Verdict:
     if any(failure(trial, output) for trial in again):
-        return Verdict(row, None, 0, None)
+        return Verdict(row, None, 0, parameters, None)
     of_seed, same = [], []
     for trial in again:
         right, asked, sizes = rows.right_answers(files.trial_folder(output, trial.hash))
@@ -138,4 +152,4 @@ def _verdict(row: dict[str, str], again: Sequence[Trial], samples: Rows, output:
         ]
     result = files.read(files.trial_folder(output, again[0].hash) / "result.json") or {}
     bits = int(result["state_bits_of_sizes"][row["size"]])
-    return Verdict(row, float(np.mean(of_seed)), bits, all(same) if same else None)
+    return Verdict(row, float(np.mean(of_seed)), bits, parameters, all(same) if same else None)

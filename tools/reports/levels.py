@@ -10,12 +10,19 @@ Accuracies = dict[str, dict[str, float]]  # by model and level
 
 
 def best_accuracies(rows: Iterable[Row]) -> Accuracies:
-    """The best test, as in MAD, of each model and level, such as over learning rates; means over seeds."""
+    """The best test, as in MAD, of each model and level, such as over learning rates; means over seeds.
+
+    Where a model has a level in several regimes, each regime is a model of its own.
+    """
     best: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    rows = [row for row in rows if row.level]
+    regimes: dict[tuple[str, str], set[str]] = defaultdict(set)
     for row in rows:
-        if row.level:
-            seeds = best[row.point, row.level]
-            seeds[row.seed] = max(seeds.get(row.seed, 0.0), row.scores["closed_loop_accuracy"])
+        regimes[row.point, row.level].add(row.regime)
+    is_one = all(len(found) == 1 for found in regimes.values())
+    for row in rows:
+        seeds = best[row.point if is_one else f"{row.point} {row.regime}", row.level]
+        seeds[row.seed] = max(seeds.get(row.seed, 0.0), row.scores["closed_loop_accuracy"])
     found: Accuracies = defaultdict(dict)
     for (point, level), seeds in best.items():
         found[point][level] = mean(seeds.values())

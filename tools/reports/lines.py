@@ -8,12 +8,13 @@ import numpy as np
 from figures.style import architecture_colors, draw_guess, draw_points, ink
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from sweeps.ledger import CODE
 
+from lit_retrieval.training.memory import ceiling
 from reports.rows import Row, best_of_seeds
 
 _STYLES = {"vanilla": "-", "cot": "--", "retrieval": ":"}
 _MARKERS = "os^Dv<>Pp*"  # one for each model of an architecture
-_CODE = "random_access_code"
 _MOST_INSIDE = 5  # lines of a legend that leave room for the points
 _LEGEND = 2.6  # inches of a legend beside them
 
@@ -25,7 +26,7 @@ def draw_state_bits(rows: Sequence[Row]) -> Figure | None:
     binary entropy (arXiv:2402.18510, Theorem 4.6). It holds for random-access codes where the model may not search.
     """
     colors = architecture_colors(row.architecture for row in rows)
-    rows = [row for row in rows if row.distribution == _CODE and row.regime != "retrieval"]
+    rows = [row for row in rows if row.distribution == CODE and row.regime != "retrieval"]
     panels = sorted({(row.task, size) for row in rows for size in row.by_size})
     if not panels:
         return None
@@ -40,20 +41,20 @@ def draw_state_bits(rows: Sequence[Row]) -> Figure | None:
             points = [_accuracy([row.by_size[size]]) for row in found]
             style = {"color": colors[architecture], "label": f"{architecture} {regime}"}
             draw_points(one, bits, points, marker=_MARKERS[list(_STYLES).index(regime)], linestyle="", **style)
-        bits_of_ceiling, ceiling_accuracy = ceiling(size // 2 if task == "AssociativeRecall" else size)
-        one.plot(bits_of_ceiling, ceiling_accuracy, color=ink(), linewidth=1, label="ceiling")
+        codes = {code for row in inside if (code := row.random_bits_of(size)) is not None}
+        for code in sorted(codes):
+            told = "ceiling" if len(codes) == 1 else f"ceiling of {code} bits"
+            one.plot(*ceiling_line(code), color=ink(), linewidth=1, label=told)
         one.set_xscale("log", base=2)
         one.set(xlabel="bits of state", title=f"{task}, random access code, size {size}")
         _finish(one, inside)
     return figure
 
 
-def ceiling(random_bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bits of state M and the best accuracy p that they allow: M = (1 - H(p)) n, then p = 1; each `(200,)`."""
-    p = np.linspace(0.55, 1 - 1e-9, 199)
-    entropy = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
-    bits = (1 - entropy) * random_bits
-    return np.append(bits, 1000 * random_bits), np.append(p, 1.0)
+def ceiling_line(random_bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bits of state and the best accuracy that they allow, from 0.55 on; each `(200,)`."""
+    bits = random_bits * np.append(np.geomspace(0.00723, 1, 199), 1000)
+    return bits, np.array([ceiling(one, random_bits) for one in bits])
 
 
 def draw_lengths(rows: Sequence[Row]) -> Figure | None:

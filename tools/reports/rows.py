@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Sequence
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -25,12 +26,13 @@ _OF_CURVE = ("hash", "point", "seed", "regime", "sizes", "samples", "closed_loop
 
 
 class CurvePoint(NamedTuple):
-    """Closed-loop accuracy of a validation after `samples` of training, with its interval; older files have none."""
+    """Closed-loop accuracy and loss of a validation after `samples` of training; older files lack the interval."""
 
     samples: int
     accuracy: float
     low: float
     high: float
+    loss: float = inf
 
 
 class Row(NamedTuple):
@@ -50,6 +52,7 @@ class Row(NamedTuple):
         is_rising: Whether the curve was still rising when training ended.
         scores: All scores, by column.
         curve: A point for each validation.
+        hash: Hash of its configuration.
     """
 
     point: str
@@ -65,6 +68,7 @@ class Row(NamedTuple):
     is_rising: bool
     scores: dict[str, float]
     curve: list[CurvePoint]
+    hash: str = ""
 
     @property
     def architecture(self) -> str:
@@ -91,6 +95,11 @@ class Row(NamedTuple):
         return max((point.accuracy for point in self.curve), default=self.scores["closed_loop_accuracy"])
 
     @property
+    def lowest_loss(self) -> float:
+        """The lowest loss of a validation; infinite in results without one."""
+        return min((point.loss for point in self.curve), default=inf)
+
+    @property
     def by_size(self) -> dict[int, dict[str, float]]:
         """The test scores of each size."""
         return _groups(self.scores, "size")
@@ -98,6 +107,11 @@ class Row(NamedTuple):
     def bits_of(self, size: int) -> int:
         """Bits of state at the end of the longest row of a size; in older results, of all sizes."""
         return int(self.by_size[size].get("state_bits", self.state_bits))
+
+    def random_bits_of(self, size: int) -> int | None:
+        """The random bits of a code of a size; in older results only of tasks that have a bit in each word."""
+        bits = self.by_size[size].get("random_bits", size if self.task in ("Counting", "Index") else None)
+        return None if bits is None else int(bits)
 
     @property
     def by_distance(self) -> dict[int, dict[str, float]]:
@@ -142,12 +156,14 @@ def read_rows(paths: Iterable[Path]) -> list[Row]:
 
 
 def best_of_seeds(rows: Iterable[Row]) -> list[Row]:
-    """One row for each seed: of several, such as those of a grid of learning rates, that of the best validation."""
-    best: dict[str, Row] = {}
+    """One row for each seed: of several, such as those of a grid of learning rates, that of the best validation.
+
+    The accuracy counts, then the loss; of equal ones the first hash, so that the order of the rows does not matter.
+    """
+    best: dict[str, list[Row]] = {}
     for row in rows:
-        if row.seed not in best or row.validated > best[row.seed].validated:
-            best[row.seed] = row
-    return list(best.values())
+        best.setdefault(row.seed, []).append(row)
+    return [min(same, key=lambda row: (-row.validated, row.lowest_loss, row.hash)) for same in best.values()]
 
 
 def read_paper(path: Path = PAPER, figures: Sequence[str] = ("2", "5")) -> list[PaperValue]:
@@ -184,14 +200,14 @@ def _row(line: dict[str, str], curves: list[dict[str, str]]) -> Row:
     return Row(
         line["point"], line.get("test", ""), line.get("level", ""), line["seed"], line["task"], line["distribution"],
         line["regime"], line["sizes"], int(line["samples"]), int(line["state_bits"]), line["still_rising"] == "1",
-        scores, curve,
+        scores, curve, line["hash"],
     )  # fmt: skip
 
 
 def _point(line: dict[str, str]) -> CurvePoint:
     accuracy = float(line["closed_loop_accuracy"])
     low, high = (float(line.get(f"closed_loop_accuracy_{end}") or accuracy) for end in ("low", "high"))
-    return CurvePoint(int(line["samples"]), accuracy, low, high)
+    return CurvePoint(int(line["samples"]), accuracy, low, high, float(line.get("loss") or inf))
 
 
 def _is_number(text: str) -> bool:
@@ -203,7 +219,7 @@ def _is_number(text: str) -> bool:
 
 
 def _groups(scores: dict[str, float], kind: str) -> dict[int, dict[str, float]]:
-    """The scores of each size or distance, by quantity; sizes also have their bits of state."""
+    """The scores of each size or distance, by quantity; sizes also have their bits of state and random bits."""
     groups: dict[int, dict[str, float]] = {}
     for text, value in scores.items():
         name = ScoreName.parse(text)

@@ -1,5 +1,6 @@
 """The files of a sweep, written atomically."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ from lit_retrieval.files import write_atomically
 
 
 def trial_folder(sweep: Path, identity: str) -> Path:
-    """The folder of a trial, with `run/`, `log.txt`, `trial.json` and, when it is finished, `result.json`."""
+    """The folder of a trial, with `run/`, `log.txt`, `trial.json`, with SLURM `job.json`, and at last `result.json`."""
     return sweep / "trials" / identity
 
 
@@ -36,14 +37,20 @@ def write_text(text: str, path: Path) -> None:
 
 
 def commit(folder: Path | None = None) -> str:
-    """The commit of a checkout, with `-dirty` where files have changed; COMMIT of the environment is that of ours."""
+    """The commit of a checkout, such as `abc1234`, or `abc1234-dirty-1a2b3c4` with a hash of what has changed in files.
+
+    COMMIT of the environment is that of ours.
+    """
     if folder is None and (told := os.environ.get("COMMIT")):
         return told
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"]
     try:
-        said = subprocess.run(
-            command, cwd=folder or Path(__file__).parent, capture_output=True, text=True
-        ).stdout.strip()
+        said = _git(folder, "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*").decode().strip()
+        if said.endswith("-dirty"):
+            said += f"-{hashlib.sha256(_git(folder, 'diff', '--no-ext-diff', 'HEAD')).hexdigest()[:7]}"
     except FileNotFoundError:
         said = ""
     return said or "unknown"
+
+
+def _git(folder: Path | None, *words: str) -> bytes:
+    return subprocess.run(["git", *words], cwd=folder or Path(__file__).parent, capture_output=True).stdout

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from itertools import pairwise, product
+from itertools import islice, pairwise, product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,10 +23,11 @@ _SET_HERE = {
     **dict.fromkeys(SEEDS, "write seeds"), "trainer.devices": "write gpus", "run_dir": "leave it out",
     "trainer.enable_progress_bar": "leave it out",
 }  # fmt: skip
-_WRITE = {
+WRITE = {
     str: "a path", dict: "keys with values", list: "a list", int: "a whole number",
-    (int, float, dict): "a number, or numbers by words", bool: "true or false",
+    (int, float, dict): "a number, or numbers by words", bool: "true or false", (int, float): "a number",
 }  # fmt: skip
+_NAMED = ("points", "tasks", "regimes", "tests")  # whose keys are names, which may look like numbers
 _KINDS: dict[str, Any] = {
     "experiment": str, "points": dict, "tasks": dict, "grid": dict, "regimes": dict, "fixed": dict, "slurm": dict,
     "tested": dict, "tests": dict, "warm": bool,
@@ -126,6 +127,38 @@ class Trial(NamedTuple):
 
 def read_grid(path: Path) -> Grid:
     """Read a grid; raises `UserError` if the file is not a valid one."""
+    content = _read_content(path)
+    if (checkpoint := content.get("checkpoint", "best")) not in ("best", "last"):
+        raise UserError(f"checkpoint must be best or last, got {checkpoint}; set it in {path}")
+    names = {part: {str(name): keys for name, keys in content[part].items()} for part in _NAMED if part in content}
+    grid = Grid(**{**content, **names})
+    if unknown := [name for name in grid.regimes if name not in REGIMES]:
+        raise UserError(f"regimes must be among {', '.join(REGIMES)}, got {unknown[0]}; set it in {path}")
+    if wrong := [key for key, values in grid.grid.items() if not isinstance(values, list)]:
+        raise UserError(f"grid.{wrong[0]} must be a list, got one value; write a list in {path}, or move it to fixed")
+    if wrong := [
+        name for name, keys in (grid.points | grid.regimes | grid.tests).items() if not isinstance(keys, dict)
+    ]:
+        raise UserError(f"{wrong[0]} must have keys with values; write {{key: value}} in {path}, or {{}} for none")
+    for name, task in grid.tasks.items():
+        if not _is_task(task):
+            raise UserError(
+                f"tasks.{name} must be {{keys: {{key: value}}, changes: [{{key: value}}]}}; set it in {path}"
+            )
+    for key in _keys(grid):
+        if instead := _SET_HERE.get(key):
+            raise UserError(f"the sweep sets {key}; {instead} in {path}")
+    check_shares(grid.gpus, path)
+    for name, least in (("cpus", 1), ("retries", 0), ("stop_on_plateau", 1)):
+        if (number := getattr(grid, name)) is not None:
+            check_at_least(name, number, least, f"it in {path}")
+    if no_seeds := [seed for seed in grid.seeds if not isinstance(seed, int)]:
+        raise UserError(f"seeds must be whole numbers, got {no_seeds[0]}; set them in {path}")
+    return grid
+
+
+def _read_content(path: Path) -> dict[str, Any]:
+    """The keys of a grid's file, with values of their kinds; raises `UserError` for others."""
     try:
         content = read_yaml(path)
     except OSError:
@@ -141,36 +174,16 @@ def read_grid(path: Path) -> Grid:
         if name not in known:
             raise UserError(f"the keys of a grid must be among {', '.join(known)}; got {name} in {path}")
         if not isinstance(value, _KINDS.get(name, object)):
-            raise UserError(f"{name} must be {_WRITE[_KINDS[name]]}, got {value}; set it in {path}")
-    if (checkpoint := content.get("checkpoint", "best")) not in ("best", "last"):
-        raise UserError(f"checkpoint must be best or last, got {checkpoint}; set it in {path}")
-    grid = Grid(**content)
-    if unknown := [name for name in grid.regimes if name not in REGIMES]:
-        raise UserError(f"regimes must be among {', '.join(REGIMES)}, got {unknown[0]}; set it in {path}")
-    if wrong := [key for key, values in grid.grid.items() if not isinstance(values, list)]:
-        raise UserError(f"grid.{wrong[0]} must be a list, got one value; write a list in {path}, or move it to fixed")
-    if wrong := [
-        name for name, keys in (grid.points | grid.regimes | grid.tests).items() if not isinstance(keys, dict)
-    ]:
-        raise UserError(f"{wrong[0]} must have keys with values; write {{key: value}} in {path}, or {{}} for none")
-    for name, task in grid.tasks.items():
-        parts = task if isinstance(task, dict) else {}
-        changes = parts.get("changes", [])
-        are_keys = isinstance(parts.get("keys"), dict) and all(isinstance(one, dict) and one for one in changes)
-        if not are_keys or parts.keys() - {"keys", "changes"}:
-            raise UserError(
-                f"tasks.{name} must be {{keys: {{key: value}}, changes: [{{key: value}}]}}; set it in {path}"
-            )
-    for key in _keys(grid):
-        if instead := _SET_HERE.get(key):
-            raise UserError(f"the sweep sets {key}; {instead} in {path}")
-    check_shares(grid.gpus, path)
-    for name, least in (("cpus", 1), ("retries", 0), ("stop_on_plateau", 1)):
-        if (number := getattr(grid, name)) is not None:
-            check_at_least(name, number, least, f"it in {path}")
-    if no_seeds := [seed for seed in grid.seeds if not isinstance(seed, int)]:
-        raise UserError(f"seeds must be whole numbers, got {no_seeds[0]}; set them in {path}")
-    return grid
+            raise UserError(f"{name} must be {WRITE[_KINDS[name]]}, got {value}; set it in {path}")
+    return content
+
+
+def _is_task(task: Any) -> bool:
+    """Whether a task of a grid has keys, and no changes or a list of keys with values."""
+    parts = task if isinstance(task, dict) else {}
+    keys, changes = parts.get("keys"), parts.get("changes", [])
+    are_keys = isinstance(changes, list) and all(isinstance(one, dict) and one for one in changes)
+    return isinstance(keys, dict) and are_keys and not parts.keys() - {"keys", "changes"}
 
 
 def _keys(grid: Grid) -> Iterator[str]:
@@ -201,29 +214,54 @@ def trials(grid: Grid, folder: Path) -> list[Trial]:
             identity, point, seed, arguments, configuration, str(Path.cwd()), grid.checkpoint, level=level,
             tests=tests, is_warm=grid.warm,
         )  # fmt: skip
-        same = found.setdefault(identity, trial)
-        if same.arguments != trial.arguments:
-            before = set(pairwise(same.arguments))
-            given = (pair for pair in pairwise(trial.arguments) if pair[0].startswith("--") and pair not in before)
-            key, value = next(given, ("fewer", "keys"))
-            raise UserError(
-                f"a trial with {key} {value} would train as another does; leave it out, or write the key in tests if "
-                "it is one of a test"
-            )
+        _check_same(found.setdefault(identity, trial), trial)
     unique = list(found.values())
+    for words in filter(None, (words for _, words in tests)):  # a mistake in them ends this before any training
+        read_configuration(["test", *unique[0].arguments, *words])
     shares = find_shares(grid.gpus, [trial.words for trial in unique])
     return [trial._replace(gpus=share) for trial, share in zip(unique, shares, strict=True)]
 
 
+def _check_same(same: Trial, trial: Trial) -> None:
+    """Raise `UserError` for two trials of one hash that differ in their arguments or names: one would be left out."""
+    if same.arguments != trial.arguments:
+        before = set(pairwise(same.arguments))
+        given = (pair for pair in pairwise(trial.arguments) if pair[0].startswith("--") and pair not in before)
+        key, value = next(given, ("fewer", "keys"))
+        raise UserError(
+            f"a trial with {key} {value} would train as another does; leave it out, or write the key in tests if it is "
+            "one of a test"
+        )
+    name, other = (" ".join(f"{one.point} {one.level}".split()) for one in (same, trial))
+    if name != other:
+        raise UserError(f"points and levels must differ in their keys, got {name} and {other} with equal ones; leave "
+                        "one of them out")  # fmt: skip
+
+
 def levels(grid: Grid) -> list[tuple[str, dict[str, Any]]]:
-    """The levels of all tasks, by name, with their keys; one without a name or keys if there are no tasks."""
+    """The levels of all tasks, by name, with their keys; one without a name or keys if there are no tasks.
+
+    A level is named by the first key of its change and, where that is the same in others of its task, by all keys.
+    Raises `UserError` if two have the same name.
+    """
     found: list[tuple[str, dict[str, Any]]] = [] if grid.tasks else [("", {})]
     for name, task in grid.tasks.items():
+        changes = task.get("changes", [])
+        firsts = [_changed(change, 1) for change in changes]
         found.append((name, task["keys"]))
-        for change in task.get("changes", []):
-            key, value = next(iter(change.items()))
-            found.append((f"{name} {key.rpartition('.')[2]}={_text(value).strip('[]')}", {**task["keys"], **change}))
+        for change, first in zip(changes, firsts, strict=True):
+            told = first if firsts.count(first) == 1 else _changed(change, len(change))
+            found.append((f"{name} {told}", {**task["keys"], **change}))
+    names = [name for name, _ in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"the changes of a task must have different names, got {twice[0]} twice; leave one of them out")
     return found
+
+
+def _changed(change: dict[str, Any], count: int) -> str:
+    """The first keys of a change with their values, which name a level."""
+    pairs = islice(change.items(), count)
+    return " ".join(f"{key.rpartition('.')[2]}={_text(value).strip('[]')}" for key, value in pairs)
 
 
 def _combinations(grid: Grid, folder: Path) -> Iterator[tuple[str, str, int, dict[str, Any]]]:

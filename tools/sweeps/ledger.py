@@ -11,6 +11,7 @@ from sweeps.curve import still_rising
 from sweeps.intervals import wilson
 
 SHARES = ("closed_loop_accuracy", "all_right", "undecided", "exact_match")  # of samples: these have intervals
+CODE = "random_access_code"  # a distribution of tasks
 BASE = (
     "hash", "point", "level", "test", "seed", "commit", "device", "task", "distribution", "regime", "sizes", "samples",
     "test_samples", "checkpoint", "minutes", "samples_per_second", "parameters", "state_bits", "longest",
@@ -66,6 +67,7 @@ def row(result: dict[str, Any]) -> dict[str, Any]:
         **_scores(None, scores, total),
         **{name: value for size in samples for name, value in _scores(size, scores, samples[size]).items()},
         **{_name(size, "state_bits"): bits for size, bits in result.get("state_bits_of_sizes", {}).items()},
+        **{_name(size, "random_bits"): bits for size, bits in result.get("random_bits", {}).items()},
         **{name: f"{value:.6g}" for name, value in scores.items() if _kind(name) in ("distance", "task")},
     }
 

@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -46,7 +46,8 @@ def _watch(trials: Sequence[Trial], sweep: Path, console: Console, over: threadi
             known = {trial.hash: _status(trial, sweep) for trial in trials}
             if (count := Counter(known.values())["finished"]) != finished:
                 finished = count
-                write_ledger(sweep)
+                with suppress(OSError):  # such as a full disk: the last call of `watching` raises it
+                    write_ledger(sweep)
             if console.is_terminal:
                 live.update(table(trials, sweep), refresh=True)
             else:
@@ -88,8 +89,8 @@ def label(trial: Trial) -> str:
 
 
 def described(chosen: Sequence[Trial], words: Sequence[str]) -> Sequence[Trial]:
-    """The trials whose label has one of these words, those of the first word first; all without words."""
-    found = {word: [trial for trial in chosen if word in label(trial).split()] for word in words}
+    """The trials that one of these words describes, those of the first word first; all without words."""
+    found = {word: [one for one in chosen if word in (*label(one).split(), *one.words)] for word in words}
     if missing := [word for word in words if not found[word]]:
         raise UserError(f"--only must name words that describe trials, got {missing[0]}; --list shows the trials")
     chosen = [trial for word in words for trial in found[word]] if words else chosen

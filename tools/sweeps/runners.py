@@ -2,7 +2,9 @@
 
 import os
 import signal
+import subprocess
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -18,10 +20,12 @@ import torch
 from lit_retrieval.errors import PREEMPTED, RunEndedError, UserError
 from lit_retrieval.ranges import check_at_least
 from lit_retrieval.training.preemption import SIGNALS
+from sweeps import files
 from sweeps.grid import Grid, Trial
 from sweeps.trial import run_trial
 
 _TIME_LIMITS = 10_000  # after how many a job is not requeued any more
+_ASK_EVERY = 30.0  # seconds between two calls of squeue
 _LOOK_EVERY = 1.0  # seconds; Python handles no signal that comes just before the main thread waits without a limit
 
 
@@ -53,7 +57,8 @@ def run_here(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str, slot
     with _stopping() as stopping, ThreadPoolExecutor(slots) as pool:
         jobs = [pool.submit(run, trial) for trial in trials]
         while wait(jobs, _LOOK_EVERY).not_done:
-            pass
+            if any(job.done() and job.exception() for job in jobs):
+                stopping.set()  # an error that is not of one trial, such as a full disk: the others save themselves
         for job in jobs:
             job.result()
     if stopping.is_set():
@@ -130,7 +135,8 @@ def _run_one(
 def run_on_slurm(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str) -> None:
     """Submit a job for each trial, an array for each number of GPUs, and wait; without SLURM, submitit runs them here.
 
-    Before its time limit a job gets SIGUSR1: its trial saves itself, and submitit requeues the job.
+    Before its time limit a job gets SIGUSR1: its trial saves itself, and submitit requeues the job. A trial whose job
+    SLURM still has from an earlier start is waited for.
     """
     os.environ.setdefault("SUBMITIT_PREEMPT_SIGNAL", "USR1")  # read on import; `fit` gets the signal too
     try:
@@ -140,23 +146,44 @@ def run_on_slurm(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str) 
     tools = str(Path(__file__).parents[1])  # jobs inherit the environment, and must find these modules
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [tools, os.environ.get("PYTHONPATH")]))
     executor = submitit.AutoExecutor(sweep / "slurm", slurm_max_num_timeout=_TIME_LIMITS)
-    has_gpus, jobs = torch.cuda.is_available() or executor.cluster == "slurm", []
+    is_slurm = executor.cluster == "slurm"
+    queued = _queued(trials, sweep) if is_slurm else []
+    if queued:
+        print(f"not submitted again, as SLURM still has their jobs: {' '.join(one.hash for one in queued)}", flush=True)
+    has_gpus, jobs = torch.cuda.is_available() or is_slurm, []
+    trials = [trial for trial in trials if trial not in queued]
     for number in sorted({ceil(trial.gpus) for trial in trials}):
+        own = [trial for trial in trials if ceil(trial.gpus) == number]
         gpus = {"gpus_per_node": number} if number and has_gpus else {}
         executor.update_parameters(**{"cpus_per_task": grid.cpus, "timeout_min": 24 * 60, **gpus, **grid.slurm})
         try:
             with executor.batch():
-                jobs += [
-                    executor.submit(_Job(), trial, sweep, commit, grid.retries, grid.cpus)
-                    for trial in trials if ceil(trial.gpus) == number
-                ]  # fmt: skip
+                new = [executor.submit(_Job(), trial, sweep, commit, grid.retries, grid.cpus) for trial in own]
         except submitit.core.utils.FailedJobError as error:
             said = str(error).strip().splitlines()[-1]
             raise UserError(
                 f"SLURM takes no jobs: {said}; start on a machine of the cluster, or with --on here"
             ) from error
+        for trial, job in zip(own, new, strict=True):
+            files.write({"id": str(job.job_id)}, files.trial_folder(sweep, trial.hash) / "job.json")
+        jobs += new
     for job in jobs:
         job.wait()
+    while queued := _queued(queued, sweep):
+        time.sleep(_ASK_EVERY)
+
+
+def _queued(trials: Sequence[Trial], sweep: Path) -> list[Trial]:
+    """The trials whose jobs SLURM still has: they wait, run, or were requeued after a time limit."""
+    notes = [files.read(files.trial_folder(sweep, trial.hash) / "job.json") for trial in trials]
+    if not any(notes):
+        return []
+    asked = subprocess.run(["squeue", "--noheader", "--array", "--format=%i"], capture_output=True, text=True)
+    if asked.returncode:
+        said = (asked.stderr.strip() or "nothing").splitlines()[-1]
+        raise UserError(f"squeue must say which jobs SLURM has, got {said}; start again on a machine of the cluster")
+    listed = asked.stdout.split()
+    return [trial for trial, note in zip(trials, notes, strict=True) if note and note["id"] in listed]
 
 
 class _Job:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from pydoc import locate
 from types import MappingProxyType
 from typing import Any
 
@@ -15,16 +16,22 @@ import yaml
 from lit_retrieval.errors import PREEMPTED
 from lit_retrieval.runs import RunFolder
 from sweeps import files
-from sweeps.commands import Start, start_fresh, start_warm
+from sweeps.commands import Running, Start, start_fresh, start_warm
 from sweeps.curve import read_curve
 from sweeps.folder import how_tested
 from sweeps.grid import Trial
+from sweeps.ledger import CODE
 
 # A mistake in the configuration and a loss that is not finite recur at every start.
 _FINAL = {2: "a mistake in its configuration", 3: "a loss that is not finite"}
 _STOPPED = "stopped"
 _LOOK_EVERY, _LOOK_OFTEN = 1.0, 0.1  # seconds
 _NOTE_EVERY = 10.0
+
+
+def is_final(reason: str) -> bool:
+    """Whether a failure recurs at every start; others, such as a lack of memory, may not."""
+    return any(f" ended with {told}" in reason for told in _FINAL.values())
 
 
 def run_trial(
@@ -115,16 +122,25 @@ def _run(
     start: Start = start_warm if is_warm else start_fresh
     begun = noted = time.monotonic()
     process = start(arguments, trial.place, folder.resolve() / "log.txt", environment)
-    files.write(notes, folder / "trial.json")
-    while (status := process.poll()) is None:
-        if stopping.wait(_LOOK_OFTEN if is_warm else _LOOK_EVERY):
-            process.terminate()  # fit saves the run; test starts over the next time
-            status = process.wait()
-            break
-        if step == "fit" and time.monotonic() - noted > _NOTE_EVERY:
-            noted = time.monotonic()
-            files.write({**notes, "minutes": notes["minutes"] + (noted - begun) / 60}, folder / "trial.json")
+    try:
+        files.write(notes, folder / "trial.json")
+        while (status := process.poll()) is None:
+            if stopping.wait(_LOOK_OFTEN if is_warm else _LOOK_EVERY):
+                status = _end(process)
+                break
+            if step == "fit" and time.monotonic() - noted > _NOTE_EVERY:
+                noted = time.monotonic()
+                files.write({**notes, "minutes": notes["minutes"] + (noted - begun) / 60}, folder / "trial.json")
+    except OSError:  # such as a full disk
+        _end(process)
+        raise
     return status, (time.monotonic() - begun) / 60
+
+
+def _end(process: Running) -> int:
+    """Let a command save the run and end, and wait for it; returns its status. A test starts over the next time."""
+    process.terminate()
+    return process.wait()
 
 
 def _devices(trial: Trial) -> str:
@@ -158,9 +174,21 @@ def _result(trial: Trial, folder: Path, notes: dict[str, Any], found: dict[str, 
         "samples_per_step": batch,
         "curve": curve._asdict(),
         "tested": how_tested(trial),
+        "random_bits": _random_bits(trial, next(iter(found.values()))),
         **next(iter(found.values())),
         **({"tests": found} if list(found) != [""] else {}),
     }
+
+
+def _random_bits(trial: Trial, scores: dict[str, Any]) -> dict[str, int]:
+    """The random bits of a problem of each tested size, where the task is a random access code."""
+    task = trial.configuration["data"]["task"]
+    arguments = task.get("init_args", {})
+    made = locate(task["class_path"]) if arguments.get("distribution") == CODE else None
+    if made is None:
+        return {}
+    bits = {size: made(**arguments).random_bits(int(size)) for size in scores["samples"]}  # type: ignore[operator]
+    return {size: number for size, number in bits.items() if number is not None}
 
 
 def _last_line(folder: Path) -> str:

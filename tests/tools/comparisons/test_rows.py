@@ -40,6 +40,33 @@ def test_validation_chooses_the_rate(tmp_path, losses, best):
     assert (None if winner is None else winner.rate) == best
 
 
+def test_of_rows_in_several_files_one_with_an_accuracy_counts_with_its_own_samples(tmp_path):
+    head = {"protocol": "tiny-1-abc", "recurrence": "x", "suite": "a", "size": "2", "state_budget": "9"}
+    for number, accuracy in enumerate(["", "0.5", "0.7"]):
+        rows.write([{**head, "accuracy": accuracy}], rows.COLUMNS, tmp_path / f"{number}.csv")
+        samples = [{**head, "seed": "0", "right": str(number)}, {**head, "seed": str(number), "right": str(number)}]
+        named = [{key: one[key] for key in rows.OF_SAMPLES} for one in samples]
+        rows.write(named, rows.OF_SAMPLES, tmp_path / f"{number}.samples.csv")
+    (row,), samples = rows.read([tmp_path / f"{number}.csv" for number in range(3)])
+    assert row["accuracy"] == "0.5" and [(one["seed"], one["right"]) for one in samples] == [("0", "1"), ("1", "1")]
+
+
+def test_one_name_of_two_classes_is_refused(tmp_path):
+    head = {"protocol": "tiny-1-abc", "recurrence": "x", "suite": "a", "size": "2", "state_budget": "9"}
+    for name in ("one", "two"):
+        rows.write([{**head, "class_path": f"{name}.X"}], rows.COLUMNS, tmp_path / f"{name}.csv")
+    with pytest.raises(UserError, match=r"x must be one class, got one\.X and two\.X; rename"):
+        rows.read([tmp_path / "one.csv", tmp_path / "two.csv"])
+
+
+@pytest.mark.parametrize(("head", "line", "got"), [(",note", ",good", "note"), ("", ",good", r"\(no name\)")])
+def test_a_column_that_rows_do_not_have_is_refused(tmp_path, head, line, got):
+    empty = "," * (len(rows.COLUMNS) - 1)
+    (tmp_path / "rows.csv").write_text(f"{','.join(rows.COLUMNS)}{head}\n{empty}{line}\n")
+    with pytest.raises(UserError, match=f"must have the columns of a row alone, got {got}; remove it"):
+        rows.read([tmp_path / "rows.csv"])
+
+
 def test_rows_of_different_versions_never_share_a_table(tmp_path):
     for version in (1, 2):
         row = {"protocol": f"tiny-{version}-abc", "recurrence": "x", "suite": "a", "size": "2", "state_budget": "9"}

@@ -175,6 +175,19 @@ def test_published_rows_make_the_same_page_and_pictures_again(write, tmp_path, c
     assert all(frontier.palette(theme) in page for theme in publish.THEMES) and "Last row: 2026-01-02" in page
 
 
+def test_layers_of_the_published_table_do_not_vanish(write, tmp_path, capsys):
+    ours, sent = write(["good", "bad"]), write(["noisy"], "sent.csv")
+    checkout = tmp_path / "one"
+    table = checkout / "data/results/compare/laptop.csv"
+    assert compare(capsys, "publish", ours, "-o", checkout)[0] == 0
+    before = table.read_text()
+    status, _, error = compare(capsys, "publish", sent, "-o", checkout)
+    assert (status, table.read_text()) == (2, before) and error.count("\n") == 1
+    assert f"all layers of {table}, got none of bad, good; name {table} too" in error
+    assert compare(capsys, "publish", sent, table, "-o", checkout)[0] == 0
+    assert {row["recurrence"] for row in rows.read([table])[0]} == {"good", "bad", "noisy"}
+
+
 @pytest.mark.parametrize(("name", "changes", "color"), [
     ("mamba", {}, "c1"), ("mamba_attention", {"with_attention": "1"}, "c1"), ("lightnet", {}, "pale"),
     ("Mine", {"class_path": "mine.Mine"}, "c2"), ("linear_attention", {}, "c6"),

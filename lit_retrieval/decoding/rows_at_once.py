@@ -1,11 +1,17 @@
 """Which rows are decoded together: no more than have room for their states, with prompts of about the same length."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from lit_retrieval.conversation import Replies
+from lit_retrieval.decoding.decode import decode
+from lit_retrieval.decoding.generate import DecodableModel
+from lit_retrieval.models import check_length
 from lit_retrieval.ranges import memory_size
+from lit_retrieval.retrieval import Retriever
+from lit_retrieval.tasks import Task, Transcripts
 from lit_retrieval.tasks.random import Counts
 
 _FEW = 256  # rows that are decoded together whatever the memory: the default of data.eval_batch_size
@@ -18,6 +24,36 @@ class Sized(Protocol):
     def state_bits(self, length: int) -> int:
         """The bits of the state of one row after `length` tokens."""
         ...
+
+
+def decode_in_parts(
+    model: Any,
+    transcripts: Transcripts,
+    task: Task,
+    retriever: Retriever,
+    max_new_tokens: int,
+    device: torch.device,
+    decoder: DecodableModel | None = None,
+) -> Replies:
+    """The same as `decode`, in parts where memory needs it or where it is faster.
+
+    Raises `UserError` for prompts that are too long for the model, with the most tokens in a reply.
+
+    Args:
+        model: A `DecodableModel` that is `Sized`, if there are more than 256 rows.
+        transcripts, task, retriever, max_new_tokens, device: As for `decode`.
+        decoder: Runs the model's steps; the model itself if absent.
+
+    Returns:
+        The reply of each row, in their order.
+    """
+    lengths = transcripts.prompt_length.astype(np.int64)
+    longest, given = int(lengths.max(initial=0)) + max_new_tokens, (task, retriever, max_new_tokens, device)
+    check_length(model, longest)
+    if not len(lengths):
+        return decode(model, transcripts, *given)
+    parts = parts_of_similar_prompts(lengths, rows_at_once(model, len(lengths), longest, device), max_new_tokens)
+    return Replies.join([(part, decode(decoder or model, transcripts[part], *given)) for part in parts])
 
 
 def rows_at_once(model: Sized, rows: int, length: int, device: torch.device) -> int:
