@@ -19,7 +19,6 @@ RIGHT, WRONG = 1, 2  # the answers of conversations in text, in place of a word'
 _FAILED = SPECIAL_WORDS[FAILED]
 
 
-
 class TextConversations:
     """Conversations in text about a problem in each row: to a decoder the same as `Conversations`.
 

@@ -129,9 +129,6 @@ def _check_state(mixer: nn.Module, x: Tensor) -> None:
         raise UserError(f"model.first_state needs states without positions, but {kind} counts tokens; {_FIX}")
 
 
-
-
-
 def _later(state: State, tokens: int) -> State:
     """A copy of a state with its integers, the numbers of tokens so far, raised."""
     if isinstance(state, tuple):
