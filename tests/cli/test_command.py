@@ -213,8 +213,8 @@ def test_a_suite_is_tested_on_its_own_samples_or_not_at_all(capsys, is_right):
 
 
 def test_a_run_trains_and_is_tested_on_files(capsys):
-    stream = SampleStream(IsTree(max_size=4), "retrieval", [4], 7, "fit")
-    for name in ("train", "test"):
+    for name, seed in (("train", 7), ("test", 8)):
+        stream = SampleStream(IsTree(max_size=4), "retrieval", [4], seed, "fit")
         manifest = {"regime": "retrieval", "task": describe(stream.task)}
         save_samples(Path(f"{name}.npz"), stream.task.vocabulary, [stream.take(np.arange(10))], manifest)
     fit("--data.train_file", "train.npz", "--data.val_file", "test.npz")

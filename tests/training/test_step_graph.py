@@ -74,7 +74,7 @@ def train(tmp_path, *callbacks, module=SequenceModule, **options):
         {"precision": "bf16-true"}, {"precision": "64-true"}, {"task": IsTree(max_size=16), "log_every_n_steps": 3},
         {"module": partial(SequenceModule, weight_decay=0.1)},
     ],
-    ids=str,
+    ids=["plain", "clipped", "attention", "bf16-mixed", "bf16", "float64", "a task with searches", "weight decay"],
 )  # fmt: skip
 def test_a_step_taken_whole_has_the_bits_of_lightnings(tmp_path, options):
     recorded = []
