@@ -18,7 +18,7 @@ from lit_retrieval.cli.start import warn_of_other_code
 from lit_retrieval.data import TranscriptData, collate
 from lit_retrieval.decoding import Replies, Reply, begin, decode_in_parts, generate
 from lit_retrieval.errors import UserError, one_line
-from lit_retrieval.models import SequenceModel, check_length
+from lit_retrieval.models import SequenceModel, check_text
 from lit_retrieval.parsing import limit_imports
 from lit_retrieval.ranges import check_at_least, check_at_most
 from lit_retrieval.runs import RunFolder
@@ -132,7 +132,7 @@ class Run:
         self._warn_if_unlike(tokens, others)
         counts = [_last_answers(others) if num_answers is None else num_answers]
         check_at_least("num_answers", counts[0], 1, "num_answers")
-        check_length(self.model, len(tokens) + data.max_new_tokens)
+        check_text(self.model, len(tokens), data.max_new_tokens)
         begun = begin([[tokens]], data.task, data.retriever, data.max_new_tokens, counts)
         return generate(self.model, begun, self._device)
 

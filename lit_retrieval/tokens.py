@@ -178,6 +178,14 @@ def tokenizer_sha256(folder: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()
 
 
+def is_same_tokenizer(one: Path, other: Path) -> bool:
+    """Whether the `tokenizer.json` of two folders are equal, but for the cutting and padding of texts, which is off."""
+    if tokenizer_sha256(one) == tokenizer_sha256(other):
+        return True
+    contents = [_read_json(folder / _NAME) | dict.fromkeys(("truncation", "padding")) for folder in (one, other)]
+    return contents[0] == contents[1]
+
+
 def _load(path: Path) -> Any:
     """The tokenizer of a file."""
     try:

@@ -1,7 +1,7 @@
 """Words and their ids."""
 
 import re
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -30,12 +30,6 @@ def read_word(word: str) -> tuple[str, int]:
     return word, 0
 
 
-def check_order(what: str, words: Iterable[str]) -> None:
-    """Raise `UserError` for a set: it gives its words another order, and so other ids, in each process."""
-    if isinstance(words, Set):
-        raise UserError(f"{what} must be in an order, and a set has another one in each process; write sorted(...)")
-
-
 class Vocabulary:
     """The words of a task, each with its id.
 
@@ -56,7 +50,8 @@ class Vocabulary:
     is_text = False
 
     def __init__(self, words: Iterable[str]) -> None:
-        check_order("words", words)
+        if isinstance(words, set | frozenset):  # it gives its words another order, and so other ids, in each process
+            raise UserError("words must be in an order, and a set has another one in each process; write sorted(...)")
         self.words: tuple[str, ...] = (*SPECIAL_WORDS, *words)
         self._ids = {word: token for token, word in enumerate(self.words)}
         if len(self._ids) < len(self.words):

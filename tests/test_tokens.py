@@ -8,7 +8,7 @@ import pytest
 from text_tokenizers import END, byte_level, save, sentences, unigram, with_spaces, word_pieces
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.tokens import Tokens
+from lit_retrieval.tokens import Tokens, is_same_tokenizer
 
 pytest.importorskip("tokenizers")
 TEXTS = [*sentences(samples=8), "é 北京 ½\n", "  \n\n ", ""]
@@ -74,6 +74,9 @@ def test_the_lengths_of_a_training_that_a_tokenizer_has_saved_are_not_those_of_t
     made.enable_truncation(100)
     made.enable_padding(length=30)
     tokens = Tokens(save(made, tmp_path / "saved"))
+    assert is_same_tokenizer(tmp_path / "saved", tmp_path / "plain")
+    save(byte_level(sentences(), 299), tmp_path / "other")
+    assert not is_same_tokenizer(tmp_path / "other", tmp_path / "plain")
     assert [tokens.read(text).tolist() for text in ("a", long)] == expected and len(expected[1]) > 100
 
 

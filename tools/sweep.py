@@ -77,7 +77,7 @@ def sweep(path: Path, output: Path | None, runner: Runner | None, any_commit: bo
         print(f"{counted}, {len(chosen) - len(waiting)} of them finished; all in {folder}")
         if others := {one.parent.name for one in folder.glob("trials/*/result.json")} - {one.hash for one in found}:
             print(f"finished trials in {folder} that are not of this grid, with rows in results.csv too: {len(others)}")
-        rename(chosen, folder)
+        rename(found, folder)
         with watching(chosen, folder):
             if waiting:
                 runner(waiting, grid, folder, commit)

@@ -12,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import add_instantiator
 from numba import config
 
@@ -80,7 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _is_alone() -> bool:
-    """Whether this rank has an error that the first has not: otherwise its launcher ends meanwhile, or ends it."""
+    """Whether this rank has an error that the first has not: otherwise its launcher ends meanwhile, or ends it.
+
+    srun does neither. Its ranks have all the same mistakes in what they read before they connect.
+    """
+    if "SLURM_PROCID" in os.environ and not torch.distributed.is_initialized():
+        return False
     launcher, until = os.getppid(), time.monotonic() + _PATIENCE
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     while os.getppid() == launcher and time.monotonic() < until:

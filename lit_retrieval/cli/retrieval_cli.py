@@ -43,7 +43,7 @@ from lit_retrieval.files import write_atomically
 from lit_retrieval.parsing import Replace, files_are_told
 from lit_retrieval.pretrained import weights_sha256
 from lit_retrieval.tasks import read_manifest
-from lit_retrieval.tokens import tokenizer_sha256
+from lit_retrieval.tokens import is_same_tokenizer, tokenizer_sha256
 from lit_retrieval.training import (
     AtomicCheckpointIO,
     BestCheckpoint,
@@ -174,7 +174,7 @@ class RetrievalCLI(LightningCLI):
         if None in (model, task) or not (Path(model) / "tokenizer.json").is_file():
             return
         with files_are_told():
-            if tokenizer_sha256(model) != tokenizer_sha256(task):
+            if not is_same_tokenizer(Path(model), Path(task)):
                 raise UserError(
                     f"the model must have the tokenizer of the task, got that of {model} and that of {task}; set "
                     f"{keys[0]} and {keys[1]} to the same folder"

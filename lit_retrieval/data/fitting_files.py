@@ -1,6 +1,7 @@
 """Which files of samples fit a task, and which may be scored after training on others."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +35,21 @@ def load_fitting(path: Path, task: Task, regime: Regime) -> SampleFile:
     return file
 
 
-def check_apart(files: dict[str, SampleFile], task: Task, seed: int) -> None:
-    """Raise `UserError` if a file to score is of the samples that are trained on.
+def check_apart(files: dict[str, SampleFile], task: Task, seed: int, sizes: Iterable[int]) -> None:
+    """Raise `UserError` if a file to score is of the samples that are trained on: of their stream, and of their sizes.
 
     Args:
         files: The files, under the keys that name them: data.train_file, data.val_file and data.test_file.
         task: The task, which draws the samples of the training without a data.train_file.
         seed: Its seed.
+        sizes: Its sizes.
     """
     train = files.get("data.train_file")
     trained = (_stream(describe(task), seed, "fit") if train is None else _stream_of(train)), train and _hash(train)
+    sizes = set(sizes if train is None else train.sizes)
     for key, file in files.items():
-        is_trained_on = _hash(file) == trained[1] or _stream_of(file) == trained[0] is not None
+        is_same = _stream_of(file) == trained[0] is not None and not sizes.isdisjoint(file.sizes)
+        is_trained_on = is_same or _hash(file) == trained[1]
         if key != "data.train_file" and is_trained_on:
             raise UserError(
                 f"{key} must have samples that are not trained on, got some of the stream `fit` with the same seed; "

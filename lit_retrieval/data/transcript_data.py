@@ -289,7 +289,8 @@ class TranscriptData(LightningDataModule):
     def _load(self, paths: dict[str, Path | None]) -> dict[str, SampleFile]:
         """The files of some splits; raises `UserError` for one of another task, and for samples that are trained on."""
         files = {split: load_fitting(path, self.task, self.regime) for split, path in paths.items() if path is not None}
-        check_apart({f"data.{_KEYS[split]}_file": file for split, file in files.items()}, self.task, self.seed)
+        named = {f"data.{_KEYS[split]}_file": file for split, file in files.items()}
+        check_apart(named, self.task, self.seed, self.train_values)
         if isinstance(self.task, Imported) and (evaluated := files.get("test") or files.get("validate")):
             files["predict"] = evaluated
         return files

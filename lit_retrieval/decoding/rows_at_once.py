@@ -8,7 +8,7 @@ import torch
 from lit_retrieval.conversation import Replies
 from lit_retrieval.decoding.decode import decode
 from lit_retrieval.decoding.generate import DecodableModel
-from lit_retrieval.models import check_length
+from lit_retrieval.models import check_text
 from lit_retrieval.ranges import memory_size
 from lit_retrieval.retrieval import Retriever
 from lit_retrieval.tasks import Task, Transcripts
@@ -37,7 +37,7 @@ def decode_in_parts(
 ) -> Replies:
     """The same as `decode`, in parts where memory needs it or where it is faster.
 
-    Raises `UserError` for prompts that are too long for the model, with the most tokens in a reply.
+    Warns of prompts that are longer than the texts that the model was made for, see `models.check_text`.
 
     Args:
         model: A `DecodableModel` that is `Sized`, if there are more than 256 rows.
@@ -49,7 +49,7 @@ def decode_in_parts(
     """
     lengths = transcripts.prompt_length.astype(np.int64)
     longest, given = int(lengths.max(initial=0)) + max_new_tokens, (task, retriever, max_new_tokens, device)
-    check_length(model, longest)
+    check_text(model, longest - max_new_tokens, max_new_tokens)
     if not len(lengths):
         return decode(model, transcripts, *given)
     parts = parts_of_similar_prompts(lengths, rows_at_once(model, len(lengths), longest, device), max_new_tokens)

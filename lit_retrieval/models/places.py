@@ -1,5 +1,7 @@
 """The longest text that a model has places for."""
 
+import warnings
+
 from torch import nn
 
 from lit_retrieval.errors import UserError
@@ -16,6 +18,21 @@ def check_length(model: nn.Module, longest: int, said: str = "with data.max_new_
     most = getattr(model, "most_places", None)
     if most is not None and longest > most:
         raise UserError(
-            f"samples must have at most {most:,} tokens, the places of the model by its config.json, got {longest:,} "
-            f"{said}; set data.sizes, data.eval_sizes or data.max_new_tokens"
+            f"samples must have at most {most:,} tokens, the places of the model, got {longest:,} {said}; set "
+            "data.sizes, data.eval_sizes or data.max_new_tokens"
         )
+
+
+def check_text(model: nn.Module, length: int, new: int = 0) -> None:
+    """Warn of a text that is longer than those that a model was made for, or raise `UserError` where it can't be read.
+
+    Args:
+        model: The model.
+        length: Tokens of the text.
+        new: Tokens that may follow it.
+    """
+    most = getattr(model, "most_places", None)
+    if getattr(getattr(model, "network", model), "has_vectors_of_places", False):
+        check_length(model, length + new)
+    elif most is not None and length > most:
+        warnings.warn(f"some texts have more than the {most:,} tokens that the model has places for", stacklevel=3)

@@ -2,8 +2,10 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from functools import reduce
 from types import FunctionType
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,8 @@ from lit_retrieval.tasks.random import Counts, derive_seed, draw_weighted
 from lit_retrieval.tasks.task import REGIMES, Regime, Task, Transcripts, check_words
 from lit_retrieval.tasks.writing import blank_rows
 from lit_retrieval.vocabulary import FIRST_WORD, Ids, Vocabulary
+
+_DEEPEST = 8  # attributes of attributes of a retriever that are compared
 
 
 class Mixture(Task):
@@ -121,7 +125,7 @@ def _common_retriever(tasks: list[Task]) -> Retriever:
     """The retriever of all tasks; raises `UserError` if they have different ones."""
     first = tasks[0].retriever
     for task in tasks[1:]:
-        if _settings(task.retriever) != _settings(first):
+        if not _is_same(task.retriever, first):
             names = " and ".join(type(one.retriever).__name__ for one in (tasks[0], task))
             raise UserError(
                 f"the tasks of a mixture must search with one retriever and its settings, got {names}; mix others"
@@ -129,11 +133,21 @@ def _common_retriever(tasks: list[Task]) -> Retriever:
     return first
 
 
-def _settings(retriever: object) -> object:
-    """Its class, and the same of its attributes; a function, a number and a text themselves."""
-    if isinstance(retriever, FunctionType | type) or not hasattr(retriever, "__dict__"):
-        return retriever
-    return type(retriever), {name: _settings(one) for name, one in vars(retriever).items()}
+def _is_same(one: object, other: object, depth: int = 0) -> bool:
+    """Whether two retrievers are equal, or of one class and equal in their attributes but dicts, such as caches."""
+    if one is other or depth > _DEEPEST:
+        return True
+    if type(one) is not type(other) or isinstance(one, FunctionType | type):
+        return False
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, cast(npt.NDArray[Any], other))
+    if isinstance(one, list | tuple):
+        pairs = zip(one, cast(Sequence[object], other), strict=False)
+        return len(one) == len(cast(Sequence[object], other)) and all(_is_same(*pair, depth + 1) for pair in pairs)
+    if not hasattr(one, "__dict__"):
+        return isinstance(one, dict | set) or bool(one == other)
+    names = vars(one).keys() | vars(other).keys()
+    return all(_is_same(getattr(one, name, None), getattr(other, name, None), depth + 1) for name in names)
 
 
 def _names(tasks: list[Task]) -> tuple[str, ...]:

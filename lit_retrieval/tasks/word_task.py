@@ -13,7 +13,7 @@ from lit_retrieval.tasks.drawn_task import DrawnTask
 from lit_retrieval.tasks.random import Counts
 from lit_retrieval.tasks.task import Regime, Transcripts
 from lit_retrieval.tasks.writing import Rows
-from lit_retrieval.vocabulary import PAD, Vocabulary, check_order
+from lit_retrieval.vocabulary import PAD, Vocabulary
 
 
 class Turn(NamedTuple):
@@ -47,8 +47,7 @@ class WordTask(DrawnTask):
     ) -> None:
         super().__init__()
         self.vocabulary = Vocabulary(words)
-        check_order("answers", answers)
-        self.answer_words = self.vocabulary.encode(list(answers))
+        self.answer_words = self.vocabulary.encode(sorted(answers) if isinstance(answers, set) else list(answers))
         if not 0 < len(self.answer_words) == len(set(self.answer_words.tolist())):
             name = type(self).__name__
             raise UserError(f"{name} must have an answer or more, and each once; name the words that end a turn")

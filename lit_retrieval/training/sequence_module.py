@@ -23,7 +23,7 @@ from lit_retrieval.models import (
     SequenceModel,
     Stage,
     WholeModel,
-    check_length,
+    check_text,
     select_positions,
 )
 from lit_retrieval.models.compiled_blocks import FIX
@@ -242,7 +242,7 @@ class SequenceModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a micro-batch on the tokens of the model, in nats; see `GlobalStep`."""
-        check_length(self.model, batch.tokens.shape[1], "in a batch")
+        check_text(self.model, batch.tokens.shape[1])
         if self.graphs is not None:
             return self.graphs.loss(batch)
         positions, targets = batch.positions, batch.targets
@@ -352,7 +352,7 @@ class SequenceModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _score(self, split: str, batch: Batch) -> Replies:
-        check_length(self.model, batch.tokens.shape[1], "in a batch")
+        check_text(self.model, batch.tokens.shape[1])
         replies = self.decode(batch)
         forced = join([self._teacher_forced(part) for part in batch.split(_MOST_TOKENS)])
         task = self.data.task

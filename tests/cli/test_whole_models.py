@@ -62,7 +62,7 @@ def test_the_checkpoint_of_another_network_is_refused(command, refuse, capsys):
 def test_samples_longer_than_the_vectors_of_places_are_refused(command, refuse):
     """Of a network with random weights; one that rotates has no longest text."""
     short = {"n_positions": 18}
-    said = "samples must have at most 18 tokens, the places of the model by its config.json, got 20"
+    said = "samples must have at most 18 tokens, the places of the model, got 20"
     assert said in refuse(*hugging_face("gpt2", {**GPT, **short}))
     command("fit", *hugging_face("llama", {**SMALL, "max_position_embeddings": 18}), *STEPS)
 

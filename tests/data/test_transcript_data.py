@@ -103,6 +103,7 @@ def test_samples_that_are_trained_on_are_not_scored(tmp_path, key):
     for given in ({"seed": 5}, {"train_file": of_training}, {"train_file": same}):
         with pytest.raises(UserError, match=f"data.{key} must have samples that are not trained on"):
             TranscriptData(TASK, "cot", [8], **given, **{key: of_training})
+    TranscriptData(TASK, "cot", [4, 16], seed=5, **{key: of_training})  # of other sizes
     TranscriptData(TASK, "cot", [8], train_file=of_training, **{key: other})
     TranscriptData(TASK, "cot", [8], seed=5, **{key: other})
 

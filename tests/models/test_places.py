@@ -1,11 +1,13 @@
 """The longest text of a model."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
 
 from lit_retrieval.errors import UserError
-from lit_retrieval.models import HuggingFaceModel, WholeModel, check_length
+from lit_retrieval.models import HuggingFaceModel, WholeModel, check_length, check_text
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 GPT = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 18}
@@ -48,8 +50,22 @@ def test_a_text_that_is_too_long_is_refused_in_one_line():
     model.most_places = 5
     check_length(model, 5)
     said = (
-        r"^samples must have at most 5 tokens, the places of the model by its config\.json, got 6 at size 3; set "
+        r"^samples must have at most 5 tokens, the places of the model, got 6 at size 3; set "
         r"data\.sizes, data\.eval_sizes or data\.max_new_tokens$"
     )
     with pytest.raises(UserError, match=said):
         check_length(model, 6, "at size 3")
+
+
+def test_a_text_that_is_too_long_ends_what_can_not_read_it_and_is_told_elsewhere():
+    model = nn.Linear(2, 2)
+    model.most_places = 5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_text(model, 5, 9)
+    with pytest.warns(UserWarning, match="some texts have more than the 5 tokens that the model has places for"):
+        check_text(model, 6)
+    model.has_vectors_of_places = True
+    check_text(model, 3, 2)
+    with pytest.raises(UserError, match=r"samples must have at most 5 tokens, .*, got 6 with data"):
+        check_text(model, 3, 3)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from broken_tasks import BROKEN, Forgotten, Parity, Talkative
+from broken_tasks import BROKEN, Forgotten, Mistyped, Parity, Talkative, WithoutSearch
 from catalogue import TASKS
 
 from lit_retrieval.conformance import path_of
@@ -19,6 +19,7 @@ from lit_retrieval.tasks.checks import RULES, check_task, report
 
 ROOT = Path(__file__).parents[2]
 REGIMES = {Talkative: "vanilla"}  # the one in which it is broken
+IN_MANY = {Mistyped, WithoutSearch}  # what a few right samples may have, too
 CHEAP = {rule.name for rule in RULES if rule.is_cheap}
 
 
@@ -67,7 +68,9 @@ def test_a_broken_task_fails_on_the_rule_that_it_breaks(broken):
     assert failed.rule == rule and said in failed.shown and "\n" not in failed.shown
 
 
-@pytest.mark.parametrize("broken", [one for one, (rule, _) in BROKEN.items() if rule in CHEAP], ids=path_of)
+@pytest.mark.parametrize(
+    "broken", [one for one, (rule, _) in BROKEN.items() if rule in CHEAP and one not in IN_MANY], ids=path_of
+)
 def test_what_is_cheap_to_see_is_refused_in_one_line(broken):
     rule, said = BROKEN[broken]
     with pytest.raises(UserError) as refused:

@@ -115,6 +115,23 @@ def test_retrievers_that_differ_within_are_not_one(change):
             Mixture([one, other])
 
 
+class Listing(EitherFormRetriever):
+    """Has what may be in a retriever of one's own."""
+
+    def __init__(self, numbers):
+        super().__init__()
+        self.numbers, self.parts, self.seen, self.me = np.array(numbers), [EitherFormRetriever()], {}, self
+
+
+def test_retrievers_of_one_s_own_are_compared_whatever_they_hold():
+    one, other, third = Index(8), Index(8), Index(8)
+    one.retriever, other.retriever, third.retriever = Listing([1, 2]), Listing([1, 2]), Listing([1, 3])
+    one.retriever.seen["a query"] = "what it found"
+    Mixture([one, other])
+    with pytest.raises(UserError, match="must search with one retriever"):
+        Mixture([one, third])
+
+
 def test_a_mixture_within_a_mixture_draws_all_of_its_tasks():
     """With other random numbers than the outer one, which would leave out those of its first half."""
     within = Mixture([Counting(8), StringCopying(8)])

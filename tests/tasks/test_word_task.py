@@ -43,7 +43,7 @@ def test_the_sample_in_the_examples_docstring_is_well_formed():
 
 @pytest.mark.parametrize(("options", "said"), [
     ({"words": {"a", "yes", "no"}}, r"words must be in an order, .* write sorted\(\.\.\.\)"),
-    ({"answers": {"yes", "no"}}, "answers must be in an order"),
+
     ({"answers": ["yes", "yes"]}, "must have an answer or more, and each once"),
     ({"answers": []}, "must have an answer or more, and each once"),
 ])  # fmt: skip

@@ -148,7 +148,7 @@ def test_a_finished_trial_that_was_tested_otherwise_is_refused(place, capsys):
     (trial,) = trials(read_grid(write_grid(place)), place)
     path = files.trial_folder(place / "there", trial.hash) / "result.json"
     path.parent.mkdir(parents=True)
-    files.write({"tested": how_tested(trial)}, path)
+    files.write({"tested": how_tested(trial), "minutes": 12.0}, path)
     check_tests([trial], place / "there")
     more = (
         {"checkpoint": "last"}, {"tests": {"other": {"data.seed": 1}}}, {"fixed": {**TINY, "data.test_samples": 9}},
@@ -162,6 +162,8 @@ def test_a_finished_trial_that_was_tested_otherwise_is_refused(place, capsys):
     (limited,) = trials(read_grid(write_grid(place, fixed={**TINY, "trainer.max_time": "00:00:10:00"})), place)
     with pytest.raises(UserError, match=r"trainer\.max_time is 00:00:10:00, and was None when .*; remove .* to train"):
         check_tests([limited], place / "there")
+    files.write({"tested": how_tested(trial), "minutes": 9.0}, path)  # the limit would not have stopped it
+    check_tests([limited], place / "there")
     earlier = {key: value for key, value in how_tested(trial).items() if key != "trainer"}
     files.write({"tested": earlier}, path)
     check_tests([limited], place / "there")

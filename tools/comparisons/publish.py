@@ -37,6 +37,7 @@ def publish(found: submitted.Submitted, checkout: Path) -> list[Path]:
     name = found.protocol.name
     table = checkout / f"data/results/compare/{name}.csv"
     there = rows.read([table])[0] if table.is_file() else []
+    there = [row for row in there if row["protocol"] == found.protocol.identity]  # another version begins a new table
     if lost := {row["recurrence"] for row in there} - {row["recurrence"] for row in found.rows}:
         raise UserError(
             f"the rows must have all layers of {table}, got none of {', '.join(sorted(lost))}; name {table} too, or "

@@ -2,11 +2,15 @@
 
 import errno
 import fcntl
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from lit_retrieval.errors import UserError
 from sweeps import files
@@ -57,21 +61,35 @@ def rename(chosen: Sequence[Trial], folder: Path) -> None:
 
 
 def check_tests(chosen: Sequence[Trial], folder: Path) -> None:
-    """Raise `UserError` if a finished trial was tested otherwise than is asked for now, or had another time limit."""
+    """Raise `UserError` if a finished trial was tested otherwise than is asked for now, or stopped by another limit."""
     for trial in chosen:
         path, now = files.trial_folder(folder, trial.hash) / "result.json", how_tested(trial)
-        there = (files.read(path) or {}).get("tested")
-        if there is None:
+        result = files.read(path) or {}
+        if "tested" not in result:
             continue
-        there = {"trainer": now["trainer"], **there}  # which earlier versions did not write
-        if (limit := there["trainer"]["max_time"]) != now["trainer"]["max_time"]:
+        there = {"trainer": now["trainer"], **result["tested"]}  # which earlier versions did not write
+        limits = [one["trainer"]["max_time"] for one in (there, now)]
+        if limits[0] != limits[1] and result["minutes"] >= min(map(minutes_of, limits)):
             raise UserError(
-                f"trainer.max_time is {now['trainer']['max_time']}, and was {limit} when {path} was written; remove "
-                f"{path.parent} to train again, or set another folder in --output"
+                f"trainer.max_time is {limits[1]}, and was {limits[0]} when {path} was written; remove {path.parent} "
+                "to train again, or set another folder in --output"
             )
-        if there != now:
+        if {**there, "trainer": _tests_of(there)} != {**now, "trainer": _tests_of(now)}:
             raise UserError(f"the tests are others now than when {path} was written; remove it to test again, or "
                             "set another folder in --output")  # fmt: skip
+
+
+def _tests_of(tested: dict[str, Any]) -> Any:
+    return tested["trainer"]["limit_test_batches"]
+
+
+def minutes_of(limit: Any) -> float:
+    """The minutes of a `trainer.max_time`, such as 00:00:10:00 or {'minutes': 10}; infinitely many of None."""
+    if limit is None:
+        return math.inf
+    text, units = str(limit), ("days", "hours", "minutes", "seconds")
+    parts = yaml.safe_load(text) if text.startswith("{") else dict(zip(units, map(int, text.split(":")), strict=True))
+    return timedelta(**parts) / timedelta(minutes=1)
 
 
 def how_tested(trial: Trial) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def label(trial: Trial) -> str:
 
 def described(chosen: Sequence[Trial], words: Sequence[str]) -> Sequence[Trial]:
     """The trials that one of these words describes, those of the first word first; all without words."""
-    found = {word: [one for one in chosen if word in (*label(one).split(), *one.words)] for word in words}
+    found = {word: [one for one in chosen if word in (*label(one).split()[:-1], *one.words)] for word in words}
     if missing := [word for word in words if not found[word]]:
         raise UserError(f"--only must name words that describe trials, got {missing[0]}; --list shows the trials")
     chosen = [trial for word in words for trial in found[word]] if words else chosen

@@ -25,6 +25,7 @@ from sweeps.grid import Grid, Trial
 from sweeps.trial import run_trial
 
 _TIME_LIMITS = 10_000  # after how many a job is not requeued any more
+_UNANSWERED = 20  # calls of squeue in a row, after which it is given up
 _ASK_EVERY = 30.0  # seconds between two calls of squeue
 _LOOK_EVERY = 1.0  # seconds; Python handles no signal that comes just before the main thread waits without a limit
 
@@ -57,7 +58,7 @@ def run_here(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str, slot
     with _stopping() as stopping, ThreadPoolExecutor(slots) as pool:
         jobs = [pool.submit(run, trial) for trial in trials]
         while wait(jobs, _LOOK_EVERY).not_done:
-            if any(job.done() and job.exception() for job in jobs):
+            if any(job.done() and isinstance(job.exception(), OSError) for job in jobs):
                 stopping.set()  # an error that is not of one trial, such as a full disk: the others save themselves
         for job in jobs:
             job.result()
@@ -169,8 +170,15 @@ def run_on_slurm(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str) 
         jobs += new
     for job in jobs:
         job.wait()
-    while queued := _queued(queued, sweep):
+    failures = 0
+    while queued:
         time.sleep(_ASK_EVERY)
+        try:
+            queued, failures = _queued(queued, sweep), 0
+        except UserError:  # a scheduler that is busy does not answer now and then
+            failures += 1
+            if failures > _UNANSWERED:
+                raise
 
 
 def _queued(trials: Sequence[Trial], sweep: Path) -> list[Trial]:

@@ -4,21 +4,19 @@ import shlex
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 from pydoc import locate
 from types import MappingProxyType
 from typing import Any
 
 import torch
-import yaml
 
 from lit_retrieval.errors import PREEMPTED
 from lit_retrieval.runs import RunFolder
 from sweeps import files
 from sweeps.commands import Running, Start, start_fresh, start_warm
 from sweeps.curve import read_curve
-from sweeps.folder import how_tested
+from sweeps.folder import how_tested, minutes_of
 from sweeps.grid import Trial
 from sweeps.ledger import CODE
 
@@ -153,10 +151,7 @@ def _time_left(trial: Trial, minutes: float) -> list[str]:
     limit = trial.configuration["trainer"].get("max_time")
     if limit is None or not minutes:
         return []
-    units = ("days", "hours", "minutes", "seconds")
-    text = str(limit)  # 00:00:10:00 or {'minutes': 10}
-    parts = yaml.safe_load(text) if text.startswith("{") else dict(zip(units, map(int, text.split(":")), strict=True))
-    left = max(1, round((timedelta(**parts) - timedelta(minutes=minutes)).total_seconds()))
+    left = max(1, round(60 * (minutes_of(limit) - minutes)))
     days, hours, rest = left // 86400, left // 3600 % 24, left % 3600
     return ["--trainer.max_time", f"{days:02}:{hours:02}:{rest // 60:02}:{rest % 60:02}"]
 
@@ -181,11 +176,11 @@ def _result(trial: Trial, folder: Path, notes: dict[str, Any], found: dict[str, 
 
 
 def _random_bits(trial: Trial, scores: dict[str, Any]) -> dict[str, int]:
-    """The random bits of a problem of each tested size, where the task is a random access code."""
+    """The random bits of a problem of each tested size, where a task of ours is a random access code."""
     task = trial.configuration["data"]["task"]
     arguments = task.get("init_args", {})
     made = locate(task["class_path"]) if arguments.get("distribution") == CODE else None
-    if made is None:
+    if made is None or not task["class_path"].startswith("lit_retrieval."):
         return {}
     bits = {size: made(**arguments).random_bits(int(size)) for size in scores["samples"]}  # type: ignore[operator]
     return {size: number for size, number in bits.items() if number is not None}

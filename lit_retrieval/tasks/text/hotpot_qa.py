@@ -10,6 +10,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_between, check_choice
 from lit_retrieval.retrieval import PassageRetriever
 from lit_retrieval.tasks.task import Regime
+from lit_retrieval.tasks.text.answers import exact_match
 from lit_retrieval.tasks.text.questions import Order, Question, keep_only, read_questions
 from lit_retrieval.tasks.text.text_task import Dialogue, TextTask
 from lit_retrieval.vocabulary import FAILED, SPECIAL_WORDS
@@ -100,6 +101,10 @@ class HotpotQA(TextTask):
     def about(self, problem: int) -> dict[str, int | str]:
         """Id and order of a question; see `Task.about`."""
         return {"id": self._questions[problem].id, "order": self.order}
+
+    def judge(self, given: str, right: str) -> bool:
+        """Whether an answer is right: an exact match by HotpotQA's rule."""
+        return exact_match(given, right)
 
     def draw(self, rng: np.random.Generator, size: int) -> Asked:
         """A question to train on."""
