@@ -32,7 +32,9 @@ def check_text(model: nn.Module, length: int, new: int = 0) -> None:
         new: Tokens that may follow it.
     """
     most = getattr(model, "most_places", None)
+    if most is None or length + new <= most:
+        return
     if getattr(getattr(model, "network", model), "has_vectors_of_places", False):
         check_length(model, length + new)
-    elif most is not None and length > most:
+    elif length > most:
         warnings.warn(f"some texts have more than the {most:,} tokens that the model has places for", stacklevel=3)

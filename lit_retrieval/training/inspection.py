@@ -128,7 +128,7 @@ class Inspection(Callback):
     def _draw(self, writer: SummaryWriter, module: SequenceModule, step: int) -> None:
         sizes = [f"size {size}" for size in module.data.eval_values]
         distances = [f"{2**power} to {2 ** (power + 1) - 1}" for power in range(self._counts.shape[1] - 1)]
-        accuracy = (self._right / self._counts).cpu().numpy()  # NaN where there are none
+        accuracy = (self._right / self._counts).cpu().numpy()  # NaN in a cell without answers
         title = "closed-loop accuracy by size and tokens back"
         drawn = {"accuracy": pictures.table(accuracy, sizes, ["all", *distances], title)}
         if self._first_row is not None and isinstance(module.model, MixerStack):
