@@ -182,13 +182,17 @@ def _write(gate: Gate) -> str:
 def read_circuit(given: Any) -> Table:
     """The table of a circuit, given as such or as the path of its YAML file; raises `UserError` if it is neither."""
     table = read_yaml(given, "a circuit's table") if isinstance(given, str) else given
+    where = f" in {given}" if isinstance(given, str) else ""
     try:
+        for name in ("reads", "writes", "answers"):
+            if not isinstance(words := table[name], list) or not all(isinstance(word, str | bool) for word in words):
+                raise UserError(f"{name} of a circuit's table must be a list of words, got {words!r}{where}")
         return Table({
             **{name: [str(word) for word in table[name]] for name in ("reads", "writes", "answers")},
             **{name: {str(key): str(table[name][key]) for key in table[name]} for name in ("gates", "says")},
         })  # fmt: skip
     except (AttributeError, KeyError, TypeError):
-        raise UserError(f"a circuit's table must be like {_SHOWN}, got {given!r:.80}") from None
+        raise UserError(f"a circuit's table must be like {_SHOWN}, got {table!r:.80}{where}") from None
 
 
 register_type(Table, serializer=dict, deserializer=read_circuit)

@@ -15,12 +15,20 @@ class UserError(ValueError):
     """A mistake in the user's input; its message is one line that says what was wrong and what to write instead.
 
     The command line prints only this line and exits with status 2; in Python it is an ordinary `ValueError`.
+
+    Args:
+        message: The line; PyTorch has the traceback of a data-loader worker before that of one raised there.
     """
 
+    def __init__(self, message: str = "") -> None:
+        if message.startswith("Caught UserError in DataLoader worker"):
+            message = message.partition(f"{UserError.__module__}.UserError: ")[2].strip()
+        super().__init__(message)
 
-def missing_package(what: str, package: str, extra: str = "pretrained") -> UserError:
-    """The error where `what` needs a package that is in an extra of this one, and is not installed."""
-    return UserError(f"{what} needs the package {package}: pip install -c constraints.txt -e '.[{extra}]'")
+
+def missing_package(what: str, package: str) -> UserError:
+    """The error where `what` needs a package of the extra `pretrained`, which is not installed."""
+    return UserError(f"{what} needs the package {package}: pip install -c constraints.txt -e '.[pretrained]'")
 
 
 class DamagedCheckpointError(UserError):

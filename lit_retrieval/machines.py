@@ -73,7 +73,7 @@ class TuringMachine:
         pairs = product(range(self.num_states), range(self.num_symbols))
         if missing := [(names[state], symbol) for state, symbol in pairs if (state, symbol) not in self.actions]:
             raise UserError(f"the machine has no action for {missing[0]} (state, symbol); write one, as in 1RHALT")
-        if not names or max(action.symbol for action in self.actions.values()) >= self.num_symbols:
+        if not self.actions or max(action.symbol for action in self.actions.values()) >= self.num_symbols:
             raise UserError("the machine has no states, or no action for a symbol that it writes; complete the table")
 
     def run(self, tape: Sequence[int], max_steps: int = 10_000) -> Iterator[Step]:
@@ -103,10 +103,11 @@ def _parse(state: str, symbol: int, written: str, names: list[str]) -> Action:
 def read_table(given: Any) -> Table:
     """The table of a machine, given as such or as the path of its YAML file; raises `UserError` if it is neither."""
     table = read_yaml(given, "a machine's table") if isinstance(given, str) else given
-    try:
-        return Table({str(state): {int(symbol): str(row[symbol]) for symbol in row} for state, row in table.items()})
-    except (AttributeError, TypeError, ValueError):
-        raise UserError(f"a machine's table must be like {{A: {{0: 1RB, 1: 1LHALT}}}}, got {given!r}") from None
+    for state, row in table.items() if isinstance(table, dict) else [(None, table)]:
+        if not isinstance(row, dict) or not all(str(symbol).isdecimal() for symbol in row):
+            shown, where = row if state is None else {state: row}, f" in {given}" if isinstance(given, str) else ""
+            raise UserError(f"a machine's table must be like {{A: {{0: 1RB, 1: 1LHALT}}}}, got {shown!r}{where}")
+    return Table({str(state): {int(symbol): str(row[symbol]) for symbol in row} for state, row in table.items()})
 
 
 def read_yaml(path: str, what: str) -> Any:

@@ -178,6 +178,13 @@ def tokenizer_sha256(folder: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()
 
 
+def ends_sha256(folder: Path) -> str:
+    """The sha256 of the ids of the tokens that end a text; empty for a folder without `tokenizer.json`."""
+    if not (Path(folder) / _NAME).is_file():
+        return ""
+    return sha256(str(sorted(Tokens(folder).ends)).encode()).hexdigest()
+
+
 def is_same_tokenizer(one: Path, other: Path) -> bool:
     """Whether the `tokenizer.json` of two folders are equal, but for the cutting and padding of texts, which is off."""
     if tokenizer_sha256(one) == tokenizer_sha256(other):

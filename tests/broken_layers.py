@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lit_retrieval.mixers import balance_loss
+
 
 class Average(nn.Module):
     """A right one: an exponential moving average of the tokens."""
@@ -309,6 +311,74 @@ class DroppedParallel(Parallel):
         return self.dropout(y), h
 
 
+class Balanced(Average):
+    """A right one: a router weighs two averages, and has an auxiliary loss that balances them."""
+
+    has_auxiliary_loss = True
+
+    def __init__(self, hidden_size: int, layer_idx: int) -> None:
+        super().__init__(hidden_size, layer_idx)
+        self.router = nn.Linear(hidden_size, 2)
+
+    def forward(self, x: Tensor, state: Any = None, is_token: Tensor | None = None) -> Any:
+        logits = self.router(x)
+        y, h = super().forward(x, state)
+        y = y * logits.sigmoid().mean(-1, keepdim=True)
+        return (y, h) if is_token is None else (y, h, self.loss(logits, is_token))
+
+    def loss(self, logits: Tensor, is_token: Tensor) -> Any:
+        return balance_loss(logits, 1, is_token)
+
+
+class Undeclared(Balanced):
+    """It does not say that it has an auxiliary loss."""
+
+    has_auxiliary_loss = False
+
+
+class LossByToken(Balanced):
+    """Its auxiliary loss is one number for each token."""
+
+    def loss(self, logits: Tensor, is_token: Tensor) -> Any:
+        return logits.square().mean(-1)
+
+
+class DetachedLoss(Balanced):
+    """Its auxiliary loss has no gradient."""
+
+    def loss(self, logits: Tensor, is_token: Tensor) -> Any:
+        return super().loss(logits, is_token).detach()
+
+
+class IdleLoss(Balanced):
+    """Its auxiliary loss does not depend on its weights."""
+
+    def loss(self, logits: Tensor, is_token: Tensor) -> Any:
+        return 0 * logits.sum() + 1
+
+
+class OtherInTraining(Balanced):
+    """Its outputs are others where the auxiliary loss is asked for."""
+
+    def forward(self, x: Tensor, state: Any = None, is_token: Tensor | None = None) -> Any:
+        y, *others = super().forward(x, state, is_token)
+        return (y if is_token is None else 2 * y, *others)
+
+
+class PaddedLoss(Balanced):
+    """Its auxiliary loss counts padding."""
+
+    def loss(self, logits: Tensor, is_token: Tensor) -> Any:
+        return logits.square().mean()
+
+
+class FirstRow(Balanced):
+    """Its auxiliary loss is that of the first row."""
+
+    def loss(self, logits: Tensor, is_token: Tensor) -> Any:
+        return super().loss(logits[:1], is_token[:1])
+
+
 # The rule that each breaks, and a part of its line.
 BROKEN: dict[Any, tuple[str, str]] = {
     NoIndex: ("built", "unexpected keyword argument 'layer_idx'"),
@@ -336,6 +406,13 @@ BROKEN: dict[Any, tuple[str, str]] = {
     Parallel: ("training mode", "training mode must give what evaluation mode does"),
     DroppedParallel: ("training mode", "training mode must give what evaluation mode does"),
     Crowded: ("rows", "a row must not depend on the other rows"),
+    Undeclared: ("auxiliary loss", "set has_auxiliary_loss = True in the class"),
+    LossByToken: ("auxiliary loss", "with a finite loss of shape () that has a gradient, got (2, 9)"),
+    DetachedLoss: ("auxiliary loss", "with a finite loss of shape () that has a gradient, got ()"),
+    IdleLoss: ("auxiliary loss", "must have a finite gradient that is not zero, got norm 0.0e+00"),
+    OtherInTraining: ("auxiliary loss", "is_token must not change the outputs"),
+    PaddedLoss: ("auxiliary loss: rows", "must leave out padding"),
+    FirstRow: ("auxiliary loss: rows", "must not depend on the order of the rows"),
     Detached: ("gradient: state", "don't detach it"),
     Unused: ("gradient: weights", "gate must have a finite gradient that is not zero, got norm 0.0e+00"),
     Float32: ("bfloat16", "end forward with .to(x.dtype)"),

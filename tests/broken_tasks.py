@@ -3,12 +3,14 @@
 import dataclasses
 import random
 from itertools import count
+from pathlib import Path
+from time import time
 from typing import Any
 
 import numpy as np
 
 from lit_retrieval.tasks import Task, Turn, WordTask
-from lit_retrieval.vocabulary import Vocabulary
+from lit_retrieval.vocabulary import FIRST_WORD, Vocabulary
 
 
 class Parity(WordTask):
@@ -212,6 +214,37 @@ class Unpicklable(Parity):
         self.key = lambda word: word
 
 
+class OfHashes(Parity):
+    """Its samples depend on the hashes of strings, which each process has others of."""
+
+    def draw(self, rng: np.random.Generator, size: int) -> Any:
+        return [hash(str(bit)) % 2 for bit in rng.integers(0, 2**16, size)]
+
+
+class OfASet(Parity):
+    """Its words are in the order of a set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vocabulary = Vocabulary(list({*self.vocabulary.words[FIRST_WORD:]}))
+        self.answer_words = self.vocabulary.encode(["YES", "NO"])
+
+
+class OfAFolder(Parity):
+    """Its samples depend on the order of the files in a folder."""
+
+    def draw(self, rng: np.random.Generator, size: int) -> Any:
+        first = next(Path(__file__).parent.glob("*.py")).name
+        return (rng.integers(0, 2, size) ^ sum(map(ord, first)) % 2).tolist()
+
+
+class OfTheDay(Parity):
+    """Its samples depend on the time."""
+
+    def draw(self, rng: np.random.Generator, size: int) -> Any:
+        return (np.random.default_rng(int(time() / 86400) + int(rng.integers(99))).integers(0, 2, size)).tolist()
+
+
 class Abstract(WordTask):
     """It lacks a method."""
 
@@ -246,3 +279,6 @@ BROKEN: dict[type[Task], tuple[str, str]] = {
     Short: ("bounds", "correct shortest_reply, longest_reply or longest_distance"),
     Unpicklable: ("workers", "it must be picklable, for workers"),
 }
+
+# Those that other processes show alone.
+OF_PROCESSES = {OfHashes: "samples", OfASet: "words", OfAFolder: "samples", OfTheDay: "samples"}

@@ -1,9 +1,11 @@
 """What a user may write for a mixer: a class in the working directory, attention on top, an fla that is not there."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lit_retrieval.cli import main
 
@@ -51,6 +53,26 @@ def test_the_recurrence_of_the_readme_is_right_and_trains(tmp_path, warm):
     assert "validation after 3 steps" in out
     saved = next(tmp_path.rglob("runs/*/config.yaml")).read_text()
     assert "ema.EMA" in saved and "state_dim: 64" in saved
+
+
+def test_the_layer_with_an_auxiliary_loss_is_right_and_its_run_logs_it(tmp_path, warm):
+    page = (ROOT / "docs/howto/mixer.md").read_text()
+    code, commands = re.search(r"```python\n(# two_decays.py\n.*?)```\n\n```bash\n(.*?)```", page, re.DOTALL).groups()
+    (tmp_path / "two_decays.py").write_text(code)
+    check, fit = (shlex.split(line)[2:] for line in commands.splitlines())
+    few = [
+        "--trainer.max_steps", "3", "--trainer.val_check_interval", "3", "--trainer.accelerator", "cpu",
+        "--trainer.log_every_n_steps", "1", "--data.batch_size", "4", "--data.val_samples", "4", "--run_dir", "run",
+        "--trainer.enable_progress_bar", "false",
+    ]  # fmt: skip
+    checking, fitting = warm.start(check[0], check[1:], tmp_path), warm.start(fit[0], [*fit[1:], *few], tmp_path)
+    out, err = checking.communicate(timeout=300)
+    assert checking.returncode == 0 and "broken" not in out, out + err[-2000:]
+    assert fitting.communicate(timeout=300) and fitting.returncode == 0
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    losses = [one.value for one in events.Scalars("train/auxiliary_loss")]
+    assert len(losses) == 3 and all(0.009 < loss < 0.02 for loss in losses), losses
+    assert not [tag for tag in events.Tags()["scalars"] if "auxiliary" in tag and not tag.startswith("train/")]
 
 
 def test_one_line_puts_attention_on_top(capsys):

@@ -153,9 +153,9 @@ def kill(process: "subprocess.Popen[str]") -> None:
     process.wait()
 
 
-def print_errors(path: Path, lines: int = 12) -> None:
+def print_errors(path: Path) -> None:
     """Print the last lines of what the phases have written to stderr."""
-    print("\n".join(path.read_text(errors="replace").splitlines()[-lines:]))
+    print("\n".join(path.read_text(errors="replace").splitlines()[-12:]))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
@@ -26,6 +27,7 @@ from lit_retrieval.cli.start import (
     begin_fit,
     check_code,
     check_model,
+    hashes,
     is_first_rank,
     warn_of_other_code,
 )
@@ -80,6 +82,38 @@ class SaveConfiguration(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         with write_atomically(folder / "config.yaml") as file:
             yaml.safe_dump({**self.configuration, "run_dir": str(folder)}, file, sort_keys=False)
+
+
+class SameStart(Callback):
+    """Ends a run whose ranks would start from different checkpoints, or with other configurations, files or code.
+
+    Args:
+        start: What this rank has found.
+        configuration: All keys of the command with their values.
+    """
+
+    def __init__(self, start: Start, configuration: dict[str, Any]) -> None:
+        self.found = "no checkpoint"
+        if start.checkpoint is not None:
+            self.found = f"{start.checkpoint.name} {runs.after_steps(start.step)} (sha256 {start.sha256})"
+        self.configuration = configuration
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Raise `UserError`, on all ranks, if one has found another start than the first."""
+        ranks: list[Any] = [None] * trainer.world_size
+        if trainer.world_size > 1:
+            torch.distributed.all_gather_object(ranks, (self.found, self.configuration))
+        for rank, (found, configuration) in enumerate(ranks[1:], 1):
+            if found != ranks[0][0]:
+                raise UserError(
+                    f"all ranks must start alike, got {ranks[0][0]} on rank 0 and {found} on rank {rank}; put the "
+                    "run's folder where all machines see it, or copy it to each"
+                )
+            if different := runs.differences(ranks[0][1], configuration):
+                raise UserError(
+                    f"all ranks must have one configuration, and between rank 0 and rank {rank} {different[0]}; copy "
+                    "the same files and code to all machines"
+                )
 
 
 # The attributes of a RetrievalCLI that hold its parser, by the commands that the parser knows.
@@ -155,7 +189,7 @@ class RetrievalCLI(LightningCLI):
             files = {name: Path(data[name]) for name in ("train_file", "val_file") if data[name] is not None}
             found = {name: read_manifest(path)["sha256"] for name, path in files.items()}
         data["file_sha256"] = {**found, **(data["file_sha256"] or {})} or None
-        configuration["code_sha256"] = {**(configuration["code_sha256"] or {}), **runs.own_code(configuration)} or None
+        configuration["code_sha256"] = {**(configuration["code_sha256"] or {}), **hashes(configuration)} or None
         return configuration
 
     def _identify_weights(self) -> None:
@@ -210,7 +244,7 @@ class RetrievalCLI(LightningCLI):
         parser.add_argument(
             "--run_dir", type=str | None, help="Run folder; runs/NAME-HASH of the configuration if absent."
         )
-        code = "Hashes of the code of your own classes; entered by the command, other code is refused without --prefer."
+        code = "Hashes of your own code and of files that it reads; entered by the command, others need --prefer."
         parser.add_argument("--code_sha256", type=dict[str, str] | None, help=code)
         which = "Which hyperparameters to use when checkpoint and command line differ."
         parser.add_argument("--prefer", type=Prefer | None, help=which)
@@ -280,9 +314,11 @@ class RetrievalCLI(LightningCLI):
         writers = [
             one for one in (*given["callbacks"], *_listed(given["logger"])) if isinstance(one, Callback | Logger)
         ]
+        configuration = self.configuration()
+        given["callbacks"].append(SameStart(self.start, configuration))
         if folder is not None:
             given["default_root_dir"] = str(folder.path)
-            given["callbacks"].append(SaveConfiguration(self.configuration()))
+            given["callbacks"].append(SaveConfiguration(configuration))
         if given["logger"] is None:
             given["logger"] = self._logger()
         # The Trainer now holds the only reference to the checkpoint's content, and frees what it does not need.

@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from lit_retrieval import runs
 from lit_retrieval.errors import UserError
 from lit_retrieval.runs import RunFolder, after_steps
+from lit_retrieval.tokens import ends_sha256
 
 Prefer = Literal["command_line", "checkpoint"]
 RUNS = Path("runs")
@@ -30,6 +31,7 @@ class Start(NamedTuple):
         model: The hyperparameters of its model, as in a configuration; None without a checkpoint.
         seen: The files from which a run could resume when the checkpoint was chosen.
         is_changed: Whether the content is not that of the file.
+        sha256: Of the checkpoint's file; empty without one.
     """
 
     folder: RunFolder | None
@@ -41,6 +43,7 @@ class Start(NamedTuple):
     model: dict[str, Any] | None = None
     seen: tuple[Path, ...] = ()
     is_changed: bool = False
+    sha256: str = ""
 
 
 def begin_fit(
@@ -78,7 +81,7 @@ def begin_fit(
         return start._replace(seen=seen)
     if prefer != "command_line":
         _check_same_run(folder, configuration, but_for_model=prefer == "checkpoint")
-    start = _from_content(folder, found.path, found.content)
+    start = _from_content(folder, found.path, found.content, found.sha256)
     is_finished = bool(found.content.get("is_finished")) and (prefer is None or start.step >= steps > 0)
     if is_finished:
         finished = f"{folder.path} is finished {after_steps(start.step)}"
@@ -110,7 +113,7 @@ def begin_evaluation(name: str, configuration: dict[str, Any], run_dir: str | No
     if ckpt_path == "best":
         return _from_file(run, str(run.best))
     found = run.last()
-    return _from_content(run, found.path, found.content)
+    return _from_content(run, found.path, found.content, found.sha256)
 
 
 def check_model(start: Start, model: dict[str, Any]) -> None:
@@ -123,23 +126,30 @@ def check_model(start: Start, model: dict[str, Any]) -> None:
 
 
 def check_code(given: dict[str, str] | None, configuration: dict[str, Any]) -> None:
-    """Raise `UserError` if a class of a configuration has other code now than in the hashes that are given."""
+    """Raise `UserError` if a configuration has other code or files now than in the hashes that are given."""
     if changed := _changed_code(given, configuration):
-        raise UserError(
-            f"the code of {changed[0]} is not that of code_sha256; restore it, or leave out code_sha256 for a new run"
-        )
+        raise UserError(f"{changed[0]} is not that of code_sha256; restore it, or leave out code_sha256 for a new run")
 
 
 def warn_of_other_code(folder: RunFolder) -> None:
-    """Warn if classes of a run have other code than when it was trained; those that are not imported are left out."""
+    """Warn if a run has other code or files than when it was trained; classes that are not imported are left out."""
     there = folder.configuration()
     if isinstance(there, dict) and (changed := _changed_code(there.get("code_sha256"), there)):
-        rank_zero_warn(f"the code of {', '.join(changed)} has changed since {folder.path} was trained")
+        rank_zero_warn(f"{', '.join(changed)} has changed since {folder.path} was trained")
+
+
+def hashes(configuration: dict[str, Any]) -> dict[str, str]:
+    """Hashes of what a run depends on besides its keys: own code, files, and the tokens that end a text."""
+    key = "data.task.init_args.tokenizer"
+    tokenizer = runs.effective(configuration).get(key)
+    ends = "" if tokenizer is None else ends_sha256(Path(str(tokenizer)))
+    return {**runs.own_code(configuration), **({key: ends} if ends else {})}
 
 
 def _changed_code(given: dict[str, str] | None, configuration: dict[str, Any]) -> list[str]:
-    now = runs.own_code(configuration)
-    return [name for name, code in (given or {}).items() if now.get(name, code) != code]
+    now = hashes(configuration)
+    changed = [name for name, code in (given or {}).items() if now.get(name, code) != code]
+    return [f"the {'content' if '.init_args.' in name else 'code'} of {name}" for name in changed]
 
 
 def _without_code(configuration: dict[str, Any]) -> dict[str, Any]:
@@ -171,17 +181,17 @@ def is_first_rank() -> bool:
     return rank() == 0
 
 
-def _from_content(folder: RunFolder | None, path: Path, content: dict[str, Any]) -> Start:
+def _from_content(folder: RunFolder | None, path: Path, content: dict[str, Any], sha256: str) -> Start:
     added = "vocab_size"  # set by the link to the data; names that Lightning adds begin with an underscore
     given = content.get("hyper_parameters", {}).items()
     model = {key: value for key, value in given if key != added and not key.startswith("_")}
-    return Start(folder, path, content, step=content.get("global_step", 0), model=model)
+    return Start(folder, path, content, step=content.get("global_step", 0), model=model, sha256=sha256)
 
 
 def _from_file(folder: RunFolder | None, path: str) -> Start:
     if "://" in path:
         raise UserError(f"ckpt_path must be a local file, got {path}; download it with its .sha256, and write its path")
-    return _from_content(folder, Path(path), runs.load_checkpoint(Path(path)))
+    return _from_content(folder, Path(path), *runs.read_checkpoint(Path(path)))
 
 
 def _from_other_run(folder: RunFolder, path: str, steps: int) -> Start:

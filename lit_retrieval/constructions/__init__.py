@@ -1,4 +1,4 @@
-"""The paper's theorems as models with constructed weights, run in the same loop as trained ones."""
+"""The models of the paper's theorems, with constructed weights; they decode and are scored like trained models."""
 
 from lit_retrieval.constructions.construction import (
     Construction,

@@ -1,8 +1,9 @@
-"""Attention layers with constructed weights, and what they find (arXiv:2402.18510, appendix C.2).
+"""Attention layers with constructed weights (arXiv:2402.18510, appendix C.2).
 
-A head's score is a sum of products of a form of the query token and one of the key token; `write_attention` makes a
-layer of several heads. The softmax is sharp: a token whose score is lower by one has exp(-SHARPNESS) of the weight,
-which float64 rounds away for fewer than 10^25 tokens. The paper multiplies by powers of n and rounds instead.
+The score of a head is a sum of products of two forms, one of the query token and one of the key token.
+`write_attention` builds a layer of several heads. The softmax is sharp: a token whose score is lower by one gets
+exp(-SHARPNESS) of the weight, which float64 rounds away for fewer than 10^25 tokens. The paper instead multiplies by
+powers of n, and rounds.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ class Head(NamedTuple):
 
     Args:
         scores: Pairs of a form of the query token and one of the key token; the score is the sum of their products.
-        copies: Pairs of a form that is read at the key token, and the register of the query token that gets it.
+        copies: Pairs of a form that is read at the key token, and the register of the query token that receives it.
     """
 
     scores: list[tuple[Form, Form]]
@@ -33,7 +34,7 @@ class Head(NamedTuple):
 def look_back(lag: int, copies: Sequence[tuple[Form, str]]) -> Head:
     """Copies from the token `lag` before this one (Lemma C.13), by `position` and its `square of position`.
 
-    The score is -(p' - (p - lag))^2, without the part that is the same for all p'.
+    The score is -(p' - (p - lag))^2, without the terms that are the same for all p'.
     """
     scores: list[tuple[Form, Form]] = [
         ({"position": 2.0, "one": -2.0 * lag}, {"position": SHARPNESS}),
@@ -43,7 +44,7 @@ def look_back(lag: int, copies: Sequence[tuple[Form, str]]) -> Head:
 
 
 def average(copies: Sequence[tuple[Form, str]]) -> Head:
-    """Copies the mean over all tokens so far: every score is 0."""
+    """Copies the mean over all tokens so far, by a score of 0 everywhere."""
     return Head([], list(copies))
 
 
@@ -52,8 +53,8 @@ def match(
 ) -> Head:
     """Copies from the token whose registers `offered` equal this one's `wanted` (Lemma C.15 for one such token).
 
-    Of several tokens that match, the mean is copied. `square of X` must be filled in for each offered X. The score is
-    the sum of -(x' - x)^2, without the part that is the same for all tokens.
+    If several tokens match, their mean is copied. `square of X` must be set for each offered X. The score is the sum of
+    -(x' - x)^2, without the terms that are the same for all tokens.
 
     Args:
         wanted, offered: Registers with integers.
@@ -72,13 +73,13 @@ def match(
 def count(wanted: str, square: str, offered: str, target: str, never: Form) -> Head:
     """1 / (m + 1), where m tokens have `offered` as this one has `wanted` (Lemma C.14).
 
-    `<s>` always matches, with a score equal to the best of the others, so the mean of `is <s>` is the answer.
+    `<s>` always matches, with the same score as the best of the others, so the mean of `is <s>` is the result.
 
     Args:
         wanted: A register with an integer of this token.
         square: The register with its square.
         offered: The register that is compared; 0 at `<s>`.
-        target: The register that gets the result.
+        target: The register that receives the result.
         never: As for `match`.
     """
     head = match([wanted], [offered], [({"is <s>": 1.0}, target)], never)
@@ -89,13 +90,13 @@ def count(wanted: str, square: str, offered: str, target: str, never: Form) -> H
 def answer(
     registers: Registers, kind: str, wanted: Sequence[str], offered: Sequence[str], missing: str
 ) -> list[nn.Module]:
-    """The last two layers of a model that answers at once: with the word of a kind at the token that `match` finds.
+    """The last two layers of a model that answers at once with the word of a kind at the token that `match` finds.
 
     Args:
         registers: The registers of the stream.
         kind: The kind of the answer.
         wanted, offered: As for `match`.
-        missing: A register that is 1 at a token of which no answer is to be copied.
+        missing: A register that is 1 at tokens from which no answer may be copied.
     """
     return [
         write_attention(registers, [match(wanted, offered, [({"number": 1.0}, "say number")], {missing: 1.0})]),
@@ -108,9 +109,9 @@ def match_first(
 ) -> Head:
     """Copies from the first token that matches; from `<s>` if none does (Lemma C.15).
 
-    Besides `position` and the squares of `offered` it reads those of `wanted`; `offered` is 0 at `<s>`. The proof of
-    the lemma says that the largest k' wins, where its score, -n k'^2, and the definition have the smallest. `longest`
-    is above every position; the other arguments are those of `match`, and `never` is 0 at `<s>`.
+    It reads `position` and the squares of `offered` and of `wanted`; `offered` is 0 at `<s>`. The proof of the lemma
+    says that the largest k' wins, but with its score, -n k'^2, and in the definition, the smallest does. `longest` is
+    above every position; the other arguments are those of `match`, and `never` is 0 at `<s>`.
     """
     earlier = [({"one": -1.0}, {"position": SHARPNESS})]
     return _prefer(earlier, 2.0 * longest, wanted, match(wanted, offered, copies, never))
@@ -121,15 +122,15 @@ def match_closest(
 ) -> Head:
     """Copies from the latest token that matches; from `<s>` if none does (Lemma C.16). Arguments as for `match_first`.
 
-    The score is linear in the position. As printed, -n (k - k')^2 against n^(4c+1) for a mismatch, it is not exact in
-    float64 from n = 64 on: a context of 5 n words needs c = 2, and 64^9 is 2^54.
+    The score is linear in the position. The printed score, -n (k - k')^2 against n^(4c+1) for a mismatch, is not exact
+    in float64 for n = 64 or more: a context of 5 n words needs c = 2, and 64^9 is 2^54.
     """
     later = [({"one": 1.0}, {"position": SHARPNESS})]
     return _prefer(later, 2.0 * longest, wanted, match(wanted, offered, copies, never))
 
 
 def all_but(name: str) -> Form:
-    """The penalty `never` for all tokens but `<s>` and those whose register `name` is 1."""
+    """The penalty `never` for all tokens except `<s>` and those whose register `name` is 1."""
     return {"one": 1.0, name: -1.0, "is <s>": -1.0}
 
 
@@ -153,9 +154,9 @@ def write_attention(registers: Registers, heads: Sequence[Head]) -> Attention:
 
 
 def _prefer(preference: list[tuple[Form, Form]], stake: float, wanted: Sequence[str], fit: Head) -> Head:
-    """A head that takes the preferred of several tokens that match, and `<s>` if none does.
+    """A head that selects the preferred one of several matching tokens, or `<s>` if none matches.
 
-    A mismatch costs the stake, `<s>` half of it; preferences of tokens and of `<s>` differ by less than that half.
+    A mismatch costs the stake, `<s>` costs half of it, and preferences differ by less than that half.
     """
     scores = [({name: stake * weight for name, weight in here.items()}, there) for here, there in fit.scores]
     start: Form = {"one": -stake / 2, **{f"square of {name}": stake for name in wanted}}

@@ -1,4 +1,4 @@
-"""RNNs as circuits: our theorems' linear RNNs exactly, and a trained GRU with rounded weights and activations."""
+"""Compiles RNNs to circuits: constructed linear RNNs exactly, a trained GRU with rounded weights and activations."""
 
 import math
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from lit_retrieval.models import SequenceModel
 from lit_retrieval.models.rms_norm import RMSNorm
 from lit_retrieval.vocabulary import SPECIAL_WORDS, Vocabulary, read_word
 
-_MOST_ROUNDS = 64  # to find the bounds of the state
+_MOST_ROUNDS = 64  # steps that are run to find the bounds of the state
 
 
 def compile_linear_rnn(model: ConstructedModel, vocabulary: Vocabulary) -> Circuit:
     """The circuit of a constructed model of linear units and ReGLUs, as Theorem 5.2's are, with integers as weights.
 
-    Its words are the vocabulary's; those with a negative number are left out. Raises `UserError` for other layers, and
+    Its words are those of the vocabulary, except words with a negative number. Raises `UserError` for other layers, and
     for a state without bounds, such as a sum over all words.
     """
     words = [word for word in vocabulary.words if read_word(word)[1] >= 0 and word not in SPECIAL_WORDS[:3]]
@@ -41,7 +41,7 @@ def compile_linear_rnn(model: ConstructedModel, vocabulary: Vocabulary) -> Circu
 def _run(
     wiring: Wiring, model: ConstructedModel, bounds: dict[tuple[int, int], tuple[int, int]]
 ) -> dict[tuple[int, int], Number]:
-    """Wire a step and what it says; return the new state, by layer and channel."""
+    """Wire one step and its output; returns the new state, by layer and channel."""
     names = model.registers.names
     hidden = [constant(0)] * model.registers.width
     for channel, name in enumerate(names):
@@ -81,7 +81,7 @@ def _feed_forward(wiring: Wiring, mixer: ReGLU, hidden: list[Number]) -> list[Nu
 
 
 def _form(wiring: Wiring, weights: Tensor, numbers: Sequence[Number]) -> Number:
-    """A weighted sum with integers as weights."""
+    """A weighted sum with integer weights."""
     assert bool((weights == weights.round()).all()), "weights are integers"
     return wiring.add(
         wiring.scale(number, int(weight)) for weight, number in zip(weights.tolist(), numbers, strict=True) if weight
@@ -95,15 +95,15 @@ class RoundedGRU(NamedTuple):
     ((S - z) n + z h) / S, each rounded to the nearest integer, halves up; the words' constants a are `inputs`.
 
     Args:
-        words: The words that it reads, `<s>` and `?` among them.
-        answers: The words that it says.
+        words: The words that it reads, including `<s>` and `?`.
+        answers: The words that it writes.
         state_bits: log2(S).
         weight_scale: W.
         inputs: For each word, the constants of r, z and n for each element of the state, `(words, 3, state_dim)`.
         recurrent: The weights of r, z and n, `(3, state_dim, state_dim)`.
         bias: b, `(state_dim,)`.
         head: The weights of each answer's logit, `(answers, state_dim)`.
-        logits: Its constant after each word, `(words, answers)`.
+        logits: The constant of each logit after each word, `(words, answers)`.
     """
 
     words: list[str]
@@ -122,16 +122,16 @@ def round_gru(
     model: SequenceModel, vocabulary: Vocabulary, reads: Sequence[str], answers: Sequence[str], state_bits: int,
     weight_scale: int,
 ) -> RoundedGRU:  # fmt: skip
-    """A trained model of one GRU layer in integers.
+    """Round a trained model of one GRU layer to integers.
 
     The embedding of a word, its norm and the products with it are constants of the word. The norm before the head is a
-    positive factor, which does not change the largest logit.
+    positive factor, which does not change which logit is the largest.
     """
     mixer, norm, final_norm = cast(GRU, model.mixers[0]), cast(RMSNorm, model.norms[0]), cast(RMSNorm, model.final_norm)
     words = ["<s>", *reads, "?"]
     embedded = model.embedding.detach()[torch.from_numpy(vocabulary.encode(words)).long()]
     rnn, dim, unit = dict(mixer.rnn.named_parameters()), mixer.rnn.hidden_size, weight_scale * 2**state_bits
-    # PyTorch adds a bias of its own to N h, within r's product.
+    # PyTorch adds a separate bias to N h, which r multiplies too.
     inner = rnn["bias_hh_l0"].clone()
     bias = inner[2 * dim :].clone()
     inner[2 * dim :] = 0
@@ -145,7 +145,7 @@ def round_gru(
 
 
 def compile_gru(gru: RoundedGRU) -> Circuit:
-    """The circuit of a GRU in integers, which says the answer with the largest logit, of equal ones the first."""
+    """The circuit of a GRU in integers; it writes the answer with the largest logit, the first of equal ones."""
     most_number = max(read_word(word)[1] for word in gru.words)
     wiring, scale = Wiring(most_number.bit_length()), 2**gru.state_bits
     flags = [_is_word(wiring, word, gru.words) for word in gru.words]
@@ -190,7 +190,7 @@ def _product(wiring: Wiring, weights: Sequence[int], numbers: Sequence[Number]) 
 
 
 def _is_word(wiring: Wiring, word: str, words: Sequence[str]) -> int:
-    """The wire that tells the word from the others."""
+    """The wire that is 1 for this word only."""
     kind, number = read_word(word)
     wire = wiring.ask(f"is {kind}").bits[0]
     if sum(read_word(other)[0] == kind for other in words) > 1:

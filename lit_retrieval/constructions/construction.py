@@ -1,4 +1,4 @@
-"""The theorems as classes for a configuration's `class_path`."""
+"""The classes of the theorems, which a configuration names by `class_path`."""
 
 from abc import ABC, abstractmethod
 from types import ModuleType
@@ -34,7 +34,7 @@ _LARGEST = 1672
 
 
 class Construction(Protocol):
-    """Anything that constructs a model for a vocabulary."""
+    """The interface of a construction: it builds a model for a vocabulary."""
 
     def write(self, vocabulary: Vocabulary) -> ConstructedModel:
         """Construct the model; raises `UserError` if it needs words that are not in the vocabulary."""
@@ -74,8 +74,8 @@ class _SimpleProblems(_Theorem):
     """A theorem with a model for each of the four simple problems.
 
     Args:
-        problem: index, associative_recall, ngram_retrieval or counting: the task that the model is written for.
-        ngram_size: Words of an n-gram, for ngram_retrieval.
+        problem: The task of the model: index, associative_recall, ngram_retrieval or counting.
+        ngram_size: Number of words of an n-gram, for ngram_retrieval.
         precision: float64, or float32, which is exact for short contexts only.
     """
 
@@ -108,7 +108,7 @@ class _Machine(_Theorem):
     """A theorem with a model for each Turing machine.
 
     Args:
-        table: The machine, as the task has it; see `lit_retrieval.machines.TuringMachine`.
+        table: The same machine as in the task; see `lit_retrieval.machines.TuringMachine`.
         precision: float64, or float32, which is exact for short runs only.
     """
 
@@ -135,7 +135,7 @@ class Theorem48(_Theorem):
     """An RNN's circuit as a Transformer of constant size that writes its gates (arXiv:2402.18510, Theorem 4.8).
 
     Args:
-        circuit: The RNN, as the task has it; see `lit_retrieval.circuits.Circuit`.
+        circuit: The same RNN as in the task; see `lit_retrieval.circuits.Circuit`.
         precision: float64, or float32.
     """
 
@@ -151,10 +151,10 @@ class Theorem48(_Theorem):
 class Proposition51(_Theorem):
     """A linear RNN that keeps some words and searches by associative recall (arXiv:2402.18510, Proposition 5.1).
 
-    It is for Index with `distribution: separated_code`, and answers what it can.
+    It is for Index with `distribution: separated_code`, and can't answer all questions.
 
     Args:
-        kept: Words at the end of the list that it keeps.
+        kept: Number of words at the end of the list that it keeps.
         precision: float64, or float32.
     """
 
@@ -195,8 +195,8 @@ class Theorem56(_SimpleProblems):
 class Theorem57(_IsTree):
     """A linear RNN with one Transformer layer on top that decides IsTree by 12 n - 6 words (arXiv:2402.18510, 5.7).
 
-    Its chain of thought is not a regime of the task: score it in `vanilla`, with `data.max_new_tokens` for so many, and
-    in closed loop only, since teacher forcing makes it answer at once.
+    The task has no regime with this chain of thought. Score it in `vanilla`, with `data.max_new_tokens` of at least
+    this many words, and in the closed loop only, since teacher forcing makes it answer at once.
     """
 
     number, _module = "5.7", theorem_5_7
@@ -212,8 +212,8 @@ class Theorem41(_Theorem):
     """A machine with little space as a linear RNN that rewrites its tape in every step (arXiv:2402.18510, Theorem 4.1).
 
     Args:
-        table: The machine, as the task has it; see `lit_retrieval.machines.TuringMachine`.
-        space: Cells of the tape, at least 3: with fewer, words of two tapes are looked at as if they were of one.
+        table: The same machine as in the task; see `lit_retrieval.machines.TuringMachine`.
+        space: Number of cells of the tape, at least 3; with fewer, the model would mix words of two tapes.
         precision: float64, or float32.
     """
 

@@ -1,7 +1,7 @@
-"""ReGLU layers with constructed weights, and what they compute (arXiv:2402.18510, appendix C.1).
+"""ReGLU layers with constructed weights (arXiv:2402.18510, appendix C.1).
 
-Each function returns hidden units; `write_feed_forward` makes a layer of them. A layer adds to its target registers, so
-these must be 0 before it.
+Each function returns hidden units; `write_feed_forward` builds a layer of them. A layer adds to its target registers,
+so these must be 0 before it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ class Unit(NamedTuple):
 
 
 def multiply(left: str, right: Form, target: str) -> list[Unit]:
-    """`left` times `right` (Lemma C.1); as printed, with a sum of the two units, it gives |left| * right."""
+    """`left` times `right` (Lemma C.1; the printed version sums the two units, and gives |left| * right)."""
     return [Unit({left: 1.0}, right, {target: 1.0}), Unit({left: -1.0}, right, {target: -1.0})]
 
 
@@ -68,7 +68,8 @@ def exceed(source: Form, threshold: float, margin: float, target: str) -> list[U
 def where(conditions: Iterable[str], source: Form, target: str) -> list[Unit]:
     """`source` where all conditions hold, else 0.
 
-    A condition is a register that is 0 or 1, and holds where it is 1; with `not ` before its name, where it is 0.
+    A condition is the name of a register that is 0 or 1. It holds where the register is 1, or, with `not ` before the
+    name, where it is 0.
     """
     gate: Form = {"one": 1.0}
     for condition in conditions:
@@ -79,7 +80,7 @@ def where(conditions: Iterable[str], source: Form, target: str) -> list[Unit]:
 
 
 def say(conditions: Iterable[str], kind: str, number: Form | None = None) -> list[Unit]:
-    """Writes a word of a kind, with a number if it has one, where all conditions of `where` hold."""
+    """Writes a word of a kind, with its number if it has one, where all conditions of `where` hold."""
     conditions = list(conditions)
     units = where(conditions, {"one": 1.0}, f"say {kind}")
     return units if number is None else units + where(conditions, number, "say number")
@@ -88,8 +89,8 @@ def say(conditions: Iterable[str], kind: str, number: Form | None = None) -> lis
 def compare_share(share: str, longest: int) -> list[Unit]:
     """Writes whether m > t, from the share 1 / (m + 1) and t in `number`.
 
-    (t + 2) / (m + 1) is at most 1 where m > t, and at least 1 + 1 / (t + 1) elsewhere (the end of Theorem 4.6's proof,
-    which compares t + 1 with m + 1 and so says YES at m = t).
+    (t + 2) / (m + 1) is at most 1 where m > t, and at least 1 + 1 / (t + 1) elsewhere. (The end of Theorem 4.6's proof
+    compares t + 1 with m + 1, and so says YES at m = t.)
 
     Args:
         share: The register with 1 / (m + 1).

@@ -1,4 +1,4 @@
-"""Linear recurrences with constructed weights, and what they remember (arXiv:2402.18510, appendix C.3)."""
+"""Linear recurrences with constructed weights, which remember earlier tokens (arXiv:2402.18510, appendix C.3)."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,17 @@ from lit_retrieval.mixers import LinearRNN
 
 
 def ago(source: str, lag: int) -> str:
-    """The register with what `source` was `lag` tokens ago; `source` itself for 0."""
+    """The name of the register with the value of `source` `lag` tokens ago; `source` itself for 0."""
     return f"{source} {lag} ago" if lag else source
 
 
 def remembered(sources: Sequence[str], lags: int) -> list[str]:
-    """The registers that `remember` needs."""
+    """The names of the registers that `remember` needs."""
     return [f"{source} {lag} ago" for source in sources for lag in range(lags + 1)]
 
 
 def remember(registers: Registers, sources: Sequence[str], lags: int, sums: Sequence[str] = ()) -> LinearRNN:
-    """A linear unit that keeps `sources`, registers of the last `lags` tokens, and `sums` of others over all tokens.
+    """A linear unit that keeps registers `sources` of the last `lags` tokens, and `sums` of others over all tokens.
 
     Lemma C.20: each kept value moves to the next channel at every token, h_t[j] = h_{t-1}[j - 1]. Lemma C.21: a sum
     adds its register, h_t = h_{t-1} + x_t. The kept values appear in `ago(source, 1)` to `ago(source, lags)`, a sum in
@@ -40,12 +40,12 @@ def remember(registers: Registers, sources: Sequence[str], lags: int, sums: Sequ
 
 
 def turn(source: str, place: int) -> str:
-    """The register with the sum of what `source` was `place`, `place + period`, `place + 2 period`, ... tokens ago."""
+    """The name of the register that sums `source` of `place`, `place + period`, `place + 2 period`, ... tokens ago."""
     return f"turn {place} of {source}"
 
 
 def take_turns(registers: Registers, sources: Sequence[str], period: int) -> LinearRNN:
-    """A cyclic linear unit: after a token where a source is 1, it says how many tokens ago that was, modulo `period`.
+    """A cyclic linear unit that stores how many tokens ago a source was 1, modulo `period`.
 
     Lemma C.20 with the last channel connected to the first: h_t[0] = h_{t-1}[period - 1] + x_t, and h_t[j] =
     h_{t-1}[j - 1]. The registers must have `turn(source, 0)` to `turn(source, period - 1)` for each source.

@@ -1,4 +1,4 @@
-"""A language model whose every weight is written down."""
+"""A language model in which every weight is constructed."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -15,13 +15,13 @@ from lit_retrieval.vocabulary import Vocabulary
 class ConstructedModel(MixerStack):
     """The paper's models without norms: h = h + mixer(h) for one mixer after the other (arXiv:2402.18510, section 3).
 
-    Embedding and head are functions of the words alone, and no parameters (appendix A.3).
+    Embedding and head are fixed functions of the words, not parameters (appendix A.3).
 
     Args:
         vocabulary: The words.
-        registers: Names of the residual stream's channels; `position` is filled in if it is among them.
+        registers: Names of the residual stream's channels; `position` is set by the model if it is among them.
         mixers: The layers, with their weights.
-        dtype: The number format; float32 is exact for short contexts only.
+        dtype: The dtype of the weights; float32 is exact for short contexts only.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class ConstructedModel(MixerStack):
         self.to(dtype)
 
     def forward(self, tokens: Tensor, state: Any = None, positions: Tensor | None = None) -> tuple[Tensor, Any]:
-        """Predict the token after each position; arguments and results are those of `SequenceModel.forward`."""
+        """Predict the token after each position; see `SequenceModel.forward`."""
         start, states = (0, None) if state is None else state
         hidden = F.embedding(tokens, self.embedding)
         stop = start + tokens.shape[1]

@@ -1,7 +1,7 @@
-"""Proposition 5.1: what an RNN can do for Index with associative recall as its only search, and no more.
+"""Proposition 5.1: the best that an RNN can do for Index if associative recall is its only search.
 
-In a separated code, each second word is w3. Associative recall then finds the word after the first w3, or w3 itself, or
-what the RNN has written: one bit of the code. So the RNN has to remember the others (`tests/streaming.py`).
+In a separated code, every second word is w3. Associative recall then finds only the word after the first w3, w3 itself,
+or a word that the RNN has written: one bit of the code. So the RNN must remember the other bits (`tests/streaming.py`).
 """
 
 from lit_retrieval.constructions.feed_forward import choose, say, write_feed_forward
@@ -16,8 +16,8 @@ _SEARCHED = 6  # tokens from the `?` to the word that was found
 def index(vocabulary: Vocabulary, kept: int) -> ConstructedModel:
     """Index on a separated code: `? k <StartSearch> w3 <EndSearch> [word]`, and the answer.
 
-    It keeps the last words of the list, and answers any of these; else it answers with the word that it has found,
-    which is right at the third position.
+    It keeps the last words of the list, and answers questions about these. To other questions it answers with the word
+    that it has found, which is right at the third position.
 
     Args:
         vocabulary: The words.

@@ -1,4 +1,4 @@
-"""Names for the channels of the residual stream, and the embedding and head in terms of them."""
+"""Names the channels of the residual stream, and writes embedding and head in terms of these names."""
 
 from collections.abc import Iterable
 
@@ -15,8 +15,8 @@ class Registers:
     """Names for the channels of the residual stream.
 
     `one` is 1 at every token, `number` the number in a word (5 for k5), `is k` 1 where the word is of the kind k, and
-    `position` is 0 at `<s>`, 1 at the next token and so on. The head reads `say k`, how much the next word should be of
-    the kind k, and `say number`, the number that should be in it.
+    `position` is 0 at `<s>`, 1 at the next token and so on. The head reads `say k`, the score of kind k for the next
+    word, and `say number`, its number.
 
     Args:
         names: The registers that a construction uses, besides `one` and `number`.
@@ -41,7 +41,7 @@ class Registers:
         return next((kind for kind in said if kind not in kinds), None)
 
     def row(self, form: Form) -> Tensor:
-        """The weights that read a form, `(width,)`, float64."""
+        """The weights of a linear form, `(width,)`, float64."""
         row = torch.zeros(self.width, dtype=torch.float64)
         for name, weight in form.items():
             row[self[name]] += weight
@@ -61,11 +61,11 @@ def write_embedding(registers: Registers, vocabulary: Vocabulary) -> Tensor:
 
 
 def write_head(registers: Registers, vocabulary: Vocabulary) -> Tensor:
-    """The weights by which each word's logit reads the registers, `(vocab_size, width)`.
+    """The weights of each word's logit, `(vocab_size, width)`.
 
-    The word of kind k with the number i has the logit S * (say k) + 2 i x - i^2, where x is `say number`: the kind
-    decides, and within a kind the nearest number. The paper's head is its embedding again, where i has the logit i x,
-    and the largest number always wins (arXiv:2402.18510, Definition 3.2 with appendix A.3).
+    The word of kind k with the number i has the logit S * (say k) + 2 i x - i^2, where x is `say number`. So the kind
+    decides first, then the nearest number. In the paper the head equals the embedding: i has the logit i x, and the
+    largest number always wins (arXiv:2402.18510, Definition 3.2 with appendix A.3).
     """
     head = torch.zeros(len(vocabulary), registers.width, dtype=torch.float64)
     words = [read_word(word) for word in vocabulary.words]

@@ -1,8 +1,8 @@
-"""The positive half of Theorem 4.1: a linear RNN that runs a machine with little space, with a chain of thought.
+"""The positive half of Theorem 4.1: a linear RNN that runs a machine with little space, by a chain of thought.
 
-The model writes the whole tape again in every step, with the state before the cell that the head is on, as in
-`t1 q0 t2 t1`. A word of the tape depends on four neighbors in the tape before, so the RNN remembers one tape of words.
-With a space of m cells its state has O(m) elements, which is O(log n) if m is.
+In every step the model writes the whole tape again, with the state before the cell under the head, as in `t1 q0 t2 t1`.
+A word of the tape depends on four neighbors in the previous tape, so the RNN remembers one tape of words. With a space
+of m cells its state has O(m) elements, which is O(log n) if m is.
 """
 
 from lit_retrieval.constructions import transition
@@ -32,7 +32,7 @@ def turing_machine(vocabulary: Vocabulary, machine: TuringMachine, space: int) -
 
 
 def _heads(space: int) -> dict[int, str]:
-    """The registers that say where the head was in the tape before, by its offset from the next word.
+    """The registers of the head's position in the previous tape, by its offset from the next word.
 
     The word at an offset from the next one was written `space - offset` tokens ago.
     """
@@ -40,7 +40,7 @@ def _heads(space: int) -> dict[int, str]:
 
 
 def _select(space: int) -> list[Unit]:
-    """The state and the symbol after it, if the head was at most one position away."""
+    """Select the state and the symbol after it, if the head was at most one position away."""
     units = []
     for offset, head in _heads(space).items():
         units += where([head], {ago("number", space - offset): 1.0}, "state")
@@ -49,9 +49,9 @@ def _select(space: int) -> list[Unit]:
 
 
 def _rewrite(space: int) -> list[Unit]:
-    """The next word: that of the tape before, or the one that the step writes there.
+    """Write the next word: that of the previous tape, or the one that the step puts there.
 
-    `q a` becomes `a' q'` where the head goes right, and `b q a` becomes `q' b a'` where it goes left.
+    `q a` becomes `a' q'` if the head moves right, and `b q a` becomes `q' b a'` if it moves left.
     """
     behind, here, before = (_heads(space)[offset] for offset in (-1, 0, 1))
     old, left = ago("number", space), ago("number", space + 1)

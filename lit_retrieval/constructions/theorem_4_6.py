@@ -1,6 +1,6 @@
 """Theorem 4.6: Transformers of constant size, which answer at once.
 
-Each model is a feed-forward layer and one or two Transformer blocks; it knows the places of tokens from its embedding.
+Each model is a feed-forward layer and one or two Transformer blocks; positions come from its embedding.
 """
 
 from lit_retrieval.constructions.attend import answer, average, count, look_back, write_attention

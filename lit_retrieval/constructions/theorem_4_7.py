@@ -1,9 +1,9 @@
 """Theorem 4.7: a Transformer of constant size that decides IsTree by writing an Euler tour, Algorithm 1 word by word.
 
 The paper counts a vertex's edges and looks for the next count. Here the edges of a vertex are a linked list: each edge
-knows, for either of its ends, what the edge before it leads to from there. So the edge after the one to u is found by
-u. A token can know an edge only from its second vertex on; there it stands for that end, and the token behind it stands
-for the other.
+stores, for each of its ends, the vertex that the previous edge leads to from there. So u is enough to find the edge
+after the one to u. A token can store an edge only from the edge's second vertex on. This vertex's token stands for the
+second end, and the next token stands for the first.
 """
 
 from lit_retrieval.constructions.attend import all_but, look_back, match_closest, match_first, write_attention
@@ -22,7 +22,7 @@ from lit_retrieval.constructions.model import ConstructedModel
 from lit_retrieval.constructions.registers import Form, Registers
 from lit_retrieval.vocabulary import Vocabulary
 
-_REACH = {"number": 4, "is ~": 3, "is <s>": 1}  # how many tokens back each is read
+_REACH = {"number": 4, "is ~": 3, "is <s>": 1}  # number of tokens back at which each is read
 _WORDS = ("<s>", "?", "~", "numeral")
 _TOKEN = ("position", *(f"is {word}" for word in _WORDS))
 _EDGE = ("is end", "end", "other", "is listed", "listed end", "listed other", "other before")
@@ -38,7 +38,7 @@ def is_tree(vocabulary: Vocabulary) -> ConstructedModel:
          *(ago(name, lag) for name, reach in _REACH.items() for lag in range(1, reach + 1)),
          "say numeral", "say YES", "say NO", "say number"], 24
     )  # fmt: skip
-    longest = 8 * len(vocabulary)  # n vertices are among the words, and prompt and tour are 5 n - 1
+    longest = 8 * len(vocabulary)  # the vocabulary has words for n vertices; prompt and tour have 5 n - 1 words
     mixers = [
         write_feed_forward(registers, squares("position")),
         write_attention(registers, [
@@ -76,9 +76,9 @@ def is_tree(vocabulary: Vocabulary) -> ConstructedModel:
 
 
 def _read_edges() -> list[Unit]:
-    """The ends of edges, each with the other end, and the same once more one token later.
+    """Store the ends of edges, each with its other end, and repeat them one token later.
 
-    There it is listed for the ends that follow, so that no end finds itself as the one before.
+    Later ends match the repeated entry, so that no end finds itself as the previous one.
     """
     return [
         *_put(1, "end", 0, "other", 2, "is end"),
@@ -89,7 +89,7 @@ def _read_edges() -> list[Unit]:
 
 
 def _put(sign: int, end: str, end_ago: int, other: str, other_ago: int, flag: str) -> list[Unit]:
-    """An edge whose `~` was so many tokens ago, by the lags of its vertices."""
+    """Store an edge whose `~` was this many tokens ago, by the lags of its vertices."""
     conditions = [ago("is ~", sign)]
     return [
         *where(conditions, {ago("number", end_ago): 1.0}, end),
@@ -99,7 +99,7 @@ def _put(sign: int, end: str, end_ago: int, other: str, other_ago: int, flag: st
 
 
 def _read_tour() -> list[Unit]:
-    """Vertices that belong to no edge, and those that are vertex 1."""
+    """Mark vertices of the tour (outside edges), and vertex 1."""
     no_edge = [f"not {ago(name, lag)}" for name, lag in (("is ~", 1), ("is ~", 2), ("is <s>", 1))]
     return [
         *where(["is numeral", *no_edge], {"one": 1.0}, "is on tour"),
@@ -108,22 +108,22 @@ def _read_tour() -> list[Unit]:
 
 
 def _come_back() -> list[Unit]:
-    """The vertex before this one, if it is a child; 0 where the tour comes from the parent."""
+    """Find the previous vertex if it is a child; 0 where the tour comes from the parent."""
     before = ago("number", 1)
     return [*add({before: 1.0}, "came from"), *choose({before: 1.0, "parent": -1.0}, 0, {before: -1.0}, "came from")]
 
 
 def _skip_parent() -> list[Unit]:
-    """Where the next edge leads, or the one after it if that leads to the parent; vertex 1 has none.
+    """Find where the next edge leads, or the one after it if the next leads to the parent (vertex 1 has no parent).
 
-    0 is for no edge, and for no parent as well.
+    0 stands for no edge, and for no parent.
     """
     is_parent: Form = {"next": 1.0, "parent": -1.0, "is root": 1.0}
     return [*add({"next": 1.0}, "ahead"), *choose(is_parent, 0, {"next behind parent": 1.0, "next": -1.0}, "ahead")]
 
 
 def _move() -> list[Unit]:
-    """The next vertex, or the verdict."""
+    """Write the next vertex, or the verdict."""
     child = ["is on tour", "not nothing is ahead", "not has been ahead"]
     parent = ["is on tour", "nothing is ahead", "not is root"]
     end = ["is on tour", "nothing is ahead", "is root"]

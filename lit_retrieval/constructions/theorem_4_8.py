@@ -1,9 +1,9 @@
 """Theorem 4.8: a Transformer of constant size that runs the circuit of any RNN, gate by gate.
 
 The chain of thought has C + 1 tokens for each step of the RNN: its C gates, as g0 or g1, and the next word of the RNN's
-text, which is in the prompt as long as the RNN still reads that. One step's gates and the word before them are a
-block; the words of the prompt come before the first block, whose own word is `<s>`. All gates are in one feed-forward
-layer, with O(1) units each; the other layers, and the width, do not depend on the circuit.
+text, which is copied from the prompt while the RNN still reads it. A block is a word and the gates of the step after
+it. The words of the prompt come before the first block, whose word is `<s>`. All gates are in one feed-forward layer,
+with O(1) units each; the other layers, and the width, do not depend on the circuit.
 """
 
 from lit_retrieval.circuits import Circuit
@@ -25,7 +25,7 @@ from lit_retrieval.constructions.registers import Form, Registers
 from lit_retrieval.vocabulary import Vocabulary, read_word
 
 _LONGEST = 2**20  # tokens of a run
-_BEGUN: Form = {"position": 1.0, "last word": -1.0}  # gates of the block so far, which is the index of the next gate
+_BEGUN: Form = {"position": 1.0, "last word": -1.0}  # number of gates in the block so far: the index of the next gate
 _PLACES = ("position", "square of position", "last word", "square of last word", "first gate", "left place",
            "right place", "echo place")  # fmt: skip
 _GATES = ("gate", "is xor", "is and", "is state", "is one", "is bit", "is over", "power", "left", "right", "left over")
@@ -68,7 +68,7 @@ def recurrent_circuit(vocabulary: Vocabulary, circuit: Circuit) -> ConstructedMo
 
 
 def _find_places(circuit: Circuit) -> list[Unit]:
-    """Where a block's word and the next word of the prompt are, and whether the block is not the first.
+    """Find the positions of a block's word and of the prompt's next word, and whether the block is not the first.
 
     The word after the block a is a + 1 words after `<s>`, and a (C + 1) + C - 1 tokens after the first gate is the last
     one before it.
@@ -86,7 +86,7 @@ def _find_places(circuit: Circuit) -> list[Unit]:
 
 
 def _look_up_gates(circuit: Circuit) -> list[Unit]:
-    """What the next gate is, and where its operands are: how far back from its own place."""
+    """Look up the next gate, and the distances back to its operands."""
     block, units = len(circuit.gates) + 1, []
     for place, gate in enumerate(circuit.gates):
         target: Form = {f"is {gate.kind}": 1.0}
@@ -102,7 +102,7 @@ def _look_up_gates(circuit: Circuit) -> list[Unit]:
 
 
 def _part(circuit: Circuit) -> list[Unit]:
-    """What this token, a gate, adds to the bits of the word's number that are written, and to what the step says."""
+    """Add this gate's value to the number's bits written so far, and to the output of the step."""
     parts = [(place, gate.left, "number") for place, gate in enumerate(circuit.gates) if gate.coordinate == "number"]
     parts += [(output.gate, output.bit, output.coordinate) for output in circuit.outputs]
     return [
@@ -111,7 +111,7 @@ def _part(circuit: Circuit) -> list[Unit]:
 
 
 def _subtract_bits() -> list[Unit]:
-    """What is left of the number of the block's word without the bits that are written; in the first block, 0."""
+    """The number of the block's word minus the bits written so far; 0 in the first block."""
     return [
         *where(["later"], {"word number": 1.0}, "left over"),
         *multiply("mean of number", {"position": -1.0, "last word": 1.0, "one": -1.0}, "left over"),
@@ -119,7 +119,7 @@ def _subtract_bits() -> list[Unit]:
 
 
 def _compute(circuit: Circuit, read: list[str]) -> list[Unit]:
-    """The next gate."""
+    """Compute the next gate."""
     most = 2.0 ** (circuit.num_bits + 1)
     bit: Form = {"left over": 1.0, "power": -1.0, "is bit": most, "one": -most}
     return [
@@ -142,7 +142,7 @@ def _compute(circuit: Circuit, read: list[str]) -> list[Unit]:
 
 
 def _write_word(circuit: Circuit, kinds: list[str], sums: list[str]) -> list[Unit]:
-    """After the gates, the next word: that of the prompt, or what the step says."""
+    """Write the word after the gates: the prompt's next word, or the output of the step."""
     block = len(circuit.gates) + 1.0
     return [
         *(unit for kind in kinds for unit in say(["is over", "reading", f"echo is {kind}"], kind)),

@@ -11,12 +11,12 @@ from lit_retrieval.vocabulary import Vocabulary
 
 
 class Copied(NamedTuple):
-    """A word of the query that has the number of a word of the question.
+    """A word of the query with the number of a word of the question.
 
     Args:
-        kind: Its kind (k for k5).
-        from_end: Which word of the question, counted from 0 at its last.
-        plus: What is added to the number.
+        kind: The kind of the word (k for k5).
+        from_end: Index of the word of the question, counted from 0 at its last.
+        plus: A constant that is added to the number.
     """
 
     kind: str
@@ -25,11 +25,11 @@ class Copied(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What is written after the search.
+    """The answer that is written after the search.
 
     Args:
-        kind: The kind of the answer, which has the number of the word that was found.
-        found: Only where a word of this kind was found; whatever was if absent.
+        kind: The kind of the answer; its number is that of the word that was found.
+        found: The kind of the found word for which this answer is written; any kind if absent.
     """
 
     kind: str
@@ -56,7 +56,8 @@ def ngram_retrieval(vocabulary: Vocabulary, ngram_size: int = 3) -> ConstructedM
 def counting(vocabulary: Vocabulary) -> ConstructedModel:
     r"""Counting: `^(?>.*?(?<!\S)( q )(?!\S)){ t + 1 }(?=.*\s\?)`, YES if it finds something and NO if not.
 
-    It says t + 1, so the largest t is one less than the vocabulary's last numeral; the task's t is below the list's n.
+    The query has t + 1, so the largest t is one less than the vocabulary's last numeral; the task's t is below the n of
+    the list.
     """
     query: list[str | Copied] = [
         r"^(?>.*?(?<!\S)(", Copied("numeral", 1), r")(?!\S)){", Copied("numeral", 0, plus=1), r"}(?=.*\s\?)",
@@ -67,13 +68,13 @@ def counting(vocabulary: Vocabulary) -> ConstructedModel:
 def _search_once(
     vocabulary: Vocabulary, question: int, query: Sequence[str | Copied], answers: Sequence[Answer]
 ) -> ConstructedModel:
-    """The model that writes a query after a question of so many words, and then an answer.
+    """The model that writes a query after a question of this many words, and then an answer.
 
-    How far back the `?` is says what comes next. The linear unit keeps the last words (Lemma C.20), the feed-forward
-    layer recites (Lemma C.23).
+    The distance back to the `?` determines what comes next. The linear unit keeps the last words (Lemma C.20), and the
+    feed-forward layer recites the query (Lemma C.23).
     """
     said = ["<StartSearch>", *query, "<EndSearch>"]
-    reach = question + len(said) + 1  # how far back the `?` is when the answer is due
+    reach = question + len(said) + 1  # distance back to the `?` when the answer is due
     kinds = [word.kind if isinstance(word, Copied) else word for word in said] + [answer.kind for answer in answers]
     registers = Registers(
         ["is ?", *(f"is {answer.found}" for answer in answers if answer.found), "say number",

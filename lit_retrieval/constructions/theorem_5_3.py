@@ -1,12 +1,12 @@
 """Theorem 5.3: a linear RNN of constant size that decides IsTree by searches, and writes Algorithm 2 word by word.
 
-The last 13 words say what comes next. A block of the trace belongs to a vertex v with the parent p:
+The last 13 words determine the next word. A block of the trace belongs to a vertex v with the parent p:
 
     v  S - v E [p]  S v ~ u E [x]  S v ~ p E [y]  S - o E [q]  v - o  o
 
-S and E stand for <StartSearch> and <EndSearch>, u is the vertex that the search came from (left out where it is p), the
-third search is there only if x is p, the fourth only if an edge was found, to o, and the record `v - o` with the next
-vertex o only if that was new; where no edge was found, the next vertex is p, or the verdict follows.
+S and E stand for <StartSearch> and <EndSearch>, and u is the vertex that the search came from (left out if it is p).
+The third search is written only if x is p, and the fourth only if an edge was found, to o. The record `v - o` with the
+next vertex o is written only if o was new. If no edge was found, the next vertex is p, or the verdict follows.
 """
 
 import re
@@ -42,7 +42,7 @@ def is_tree(vocabulary: Vocabulary) -> ConstructedModel:
 
 
 def _is(words: str) -> list[str]:
-    """Conditions on the last words: `E@1 not -@4` says that the last but one is <EndSearch>, the fifth last no `-`."""
+    """Conditions on the last words: `E@1 not -@4` means the last but one is <EndSearch>, the fifth last not `-`."""
     names = {"S": "<StartSearch>", "E": "<EndSearch>", "N": "numeral"}
     parts = re.findall(r"(not )?(\S+)@(\d+)", words)
     return [turned + ago(f"is {names.get(word, word)}", int(lag)) for turned, word, lag in parts]
@@ -53,7 +53,7 @@ def _number(lag: int) -> Form:
 
 
 def _count() -> list[Unit]:
-    """Records `v - o` of the trace, and edges of the prompt, one at each."""
+    """Count records `v - o` of the trace, and edges of the prompt, by one at each."""
     return [
         *where(_is("-@0 not S@1"), {"one": 1.0}, "record"),
         *where([*_is("~@0"), "not sum of is ?"], {"one": 1.0}, "edge"),
@@ -61,7 +61,7 @@ def _count() -> list[Unit]:
 
 
 def _came_from() -> list[Unit]:
-    """At the `~` of a block's second search: u, which is in the record before v, or in the query that failed."""
+    """At the `~` of a block's second search, find u: it is in the record before v, or in the failed query."""
     return [
         *where(_is("-@10 not FAILED@9"), _number(11), "u"),
         *where(_is("FAILED@9 ~@12"), _number(13), "u"),
@@ -70,7 +70,7 @@ def _came_from() -> list[Unit]:
 
 
 def _compare() -> list[Unit]:
-    """Which numbers are the same."""
+    """Compare numbers for equality."""
     return [
         *indicate({**_number(1), ago("number", 7): -1.0}, 0, {"x is p behind u": 1.0}),
         *indicate({**_number(1), ago("number", 6): -1.0}, 0, {"x is p": 1.0}),
@@ -81,7 +81,7 @@ def _compare() -> list[Unit]:
 
 
 def _write_searches() -> list[Unit]:
-    """The words of queries, from <StartSearch> to <EndSearch>."""
+    """Write the words of queries, from <StartSearch> to <EndSearch>."""
     x_is_p = [[*_is("S@0 E@2 ~@4"), "x is p behind u"], [*_is("S@0 E@2 ~@3"), "x is p"]]
     x_is_not_p = [[*_is("S@0 E@2 ~@4"), "not x is p behind u"], [*_is("S@0 E@2 ~@3"), "not x is p"]]
     return [
@@ -101,7 +101,7 @@ def _write_searches() -> list[Unit]:
 
 
 def _write_record() -> list[Unit]:
-    """`v - o` and the vertex o, where the parent of o was searched and not found."""
+    """Write `v - o` and the vertex o, if the search for the parent of o has failed."""
     is_new = [*_is("FAILED@0 E@1 -@3 E@6"), "not o is the root"]
     return [
         *say([*is_new, *_is("~@8")], "numeral", _number(9)),
@@ -113,7 +113,7 @@ def _write_record() -> list[Unit]:
 
 
 def _move() -> list[Unit]:
-    """The first vertex, what begins a search, and the way back to the parent."""
+    """Write the first vertex, the start of a search, and the way back to the parent."""
     return [
         *say(_is("?@0"), "numeral", {"one": 1.0}),
         *say(_is("N@0 ?@1"), "<StartSearch>"),
@@ -128,7 +128,7 @@ def _move() -> list[Unit]:
 
 
 def _judge() -> list[Unit]:
-    """NO where an edge leads to a vertex of the trace; at the root's last edge, YES if the trace has all vertices."""
+    """Write NO if an edge leads to a vertex of the trace; after the root's last edge, YES if all vertices are there."""
     ends = [_is("FAILED@0 E@1 ~@3 FAILED@6"), _is("FAILED@0 E@1 ~@2 FAILED@5")]
     return [
         *say(_is("N@0 E@1 -@3 E@6"), "NO"),

@@ -1,8 +1,8 @@
 r"""Theorem 5.4: any Turing machine as a linear RNN of constant size that reads its tape by searching its own trace.
 
 A step is `c <StartSearch> .*(?<!\S) c \s+...(t\S+) <EndSearch> [t] t' D q'` (`lit_retrieval.tasks.MachineRun`): the
-cell, a search for what was last written into it, the new symbol, the direction and the next state. The last ten words
-say what comes next.
+cell, a search for the symbol last written into it, the new symbol, the direction and the next state. The last ten words
+determine the next word.
 """
 
 from lit_retrieval.constructions import transition
@@ -43,7 +43,7 @@ def turing_machine(vocabulary: Vocabulary, machine: TuringMachine) -> Constructe
 
 
 def _search() -> list[Unit]:
-    """The words of the search after a cell's name."""
+    """Write the words of the search after a cell's name."""
     begun = ago(f"is {_BEFORE}", 1)
     return [
         *say(["is c", f"not {begun}"], "<StartSearch>"),
@@ -55,7 +55,7 @@ def _search() -> list[Unit]:
 
 
 def _go_on() -> list[Unit]:
-    """The name of the first cell, and of the next one: the last but one's neighbor."""
+    """Write the name of the first cell, or of the next one, a neighbor of the last cell named."""
     return [
         *say(["is ?"], "c"),
         *say(["is q"], "c", {ago("number", 6): 1.0, ago("is R", 1): 1.0, ago("is L", 1): -1.0}),

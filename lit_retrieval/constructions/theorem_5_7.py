@@ -1,15 +1,17 @@
 """Theorem 5.7: a linear RNN of constant size with one Transformer layer on top, which decides IsTree.
 
-The paper looks for the next edge of a vertex by doubling a distance, in O(n log n) words. Here the chain of thought has
-12 n - 6 words, since it first writes the edges once more, linked, and then follows the links. `?` is the prompt's end:
+The paper finds the next edge of a vertex by doubling a distance, in O(n log n) words. Here the chain of thought has
+only 12 n - 6 words: it first writes the edges again, with links, and then follows the links. `?` is the end of the
+prompt:
 
     ? a x b y  a x b y  ...  -  v p e o  v p e o  ...  YES
 
-An edge `a ~ b` becomes `a x b y`, where x is what the edge before it leads to from a, and y from b: its links at a and
-at b. After `-` there is a block for each vertex v of the Euler tour: its parent p; where the next edge leads, e; and o,
-which is e again or, if e is p, where the edge after that leads. The tour continues at o, and returns to p if there is
-no o. FAILED means that there is none. The next edge at v is the one whose link at v is the child that the tour came
-from, or none if it came from p. The answer is NO if o has been visited, or if the tour ends without all vertices.
+An edge `a ~ b` becomes `a x b y` with its links: x is the vertex that the previous edge of a leads to, and y the same
+for b. After `-` there is a block for each vertex v of the Euler tour. It has the parent p of v; the vertex e that the
+next edge leads to; and o, which is e again or, if e is p, the vertex that the edge after that leads to. The tour
+continues at o, and returns to p if there is no o. FAILED stands for a missing vertex. The next edge at v is the one
+whose link at v is the child that the tour came from, or FAILED if it came from p. The answer is NO if o has been
+visited, or if the tour ends without all vertices.
 """
 
 from lit_retrieval.constructions.attend import all_but, match, match_closest, match_first, write_attention
@@ -29,7 +31,7 @@ from lit_retrieval.constructions.registers import Form, Registers
 from lit_retrieval.vocabulary import Vocabulary
 
 _KEPT, _REACH = ("number", "is ?", "is -"), 5
-_PARTS, _BLOCK = ("is ?", "is -"), 4  # what begins a part of the chain of thought, and the words of a block
+_PARTS, _BLOCK = ("is ?", "is -"), 4  # the word that begins a part of the chain of thought, and the words of a block
 _COUNTED = ("is -", "is ~")
 _PLACE = ("position", "place", "all edges are listed", "tour has all vertices")
 _LIST = ("is end", "end", "before", "other")
@@ -47,7 +49,7 @@ def is_tree(vocabulary: Vocabulary) -> ConstructedModel:
          *(turn(part, place) for part in _PARTS for place in range(_BLOCK)), *_PLACE, *_LIST, *_TOUR, *_FOUND,
          *(f"square of {name}" for name in _SQUARED), "is <s>", *(f"say {kind}" for kind in _SAID), "say number"], 8
     )  # fmt: skip
-    longest = 16 * len(vocabulary)  # n vertices are among the words, and there are 15 n - 7 words in the end
+    longest = 16 * len(vocabulary)  # words for n vertices; prompt and reply have 15 n - 7 words
     mixers = [
         remember(registers, _KEPT, _REACH, sums=_COUNTED),
         take_turns(registers, _PARTS, _BLOCK),
@@ -75,7 +77,7 @@ def _number(lag: int) -> Form:
 
 
 def _find_place() -> list[Unit]:
-    """The position of the word to copy into the list; after n - 1 edges, the `?` is at 3 (n - 1) + 1."""
+    """Find the position of the word to copy into the list; after n - 1 edges, the `?` is at 3 (n - 1) + 1."""
     first, second = ({"position": 0.75, "sum of is ~": -2.25, "one": start} for start in (0.25, 0.75))
     return [
         *where([turn("is ?", 0), _IN_LIST], first, "place"),
@@ -86,7 +88,7 @@ def _find_place() -> list[Unit]:
 
 
 def _read_list() -> list[Unit]:
-    """The ends of the edges in the list, each with the link and the other end: b at `y`, and a at the word after it."""
+    """Read the ends of edges in the list, each with link and other end: b at `y`, and a at the word after it."""
     return [
         *_put([turn("is ?", 0), "not is ?", _IN_LIST], 3, 2, 1),
         *_put([turn("is ?", 1), f"not {ago('is ?', 1)}", _IN_LIST], 2, 1, 4),
@@ -95,7 +97,7 @@ def _read_list() -> list[Unit]:
 
 
 def _put(conditions: list[str], end: int, before: int, other: int) -> list[Unit]:
-    """An end of an edge, by how many words ago it, its link and the other end were."""
+    """Store an end of an edge, given how many words ago it, its link and the other end were."""
     return [
         *where(conditions, {"one": 1.0}, "is end"),
         *where(conditions, _number(end), "end"),
@@ -105,7 +107,7 @@ def _put(conditions: list[str], end: int, before: int, other: int) -> list[Unit]
 
 
 def _read_tour() -> list[Unit]:
-    """Where the tour is, where it came from, and what a block's last word says."""
+    """Read where the tour is, where it came from, and the last word of a block."""
     return [
         *where([turn("is -", 1)], {"one": 1.0}, "is visit"),
         *where([turn("is -", 1), f"not {ago('is -', 1)}"], _number(4), "from"),
@@ -119,7 +121,7 @@ def _read_tour() -> list[Unit]:
 
 
 def _come_back() -> list[Unit]:
-    """The link of the edge to find: at `p` the child that the tour came from, if any, at `e` the parent."""
+    """Find the link of the edge to look for: at `p` the child that the tour came from, if any; at `e` the parent."""
     return [
         *add({"from": 1.0}, "behind"),
         *choose({"from": 1.0, **{name: -weight for name, weight in _number(0).items()}}, 0, {"from": -1.0}, "behind"),
@@ -128,12 +130,12 @@ def _come_back() -> list[Unit]:
 
 
 def _say_if(found: str, conditions: list[str], number: Form) -> list[Unit]:
-    """The number if something has been found, else FAILED."""
+    """Write the number if something has been found, else FAILED."""
     return [*say([*conditions, found], "numeral", number), *say([*conditions, f"not {found}"], "FAILED")]
 
 
 def _write_list() -> list[Unit]:
-    """The edges once more, each vertex with its link, and the `-` after them."""
+    """Write the edges again, each vertex with its link, and the `-` after them."""
     more, links = [turn("is ?", 0), _IN_LIST], ([turn("is ?", place), _IN_LIST] for place in (1, 3))
     return [
         *say([*more, "not all edges are listed"], "numeral", {"listed": 1.0}),
@@ -144,7 +146,7 @@ def _write_list() -> list[Unit]:
 
 
 def _write_tour() -> list[Unit]:
-    """The words of a block after its vertex."""
+    """Write the words of a block after its vertex."""
     again = [turn("is -", 3), "not is nothing"]
     return [
         *say(["is -"], "numeral", {"one": 1.0}),
@@ -157,7 +159,7 @@ def _write_tour() -> list[Unit]:
 
 
 def _move() -> list[Unit]:
-    """The vertex of the next block, or the verdict."""
+    """Write the vertex of the next block, or the verdict."""
     ahead, end = ([turn("is -", 0), "not is -", which] for which in ("not is nothing", "is nothing"))
     return [
         *say([*ahead, "not has been"], "numeral", _number(0)),

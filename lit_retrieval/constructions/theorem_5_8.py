@@ -1,7 +1,7 @@
 """Theorem 5.8: any Turing machine as a linear RNN of constant size with one Transformer layer on top.
 
-A step is `c r t D q` (`lit_retrieval.tasks.MachineRun`): the cell, what attention finds to have been written into it
-last, the new symbol, the direction and the next state.
+A step is `c r t D q` (`lit_retrieval.tasks.MachineRun`): the cell, the symbol last written into it (which attention
+finds), the new symbol, the direction and the next state.
 """
 
 from lit_retrieval.constructions import transition
@@ -16,7 +16,7 @@ from lit_retrieval.vocabulary import Vocabulary, read_word
 _REACH = 4
 _KEPT = ["is c", "is r", "is L", "is R", "number"]
 _NOW = [f"is {kind}" for kind in ("t", "q", "?", "<s>")]
-_LONGEST = 2**16  # words of a run, or 8 for each cell, of which there are as many as steps, if that is more
+_LONGEST = 2**16  # words of a run, or 8 words per cell with as many cells as steps, if that is more
 
 
 def turing_machine(vocabulary: Vocabulary, machine: TuringMachine) -> ConstructedModel:
@@ -33,7 +33,7 @@ def turing_machine(vocabulary: Vocabulary, machine: TuringMachine) -> Constructe
             *transition.look_up_action(machine), *multiply("cell", {"cell": 1.0}, "square of cell"),
             *multiply("number", {"number": 1.0}, "square of number"),
         ]),
-        write_attention(registers, [  # what was written last into this cell, or a blank, the number of `<s>`
+        write_attention(registers, [  # the symbol last written into this cell, or a blank, which is the number of `<s>`
             match_closest(["number"], ["cell"], [({"number": 1.0}, "read")], longest, all_but("is record"))
         ]),
         write_feed_forward(registers, [
@@ -45,7 +45,7 @@ def turing_machine(vocabulary: Vocabulary, machine: TuringMachine) -> Constructe
 
 
 def _select() -> list[Unit]:
-    """The state and the symbol that was read, from the words since the last state, wherever they are needed."""
+    """Select the state and the symbol that was read from the words since the last state, where they are needed."""
     units = []
     for conditions, lag in ((["is r"], 0), (["is t"], 1), (["is L"], 2), (["is R"], 2)):
         units += where(conditions, {ago("number", 2 + lag): 1.0}, "state")
@@ -54,7 +54,7 @@ def _select() -> list[Unit]:
 
 
 def _record() -> list[Unit]:
-    """The cell that a symbol belongs to: its name comes right before in the prompt, and one word earlier in a step."""
+    """Record the cell of a symbol: its name is directly before the symbol in the prompt, one word earlier in a step."""
     return [
         *where(["is t", ago("is c", 1)], {ago("number", 1): 1.0}, "cell"),
         *where(["is t", ago("is r", 1)], {ago("number", 2): 1.0}, "cell"),
@@ -63,7 +63,7 @@ def _record() -> list[Unit]:
 
 
 def _go_on() -> list[Unit]:
-    """The name of the first cell, and of the next one: the last one's neighbor."""
+    """Write the name of the first cell, or of the next one, a neighbor of the last cell."""
     return [
         *say(["is ?"], "c"),
         *say(["is q"], "c", {ago("number", 4): 1.0, ago("is R", 1): 1.0, ago("is L", 1): -1.0}),

@@ -9,7 +9,7 @@ SAID = ["say t", "say L", "say R", "say q", *(f"say {verdict}" for verdict in VE
 
 
 def look_up_action(machine: TuringMachine) -> list[Unit]:
-    """The machine's action for `state` and `symbol`: the units of a layer, for all entries of the table."""
+    """The hidden units that look up the machine's action for `state` and `symbol`, for all entries of the table."""
     units = []
     for (state, symbol), action in machine.actions.items():
         target: Form = {"new symbol": float(action.symbol), "goes right": float(action.move > 0)}
@@ -20,17 +20,17 @@ def look_up_action(machine: TuringMachine) -> list[Unit]:
 
 
 def say_symbol(now: list[str]) -> list[Unit]:
-    """The word for the new symbol, where the conditions hold."""
+    """Write the word for the new symbol, where the conditions hold."""
     return say(now, "t", {"new symbol": 1.0})
 
 
 def say_move(now: list[str]) -> list[Unit]:
-    """The word for the direction, where the conditions hold."""
+    """Write the word for the direction, where the conditions hold."""
     return [*say([*now, "goes right"], "R"), *say([*now, "not goes right"], "L")]
 
 
 def say_state(now: list[str]) -> list[Unit]:
-    """The word for the next state or the verdict, where the conditions hold."""
+    """Write the word for the next state or the verdict, where the conditions hold."""
     ends = [f"ends {verdict}" for verdict in VERDICTS]
     return [
         *say([*now, *(f"not {end}" for end in ends)], "q"),

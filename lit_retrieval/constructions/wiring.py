@@ -1,6 +1,6 @@
-"""Arithmetic with integers as gates: a circuit under construction.
+"""Builds a circuit for arithmetic with integers.
 
-Constants are folded, equal gates are built once, and gates that nothing depends on are left out of the circuit.
+Constants are folded, equal gates are built once, and unused gates are left out of the circuit.
 """
 
 from bisect import bisect_left
@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from lit_retrieval.circuits import Circuit, Gate, Output
 
-ZERO, ONE = -1, -2  # wires with constants; all others are indices of gates
+ZERO, ONE = -1, -2  # constant wires; all others are indices of gates
 
 
 class Number(NamedTuple):
-    """An integer from `low` to `high`, which is `low` plus the sum of 2^i times the wire i of `bits`."""
+    """An integer from `low` to `high`: `low` plus the sum of 2^i times wire i of `bits`."""
 
     low: int
     high: int
@@ -26,47 +26,47 @@ def constant(value: int) -> Number:
 
 
 class Wiring:
-    """Gates under construction.
+    """The gates of a circuit while it is built.
 
     Args:
-        num_bits: Bits of the number in a word.
+        num_bits: Number of bits of the number in a word.
     """
 
     def __init__(self, num_bits: int) -> None:
         self._gates: list[Gate] = []
         self._known: dict[Gate, int] = {}
-        self._states: dict[int, int] = {}  # the wires that state gates remember
+        self._states: dict[int, int] = {}  # the wires whose values state gates remember
         self._outputs: list[Output] = []
         bits = [self._gate(Gate("input", bit, 0, "number")) for bit in reversed(range(num_bits))]
         self.number = Number(0, 2**num_bits - 1, tuple(reversed(bits)))
 
     def ask(self, coordinate: str) -> Number:
-        """A coordinate of the word that is 0 or 1, such as `is x`."""
+        """An input wire: a coordinate of the word that is 0 or 1, such as `is x`."""
         return Number(0, 1, (self._gate(Gate("input", 0, 0, coordinate)),))
 
     def remember(self, low: int, high: int) -> Number:
-        """A number of the step before, at first 0, which `renew` defines; `low` is at most 0, `high` at least."""
+        """A number of the previous step, initially 0, defined with `renew`; 0 must be within its bounds."""
         gates = []
         for _ in range((high - low).bit_length()):
             self._gates.append(Gate("state", len(self._gates)))
             gates.append(len(self._gates) - 1)
-        # What is remembered is 0 in all bits for the number 0.
+        # The remembered bits are all 0 for the number 0.
         return Number(low, high, tuple(self._flip(gates, -low)))
 
     def renew(self, before: Number, after: Number) -> None:
-        """Define a number of `remember`: `after` is its value in this step, within the same bounds."""
+        """Define the next value of a number from `remember`; `after` must be within the same bounds."""
         bits = self._flip(self.rebase(after, before.low, len(before.bits)), -before.low)
         for wire, bit in zip(before.bits, bits, strict=True):
             self._states[self._state_of(wire)] = bit
 
     def say(self, coordinate: str, value: Number) -> None:
-        """A number of what the step says; where it counts, it is not negative."""
+        """Output a number of the step; it must not be negative where it is used."""
         for bit, wire in enumerate(self.rebase(value, 0, max(value.high, 1).bit_length())):
             if wire != ZERO:
                 self._outputs.append(Output(coordinate, bit, wire))
 
     def xor(self, left: int, right: int) -> int:
-        """The wire with left != right."""
+        """A wire that is left != right."""
         left, right = sorted((left, right))
         if left == right:
             return ZERO
@@ -77,14 +77,14 @@ class Wiring:
         return self._gate(Gate("xor", left, right))
 
     def both(self, left: int, right: int) -> int:
-        """The wire with left and right."""
+        """A wire that is left and right."""
         left, right = sorted((left, right))
         if ZERO in (left, right):
             return ZERO
         return right if left in (ONE, right) else self._gate(Gate("and", left, right))
 
     def add(self, numbers: Iterable[Number]) -> Number:
-        """The sum."""
+        """The sum of two numbers."""
         total = constant(0)
         for one in numbers:
             low, high = total.low + one.low, total.high + one.high
@@ -104,7 +104,7 @@ class Wiring:
         )
 
     def at_least(self, number: Number, bound: int) -> int:
-        """The wire with number >= bound."""
+        """A wire that is number >= bound."""
         if bound <= number.low:
             return ONE
         if bound > number.high:
@@ -125,25 +125,25 @@ class Wiring:
         bits = tuple(self.both(wire, bit) for bit in self.rebase(number, low, (high - low).bit_length()))
         if number.low >= 0:
             return Number(low, high, bits)
-        # 0 is -low above low
+        # the number 0 is -low above low
         otherwise = [self.both(self.xor(ONE, wire), bit) for bit in _bits_of(-low, len(bits))]
         return Number(low, high, tuple(self.xor(*pair) for pair in zip(bits, otherwise, strict=True)))
 
     def multiply(self, left: Number, right: Number) -> Number:
-        """The product, of which the left is not negative."""
+        """The product of two numbers, of which the left one is not negative."""
         bits = self.rebase(left, 0, left.high.bit_length())
         total = self.add(self.scale(self.where(bit, right), 2**place) for place, bit in enumerate(bits))
         bounds = [one * other for one in (0, left.high) for other in (right.low, right.high)]
         return self.within(total, min(bounds), max(bounds))
 
     def look_up(self, number: Number, function: Callable[[int], int]) -> Number:
-        """A function of a number that never decreases."""
+        """A function of a number; the function must never decrease."""
         low, high = function(number.low), function(number.high)
         arguments = range(number.low, number.high)
         starts = [number.low + bisect_left(arguments, value, key=function) for value in range(low + 1, high + 1)]
         reached = [self.at_least(number, start) for start in starts]
         bits = []
-        for place in range((high - low).bit_length()):  # counting up, the bit changes at each multiple of 2^place
+        for place in range((high - low).bit_length()):  # the bit changes at each multiple of 2^place
             bit = ZERO
             for wire in reached[2**place - 1 :: 2**place]:
                 bit = self.xor(bit, wire)
@@ -151,7 +151,7 @@ class Wiring:
         return Number(low, high, tuple(bits))
 
     def select(self, flags: Sequence[int], values: Sequence[int]) -> Number:
-        """The value whose flag is 1; exactly one is."""
+        """The value whose flag is 1; exactly one flag is 1."""
         low, high, bits = min(values), max(values), []
         for place in range((high - low).bit_length()):
             bit = ZERO
@@ -175,7 +175,7 @@ class Wiring:
         return self._ripple(number.bits, _bits_of(number.low - low, width), width)[0]
 
     def circuit(self, reads: Sequence[str], writes: Sequence[str], answers: Sequence[str]) -> Circuit:
-        """The circuit of the gates that matter."""
+        """The finished circuit, without unused gates."""
         gates = [Gate("one"), Gate("xor", 0, 0)]  # constants
         needed, places = self._needed(), {ONE: 0, ZERO: 1}
         for wire in sorted(needed):
@@ -191,7 +191,7 @@ class Wiring:
         return Circuit(reads, writes, answers, gates, outputs)
 
     def _needed(self) -> set[int]:
-        """The gates on which what is said depends, in any step; the bits of the word's number all or none."""
+        """The gates that affect the output in any step; of the bits of the word's number, all or none."""
         pending, needed = [output.gate for output in self._outputs], set[int]()
         while pending:
             wire = pending.pop()

@@ -1,4 +1,4 @@
-"""Conversations between a user, a model and a retriever: the rules by which data is written and models decode."""
+"""Conversations between a user, a model and a retriever: the same rules for writing data and for decoding."""
 
 from lit_retrieval.conversation.author import Author, Authors, Span, asked_as_prompt, spans
 from lit_retrieval.conversation.conversation import Conversation, Conversations

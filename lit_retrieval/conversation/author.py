@@ -1,4 +1,4 @@
-"""Who wrote a token."""
+"""The author of each token of a transcript."""
 
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
@@ -12,10 +12,10 @@ Authors = npt.NDArray[np.int8]
 
 
 class Author(IntEnum):
-    """Who wrote a token of a transcript; a model is trained and scored on the tokens of MODEL and ASKED alone.
+    """The author of a token; a model is trained and scored only on tokens of MODEL and ASKED.
 
-    ASKED is a token of the user that stands where the model is asked for an answer: the answer is scored, but the next
-    token that the model reads is this one, not its answer.
+    ASKED marks a token of the user at whose position the model is asked for an answer. The answer is scored, but the
+    model then reads this token, not its answer.
     """
 
     PAD = 0
@@ -26,14 +26,14 @@ class Author(IntEnum):
 
 
 class Span(NamedTuple):
-    """Consecutive tokens of one author: those of a transcript from `start` up to `stop`."""
+    """Consecutive tokens of one author: positions `start` up to `stop` of a transcript."""
 
     author: Author
     start: int
     stop: int
 
     def mark(self, text: str, opening: str = "[", closing: str = "]") -> str:
-        """The span's text as people read it: what the retriever wrote is in brackets, up to its last line break."""
+        """The span's text for display: retrieved text is in brackets, without its last line break."""
         if self.author != Author.RETRIEVER:
             return text
         words = text.rstrip("\n")
@@ -41,7 +41,7 @@ class Span(NamedTuple):
 
 
 def spans(author: Authors | Sequence[int]) -> Iterator[Span]:
-    """The spans of a transcript whose tokens have these authors, `(time,)`, in their order."""
+    """The spans of a transcript, in order, from the authors of its tokens, `(time,)`."""
     authors = np.asarray(author, np.int8)
     bounds = [0, *(np.flatnonzero(np.diff(authors)) + 1).tolist(), len(authors)]
     for start, stop in pairwise(bounds):
@@ -50,6 +50,6 @@ def spans(author: Authors | Sequence[int]) -> Iterator[Span]:
 
 
 def asked_as_prompt(author: Authors | Sequence[int]) -> Authors:
-    """The authors of a transcript, `(time,)`, with PROMPT for ASKED: both are the user's."""
+    """The authors `(time,)` with ASKED replaced by PROMPT, since the user writes both."""
     authors = np.asarray(author, np.int8)
     return np.where(authors == Author.ASKED, np.int8(Author.PROMPT), authors)

@@ -1,4 +1,4 @@
-"""Conversations, token by token: many at a time for decoding, and a single one."""
+"""Runs conversations token by token: many at a time for decoding, or a single one."""
 
 from collections.abc import Iterable, Sequence
 
@@ -17,19 +17,19 @@ ROOM = 256  # tokens after the prompts for which there is room at first
 
 
 class Conversations:
-    """Conversations about a problem in each row, which take a token at a time.
+    """Conversations in the rows of a batch; each step adds one token to each row.
 
     A turn ends when the model writes an answer token outside a search; the user then writes the next turn. The last
-    turn continues until all answers have been given. When the model writes `<EndSearch>`, the retriever answers in the
-    tokens that follow. What the user and the retriever write comes next, whatever the model would write.
+    turn continues until all answers have been given. After the model writes `<EndSearch>`, the retriever's result
+    follows. Tokens of the user and the retriever are forced: they replace the model's choices.
 
     Args:
         turns: What the user writes: for each row the prompt, then what follows each answer.
         answer_tokens: Token ids that end a turn when the model writes one.
-        retriever: Runs the queries; if None, nothing is found and put in.
+        retriever: Runs the queries; if None, no results are inserted.
         vocabulary: The words of the token ids.
         max_new_tokens: Tokens that may follow the prompt; no limit if absent.
-        num_answers: Answers that are asked for in each row, `(rows,)`; one in each turn if absent.
+        num_answers: Number of answers expected in each row, `(rows,)`; one per turn if absent.
     """
 
     def __init__(
@@ -69,18 +69,18 @@ class Conversations:
 
     @property
     def num_certain(self) -> Places:
-        """How many tokens are certain to come next, `(rows,)`."""
+        """Number of forced tokens that come next, `(rows,)`."""
         return self._rows.certain - self._rows.length
 
     def step(self, choices: Places, live: Places | None = None) -> Places:
-        """Let rows take their next token: one that is certain, else the model's choice.
+        """Add the next token to each row: a forced token if there is one, else the model's choice.
 
         Args:
-            choices: What the model would write in each of the rows, `(live,)`.
-            live: The rows, `(live,)`; all if absent.
+            choices: The model's choice for each of the rows, `(live,)`.
+            live: The rows to step, `(live,)`; all if absent.
 
         Returns:
-            The tokens taken, PAD in rows that are finished, `(live,)`.
+            The tokens added, PAD in rows that are finished, `(live,)`.
         """
         live = np.arange(len(self)) if live is None else live
         self._make_room(1 + self._longest_turn)
@@ -90,7 +90,7 @@ class Conversations:
         return taken
 
     def write(self, row: int, words: Ids) -> None:
-        """Let the model write `words (time,)` in a row, each after the tokens that are certain to come before it."""
+        """Write `words (time,)` as the model's tokens in a row; forced tokens that come before each are added first."""
         _, starts, firsts = self._rules.turns
         of_user = int(starts[firsts[row + 1]] - starts[firsts[row]])
         while len(words):
@@ -101,7 +101,7 @@ class Conversations:
                 self._search(row)
 
     def replies(self) -> Replies:
-        """The conversations as they stand."""
+        """The current state of the conversations as replies."""
         rows, longest = self._rows, int(self._rows.length.max(initial=0))
         place = np.arange(rows.answers.shape[1])
         answers = np.where(place < rows.num_given[:, None], rows.answers, UNDECIDED)
@@ -112,7 +112,7 @@ class Conversations:
         )  # fmt: skip
 
     def _search(self, row: int) -> None:
-        """Let the retriever answer the query that a row has ended."""
+        """Run the query that a row has just ended, and force its result."""
         if self._retriever is None:
             self._rows.query[row] = NONE
             return
@@ -165,7 +165,7 @@ class Conversation:
     Args:
         turns: What the user writes: the prompt, then what follows each answer, token ids `(time,)` each.
         answer_tokens, retriever, vocabulary, max_new_tokens: As in `Conversations`.
-        num_answers: Answers that are asked for; one in each turn if absent.
+        num_answers: Number of answers expected; one per turn if absent.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class Conversation:
 
     @property
     def num_forced(self) -> int:
-        """How many tokens are certain to come next."""
+        """Number of forced tokens that come next."""
         return int(self._one.num_certain[0])
 
     @property
@@ -197,7 +197,7 @@ class Conversation:
 
     @property
     def author(self) -> list[int]:
-        """Who wrote each."""
+        """The author of each token."""
         return self.reply().author
 
     @property
@@ -206,18 +206,18 @@ class Conversation:
         return [answer for answer in self.reply().answers if answer != UNDECIDED]
 
     def step(self, choice: int) -> int:
-        """Take the next token: one that is certain, else the model's `choice`; returns it, PAD once finished."""
+        """Add the next token: a forced one if there is one, else `choice`; returns it, PAD once finished."""
         return int(self._one.step(np.array([choice]))[0])
 
     def take_forced(self) -> None:
-        """Take all tokens that are certain to come next."""
+        """Add all forced tokens that come next."""
         while self.num_forced and not self.is_finished:
             self.step(PAD)
 
     def write(self, words: Ids) -> None:
-        """Let the model write `words (time,)`, each after the tokens that are certain to come before it."""
+        """Write `words (time,)` as the model's tokens; forced tokens that come before each are added first."""
         self._one.write(0, words)
 
     def reply(self) -> Reply:
-        """The conversation as it stands."""
+        """The current state of the conversation as a reply."""
         return self._one.replies()[0]

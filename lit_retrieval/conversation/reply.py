@@ -20,8 +20,8 @@ class Reply(NamedTuple):
         tokens: All token ids, from the first of the prompt, `(time,)`.
         author: The `Author` of each, `(time,)`.
         answers: The model's answers, UNDECIDED where it gave none, `(answers,)`.
-        num_searches: How many searches were run.
-        num_timeouts: How many of them took too long, and so found nothing.
+        num_searches: Number of searches that were run.
+        num_timeouts: Number of searches that took too long, and so found nothing.
     """
 
     tokens: list[int]
@@ -32,7 +32,7 @@ class Reply(NamedTuple):
 
 
 class Replies:
-    """The replies of a batch: a `Reply` for each row, made when it is asked for.
+    """The replies of a batch: indexing creates a `Reply` for a row.
 
     Args:
         tokens: Token ids, `(rows, time)`.
@@ -50,7 +50,7 @@ class Replies:
 
     @classmethod
     def join(cls, parts: Sequence[tuple[Places, "Replies"]]) -> "Replies":
-        """The replies of a batch from those of some of its rows: indices `(rows,)` and their replies."""
+        """Join the replies of parts of a batch; each part has row indices `(rows,)` and the replies of these rows."""
         order = np.argsort(np.concatenate([rows for rows, _ in parts]))
         names = ("tokens", "author", "length", "answers", "num_searches", "num_timeouts")
         arrays: Any = (_stack([getattr(one, name) for _, one in parts])[order] for name in names)
@@ -76,7 +76,7 @@ class Replies:
 
 
 def words_with_answers(reply: Reply, vocabulary: Vocabulary) -> list[str]:
-    """The words of a conversation; where the model was asked, its answer stands in braces before the user's word."""
+    """The words of a conversation; an answer beside a user's word is in braces before this word."""
     answers = ("undecided" if one == UNDECIDED else vocabulary.words[one] for one in reply.answers)
     return [
         f"{{{next(answers)}}} {word}" if by == Author.ASKED else word
@@ -85,6 +85,6 @@ def words_with_answers(reply: Reply, vocabulary: Vocabulary) -> list[str]:
 
 
 def _stack(parts: Sequence[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
-    """Arrays one below the other, those of two dimensions widened with PAD at the right, which is 0."""
+    """Stack arrays by rows; arrays of two dimensions are padded at the right with PAD, which is 0."""
     width = max(one.shape[-1] for one in parts)
     return np.concatenate([one if one.ndim == 1 else np.pad(one, ((0, 0), (0, width - one.shape[1]))) for one in parts])

@@ -1,4 +1,4 @@
-"""The rules of a conversation, compiled: what each token does to its row."""
+"""The compiled rules of a conversation: how each token changes its row."""
 
 from typing import NamedTuple
 
@@ -21,18 +21,18 @@ class Rows(NamedTuple):
     """Conversations as arrays.
 
     Args:
-        tokens: The tokens so far, and after them those that are certain to come next, `(rows, capacity)`.
-        author: Who wrote each, `(rows, capacity)`.
+        tokens: The tokens so far, followed by forced tokens that come next, `(rows, capacity)`.
+        author: The author of each, `(rows, capacity)`.
         visible: The tokens that a query may see, `(rows, capacity)`; see `visible`.
-        num_visible: How many there are, `(rows,)`.
-        length: Tokens so far, `(rows,)`.
-        certain: The same, with those that are certain to come next, `(rows,)`.
+        num_visible: Number of visible tokens, `(rows,)`.
+        length: Number of tokens so far, `(rows,)`.
+        certain: Number of tokens so far and forced tokens that come next, `(rows,)`.
         query: Where the unfinished query begins, NONE outside of one, `(rows,)`.
         turn: Index of the user's next turn, `(rows,)`.
         answers: The model's answers, `(rows, answers)`.
-        num_given: How many there are, `(rows,)`.
-        num_searches: Searches that were run, `(rows,)`.
-        num_timeouts: Those that took too long, `(rows,)`.
+        num_given: Number of answers so far, `(rows,)`.
+        num_searches: Number of searches that were run, `(rows,)`.
+        num_timeouts: Number of searches that took too long, `(rows,)`.
         is_finished: Whether all answers have been given or the limit is reached, `(rows,)`.
     """
 
@@ -52,12 +52,12 @@ class Rows(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What does not change during conversations.
+    """The constants of a batch of conversations.
 
     Args:
         turns: What the user writes.
-        limit: Most tokens, `(rows,)`.
-        num_answers: Answers that are asked for, `(rows,)`.
+        limit: Largest number of tokens, `(rows,)`.
+        num_answers: Number of answers expected, `(rows,)`.
         is_answer: Which words end a turn, `(vocab_size,)`.
         short_words: The words of the queries that `short_form.answer` answers, `(vocab_size,)`; `(0,)` if the retriever
             answers them all.
@@ -74,16 +74,16 @@ class Rules(NamedTuple):
 
 @njit(cache=True)
 def step(rows: Rows, rules: Rules, live: Places, choices: Places, taken: Places) -> Places:
-    """Let each of some rows take its next token: one that is certain, else the model's choice.
+    """Add the next token to some rows: a forced token if there is one, else the model's choice.
 
-    In place of a result, the short form's tokens are put in; the retriever must answer the other queries.
+    Queries in the short form are answered here; the retriever must answer the other queries.
 
     Args:
         rows: The conversations; they are changed.
         rules: Their rules.
-        live: The rows, `(live,)`.
-        choices: What the model would write in each, `(live,)`.
-        taken: For the tokens taken, PAD in a finished row, `(live,)`.
+        live: The rows to step, `(live,)`.
+        choices: The model's choice for each, `(live,)`.
+        taken: Filled with the tokens added, PAD in a finished row, `(live,)`.
 
     Returns:
         The rows whose query waits for the retriever, `(waiting,)`.
@@ -102,10 +102,10 @@ def step(rows: Rows, rules: Rules, live: Places, choices: Places, taken: Places)
 
 @njit(cache=True)
 def write(rows: Rows, rules: Rules, row: int, words: Ids) -> tuple[int, bool]:
-    """Let the model write `words (time,)` in a row, and take the tokens that are certain to come before each.
+    """Write `words (time,)` as the model's tokens in a row; forced tokens that come before each are added first.
 
-    Returns how many words were written or are of no use, since the row is finished, and whether the last one has ended
-    a query that waits for the retriever.
+    Returns the number of words that were used up (written, or dropped because the row is finished), and whether the
+    last one has ended a query that waits for the retriever.
     """
     for at in range(len(words)):
         while rows.length[row] < rows.certain[row] and not rows.is_finished[row]:
@@ -119,14 +119,14 @@ def write(rows: Rows, rules: Rules, row: int, words: Ids) -> tuple[int, bool]:
 
 @njit(cache=True)
 def begin(rows: Rows, turns: Turns) -> None:
-    """Let the prompt come next in all rows."""
+    """Force the prompt in all rows."""
     for row in range(len(rows.length)):
         _begin_turn(rows, turns, row)
 
 
 @njit(cache=True)
 def insert(rows: Rows, row: int, found: Ids) -> None:
-    """Let what a search has found, `(tokens,)`, come next."""
+    """Force the result of a search, `(tokens,)`."""
     for token in found:
         _expect(rows, row, token, _RETRIEVER)
     _see(rows, row, END_SEARCH)  # in place of the whole search
@@ -138,10 +138,10 @@ def insert(rows: Rows, row: int, found: Ids) -> None:
 def visible(rows: Rows, row: int) -> Ids:
     """The tokens that a query of the row may see, `(time,)`.
 
-    Each earlier search is one token, `<EndSearch>`. In `arXiv:2402.18510` a query is matched against all the text
-    before its `<StartSearch>`, earlier queries included; in the paper's short form these look like facts. Here edges
-    (`~`) are found in the prompt only, and parents (`-`) in the trace only. The `<EndSearch>` also separates tokens
-    that were not adjacent.
+    Each earlier search is reduced to one token, `<EndSearch>`. In `arXiv:2402.18510` a query is matched against all the
+    text before its `<StartSearch>`, including earlier queries, which look like facts in the paper's short form. Without
+    them, edges (`~`) are found only in the prompt, and parents (`-`) only in the trace. The `<EndSearch>` also
+    separates tokens that were not adjacent.
     """
     return rows.visible[row, : rows.num_visible[row]]
 
@@ -154,7 +154,7 @@ def query_of(rows: Rows, row: int) -> Ids:
 
 @njit(cache=True)
 def _take(rows: Rows, rules: Rules, row: int, choice: int) -> bool:
-    """Take a token; returns whether it ends a query of the model.
+    """Add a token to a row; returns whether it ends a query of the model.
 
     A second `<StartSearch>` turns the unfinished query before it into plain text; an `<EndSearch>` without a
     `<StartSearch>` ends an empty query. Results of searches are not visible.
@@ -190,7 +190,7 @@ def _take(rows: Rows, rules: Rules, row: int, choice: int) -> bool:
 
 @njit(cache=True)
 def _begin_turn(rows: Rows, turns: Turns, row: int) -> None:
-    """Let the user's next turn come next, if there is one."""
+    """Force the user's next turn, if there is one."""
     turn = rows.turn[row]
     if turn < turns.firsts[row + 1]:
         for at in range(turns.starts[turn], turns.starts[turn + 1]):
@@ -200,7 +200,7 @@ def _begin_turn(rows: Rows, turns: Turns, row: int) -> None:
 
 @njit(cache=True)
 def _search(rows: Rows, rules: Rules, row: int) -> bool:
-    """Answer the query that has ended if it is in the short form; returns whether it is."""
+    """Answer the query that has ended if it is in the short form; returns whether it was."""
     query = query_of(rows, row)
     if len(rules.short_words) == 0:
         return False

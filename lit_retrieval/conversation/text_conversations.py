@@ -1,4 +1,4 @@
-"""Conversations in text, token by token and many at a time, for decoding and for writing transcripts."""
+"""Runs conversations in text token by token, many at a time, for decoding and for writing transcripts."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -20,18 +20,18 @@ _FAILED = SPECIAL_WORDS[FAILED]
 
 
 class TextConversations:
-    """Conversations in text about a problem in each row: to a decoder the same as `Conversations`.
+    """Conversations in text, with the same interface for decoders as `Conversations`.
 
-    The search marks and the answer are found in the text that the model writes, by `TextReader`. What a search finds
-    comes next as a line of its own. Each author's piece of text is tokenized alone. A conversation ends with its one
-    answer, or where the model ends its text, or at the token limit.
+    `TextReader` finds the search marks and the answer in the model's text. The result of a search follows as a separate
+    line. Each author's piece of text is tokenized separately. A conversation ends at its one answer, at the model's end
+    of text, or at the token limit.
 
     Args:
-        turns: What the user writes: the prompt of each row, alone.
+        turns: What the user writes: only the prompt of each row.
         tokens: The tokenizer.
-        retriever: Runs the queries, by its `search(query, text)`; if None, nothing is found and put in.
-        ending: Finds the answer in what the model writes.
-        judge: Whether an answer of a row is right; no answer is, if absent.
+        retriever: Runs the queries with its `search(query, text)`; if None, no results are inserted.
+        ending: Finds the answer in the model's text.
+        judge: Tells whether an answer of a row is right; if absent, no answer is right.
         max_new_tokens: Tokens that may follow the prompt; no limit if absent.
     """
 
@@ -72,11 +72,11 @@ class TextConversations:
 
     @property
     def num_certain(self) -> Places:
-        """How many tokens are certain to come next, `(rows,)`."""
+        """Number of forced tokens that come next, `(rows,)`."""
         return self._certain - self._length
 
     def step(self, choices: Places, live: Places | None = None) -> Places:
-        """Let rows take their next token: one that is certain, else the model's choice; see `Conversations.step`."""
+        """Add the next token to each row: a forced one, else the model's choice; see `Conversations.step`."""
         live = np.arange(len(self)) if live is None else live
         goes_on = ~self._is_finished[live]
         rows, taken = live[goes_on], np.full(len(live), PAD, np.int64)
@@ -89,7 +89,7 @@ class TextConversations:
         return taken
 
     def write(self, row: int, words: Ids) -> None:
-        """Let the model write `words (time,)` in a row, each after the tokens that are certain to come before it."""
+        """Write `words (time,)` as the model's tokens in a row; forced tokens that come before each are added first."""
         for word in words.tolist():
             self._length[row] = self._certain[row]
             if self._is_finished[row]:
@@ -99,7 +99,7 @@ class TextConversations:
             self._is_finished[row] |= self._length[row] >= self._limit[row]
 
     def replies(self) -> Replies:
-        """The conversations as they stand; an answer is RIGHT or WRONG."""
+        """The current state of the conversations as replies; an answer is RIGHT or WRONG."""
         longest = int(self._length.max(initial=0))
         is_taken = np.arange(longest) < self._length[:, None]
         return Replies(
@@ -109,7 +109,7 @@ class TextConversations:
         )  # fmt: skip
 
     def _write(self, row: int, token: int) -> None:
-        """Let the model write a token, which is then certain to come next, and run the searches that it ends."""
+        """Queue a token of the model as the next one, and run the searches that it ends."""
         reader = self._readers[row]
         self._expect(row, np.array([token], np.int32), Author.MODEL)
         for query in reader.take(token):
@@ -122,7 +122,7 @@ class TextConversations:
         self._is_finished[row] |= reader.is_over
 
     def _search(self, row: int, query: str) -> str:
-        """What the retriever finds."""
+        """The result of a query."""
         self._searches[row] += 1
         try:
             found = self._retriever.search(query, self._readers[row].visible)
@@ -137,7 +137,7 @@ class TextConversations:
         return found or _FAILED
 
     def _expect(self, row: int, tokens: Ids, author: Author) -> None:
-        """Let tokens come next."""
+        """Force tokens to come next."""
         start = int(self._certain[row])
         stop = self._certain[row] = start + len(tokens)
         if stop > self._tokens.shape[1]:

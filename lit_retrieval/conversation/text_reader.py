@@ -1,4 +1,4 @@
-"""What the model writes in text: searches, and the answer, whatever the borders of its tokens."""
+"""Finds searches and the answer in a model's text, even where they begin or end inside a token."""
 
 import re
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ class Ending(Protocol):
 
         Args:
             text: What the model has written since its last search.
-            new: Where the part begins that was not there in the last call.
+            new: Start of the part that is new since the last call.
             is_whole: Whether the model has ended its text.
         """
         ...
 
 
 class AnswerLine:
-    r"""The answer is in the first whole line that matches a pattern; the end of the text ends a line, too.
+    r"""Finds the answer in the first complete line that matches a pattern; the end of the text also ends a line.
 
     Args:
         pattern: A regular expression, such as `^Answer: ?(.*)`; its first group is the answer.
@@ -46,18 +46,18 @@ class AnswerLine:
 class TextReader:
     """Reads a conversation in text, token by token, by the rules of `Conversations` for words.
 
-    A query sees the prompt and what the model has written outside of searches; each earlier search is one
+    A query sees the prompt and the model's text outside of searches; each earlier search is reduced to one
     `<EndSearch>`. A second `<StartSearch>` turns the unfinished query before it into plain text; an `<EndSearch>`
-    without a `<StartSearch>` ends an empty query. An answer in an unfinished query is none.
+    without a `<StartSearch>` ends an empty query. An answer inside an unfinished query does not count.
 
     Args:
         tokens: The tokenizer.
         ending: Finds the answer.
-        prompt: The user's text; its searches are not visible either.
+        prompt: The user's text; searches in it are not visible to queries either.
 
     Attributes:
         answer: The model's answer; None before it.
-        is_over: Whether the model has given it, or ended its text without one.
+        is_over: Whether the model has answered, or has ended its text without an answer.
     """
 
     def __init__(self, tokens: Tokens, ending: Ending, prompt: str = "") -> None:
@@ -73,11 +73,11 @@ class TextReader:
 
     @property
     def visible(self) -> str:
-        """What a query may see."""
+        """The text that a query may see."""
         return "".join(self._visible)
 
     def take(self, token: int) -> Iterator[str]:
-        """Read a token of the model; yields each query that it ends, while `visible` is what that query may see."""
+        """Read a token of the model; yields each query that it ends, while `visible` is the text for that query."""
         if token in self._tokens.ends:
             yield from self._cut(self._stream.rest(), is_model=True)
             self._find_answer(len(self._text), is_whole=True)
@@ -114,13 +114,13 @@ class TextReader:
         return (min(found)[1], min(found)[0]) if found else None
 
     def _find_answer(self, new: int, is_whole: bool) -> bool:
-        """Look for the answer in the text, unless it is a query; returns whether it is there."""
+        """Look for the answer in the text, unless the text is a query; returns whether it was found."""
         if not self._is_query:
             self.answer = self._ending.find(self._text, min(new, len(self._text)), is_whole)
             self.is_over = self.answer is not None
         return self.is_over
 
     def _see(self) -> None:
-        """Let queries see the text."""
+        """Make a text visible to queries."""
         self._visible.append(self._text)
         self._text = ""

@@ -13,12 +13,12 @@ Places = npt.NDArray[np.int64]  # rows, positions, or numbers of tokens
 
 
 class Turns(NamedTuple):
-    """The user's turns in some rows: the prompt, then what follows each answer.
+    """The user's turns in several rows: the prompt, then what follows each answer.
 
     Args:
         tokens: The tokens of all turns of all rows, one after the other, `(tokens,)`.
-        starts: Where each turn begins in them, and where the last one ends, `(turns + 1,)`.
-        firsts: Which turn is the first of each row, and the number of turns, `(rows + 1,)`.
+        starts: Where each turn begins in `tokens`, and where the last one ends, `(turns + 1,)`.
+        firsts: Index of the first turn of each row, and the number of turns, `(rows + 1,)`.
     """
 
     tokens: Ids
@@ -27,7 +27,7 @@ class Turns(NamedTuple):
 
     @classmethod
     def join(cls, rows: Sequence[Iterable[Ids]]) -> "Turns":
-        """Those of rows whose turns are arrays of token ids, `(time,)`."""
+        """Turns from rows of arrays of token ids, `(time,)` each."""
         turns = [[np.asarray(turn, np.int32) for turn in row] for row in rows]
         flat = [turn for row in turns for turn in row]
         tokens = np.concatenate(flat) if flat else np.empty(0, np.int32)
@@ -35,7 +35,7 @@ class Turns(NamedTuple):
 
     @classmethod
     def of(cls, tokens: Ids, author: Authors) -> "Turns":
-        """Those of transcripts: the runs of tokens of PROMPT in `tokens (rows, time)`, with `author (rows, time)`."""
+        """The user's turns of transcripts: the runs of PROMPT in `author`, from `tokens`; both `(rows, time)`."""
         is_user = author == Author.PROMPT
         begins = is_user.copy()
         begins[:, 1:] &= ~is_user[:, :-1]
@@ -49,5 +49,5 @@ class Turns(NamedTuple):
 
 
 def _add_up(counts: Sequence[int] | Places) -> Places:
-    """0, and the sum of each count with all before it."""
+    """The cumulative sums of counts, with a 0 in front."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])

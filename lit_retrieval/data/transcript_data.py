@@ -1,16 +1,17 @@
 """The LightningDataModule."""
 
+import json
 import os
 import signal
 import sys
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Thread
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -18,7 +19,7 @@ from torch.utils.data import DataLoader
 from lit_retrieval.data.batch import Batch
 from lit_retrieval.data.fitting_files import check_apart, load_fitting
 from lit_retrieval.data.stream import BatchDataset, BatchIndices, FileDataset, FiniteBatchIndices, Passes
-from lit_retrieval.data.suite import Suite, check_suite
+from lit_retrieval.data.suite import Suite, check_suite, hash_samples
 from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import batches_trained
 from lit_retrieval.ranges import check_at_most, check_between, check_memory, check_numbers
@@ -32,12 +33,14 @@ from lit_retrieval.tasks import (
     SizeSpec,
     Task,
     Transcripts,
+    describe,
 )
 from lit_retrieval.tasks.random import derive_seed
 
 # What a split is called in the names of arguments, before `_samples` and `_file`.
 _KEYS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 
+_FEW = 4  # training samples that are compared with those of a checkpoint
 _MANY = 100_000  # samples of a batch, from which on its memory is estimated
 _BYTES = 9  # of a token: its id and its author
 _PATIENCE = 600  # seconds for a batch of a worker; one that CPython has forked beside a new thread may never begin
@@ -250,13 +253,35 @@ class TranscriptData(LightningDataModule):
         """The number of samples trained on, or the first one of the next batch."""
         return self._skipped + self.batches_trained * self.batch_size
 
-    def state_dict(self) -> dict[str, int]:
-        """The place in the stream, which another `batch_size` must find after a resume."""
-        return {"batches": self.batches_trained, "samples": self.samples_trained}
+    @cached_property
+    def drawn(self) -> dict[str, str]:
+        """What the training samples depend on, as text, and the sha256 of all words and of the first samples."""
+        arguments = [describe(self.task), self.regime, self.sizes, self.seed, self.draws_from_file]
+        sha256 = hash_samples(self.stream("fit"), 0 if self.draws_from_file else _FEW)
+        return {"from": json.dumps(arguments), "sha256": sha256}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on from that place."""
+    def setup(self, stage: str) -> None:
+        """Raise `UserError` unless all ranks draw the same samples, in the same words."""
+        if self._rank()[1] > 1:
+            strategy = cast(Trainer, self.trainer).strategy
+            own = torch.tensor([int(self.drawn["sha256"][:15], 16)], device=strategy.root_device)
+            if (strategy.all_gather(own) != own).any():
+                raise UserError(f"the ranks draw different samples of one index; {self._told()}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the stream, which another `batch_size` must find after a resume, and what is drawn."""
+        return {"batches": self.batches_trained, "samples": self.samples_trained, "drawn": self.drawn}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from that place; warn of other samples from the same arguments."""
         self._skipped = state_dict["samples"] - state_dict["batches"] * self.batch_size
+        there = state_dict.get("drawn", self.drawn)  # absent in older checkpoints
+        if there["from"] == self.drawn["from"] and there["sha256"] != self.drawn["sha256"]:
+            rank_zero_warn(f"the same seed gives other samples or words than in training; {self._told()}")
+
+    def _told(self) -> str:
+        command = f"python -m lit_retrieval.tasks check-class {describe(self.task)['class_path']}"
+        return f"`{command}` shows whether they depend on the process"
 
     def _eval_loader(self, split: str) -> DataLoader[Batch]:
         file = self._files.get(split)
@@ -270,11 +295,26 @@ class TranscriptData(LightningDataModule):
                     f"data.{name} must have {self._rank()[1]} samples or more, one for each rank, got {samples}; set "
                     "it, or lower trainer.devices"
                 )
+        if split != "predict" and self.trainer is not None and not getattr(self.trainer, "fast_dev_run", False):
+            self._tell_left_out(f"limit_{_KEYS[split]}_batches", num_samples)
         if file:
             return self._loader(FileDataset(file), FiniteBatchIndices(self.eval_batch_size, num_samples, *self._rank()))
         # Rows of one size are about as long, and all rows of a batch wait for the longest prompt.
         sampler = FiniteBatchIndices(self.eval_batch_size, num_samples, *self._rank(), stream.by_size(num_samples))
         return self._loader(BatchDataset(stream), sampler)
+
+    def _tell_left_out(self, name: str, num_samples: int) -> None:
+        """Warn if a limit of the trainer leaves out samples; raises `UserError` if it does so differently by rank."""
+        limit, batches = getattr(self.trainer, name), -(-num_samples // self.eval_batch_size)
+        if isinstance(limit, float) and limit < 1 and self._rank()[1] > 1:
+            raise UserError(
+                f"trainer.{name} must be a number of batches on several ranks, which may have different numbers of "
+                f"them, got {limit}; set trainer.{name}"
+            )
+        taken = limit if isinstance(limit, int) else int(batches * limit)
+        if 0 < taken < batches:
+            left = num_samples - taken * self.eval_batch_size
+            rank_zero_warn(f"trainer.{name}={limit} leaves out the last {left:,} of {num_samples:,} samples")
 
     def _loader(self, samples: BatchDataset | FileDataset, sampler: BatchIndices) -> DataLoader[Batch]:
         return DataLoader(

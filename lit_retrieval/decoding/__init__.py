@@ -1,4 +1,4 @@
-"""Decoding with the search in the loop: in each step every row gets one token, forced or the model's choice."""
+"""Greedy decoding with real searches: in each step every row gets one token, forced or the model's choice."""
 
 from lit_retrieval.conversation import UNDECIDED, Conversation, Conversations, Replies, Reply
 from lit_retrieval.decoding.decode import begin, decode

@@ -1,4 +1,4 @@
-"""Answers that stand beside the user's tokens: the model reads on, whatever it answers."""
+"""Answers beside the user's tokens: the model's answers are scored, but not added to the context."""
 
 import numpy as np
 import torch
@@ -15,19 +15,19 @@ _MOST_LOGITS = 2**23  # of the rows that are read at a time; 32 MiB in float32, 
 def answer_beside(
     model: DecodableModel, transcripts: Transcripts, vocab_size: int, device: torch.device | None = None
 ) -> Replies:
-    """The model's answers where rows ask for them, from one call on all tokens of some rows after the other.
+    """The model's answers at the positions of ASKED; each call of the model reads whole rows.
 
-    A call reads as many rows as have 32 MiB of logits, or one row, so memory does not grow with rows times answers
-    times vocabulary size.
+    A call reads as many rows as have 32 MiB of logits (at least one row), so memory does not grow with rows times
+    answers times vocabulary size.
 
     Args:
         model: The model.
         transcripts: Rows with tokens of ASKED.
-        vocab_size: Logits per answer.
+        vocab_size: Number of logits per answer.
         device: The model's device.
 
     Returns:
-        The reply of each row, with the row's own tokens; an answer `<pad>` is UNDECIDED.
+        The reply of each row, with the row's tokens; an answer `<pad>` counts as UNDECIDED.
     """
     is_asked = transcripts.author[:, 1:] == Author.ASKED
     tokens = torch.from_numpy(transcripts.tokens[:, :-1].astype(np.int64)).to(device)

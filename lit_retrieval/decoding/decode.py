@@ -21,18 +21,18 @@ def decode(
     max_new_tokens: int,
     device: torch.device | None = None,
 ) -> Replies:
-    """Let a model write its part of each transcript, greedily, and run its searches, or answer beside its tokens.
+    """Decode the model's part of each transcript greedily, with its searches run, or its answers beside the tokens.
 
     Args:
         model: The model.
-        transcripts: The source of the user's turns, and of the number of answers.
+        transcripts: Their user's turns and numbers of answers are used.
         task: The task of the transcripts.
         retriever: Runs the model's queries.
         max_new_tokens: Tokens that may follow a prompt, retrieved ones included.
         device: The model's device.
 
     Returns:
-        The reply of each row, in their order.
+        The reply of each row, in order.
     """
     is_asked = (transcripts.author == Author.ASKED).any(1)
     if is_asked.all() and len(transcripts):
@@ -54,8 +54,8 @@ def begin(
     max_new_tokens: int,
     num_answers: Sequence[int] | None = None,
 ) -> Conversations | TextConversations:
-    """New conversations for `generate`, a row for each user's turns: the prompt, then what follows each answer.
+    """New conversations for `generate`, one row per item of `turns`: the prompt, then what follows each answer.
 
-    `num_answers` has the number of answers of each, one in each turn if absent; the other arguments are `decode`'s.
+    `num_answers` is the number of answers in each row, one per turn if absent; the other arguments are `decode`'s.
     """
     return task.converse(turns, retriever, max_new_tokens, num_answers)

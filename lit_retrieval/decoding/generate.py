@@ -1,4 +1,4 @@
-"""Greedy decoding of a batch of conversations, one step of the model for all of them at a time."""
+"""Greedy decoding of a batch of conversations; each step of the model serves all rows."""
 
 from typing import Any, Protocol
 
@@ -11,8 +11,8 @@ from lit_retrieval.conversation.turns import Places
 from lit_retrieval.mixers import select_rows
 from lit_retrieval.vocabulary import PAD
 
-# Finished rows leave the batch once they are an eighth of it, since that copies the state of the others; on a GPU,
-# where a step of half the rows takes about as long, once they are half.
+# Finished rows are removed once they are an eighth of the batch, since removal copies the state of the others. On a
+# GPU, where a step of half the rows takes about as long, they are removed once they are half.
 _LEAVE_AT, _LEAVE_AT_ON_A_GPU = 8, 2
 _LEAST_SHARED = 32  # tokens that are read once for all rows: for fewer, a second call costs more than it saves
 
@@ -25,9 +25,9 @@ class DecodableModel(Protocol):
 
         Args:
             tokens: Token ids, `(batch, time)`.
-            state: What an earlier call returned; before the first token None.
-            positions: Where to predict the next token, indices into the flattened `(batch * time)`, int64
-                `(selected,)`; everywhere if absent.
+            state: The state that an earlier call returned; None before the first token.
+            positions: Positions at which to predict the next token: indices into the flattened `(batch * time)`, int64
+                `(selected,)`; all if absent.
 
         Returns:
             The logits of the next token, `(batch, time, vocab_size)`, or `(selected, vocab_size)` at `positions`; and
@@ -37,7 +37,7 @@ class DecodableModel(Protocol):
 
 
 def takes_several(model: object) -> bool:
-    """Whether a model says, by an attribute of this name, that several tokens at a time may follow a state."""
+    """Whether a call with a state may have several tokens, as the model's attribute `takes_several` says."""
     return bool(getattr(model, "takes_several", False))
 
 
@@ -47,18 +47,18 @@ def generate(
 ) -> Replies:
     """Continue every conversation to its end, greedily.
 
-    As many tokens as the shortest prompt has are read in one call, or in two if all prompts begin with the same tokens:
-    a model of which `takes_several` is true then reads these in one row, whose state is repeated. From then on every
-    row gets one token a step, of its prompt, its retriever or the model, so all rows are at the same position and no
-    model needs a mask. Finished rows leave the batch.
+    The first call reads as many tokens of each row as the shortest prompt has. If all prompts begin with the same
+    tokens and `takes_several` is true, the model reads these first, in a single row, and the state is repeated. From
+    then on every row gets one token per step, from its prompt, its retriever or the model. So all rows are at the same
+    position, and no model needs a mask. Finished rows are removed from the batch.
 
     Args:
-        model: The model; its state is carried from step to step.
-        conversations: One for each row; they are changed.
+        model: The model; its state is passed from step to step.
+        conversations: One for each row; modified in place.
         device: The model's device.
 
     Returns:
-        The reply of each conversation, in their order.
+        The reply of each conversation, in order.
     """
     live = np.arange(len(conversations))
     if not len(live):
@@ -83,7 +83,7 @@ def generate(
 
 
 def _read_shared(model: DecodableModel, taken: Places, device: torch.device | None) -> tuple[Any, int]:
-    """Read what all rows begin with once, but not their last token, whose logits each of them needs.
+    """Read the common beginning of all rows once, except their last token, whose logits each row needs.
 
     Args:
         model: The model.
@@ -91,7 +91,7 @@ def _read_shared(model: DecodableModel, taken: Places, device: torch.device | No
         device: The model's device.
 
     Returns:
-        The state of all rows, and the number of tokens read; None and 0 where it is not worth a call.
+        The state of all rows, and the number of tokens read; None and 0 if the beginning is too short to save time.
     """
     rows, time = taken.shape
     if rows == 1 or time <= _LEAST_SHARED or not takes_several(model) or (taken != taken[0])[:, :_LEAST_SHARED].any():

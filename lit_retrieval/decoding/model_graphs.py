@@ -1,4 +1,4 @@
-"""Steps of one token as CUDA graphs: one launch in place of hundreds."""
+"""Runs decoding steps of one token as CUDA graphs: one launch in place of hundreds."""
 
 import math
 import warnings
@@ -15,7 +15,7 @@ from lit_retrieval.models import CudaGraphs, Record
 
 
 class _Graph(NamedTuple):
-    """A recorded step, and the memory that it reads and writes: `tokens (rows, 1)`, and `logits` and state of each."""
+    """A recorded step, and the memory that it reads and writes: `tokens (rows, 1)`, their `logits`, and the state."""
 
     tokens: Tensor
     state: Any
@@ -24,12 +24,12 @@ class _Graph(NamedTuple):
 
 
 class ModelGraphs:
-    """A model whose steps of one token run as CUDA graphs, if its state can have a form of fixed shapes.
+    """A model whose steps of one token run as CUDA graphs, if its state can have fixed shapes.
 
-    Rows are added up to a power of two, and attention has room for a power of two of tokens, so few graphs are
-    recorded. All states are in the same memory. Graphs serve until this memory is too small, or the model's weights are
-    in other memory. A state that counts tokens in an int, as those of fla's attention, has no such form: its steps run
-    as they are.
+    The number of rows is padded to a power of two, and so is the number of tokens that attention has room for, so few
+    graphs are recorded. All states share the same memory. Graphs are used until this memory is too small, or the
+    model's weights move to other memory. A state that counts tokens in an int, as in fla's attention, has no fixed
+    shapes; its steps run without graphs.
 
     Args:
         model: The model.
@@ -49,7 +49,7 @@ class ModelGraphs:
 
     @property
     def takes_several(self) -> bool:
-        """Whether several tokens at a time may follow a state."""
+        """Whether a call with a state may have several tokens."""
         return takes_several(self._model)
 
     def __call__(self, tokens: Tensor, state: Any = None, positions: Tensor | None = None) -> tuple[Tensor, Any]:
@@ -66,7 +66,7 @@ class ModelGraphs:
         return logits if positions is None else logits.flatten(0, 1).index_select(0, positions), self._returned
 
     def _prepare(self, rows: int, state: Any) -> _Graph | None:
-        """The graph of a step from this state, which is then in its memory; None if there is none."""
+        """The graph for a step from this state, which is copied into the graph's memory; None if there is no graph."""
         if state is self._returned and self._room:
             return self._graph
         self._forget_others()
@@ -76,7 +76,7 @@ class ModelGraphs:
             return None
         key = (_capacity(rows), _form(state))
         if key not in self._graphs:
-            state = map_tensors(torch.clone, state)  # it may be in the memory that is written while recording
+            state = map_tensors(torch.clone, state)  # the state may be in the memory that recording overwrites
             self._try_to_record(key, state)
         self._graph = self._graphs.get(key)
         if self._graph is not None:
@@ -86,7 +86,7 @@ class ModelGraphs:
         return self._graph
 
     def _forget_others(self) -> None:
-        """Forget the graphs of weights in other memory, as after `to`."""
+        """Drop graphs of weights that have moved to other memory, as after `to`."""
         module: Any = self._model
         tensors = [*module.parameters(), *module.buffers()] if isinstance(module, torch.nn.Module) else []
         made_for = [getattr(module, "training", False), *(one.data_ptr() for one in tensors)]
@@ -117,7 +117,7 @@ class ModelGraphs:
             warnings.warn(f"decoding can't be recorded as a CUDA graph, and runs without: {reason}", stacklevel=2)
 
     def _place(self, rows: int, state: Any) -> Any:
-        """Zeros in place of a state's tensors, for so many rows, in the memory of all graphs."""
+        """A state of zeros for this number of rows, in the memory that all graphs share."""
         tensors = tensors_of(state)
         if [(one.dtype, one.device) for one in self._memory] != [(one.dtype, one.device) for one in tensors]:
             self._graphs, self._memory = {}, [one.new_empty(0) for one in tensors]
@@ -134,21 +134,21 @@ def _capacity(rows: int) -> int:
 
 
 def _has_fixed_shapes(state: Any) -> bool:
-    """Whether a state is tensors only, but for a `FixedState`: an int in others counts tokens."""
+    """Whether a state consists of tensors and `FixedState`s only; an int elsewhere would count tokens."""
     if isinstance(state, tuple) and not isinstance(state, FixedState):
         return all(_has_fixed_shapes(part) for part in state)
     return state is None or isinstance(state, Tensor | FixedState)
 
 
 def _form(state: Any) -> object:
-    """Shapes, but for the rows, and dtypes of a state, and its ints: states of one form share a graph."""
+    """The form of a state: shapes without the rows, dtypes and ints. States of one form share a graph."""
     if isinstance(state, tuple):
         return tuple(_form(part) for part in state)
     return (state.shape[1:], state.dtype) if isinstance(state, Tensor) else state
 
 
 def _room(state: Any) -> float:
-    """Steps after which a part of the state must have another form."""
+    """Number of steps until a part of the state needs another form."""
     if isinstance(state, FixedState):
         return state.room
     return min((_room(part) for part in state), default=math.inf) if isinstance(state, tuple) else math.inf

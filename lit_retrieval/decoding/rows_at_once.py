@@ -1,4 +1,4 @@
-"""Which rows are decoded together: no more than have room for their states, with prompts of about the same length."""
+"""Chooses which rows are decoded together: their states fit into memory, and their prompts have similar lengths."""
 
 from typing import Any, Protocol
 
@@ -35,9 +35,9 @@ def decode_in_parts(
     device: torch.device,
     decoder: DecodableModel | None = None,
 ) -> Replies:
-    """The same as `decode`, in parts where memory needs it or where it is faster.
+    """Decode as `decode` does, but in parts if memory requires it or if it is faster.
 
-    Warns of prompts that are longer than the texts that the model was made for, see `models.check_text`.
+    Warns if prompts are longer than the model's limit; see `models.check_text`.
 
     Args:
         model: A `DecodableModel` that is `Sized`, if there are more than 256 rows.
@@ -45,7 +45,7 @@ def decode_in_parts(
         decoder: Runs the model's steps; the model itself if absent.
 
     Returns:
-        The reply of each row, in their order.
+        The reply of each row, in order.
     """
     lengths = transcripts.prompt_length.astype(np.int64)
     longest, given = int(lengths.max(initial=0)) + max_new_tokens, (task, retriever, max_new_tokens, device)
@@ -57,7 +57,7 @@ def decode_in_parts(
 
 
 def rows_at_once(model: Sized, rows: int, length: int, device: torch.device) -> int:
-    """As many of `rows` of up to `length` tokens as have their states in a quarter of the memory, but 256 or more."""
+    """Number of `rows` of up to `length` tokens whose states fit into a quarter of the memory, but at least 256."""
     if rows <= _FEW:
         return rows
     memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else memory_size()
@@ -65,15 +65,15 @@ def rows_at_once(model: Sized, rows: int, length: int, device: torch.device) -> 
 
 
 def parts_of_similar_prompts(prompt_length: Counts, most: int, longest_reply: int) -> list[Counts]:
-    """Rows in parts that are decoded one after the other, of at most `most` rows each.
+    """Split rows into parts of at most `most` rows, to be decoded one after the other.
 
-    From the end of the shortest prompt on a part takes single tokens, so prompts that are longer than all shorter ones
-    by more than a reply take fewer steps in a part of their own.
+    From the end of its shortest prompt on, a part takes one token per step. So prompts that exceed all shorter ones by
+    more than the length of a reply take fewer steps in a separate part.
 
     Args:
         prompt_length: Tokens of the prompts, `(rows,)`.
-        most: Rows in a part.
-        longest_reply: Most tokens in a reply.
+        most: Largest number of rows in a part.
+        longest_reply: Largest number of tokens in a reply.
     """
     order = np.argsort(prompt_length, kind="stable")
     far = np.flatnonzero(np.diff(prompt_length[order]) > longest_reply) + 1

@@ -1,6 +1,7 @@
 """Layers that map (batch, time, hidden_size) to the same, with a state: attention, recurrences, feed-forward layers."""
 
 from lit_retrieval.mixers.attention import Attention, AttentionState, FixedState, WindowState
+from lit_retrieval.mixers.auxiliary_loss import balance_loss, has_auxiliary_loss, run_mixer
 from lit_retrieval.mixers.canon import Canon
 from lit_retrieval.mixers.fla_layer import FlaLayer, FlaState, PastInputs, as_mixer, is_error_of_fla, make_mixer
 from lit_retrieval.mixers.gated_rnn import GRU, LSTM, LSTMState
@@ -32,6 +33,6 @@ __all__ = [
     "GRU", "LSTM", "TTT", "Attention", "AttentionState", "Canon", "FixedState", "FlaLayer", "FlaState", "Inspectable",
     "LSTMState", "LinearRNN", "Mamba", "MambaState", "Mixer", "MixerFactory", "Parallel", "PastInputs", "ReGLU",
     "SlidingWindowAttention", "State", "SwiGLU", "TTTState", "Titans", "TitansState", "WindowState", "as_mixer",
-    "evaluating", "fix_shapes", "free_shapes", "is_error_of_fla", "leaves", "make_mixer", "map_tensors",
-    "select_rows", "states_are_wanted", "tensors_of", "without_states",
+    "balance_loss", "evaluating", "fix_shapes", "free_shapes", "has_auxiliary_loss", "is_error_of_fla", "leaves",
+    "make_mixer", "map_tensors", "run_mixer", "select_rows", "states_are_wanted", "tensors_of", "without_states",
 ]  # fmt: skip

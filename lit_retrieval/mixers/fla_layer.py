@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from lit_retrieval.conformance import describe_error, path_of
 from lit_retrieval.errors import UserError
+from lit_retrieval.mixers.auxiliary_loss import balance_loss
 from lit_retrieval.mixers.fla_weights import first_weights_of_models
 from lit_retrieval.mixers.mixer import MixerFactory, count_elements, map_tensors, states_are_wanted, tensors_of
 from lit_retrieval.ops import fla_cpu
@@ -29,6 +30,8 @@ _WITHOUT_USABLE_CACHE_ON_A_GPU = {"ABCAttention", "ForgettingAttention", "PaTHAt
 _BATCH_SECOND = {"MomentumDeltaNet"}  # two states, stacked before the batch
 # In training mode its convolutions run over all memories in a row, so that a token sees later ones.
 _ALWAYS_IN_EVALUATION_MODE = {"MomAttention"}
+_BALANCED = {"MomAttention"}  # its model adds a loss that balances its memories, with this weight
+_BALANCE_WEIGHT = 0.01
 _NO_MIXERS = {
     "YOCOCrossAttention": "it attends to keys and values that another layer makes",
     "YOCOSharedKVBuilder": "it makes keys and values for other layers, and has no output",
@@ -87,13 +90,24 @@ class FlaLayer(nn.Module):
         is_unusable = device.type == "cuda" and self._name in _WITHOUT_USABLE_CACHE_ON_A_GPU
         return "cache" if self._has_cache and not is_unusable else "prefix"
 
-    def forward(
-        self, x: Tensor, state: FlaState | PastInputs | None = None
-    ) -> tuple[Tensor, FlaState | PastInputs | None]:
-        """Mix tokens along time; see `Mixer.forward`. Without gradients fla writes into the convolutions' state.
+    @property
+    def has_auxiliary_loss(self) -> bool:
+        """Whether fla's model adds a loss of this layer to the cross-entropy, as that of MomAttention does."""
+        return self._name in _BALANCED
 
-        The state is None inside `without_states`.
+    def forward(self, x: Tensor, state: FlaState | PastInputs | None = None, is_token: Tensor | None = None) -> Any:
+        """Mix tokens along time; see `Mixer`. Without gradients fla writes into the convolutions' state.
+
+        The state is None inside `without_states`. The loss is 0.01 times `balance_loss`, as in fla's model, which
+        however takes the tokens of all layers together.
         """
+        if is_token is None:
+            return self._mix(x, state)
+        loss = balance_loss(self.layer.gate(x), self.layer.topk, is_token)
+        return *self._mix(x, state), _BALANCE_WEIGHT * loss
+
+    def _mix(self, x: Tensor, state: FlaState | PastInputs | None) -> tuple[Tensor, FlaState | PastInputs | None]:
+        """The outputs and the state."""
         if self.decoding(x.device) == "prefix":
             return self._read_again(x, state)
         if state is None and not states_are_wanted():

@@ -39,6 +39,10 @@ class Mixer(Protocol):
 
     One method serves training, prefill, single steps and injected tokens: two calls, the second with the first one's
     state, give what one call over both parts gives.
+
+    A mixer with an attribute `has_auxiliary_loss` that is True takes a third argument, `is_token=None`: bool
+    `(batch, time)`, False for padding. Given it, `forward` returns `(y, state, loss)`, with a loss `()` that leaves
+    padding out; without it, as in evaluation and decoding, `(y, state)`.
     """
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:

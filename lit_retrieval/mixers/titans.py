@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.mixers.chunks import by_chunks
 from lit_retrieval.mixers.mixer import check_sizes
 from lit_retrieval.ops.half_precision import in_float32, product_dtype
 
@@ -65,22 +66,16 @@ class Titans(nn.Module):
         if state is None:
             zeros = k.new_zeros(*k.shape[:2], self.head_dim, self.head_dim)
             state = TitansState(zeros, zeros, zeros, 0)
-        outputs, start = [], 0
-        while start < k.shape[2]:
-            part = slice(start, start + self.chunk - state.tokens)
-            o, state = self._step(q[:, :, part], k[:, :, part], v[:, :, part], rate[:, :, part], kept[..., part], state)
-            outputs.append(o)
-            start = part.stop
-        o = torch.cat(outputs, 2)
+        o, state = by_chunks(self._step, self.chunk, state, q, k, v, rate, kept.movedim(0, 3))
         return F.rms_norm(o, (self.head_dim,), self.norm.to(o.dtype), 1e-5), state
 
     def _step(
         self, q: Tensor, k: Tensor, v: Tensor, rate: Tensor, kept: Tensor, state: TitansState
     ) -> tuple[Tensor, TitansState]:
-        """Tokens of one chunk; `kept (2, batch, heads, time)` has the logs of momentum's share and of memory's."""
+        """Tokens of one chunk; `kept (batch, heads, time, 2)` has the logs of momentum's share and of memory's."""
         before, memory, momentum, count = state
         surprise = -rate.unsqueeze(3) * (k @ before - v)
-        sums = kept.cumsum(3)
+        sums = kept.movedim(3, 0).cumsum(3)
         later = torch.ones(k.shape[2], k.shape[2], dtype=torch.bool, device=k.device).triu(1)
         logs = (sums.unsqueeze(4) - sums.unsqueeze(3)).masked_fill(later, -torch.inf)
         in_momentum, in_memory = logs.exp()  # what is left at token t of what token s brought

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.mixers.chunks import by_chunks
 from lit_retrieval.mixers.mixer import check_sizes
 from lit_retrieval.ops.half_precision import in_float32, product_dtype, widen
 
@@ -69,13 +70,7 @@ class TTT(nn.Module):
             zeros = k.new_zeros(*k.shape[:2], self.head_dim + 1, self.head_dim)
             weight, bias = zeros[:, :, 1:], zeros[:, :, :1]
             state = TTTState(weight, bias, weight, bias, 0)
-        outputs, start = [], 0
-        while start < k.shape[2]:
-            part = slice(start, start + self.mini_batch - state.tokens)
-            o, state = self._step(q[:, :, part], k[:, :, part], v[:, :, part], rate[:, :, part], state)
-            outputs.append(o)
-            start = part.stop
-        return torch.cat(outputs, 2), state
+        return by_chunks(self._step, self.mini_batch, state, q, k, v, rate)
 
     def _step(self, q: Tensor, k: Tensor, v: Tensor, rate: Tensor, state: TTTState) -> tuple[Tensor, TTTState]:
         """Tokens of one mini-batch."""

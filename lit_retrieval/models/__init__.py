@@ -5,7 +5,7 @@ from lit_retrieval.models.cached_model import CachedModel, CacheState, prepare_f
 from lit_retrieval.models.cuda_graph import CudaGraphs, Record
 from lit_retrieval.models.embedding import sinusoidal_embedding
 from lit_retrieval.models.hugging_face import HuggingFaceModel
-from lit_retrieval.models.mixer_stack import MixerStack, select_positions
+from lit_retrieval.models.mixer_stack import MixerStack, auxiliary_losses, select_positions
 from lit_retrieval.models.network_rules import agrees_in_pieces, check_network, refuse_network
 from lit_retrieval.models.places import check_length, check_text
 from lit_retrieval.models.sequence_model import SequenceModel, Stage
@@ -13,6 +13,6 @@ from lit_retrieval.models.whole_model import NetworkFactory, WholeModel
 
 __all__ = [
     "BottleneckModel", "CacheState", "CachedModel", "CudaGraphs", "HuggingFaceModel", "MixerStack", "NetworkFactory",
-    "Record", "SequenceModel", "Stage", "WholeModel", "agrees_in_pieces", "check_length", "check_network",
-    "check_text", "prepare_fla", "refuse_network", "select_positions", "sinusoidal_embedding",
+    "Record", "SequenceModel", "Stage", "WholeModel", "agrees_in_pieces", "auxiliary_losses", "check_length",
+    "check_network", "check_text", "prepare_fla", "refuse_network", "select_positions", "sinusoidal_embedding",
 ]  # fmt: skip

@@ -8,15 +8,19 @@ from typing import TypeAlias
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lit_retrieval.mixers import State, states_are_wanted, without_states
+from lit_retrieval.mixers import State, run_mixer, states_are_wanted, without_states
 
-Block: TypeAlias = Callable[[nn.Module, nn.Module, Tensor, State], tuple[Tensor, State]]
+Output: TypeAlias = tuple[Tensor, State, Tensor | None]
+Block: TypeAlias = Callable[[nn.Module, nn.Module, Tensor, State, Tensor | None], Output]
 
 
-def run_block(mixer: nn.Module, norm: nn.Module, hidden: Tensor, state: State) -> tuple[Tensor, State]:
-    """Compute h + mixer(norm(h)) for h, `(batch, time, hidden_size)`, and the mixer's state after the last token."""
-    mixed, new_state = mixer(norm(hidden), state)
-    return hidden + mixed, new_state
+def run_block(mixer: nn.Module, norm: nn.Module, hidden: Tensor, state: State, is_token: Tensor | None) -> Output:
+    """Compute h + mixer(norm(h)) for h, `(batch, time, hidden_size)`, and the mixer's state after the last token.
+
+    With `is_token`, see `run_mixer`, also the mixer's auxiliary loss, if it has one; else None.
+    """
+    mixed, new_state, loss = run_mixer(mixer, norm(hidden), state, is_token)
+    return hidden + mixed, new_state, loss
 
 
 def recomputed(run: Block) -> Block:
@@ -25,11 +29,9 @@ def recomputed(run: Block) -> Block:
     The memory of training is then that of one block, and of `hidden` before each of them.
     """
 
-    def run_again(mixer: nn.Module, norm: nn.Module, hidden: Tensor, state: State) -> tuple[Tensor, State]:
+    def run_again(mixer: nn.Module, norm: nn.Module, hidden: Tensor, state: State, is_token: Tensor | None) -> Output:
         contexts = partial(_contexts, states_are_wanted())
-        result: tuple[Tensor, State] = checkpoint(
-            run, mixer, norm, hidden, state, use_reentrant=False, context_fn=contexts
-        )
+        result: Output = checkpoint(run, mixer, norm, hidden, state, is_token, use_reentrant=False, context_fn=contexts)
         return result
 
     return run_again

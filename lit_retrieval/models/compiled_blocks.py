@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from lit_retrieval.errors import UserError, one_line
 from lit_retrieval.mixers import TTT, FlaLayer, LinearRNN, Mamba, State, Titans
-from lit_retrieval.models.block import Block, run_block
+from lit_retrieval.models.block import Block, Output, run_block
 
 FIX = "leave out model.compile"
 _MOST_KINDS = 64  # graphs of one function: PyTorch stops at 8, and a model may have more kinds of blocks
@@ -20,9 +20,9 @@ def compile_block() -> Block:
     torch._dynamo.config.recompile_limit = max(_MOST_KINDS, torch._dynamo.config.recompile_limit)
     compiled = torch.compile(run_block, fullgraph=True, dynamic=True)
 
-    def run(mixer: nn.Module, norm: nn.Module, hidden: Tensor, state: State) -> tuple[Tensor, State]:
+    def run(mixer: nn.Module, norm: nn.Module, hidden: Tensor, state: State, is_token: Tensor | None) -> Output:
         try:
-            return compiled(mixer, norm, hidden, state)
+            return compiled(mixer, norm, hidden, state, is_token)
         except Exception as error:  # PyTorch's own, which are not all of one class
             if not type(error).__module__.startswith("torch._"):
                 raise

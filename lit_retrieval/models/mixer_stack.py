@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from fractions import Fraction
 from typing import cast
 
@@ -13,6 +15,22 @@ from lit_retrieval.models.block import Block, recomputed, run_block
 from lit_retrieval.models.compiled_blocks import check_mixers, compile_block
 
 _SOME = (1, 40)  # tokens after which it is seen which tensors of a state grow
+_collected: ContextVar[tuple[Tensor | None, list[Tensor]]] = ContextVar("_collected", default=(None, []))
+
+
+@contextmanager
+def auxiliary_losses(is_token: Tensor | None) -> Iterator[list[Tensor]]:
+    """A block in which stacks put the auxiliary loss of each of their mixers that has one, `()`, into the list.
+
+    Args:
+        is_token: Which tokens count, bool `(batch, time)`; with None the list stays empty.
+    """
+    losses: list[Tensor] = []
+    token = _collected.set((is_token, losses))
+    try:
+        yield losses
+    finally:
+        _collected.reset(token)
 
 
 class MixerStack(nn.Module):
@@ -52,10 +70,13 @@ class MixerStack(nn.Module):
             The sum, shaped like `hidden`, and the states after the last token.
         """
         new_states = []
+        is_token, losses = _collected.get()
         run = self._trained if states is None and torch.is_grad_enabled() else run_block
         for mixer, norm, state in zip(self.mixers, self.norms, states or (None,) * len(self.mixers), strict=True):
-            hidden, new_state = run(mixer, norm, hidden, state)
+            hidden, new_state, loss = run(mixer, norm, hidden, state, is_token)
             new_states.append(new_state)
+            if loss is not None:
+                losses.append(loss)
         return hidden, tuple(new_states)
 
     def state_size(self, length: int) -> int:

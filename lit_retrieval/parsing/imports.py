@@ -1,4 +1,4 @@
-"""Which classes a configuration may name."""
+"""Restricts which classes a configuration may name."""
 
 import os
 

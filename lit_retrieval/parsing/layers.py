@@ -1,7 +1,6 @@
-"""The layers of a configuration: files and options, each of which changes what the earlier ones have set.
+"""Applies files and options in order: each list or class replaces the earlier one as a whole.
 
-jsonargparse merges lists item by item, and hands the arguments of a class to the class that takes its place. Here a
-list or a class replaces what was set before, whole.
+jsonargparse itself merges lists item by item, and passes the arguments of a class on to the class that replaces it.
 """
 
 from argparse import Action, ArgumentParser
@@ -23,10 +22,10 @@ _SUFFIXES = {".yaml", ".yml"}
 
 
 class Replace(Action):
-    """An option that forgets the value of a key, or sets a group of keys to their defaults: see `replace_whole`."""
+    """An option that clears the value of a key, or resets a group of keys to their defaults; see `replace_whole`."""
 
     def __call__(self, parser: ArgumentParser, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        """Forget the key `values`."""
+        """Clear the key `values`."""
         value = namespace.get(values)
         if isinstance(value, Namespace) and "class_path" not in value:
             namespace[values] = parser.get_defaults()[values]  # type: ignore[attr-defined]
@@ -35,14 +34,14 @@ class Replace(Action):
 
 
 def replace_whole(arguments: Sequence[str], parts: Sequence[str], whole: Sequence[str] = ()) -> list[str]:
-    """A command line on which each list and each class replaces the earlier one: `--replace KEY` stands before it.
+    """Insert `--replace KEY` before each list and each class, so that it replaces the earlier one.
 
-    A key that a file or an option lists twice ends the process with one line and status 2.
+    If a file or an option lists a key twice, the process ends with one line and status 2.
 
     Args:
         arguments: The words after the command.
         parts: Options that may be a class, or a file of keys.
-        whole: Those that a file replaces whole: what it does not set has its default.
+        whole: Options that a file replaces as a whole: keys that the file does not set get their defaults.
     """
     words: list[str] = []
     for word, following in pairwise([*arguments, "--"]):
@@ -77,9 +76,10 @@ def _parse(option: str, value: str) -> Any:
 
 
 def _keys(value: Any, key: str, folder: Path, whole: Sequence[str], in_part: bool) -> Iterator[str]:
-    """The keys of lists, classes and single values in a part of a configuration; `in_part`: in an option's or a file's.
+    """The keys of lists, classes and single values in a part of a configuration.
 
-    Raises `UserError` for a key with a plus in a part: jsonargparse does not know the list that it would append to.
+    `in_part` is true within an option or a file. There a key with a plus raises `UserError`, because jsonargparse does
+    not know the list that it would append to.
     """
     if key.endswith("+"):  # appends to the list
         if in_part:
@@ -96,7 +96,7 @@ def _keys(value: Any, key: str, folder: Path, whole: Sequence[str], in_part: boo
 
 
 def _is_group(content: Any) -> bool:
-    """Whether it sets some keys of a group, or some arguments of a class that is named elsewhere."""
+    """Whether a value sets some keys of a group, or some arguments of a class that is named elsewhere."""
     return isinstance(content, dict) and "class_path" not in content and all(isinstance(name, str) for name in content)
 
 
@@ -115,7 +115,7 @@ def _file(value: Any, folder: Path) -> Path | None:
 
 
 def _forget(values: Any, key: str) -> None:
-    """Remove a key; in a list it is that of the last item, and init_args may be left out, as on the command line."""
+    """Remove a key; in a list it belongs to the last item, and init_args may be left out, as on the command line."""
     first, _, rest = key.partition(".")
     if isinstance(values, list):
         values = values[-1] if values else None

@@ -41,14 +41,14 @@ def fail(message: str) -> NoReturn:
 
 
 def put_first(option: str, arguments: Sequence[str]) -> list[str]:
-    """The arguments of a command and its class, in which `option` may be left out: `check my.Layer --init_args ...`."""
+    """Insert `option` before the class of a command if the user left it out: `check my.Layer --init_args ...`."""
     words = [f"{option}.init_args" if word == "--init_args" else word for word in arguments]
     return [*words[:1], option, *words[1:]] if len(words) > 1 and not words[1].startswith("-") else words
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End the process with one line and status 2 on a `UserError`, or on a file that can't be read or written."""
+    """On a `UserError`, or a file that can't be read or written, end the process with one line and status 2."""
     try:
         with files_are_told():
             yield

@@ -1,4 +1,4 @@
-"""jsonargparse's errors about values, in plain words: what the value must be, and what it was."""
+"""Rewords jsonargparse's errors about values: what the value must be, and what was given."""
 
 import difflib
 import re
@@ -17,7 +17,7 @@ _CLASS = ("Not a valid subclass", "Expected a dot import path", "Does not implem
 
 
 def plain(message: str) -> str:
-    """The message in one line: as `KEY must be a whole number or null, got wide` where it is about a value."""
+    """The message in one line; for a value it reads like `KEY must be a whole number or null, got wide`."""
     pattern = r"Parser key \"[\w.]+\":\s+Unable to load config '(.+?)'\s+- (Parser key .+)"
     if in_file := re.fullmatch(pattern, message, re.DOTALL):
         return f"{in_file[1]}: {plain(in_file[2])}"
@@ -26,7 +26,7 @@ def plain(message: str) -> str:
 
 
 def _nearest_class(line: str) -> str:
-    """What to write for a class that is not found; empty for other errors."""
+    """A suggestion for a class that is not found; empty for other errors."""
     if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'$", line):
         inside = vars(sys.modules[found[1]]) if found[1] in sys.modules else {}
         names = [name for name, value in inside.items() if isinstance(value, type)]
@@ -38,7 +38,7 @@ def _nearest_class(line: str) -> str:
 
 
 def _meant(wrong: str, paths: Mapping[str, str]) -> str:
-    """The nearest name's path, upper and lower case ignored."""
+    """The path of the most similar name, ignoring case."""
     names = {name.casefold(): name for name in paths}
     nearest = difflib.get_close_matches(wrong.casefold(), names, 1)
     return f"; did you mean {paths[names[nearest[0]]]}?" if nearest else ""
@@ -77,7 +77,7 @@ def _of_union(key: str, fault: str) -> str:
     each = [one_line(error) for error in re.split(rf"^{indent}- ", errors, flags=re.MULTILINE) if error.strip()]
     given = value.partition("Given value: ")[2]
     told = [error for error in each if not error.startswith(("Expected", *_CLASS))]
-    if told:  # what is wrong with the class that was named
+    if told:  # the problem with the class that was named
         if one := re.fullmatch(_CALLED, told[0]):
             return f"{key}: {one[1]}"
         return f"{key}: {told[0].replace('Import path does not', f'{one_line(given)} does not')}"
@@ -85,7 +85,7 @@ def _of_union(key: str, fault: str) -> str:
 
 
 def _kind(error: str) -> str:
-    """What a value must be, from an error such as `Expected a <class 'int'>`."""
+    """The required kind of a value, from an error such as `Expected a <class 'int'>`."""
     if error.startswith(_CLASS):
         return "a class by its class_path"
     name = re.sub(r"^Expected an? |\. Got value: .*", "", error)

@@ -1,4 +1,4 @@
-"""Reads YAML in which each key is listed once."""
+"""Reads YAML and refuses a key that is listed twice."""
 
 from collections.abc import Hashable
 from pathlib import Path
@@ -11,7 +11,7 @@ from lit_retrieval.errors import UserError, one_line
 
 
 class _OnceLoader(SafeLoader):  # type: ignore[misc]
-    """PyYAML's loader, which refuses a key that is listed twice in place of dropping the first."""
+    """PyYAML's loader, but a key that is listed twice is an error (PyYAML drops the first)."""
 
     def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()

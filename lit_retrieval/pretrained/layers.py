@@ -1,6 +1,7 @@
 """A pretrained model as layers of this package."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from inspect import getsource
 from pathlib import Path
@@ -18,7 +19,7 @@ from lit_retrieval.pretrained.folder import ALLOWED, TIME, check_tokens, check_w
 from lit_retrieval.pretrained.layout import FLA, LLAMA, MAMBA, Layout, weights_in
 from lit_retrieval.ranges import check_choice
 
-_WIDEST = 512  # window that is compared with one token more than it has
+_WIDEST, _SHORT = 512, 8  # the widest window that is compared as it is, and what a wider one is while it is compared
 Trained = Literal["all", "replaced"]
 _EPS = ("rms_norm_eps", "layer_norm_epsilon", "norm_eps")  # names of the same key in several configurations
 _INSTEAD = "use lit_retrieval.pretrained.Folder, which runs any model as it is"
@@ -110,19 +111,35 @@ def as_layers(source: Any, vocab_size: int) -> tuple[SequenceModel, Layout]:
 def compare(model: SequenceModel, other: Any) -> float:
     """The largest difference between the last logits of a model of ours and of another one, in the largest logit.
 
-    There are more tokens than a window has, so that it shows, unless that takes minutes.
+    There are more tokens than a window has, so that it shows; one that would take minutes is shorter here.
 
     Args:
         model: Ours, in evaluation mode.
         other: A causal language model of transformers or fla, with as many tokens or more.
     """
-    own = [mixer.window for mixer in model.mixers if isinstance(mixer, SlidingWindowAttention)]
-    window = max([*own, getattr(other.config, "sliding_window", None) or 0])
-    window = window if window <= _WIDEST else 0
-    tokens = random_tokens(model.vocab_size, TIME + window)
-    last = torch.arange(tokens.numel()).view(tokens.shape)[:, window:].flatten()
-    theirs = other(input_ids=tokens, use_cache=False, logits_to_keep=TIME).logits[:, -TIME:, : model.vocab_size]
-    return relative_difference(model(tokens, positions=last)[0], theirs.flatten(0, 1))
+    with _short_windows(model, other) as window:
+        tokens = random_tokens(model.vocab_size, TIME + window)
+        last = torch.arange(tokens.numel()).view(tokens.shape)[:, window:].flatten()
+        theirs = other(input_ids=tokens, use_cache=False, logits_to_keep=TIME).logits[:, -TIME:, : model.vocab_size]
+        return relative_difference(model(tokens, positions=last)[0], theirs.flatten(0, 1))
+
+
+@contextmanager
+def _short_windows(model: SequenceModel, other: Any) -> Iterator[int]:
+    """Windows of `_SHORT` tokens in place of more than `_WIDEST` inside, as different as before; yields the longest."""
+    holders = [(mixer, "window") for mixer in model.mixers if isinstance(mixer, SlidingWindowAttention)]
+    if getattr(other.config, "sliding_window", None):
+        holders.append((other.config, "sliding_window"))
+    before = [getattr(*holder) for holder in holders]
+    longest = max(before, default=0)
+    short = longest if longest <= _WIDEST else _SHORT
+    try:
+        for holder, window in zip(holders, before, strict=True):
+            setattr(*holder, max(1, window - longest + short))
+        yield short
+    finally:
+        for holder, window in zip(holders, before, strict=True):
+            setattr(*holder, window)
 
 
 def _missing(layout: Layout, blocks: int, weights: dict[str, Any]) -> str:

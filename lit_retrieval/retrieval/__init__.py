@@ -1,4 +1,4 @@
-"""In-context search: a query is answered with tokens of its context; independent of tasks and models."""
+"""In-context search: retrievers answer a query with tokens of its context, for any task or model."""
 
 from lit_retrieval.retrieval.faulty import FaultyRetriever
 from lit_retrieval.retrieval.passages import PassageRetriever

@@ -1,4 +1,4 @@
-"""A retriever that errs."""
+"""A retriever with faults."""
 
 from collections.abc import Callable
 from copy import copy
@@ -19,15 +19,15 @@ _LAG = 8
 
 
 class FaultyRetriever:
-    """Answers a share of all queries wrongly, to see what a model makes of it; for `test`, as `data.retriever`.
+    """Answers a share of all queries wrongly, to test how a model handles errors; for `test`, as `data.retriever`.
 
-    Whether it errs, and how, depends on the context and the query alone, so a test can be repeated.
+    Whether a query is answered wrongly, and how, depends only on the context and the query, so a test can be repeated.
 
     Args:
         rate: Share of the queries that are answered wrongly, 0 to 1.
-        fault: What it then finds: `nothing` (FAILED), a `wrong` word, any other word of the context (where passages are
-            searched, any other passage), or what a `late` index finds, which lacks the newest tokens.
-        retriever: The retriever that would be right; that of the task if absent.
+        fault: The wrong result: `nothing` (FAILED); `wrong`, another word of the context (for passages, another
+            passage); or `late`, the result of an index that lacks the newest tokens.
+        retriever: The retriever that gives the right results; the task's retriever if absent.
         lag: Tokens, or words of a text, that a `late` index lacks; 8 if absent.
     """
 
@@ -46,7 +46,7 @@ class FaultyRetriever:
         self.retriever: Retriever = retriever or EitherFormRetriever()
 
     def around(self, retriever: Retriever) -> Self:
-        """A copy that errs about the answers of this retriever, unless it was given one."""
+        """A copy that uses this retriever for the right results, unless it already has one."""
         other, inner = copy(self), self._given
         other.retriever = inner.around(retriever) if isinstance(inner, FaultyRetriever) else inner or retriever
         return other
@@ -67,7 +67,7 @@ class FaultyRetriever:
 
     @property
     def search(self) -> Callable[[str, str], str | None]:
-        """The same in text, if the retriever that would be right can search text; absent if not."""
+        """The same for text; absent if the underlying retriever can't search text."""
         search: Callable[[str, str], str | None] = self.retriever.search  # type: ignore[attr-defined]
 
         def search_or_err(query: str, text: str) -> str | None:
@@ -86,6 +86,6 @@ class FaultyRetriever:
         return search_or_err
 
     def _draw(self, searched: bytes) -> tuple[bool, int]:
-        """Whether a search errs, and a random number that chooses what it finds then."""
+        """Whether a search gets a wrong result, and a random number that selects it."""
         share, choice = np.frombuffer(blake2b(searched, digest_size=16).digest(), "<u8").tolist()
         return share < self.rate * 2**64, choice

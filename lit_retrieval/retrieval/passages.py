@@ -16,13 +16,13 @@ from lit_retrieval.ranges import check_at_least, check_between
 class PassageRetriever:
     """Answers a query with the passage that matches its words best by BM25, for tasks in text.
 
-    A passage is a line that begins with `mark`. Equal scores are decided by the first passage; one that shares no word
-    with the query is never found.
+    A passage is a line that begins with `mark`. Of passages with equal scores, the first is found; a passage that
+    shares no word with the query is never found.
 
     Args:
-        mark: The beginning of a line that is a passage, left out of the result; with an empty one, all lines are.
+        mark: The beginning of a line that is a passage, left out of the result; if empty, all lines are passages.
         k1: How slowly the score saturates when a word is repeated, 0 or more.
-        b: How much a long passage is marked down, 0 to 1.
+        b: Penalty for long passages, 0 to 1.
     """
 
     def __init__(self, mark: str = "- ", k1: float = 1.2, b: float = 0.75) -> None:
@@ -59,8 +59,8 @@ def bm25(query: Sequence[str], passages: Sequence[Sequence[str]], k1: float, b: 
     in the logarithm, from Lucene, keeps the weight of a word of most passages above 0).
 
     Args:
-        query: Its words.
-        passages: The words of each.
+        query: The words of the query.
+        passages: The words of each passage.
         k1, b: As above.
 
     Returns:

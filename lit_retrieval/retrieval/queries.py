@@ -27,12 +27,12 @@ _SIGNS = {_EDGE, _PARENT, _AT, _MORE, SPECIAL_WORDS[END_SEARCH]}
 
 
 def is_regular_expression(query: Sequence[str]) -> bool:
-    """Whether the query is a full regular expression: only these have a group to return."""
+    """Whether the query is a full regular expression: it has a parenthesis, and so a group to return."""
     return any("(" in word for word in query)
 
 
 def to_regular_expression(query: Sequence[str]) -> str | None:
-    r"""The regular expression that a query stands for; None if it is in neither form.
+    r"""Translate a query into a regular expression; None if the query has neither form.
 
     Words are bounded by white space, not by `\b`, which would find 1 in `-1` and no boundary before `<s>`.
     """

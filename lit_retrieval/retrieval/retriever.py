@@ -1,4 +1,4 @@
-"""Retrievers: they answer the queries of a transcript."""
+"""Retrievers, which answer the queries of a transcript."""
 
 import math
 from copy import copy
@@ -18,22 +18,22 @@ _FAILED_WORD = SPECIAL_WORDS[FAILED]
 
 
 class Retriever(Protocol):
-    """The interface of a retriever; name your own by class_path, a class or a function."""
+    """The interface of a retriever. Your own may be a class or a function, named by its class_path."""
 
-    # jsonargparse compares these types with those of a class that is named: `Any` fits each of them, and none.
+    # jsonargparse compares these types with those of the named class: `Any` matches each of them, and a missing one.
     def __call__(self, context: Any, query: Any, vocabulary: Any, /) -> Any:
         """Answer a query.
 
         Args:
-            context: Token ids that the query may see, an int32 array `(time,)`: of each earlier
-                search one token, `<EndSearch>`.
+            context: Token ids that the query may see, an int32 array `(time,)`; each earlier search is reduced to one
+                token, `<EndSearch>`.
             query: Token ids between `<StartSearch>` and `<EndSearch>`, an int32 array `(tokens,)`.
             vocabulary: The words of the token ids, a `Vocabulary`.
 
         Returns:
-            The token ids to insert into the transcript, an array of integers `(tokens,)`, one or more: FAILED if
-            nothing matches. Raises `TimeoutError` if the search takes too long; FAILED is then inserted, and the
-            time-out is counted.
+            One or more token ids to insert into the transcript, an array of integers `(tokens,)`; FAILED if nothing
+            matches. May raise `TimeoutError` if the search takes too long; FAILED is then inserted, and the time-out is
+            counted.
         """
         ...
 
@@ -61,14 +61,14 @@ class AssociativeRecallRetriever:
 class RegularExpressionRetriever:
     """Runs every query as a regular expression on the words of the context, joined by single spaces.
 
-    A query in the short form is translated first. A model may write any pattern, so a pattern gets FAILED if it does
-    not compile, exceeds a limit below, or matches text that is not in the vocabulary.
+    A query in the short form is translated first. A model may write any pattern; the result is FAILED if the pattern
+    does not compile, exceeds a limit below, or matches text that is not in the vocabulary.
 
     Args:
-        timeout: Processor time for one search, in seconds.
-        max_length: Most characters in a pattern.
-        max_expanded: Most characters in a pattern times all its counts `{k}`; bounds the time to compile it, which
-            `timeout` does not. The 22 characters of an Index query may count to 10,000.
+        timeout: Largest processor time of one search, in seconds.
+        max_length: Largest number of characters in a pattern.
+        max_expanded: Largest number of characters in a pattern times all its counts `{k}`. This bounds the time to
+            compile the pattern, which `timeout` does not. An Index query of 22 characters may count to 10,000.
     """
 
     def __init__(self, timeout: float = 0.1, max_length: int = 1000, max_expanded: int = 250_000) -> None:
@@ -111,21 +111,21 @@ class EitherFormRetriever:
         return retriever(context, query, vocabulary)
 
     def patient(self, timeout: float) -> Self:
-        """A copy whose regular expressions may take so many seconds, or more if they may already."""
+        """A copy whose regular expressions may take at least this many seconds."""
         other = copy(self)
         other._expressions = copy(self._expressions)
         other._expressions.timeout = max(timeout, self._expressions.timeout)
         return other
 
     def search(self, pattern: str, text: str) -> str | None:
-        """What the retriever for regular expressions finds: text has no short form."""
+        """The result of the retriever for regular expressions, since text has no short form."""
         return self._expressions.search(pattern, text)
 
 
 def short_words(retriever: Retriever | None, vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
-    """The words of the queries for which the retriever finds what `short_form.answer` finds, `(vocab_size,)`.
+    """The words for `short_form.answer` if it gives the same results as the retriever, `(vocab_size,)`.
 
-    `(0,)` for a retriever with a call of its own, which may find anything, and without one.
+    `(0,)` without a retriever, or if its class overrides `__call__` and so may find anything.
     """
     call = type(retriever).__call__
     if call is ShortFormRetriever.__call__:

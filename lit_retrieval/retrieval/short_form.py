@@ -1,4 +1,4 @@
-"""Answers queries in the short form on token ids; compiled, because the tasks use it to write transcripts."""
+"""Answers queries in the short form on token ids. It is compiled, because tasks write transcripts with it."""
 
 import numpy as np
 from numba import njit
@@ -60,7 +60,7 @@ def neighbor_after(edges: tuple[Ids, Ids, Ids], word: int, neighbor: int) -> int
 
 @njit(cache=True)
 def index_parents(context: Ids, parents: Ids) -> None:
-    """Enter each `parent - child` of `context (time,)` into `parents (vocab_size,)`; the first of a child counts."""
+    """Enter each `parent - child` of `context (time,)` into `parents (vocab_size,)`; a child's first record counts."""
     for at in range(len(context) - 2):
         if context[at + 1] == PARENT and parents[context[at + 2]] == FAILED:
             parents[context[at + 2]] = context[at]
@@ -77,7 +77,7 @@ def word_after(context: Ids, phrase: Ids) -> int:
 
 @njit(cache=True)
 def word_after_last(context: Ids, phrase: Ids) -> int:
-    """The token after the last occurrence of `phrase (tokens,)` that one follows; FAILED if there is none."""
+    """The token after the last occurrence of `phrase (tokens,)` that has a token after it; FAILED if there is none."""
     for at in range(len(context) - len(phrase) - 1, -1, -1):
         if _is_at(context, at, phrase):
             return int(context[at + len(phrase)])
@@ -86,7 +86,7 @@ def word_after_last(context: Ids, phrase: Ids) -> int:
 
 @njit(cache=True)
 def word_behind(context: Ids, heading: int, word: int) -> int:
-    """The token after the first `word` behind the first `heading` in `context (time,)`; FAILED if there is none."""
+    """The token after the first `word` behind the first `heading` in `context (time,)`; FAILED if none."""
     at = 0
     while at < len(context) and context[at] != heading:
         at += 1

@@ -42,12 +42,23 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises `DamagedCheckpointError` if the file is damaged or is not a checkpoint, and `UserError` if it does not exist.
     A file without a `.sha256` file is not checked against a hash.
     """
+    return read_checkpoint(path)[0]
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], str]:
+    """The content of a checkpoint, and the sha256 of the file that was read; see `load_checkpoint`."""
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}; write best, last or the path of a .ckpt file in --ckpt_path")
-    if _beside(path).exists() and _digest(path) not in _hashes(path):
-        raise DamagedCheckpointError(f"{path} is damaged: its sha256 is not the one in {_beside(path).name}")
+    known = _hashes(path)  # before and after: another process may be replacing the file
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if _beside(path).exists() and digest not in {*known, *_hashes(path)}:
+                raise DamagedCheckpointError(f"{path} is damaged: its sha256 is not the one in {_beside(path).name}")
+            file.seek(0)
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except DamagedCheckpointError:
+        raise
     except UnpicklingError:
         raise DamagedCheckpointError(
             f"{path} can't be read as a checkpoint; it has objects other than tensors, numbers and text"
@@ -60,7 +71,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise DamagedCheckpointError(
             f"{path} is not a checkpoint of a training run; write a .ckpt file that `fit` has written"
         )
-    return content
+    return content, digest
 
 
 def remove_checkpoint(path: Path) -> None:

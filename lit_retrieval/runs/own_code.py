@@ -1,4 +1,4 @@
-"""The code of classes that a configuration names and that are a user's own: no version says what it is."""
+"""What no version says of a run: the code of a user's own classes, and the files that parts of data and model read."""
 
 import ast
 import hashlib
@@ -19,11 +19,31 @@ _PACKAGES = {"site-packages", "dist-packages"}  # folders of packages that anoth
 def own_code(configuration: dict[str, Any]) -> dict[str, str]:
     """A hash of the code of each class and function of a user's own that a run depends on, by its path.
 
-    Only modules that are already imported are looked at, as those of a configuration are that was read.
+    Also of each file that a class reads, by its key. Only modules that are already imported are looked at, as those of
+    a configuration are that was read.
     """
-    names = {value for value in effective(configuration).values() if isinstance(value, str) and "." in value}
+    values = {key: value for key, value in effective(configuration).items() if isinstance(value, str)}
+    names = {value for value in values.values() if "." in value}
     hashes = {name: code_hash(found) for name in sorted(names) if (found := _imported(name)) is not None}
+    hashes |= {key: _file_hash(Path(value)) for key, value in values.items() if _is_path(values, key)}
     return {name: found for name, found in hashes.items() if found}
+
+
+def _is_path(values: dict[str, str], key: str) -> bool:
+    """Whether a key of data or model is an argument that its class annotates as a path."""
+    owner, _, name = key.rpartition(".init_args.")
+    if not key.startswith(("data.", "model.")) or (found := _imported(values.get(f"{owner}.class_path", ""))) is None:
+        return False
+    argument = inspect.signature(found).parameters.get(name)
+    return argument is not None and "Path" in str(argument.annotation)
+
+
+def _file_hash(path: Path) -> str:
+    """The sha256 of a file; empty for a folder, and for one that is gone."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache

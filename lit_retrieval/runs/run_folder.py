@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TextIO
 import yaml
 
 from lit_retrieval.errors import DamagedCheckpointError, FolderInUseError, UserError
-from lit_retrieval.runs.checkpoint_file import load_checkpoint, remove_checkpoint
+from lit_retrieval.runs.checkpoint_file import read_checkpoint, remove_checkpoint
 
 # System errors when a folder can't be created.
 _NO_PLACE = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS}
@@ -25,11 +25,13 @@ class Found(NamedTuple):
     Args:
         path: The file.
         content: Its content.
+        sha256: Of the file.
         damaged: An error line for each newer checkpoint that is damaged.
     """
 
     path: Path
     content: dict[str, Any]
+    sha256: str
     damaged: list[str]
 
 
@@ -71,7 +73,7 @@ class RunFolder:
         damaged: list[str] = []
         for path in self.step_files():
             try:
-                return Found(path, load_checkpoint(path), damaged)
+                return Found(path, *read_checkpoint(path), damaged)
             except DamagedCheckpointError as error:
                 damaged.append(str(error))
         if damaged:

@@ -1,4 +1,4 @@
-"""Tasks: they draw problems and write transcripts of them, in NumPy and Numba, without torch."""
+"""Tasks, which generate problems and write their transcripts in NumPy and Numba, without torch."""
 
 from lit_retrieval.conversation import Author
 from lit_retrieval.renamed import take_old_names

@@ -1,5 +1,6 @@
 """python -m lit_retrieval.tasks: writes, shows and checks samples without the trainer."""
 
+import json
 import re
 import signal
 import sys
@@ -183,7 +184,7 @@ def check(file: Path) -> None:
     Console().print_json(data={**about, "words": len(manifest["words"])})
 
 
-def check_class(task: Task, sizes: SizeSpec | None = None) -> None:
+def check_class(task: Task, sizes: SizeSpec | None = None, written: dict[str, Any] | None = None) -> None:
     """Check a task against all rules, and print a line for each, with the number that shows it.
 
     The exit status is 1 if a rule is broken. With `--task my.Task`, or `my.Task` alone, the class may lie in a file of
@@ -193,9 +194,10 @@ def check_class(task: Task, sizes: SizeSpec | None = None) -> None:
         task: The task: a class of lit_retrieval.tasks, or your own.
         sizes: Sizes of the problems: [8, 16], or 4..8, or 8..64..8 with a step; if absent, 8, or another that the task
             has.
+        written: The class_path and init_args of the task, for the rule of processes.
     """
     sizes = _or_found(sizes, task, 8)
-    if not print_report(f"{path_of(task)}, sizes {sizes}", report(task, sizes)):
+    if not print_report(f"{path_of(task)}, sizes {sizes}", report(task, sizes, written)):
         sys.exit(1)
 
 
@@ -265,16 +267,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         subparser = Parser(description=about)
         subparser.add_argument("--config", action="config", help="a YAML file with any of the arguments below")
         subparser.add_argument("--replace", action=Replace, help=SUPPRESS, default=SUPPRESS)
-        subparser.add_function_arguments(function, as_positional=function is check or function is import_arrays)
+        subparser.add_function_arguments(function, as_positional=function in (check, import_arrays), skip={"written"})
         subcommands.add_subcommand(name, subparser, help=about)
     try:
         limit_imports()
         given = list(sys.argv[1:] if arguments is None else arguments)
         given = put_first("--task", given) if given[:1] == ["check-class"] else given
         config: Any = parser.parse_args(replace_whole(given, parts=("task",)))
-        config = parser.instantiate(config)
-        chosen = config[config.subcommand].as_dict()
+        chosen = parser.instantiate(config)[config.subcommand].as_dict()
         chosen.pop("config", None)
+        if config.subcommand == "check-class":
+            chosen["written"] = json.loads(parser.dump(config, format="json"))[config.subcommand]["task"]
         with _noting_signals() if config.subcommand == "write" else nullcontext():
             functions[config.subcommand](**chosen)
     except UserError as error:

@@ -11,10 +11,10 @@ from lit_retrieval.tasks.task import Regime, Task
 
 
 class DrawnTask(Task):
-    """A task whose problems `draw` makes one by one.
+    """A task that generates its problems one by one, with `draw`.
 
     Attributes:
-        num_probed: Samples of a size that estimate its longest reply.
+        num_probed: Number of samples of a size that estimate its longest reply.
     """
 
     num_probed = 256
@@ -24,7 +24,7 @@ class DrawnTask(Task):
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, size: int) -> Any:
-        """A problem of this size."""
+        """Draw a problem of this size."""
 
     def problem(self, seed: int, index: int, size: int) -> Any:
         """The problem of a sample; see `Task.sample`."""
@@ -32,15 +32,15 @@ class DrawnTask(Task):
         return self.draw(rng, size)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
-        """Twice the longest of `num_probed` samples; override it if that may be too short."""
+        """Twice the longest reply of `num_probed` samples; override it if that may be too short."""
         return self._probe(size, regime, np.arange(self.num_probed))
 
     def shortest_reply(self, regime: Regime) -> int:
-        """One token; override it if all replies are longer."""
+        """Returns 1; override it if all replies are longer."""
         return 1
 
     def check_size(self, size: int) -> None:
-        """Raise `UserError` below size 1; override it if `draw` takes other sizes."""
+        """Raise `UserError` for a size below 1; override it if `draw` takes other sizes."""
         check_at_least("size", size, 1, "data.sizes")
 
     def _probe(self, size: int, regime: Regime, indices: Counts) -> int:

@@ -1,4 +1,4 @@
-"""Samples of another package, as arrays of inputs and labels."""
+"""Imports samples of another package from arrays of inputs and labels."""
 
 from pathlib import Path
 from typing import Any
@@ -23,18 +23,18 @@ _RENAMED = {"input": "inputs", "output": "outputs", "targets": "labels"}
 class Imported(Task):
     """Inputs and labels that another package has drawn, read from files.
 
-    Those of Zoology (arXiv:2312.04927), MAD (arXiv:2403.17844) and the Chomsky hierarchy (arXiv:2207.02098) fit, but
-    not MAD's compression, where each input is its own label: `MADCompression` has that.
+    Samples of Zoology (arXiv:2312.04927), MAD (arXiv:2403.17844) and the Chomsky hierarchy (arXiv:2207.02098) can be
+    imported. MAD's compression can't, since each input is its own label; use `MADCompression` instead.
 
-    The words are `w0`, `w1`, ... for the package's ids, and `.`, which stands behind a label at the end. The model is
-    asked for the label beside each input that has one, and reads the inputs alone. Inputs 3 1 3 with the label 1 at the
-    last one::
+    The words are `w0`, `w1`, ... for the package's ids, and `.`, which follows a label at the end. The model is asked
+    for the label beside each input that has one, and reads only the inputs. Inputs 3 1 3 with the label 1 at the last
+    one::
 
         prompt:  w3 w1 w3
         vanilla: {w1} .
 
-    `chance` is that of a guess among all ids, 1 / vocab_size, since the task is made before a file is read: where the
-    labels are but some of the ids, a guess among these is right more often.
+    `chance` is 1 / vocab_size, a guess among all ids, since the task is created before a file is read. If labels are
+    only some of the ids, a guess among these is right more often.
 
     Args:
         vocab_size: Number of the package's ids.
@@ -50,11 +50,11 @@ class Imported(Task):
         self.chance = 1 / vocab_size
 
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
-        """Raise `UserError`: there are no samples but those of the files."""
+        """Raise `UserError`: the task has only the samples of its files."""
         raise UserError("Imported draws no samples; name files of them in data.train_file, val_file and test_file")
 
     def longest_reply(self, size: int, regime: Regime) -> int:
-        """All inputs but the first, and the word behind a label at the end."""
+        """All inputs but the first, and the word after a label at the end."""
         return size
 
     def shortest_reply(self, regime: Regime) -> int:
@@ -73,7 +73,7 @@ class Imported(Task):
 
         Args:
             inputs: The package's ids, `(batch, time)`.
-            labels: What the model is to answer at each, ids or NO_LABEL, `(batch, time)`.
+            labels: The answer at each input, an id or NO_LABEL, `(batch, time)`.
         """
         has_label = labels != NO_LABEL
         for name, ids in (("inputs", inputs), ("labels", labels[has_label])):
@@ -104,11 +104,11 @@ class Imported(Task):
 def read_arrays(path: Path, vocab_size: int | None = None) -> tuple[Counts, Counts]:
     """The inputs and labels of a file of another package, both int64 `(batch, time)`.
 
-    A .npz file has `inputs` with `labels` (or `targets`) beside them, `(batch, time)` each, as Zoology and MAD have; or
-    `input` with an `output` that is asked for after it, `(batch,)` or `(batch, answers)`, as the Chomsky hierarchy has.
-    The output is beside a further id then, the last of `vocab_size` if that is given. Where there is no label, it is
-    -100, or a third array `mask`, shaped like the labels, is 0. All are integers, or one-hot numbers with one axis
-    more. Raises `UserError` for others.
+    A .npz file of Zoology or MAD has `inputs` and `labels` (or `targets`), `(batch, time)` each. One of the Chomsky
+    hierarchy has `input`, and `output` that is asked for after it, `(batch,)` or `(batch, answers)`; each output is
+    then beside an additional id, the last of `vocab_size` if that is given. A missing label is -100, or 0 in a third
+    array `mask`, shaped like the labels. All arrays have integers, or one-hot vectors along one more axis. Raises
+    `UserError` for other files.
     """
     loaded = _load(path)
     arrays = {_RENAMED.get(name, name): array for name, array in loaded.items()}
@@ -151,9 +151,9 @@ def _from_one_hot(array: Array) -> Array:
 
 
 def _beside_outputs(inputs: Counts, outputs: Counts, vocab_size: int | None) -> tuple[Counts, Counts]:
-    """The inputs with an id that occurs nowhere for each output, and the outputs as labels beside these.
+    """The inputs followed by an unused id for each output, and the outputs as labels beside these.
 
-    Files of one vocabulary must have the same id there, whatever the largest in each.
+    Files of one vocabulary must have the same unused id, whatever the largest id in each.
     """
     most = int(max(inputs.max(), outputs.max()))
     blank = most + 1 if vocab_size is None else vocab_size - 1

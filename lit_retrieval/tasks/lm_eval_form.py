@@ -1,4 +1,4 @@
-"""Samples as a task for lm-evaluation-harness."""
+"""Writes samples as tasks for lm-evaluation-harness."""
 
 import json
 import re
@@ -51,15 +51,15 @@ def save_lm_eval(
 ) -> None:  # fmt: skip
     """Write two tasks for lm-evaluation-harness into a folder, which may be moved: `lm_eval --include_path FOLDER`.
 
-    The one with the name of the folder has few-shot prompts for language models; NAME_run has the same problems in the
-    words that models of runs read, for `python -m lit_retrieval.harness`. Raises `UserError` for an existing folder,
+    The task with the folder's NAME has few-shot prompts for language models. NAME_run has the same problems in the
+    words that trained runs read, for `python -m lit_retrieval.harness`. Raises `UserError` for an existing folder,
     unless `overwrite`.
 
     Args:
         folder: The folder.
         task: The task.
-        batches: Samples to ask for.
-        shown: Samples from which the harness draws those to show before a problem.
+        batches: Samples that the model is asked to solve.
+        shown: Samples from which the harness draws the shots before a problem.
         manifest: The `regime`, the number of `shots`, and anything else.
         overwrite: Replace the files in an existing folder.
     """
@@ -100,7 +100,7 @@ def _longest(task: Task, manifest: dict[str, Any], regimes: Iterable[Regime]) ->
 
 
 def _task(name: str, task: Task, manifest: dict[str, Any], digest: str) -> dict[str, Any]:
-    """The rest of the YAML file of few-shot prompts."""
+    """The remaining keys of the YAML file of few-shot prompts."""
     is_cot = manifest["regime"] == "cot"
     longest = _longest(task, manifest, [manifest["regime"]])
     pattern = r"Answer:[ \t]*([^\n]*)" if is_cot else r"\A\s*([^\n]*)"
@@ -123,7 +123,7 @@ def _task(name: str, task: Task, manifest: dict[str, Any], digest: str) -> dict[
 
 
 def _run_task(name: str, task: Task, manifest: dict[str, Any], test: str, digest: str) -> dict[str, Any]:
-    """The rest of the YAML file of prompts for models of runs, of any regime."""
+    """The remaining keys of the YAML file of prompts for trained runs, of any regime."""
     num_answers = max(len(json.loads(line)["answers"].split()) for line in test.splitlines())
     limits = {"max_gen_toks": _longest(task, manifest, task.regimes) * 11 // 10 + 1, "num_answers": num_answers}
     return {

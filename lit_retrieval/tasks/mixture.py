@@ -23,8 +23,9 @@ _DEEPEST = 8  # attributes of attributes of a retriever that are compared
 class Mixture(Task):
     """Problems of several tasks, drawn by weight, in one vocabulary; scores are also reported by task.
 
-    Nothing in a prompt names its task. The tasks share one vocabulary, the union of theirs. An answer word of one task
-    must not be another word of a second task, since it would end a turn there. All search with one retriever.
+    A prompt does not say which task it is from. The tasks share one vocabulary, the union of theirs. An answer word of
+    one task must not be another kind of word in a second task, since it would end a turn there. All tasks use the same
+    retriever.
 
     Args:
         tasks: The tasks, each with a class_path.
@@ -62,18 +63,18 @@ class Mixture(Task):
 
     @property
     def chances(self) -> tuple[float, ...]:
-        """The share of right answers among blind guesses, for each of the tasks."""
+        """The share of right answers among blind guesses, for each task."""
         return tuple(task.chance for task in self.tasks)
 
     @property
     def evaluation(self) -> "Mixture":
-        """A mixture of what each task is evaluated on."""
+        """The mixture of the tasks that each task is evaluated on."""
         return Mixture([task.evaluation for task in self.tasks], self.weights)
 
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         always = np.zeros(len(self.tasks), np.int64)
-        level = _level(self)  # a mixture within a mixture draws with other random numbers
+        level = _level(self)  # nested mixtures use different random numbers
         drawn_with = derive_seed(seed, f"kinds {level}" if level else "kinds")
         kinds = draw_weighted(np.uint64(drawn_with), indices, np.array(self.weights), always)
         parts = [np.flatnonzero(kinds == kind) for kind in range(len(self.tasks))]
@@ -116,7 +117,7 @@ class Mixture(Task):
 
 
 def _level(task: Task) -> int:
-    """How many mixtures are within each other at most, in a task that is one or has one, less one."""
+    """The nesting depth of mixtures in a task; 0 for a mixture that has no other inside."""
     parts = task.tasks if isinstance(task, Mixture) else [one for one in vars(task).values() if isinstance(one, Task)]
     return max(map(_level, parts), default=-1) + isinstance(task, Mixture)
 
@@ -134,7 +135,7 @@ def _common_retriever(tasks: list[Task]) -> Retriever:
 
 
 def _is_same(one: object, other: object, depth: int = 0) -> bool:
-    """Whether two retrievers are equal, or of one class and equal in their attributes but dicts, such as caches."""
+    """Whether two retrievers are equal, or have one class and equal attributes; dicts, such as caches, are ignored."""
     if one is other or depth > _DEEPEST:
         return True
     if type(one) is not type(other) or isinstance(one, FunctionType | type):

@@ -1,4 +1,4 @@
-"""Writes searches and what they find, in compiled generators."""
+"""Writes searches and their results, in compiled generators."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ def encode_pieces(vocabulary: Vocabulary, pieces: Sequence[str]) -> Ids:
 
 @njit(cache=True)
 def search_parent(tokens: Ids, author: Authors, at: int, child: int, parents: Ids) -> int:
-    """Write the search `- child` and what it finds among the `parents (vocab_size,)` recorded so far."""
+    """Write the search `- child` and its result among the `parents (vocab_size,)` recorded so far."""
     at = say(tokens, author, at, START_SEARCH)
     at = say(tokens, author, at, PARENT)
     at = say(tokens, author, at, child)
@@ -33,7 +33,7 @@ def search_parent(tokens: Ids, author: Authors, at: int, child: int, parents: Id
 
 @njit(cache=True)
 def search_first_edge(tokens: Ids, author: Authors, at: int, word: int, edges: tuple[Ids, Ids, Ids]) -> int:
-    """Write the search `word ~` and what it finds among the edges of `short_form.index_edges`."""
+    """Write the search `word ~` and its result among the edges of `short_form.index_edges`."""
     at = say(tokens, author, at, START_SEARCH)
     at = say(tokens, author, at, word)
     at = say(tokens, author, at, EDGE)
@@ -45,7 +45,7 @@ def search_first_edge(tokens: Ids, author: Authors, at: int, word: int, edges: t
 def search_edge_after(
     tokens: Ids, author: Authors, at: int, word: int, neighbor: int, edges: tuple[Ids, Ids, Ids]
 ) -> int:
-    """Write the search `word ~ neighbor` and what it finds among the edges of `short_form.index_edges`."""
+    """Write the search `word ~ neighbor` and its result among the edges of `short_form.index_edges`."""
     at = say(tokens, author, at, START_SEARCH)
     at = say(tokens, author, at, word)
     at = say(tokens, author, at, EDGE)
@@ -56,7 +56,7 @@ def search_edge_after(
 
 @njit(cache=True)
 def search_word(tokens: Ids, author: Authors, at: int, word: int, found: int) -> int:
-    """Write the search for what follows `word`, and what it finds."""
+    """Write the search for the token after `word`, and its result."""
     at = say(tokens, author, at, START_SEARCH)
     at = say(tokens, author, at, word)
     at = say(tokens, author, at, END_SEARCH)
@@ -65,13 +65,13 @@ def search_word(tokens: Ids, author: Authors, at: int, word: int, found: int) ->
 
 @njit(cache=True)
 def search_with(tokens: Ids, author: Authors, at: int, pieces: Ids, names: Ids, found: int) -> int:
-    """Write a search and what it finds.
+    """Write a search and its result.
 
     Args:
         tokens, author, at: Row and position to write at.
         pieces: Token ids before, between and after the names (`encode_pieces`), `(names + 1,)`.
-        names: Token ids that the query is about, `(names,)`.
-        found: The token that it finds.
+        names: Token ids that the query asks about, `(names,)`.
+        found: The token that the search finds.
     """
     at = say(tokens, author, at, START_SEARCH)
     for position in range(len(pieces)):

@@ -52,14 +52,14 @@ def draw_below(stream: Stream, stop: int) -> int:
 
 @njit(cache=True)
 def draw_share(stream: Stream) -> float:
-    """A number from 0 up to but not including 1, of 53 random bits."""
+    """A number in [0, 1) from 53 random bits."""
     share: float = np.float64(draw_bits(stream) >> np.uint64(11)) * 2.0**-53
     return share
 
 
 @njit(cache=True)
 def draw_weighted(seed: np.uint64, indices: Counts, weights: npt.NDArray[np.float64], first_samples: Counts) -> Counts:
-    """One choice for each sample, by weight, among those available to it.
+    """Draw a choice for each sample, by weight, among the choices available to it.
 
     Args:
         seed: Seed of the choices.
@@ -88,5 +88,5 @@ def shuffle(stream: Stream, items: Counts, count: int) -> None:
 
 
 def derive_seed(seed: int, purpose: str) -> int:
-    """An independent seed for one purpose, such as a split, 0 to 2**64 - 1."""
+    """Derive an independent seed, 0 to 2**64 - 1, for one purpose such as a split."""
     return int.from_bytes(blake2b(f"{seed}/{purpose}".encode(), digest_size=8).digest(), "little")

@@ -1,4 +1,4 @@
-"""A task whose prompts are read several times."""
+"""A task that repeats the prompts of another task."""
 
 import numpy as np
 from numba import njit
@@ -15,18 +15,18 @@ from lit_retrieval.vocabulary import Ids
 class ReadAgain(Task):
     """The problems of any task, with each prompt written several times, one after the other. (arXiv:2407.05483.)
 
-    A recurrent model that has read the question may store on the second pass what it needs. Where answers are beside
-    the user's words, all of these are read before, without a question. Later turns of the user are not repeated. There
-    is no `retrieval`, since a search would see each fact several times. It is a task, not a key of `data`, so that a
-    mixture may have problems that are read once and twice, and files and suites say which they have. A sample of
-    `AssociativeRecall`::
+    On the second pass, a recurrent model that knows the question may store what it needs. If answers are beside the
+    user's words, the repeated prompt has all of these words, without questions. Later turns of the user are not
+    repeated. There is no `retrieval`, since a search would see each fact several times. This is a task, not a key of
+    `data`, so that a mixture may have problems that are read once and twice, and files and suites record which they
+    have. A sample of `AssociativeRecall`::
 
         prompt:  <s> k5 v1 k2 v4 ? k2 <s> k5 v1 k2 v4 ? k2
         vanilla: v4
 
     Args:
         task: The task.
-        passes: How many times a prompt is written.
+        passes: Number of times that a prompt is written.
     """
 
     def __init__(self, task: Task, passes: int = 2) -> None:
@@ -44,12 +44,12 @@ class ReadAgain(Task):
 
     @property
     def chances(self) -> tuple[float, ...]:
-        """Those of the task."""
+        """The `chances` of the task."""
         return self.task.chances
 
     @property
     def evaluation(self) -> "ReadAgain":
-        """The same of what the task is evaluated on."""
+        """The same wrapper around the task's `evaluation`."""
         return ReadAgain(self.task.evaluation, self.passes)
 
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
@@ -63,23 +63,23 @@ class ReadAgain(Task):
         return rows._replace(answers=once.answers, distances=once.distances).transcripts(once.sizes, once.kinds)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
-        """That of the task."""
+        """The longest reply of the task."""
         return self.task.longest_reply(size, regime)
 
     def shortest_reply(self, regime: Regime) -> int:
-        """That of the task."""
+        """The shortest reply of the task."""
         return self.task.shortest_reply(regime)
 
     def about(self, problem: int) -> dict[str, int | str]:
-        """What the task says about it."""
+        """The task's `about` for this problem."""
         return self.task.about(problem)
 
     def longest_distance(self, size: int, regime: Regime) -> int:
-        """That of the task: from the last copy of an answer."""
+        """The longest distance of the task, measured from the last copy of an answer."""
         return self.task.longest_distance(size, regime)
 
     def random_bits(self, size: int) -> int | None:
-        """None: a model that has read the question need not keep all bits."""
+        """Returns None, since a model that has read the question need not keep all bits."""
         return None
 
     def check_size(self, size: int) -> None:

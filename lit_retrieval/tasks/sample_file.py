@@ -33,7 +33,7 @@ _AUTHORS = [author.name.lower() for author in Author]
 
 
 class SampleFile:
-    """The samples of a file.
+    """The samples read from a file.
 
     Args:
         flat: The samples.
@@ -51,12 +51,12 @@ class SampleFile:
 
     @property
     def num_samples(self) -> int:
-        """How many samples the file has."""
+        """Number of samples in the file."""
         return len(self)
 
     @property
     def longest_reply(self) -> int:
-        """The most tokens after a prompt."""
+        """The largest number of tokens after a prompt."""
         return int((self._flat["length"] - self._flat["prompt_length"]).max())
 
     @property
@@ -95,16 +95,16 @@ def save_samples(
 ) -> dict[str, Any]:  # fmt: skip
     """Write samples to `path`, and their manifest to `path.manifest.json`.
 
-    Both are written atomically, the manifest last; `load_samples` refuses a file and a manifest that don't match.
+    Both files are written atomically, the manifest last. `load_samples` refuses a file and a manifest that don't match.
 
     Raises `UserError` for a suffix other than .npz and .jsonl, for an existing file, and for a manifest without a
     regime.
 
     Args:
-        path: The file; `.npz` holds the flat arrays of `flatten`, `.jsonl` an object for each sample.
+        path: The file; `.npz` stores the flat arrays of `flatten`, `.jsonl` one object per sample.
         vocabulary: The vocabulary of the token ids.
         batches: The samples.
-        manifest: The `regime`, and anything else; the vocabulary, number of samples, version of this package and
+        manifest: The `regime`, and any other entries; the vocabulary, number of samples, version of this package and
             sha256 are added.
         form: Tokens in .jsonl: ids or words.
         overwrite: Replace an existing file.
@@ -141,7 +141,7 @@ def save_samples(
 def load_samples(path: Path) -> SampleFile:
     """Read samples; raises `UserError` unless the file and its manifest are complete and match.
 
-    The manifest's task and regime can't be checked against the file.
+    The task and regime in the manifest can't be checked against the samples.
     """
     manifest = read_manifest(path)
     try:
@@ -164,7 +164,7 @@ def manifest_path(path: Path) -> Path:
 
 
 def describe(task: Task) -> dict[str, Any]:
-    """The class path of a task, and those arguments that are attributes of the same names."""
+    """The class path of a task, and its arguments that are also attributes of the same names."""
     arguments = {name: getattr(task, name) for name in signature(type(task)).parameters if hasattr(task, name)}
     return {
         "class_path": f"{type(task).__module__}.{type(task).__qualname__}",
@@ -195,7 +195,7 @@ def _check_output(path: Path, form: Form, overwrite: bool) -> None:
 
 
 def check_free(*outputs: Path, overwrite: bool) -> None:
-    """Raise `UserError` if a file can't be written there, or exists and may not be overwritten."""
+    """Raise `UserError` if a file can't be written to this path, or exists and may not be overwritten."""
     for output in outputs:
         if not output.parent.is_dir():
             raise UserError(f"there is no folder {output.parent}; create it first")
@@ -259,7 +259,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _fault(manifest: dict[str, Any], suffix: str) -> str | None:
-    """The first fault of a manifest, without a look at the samples; None if there is none."""
+    """The first error in a manifest, found without reading the samples; None if there is no error."""
     for name, kind in _MANIFEST_TYPES.items():
         if type(manifest.get(name)) is not kind:
             return f"{name} must be of type {kind.__name__}, got {manifest.get(name)!r}"

@@ -1,4 +1,4 @@
-"""Samples without padding, and their hash."""
+"""Removes the padding of samples, and hashes them."""
 
 from collections.abc import Iterable
 from hashlib import sha256
@@ -34,7 +34,7 @@ def flatten(transcripts: Transcripts) -> Flat:
 
 
 class SampleHash:
-    """The sha256 of samples and of their vocabulary; it does not depend on how they are split into batches.
+    """The sha256 of samples and their vocabulary; it does not depend on the split into batches.
 
     Args:
         identity: The vocabulary's `identity`: its words.

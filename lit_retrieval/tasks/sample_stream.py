@@ -4,7 +4,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_at_most, check_between, check_choice
+from lit_retrieval.tasks.drawn_task import DrawnTask
 from lit_retrieval.tasks.random import Counts, derive_seed, draw_weighted
 from lit_retrieval.tasks.sizes import Sizes, SizeSpec
 from lit_retrieval.tasks.task import Regime, Task, Transcripts
@@ -15,8 +17,8 @@ Split = Literal["fit", "validate", "test", "predict"]
 class SampleStream:
     """An endless stream of samples, fully determined by its arguments.
 
-    A task with `num_problems` is evaluated on each of them at each size: sample i is problem i // s at size i mod s of
-    the s sizes, and the samples end.
+    If a task has `num_problems`, it is evaluated once on each problem at each size, and the stream ends. Sample i is
+    then problem i // s at size i mod s of the s sizes.
 
     Args:
         task: The task; splits other than `fit` draw from its `evaluation`.
@@ -34,19 +36,20 @@ class SampleStream:
         check_between("seed", seed, 0, 2**64 - 1, "data.seed")
         self.seed = derive_seed(seed, split)
         self._size_seed = np.uint64(derive_seed(self.seed, "sizes"))
+        self._longest: dict[int, int] = {}  # tokens in a reply, by size
         self._is_finite = split != "fit" and self.task.num_problems is not None
 
     @property
     def num_samples(self) -> int | None:
-        """How many samples there are; None if they are endless."""
+        """Number of samples; None if the stream is endless."""
         return len(self.sizes.values) * (self.task.num_problems or 0) if self._is_finite else None
 
     def by_size(self, count: int) -> Counts | None:
-        """The first `count` samples, those of one size together: indices `(count,)`; None for endless ones."""
+        """Indices of the first `count` samples, grouped by size, `(count,)`; None for an endless stream."""
         return np.argsort(np.arange(count) % len(self.sizes.values), kind="stable") if self._is_finite else None
 
     def about(self, index: int) -> dict[str, int | str]:
-        """What `Task.about` says about the problem of a sample."""
+        """`Task.about` for the problem of a sample."""
         return self.task.about(index // len(self.sizes.values) if self._is_finite else index)
 
     def take(self, indices: Counts, first_samples: Counts | None = None) -> Transcripts:
@@ -59,8 +62,25 @@ class SampleStream:
         if self._is_finite:
             check_at_most("samples", int(indices.max(initial=-1)) + 1, self.num_samples or 0, "samples")
             problems, choices = np.divmod(indices, len(self.sizes.values))
-            return self.task.sample(self.seed, problems, self.sizes.values[choices], self.regime)
+            return self._sample(problems, self.sizes.values[choices])
         if first_samples is None:
             first_samples = np.zeros(len(self.sizes.values), np.int64)
         choices = draw_weighted(self._size_seed, indices, self.sizes.weights, first_samples)
-        return self.task.sample(self.seed, indices, self.sizes.values[choices], self.regime)
+        return self._sample(indices, self.sizes.values[choices])
+
+    def _sample(self, indices: Counts, sizes: Counts) -> Transcripts:
+        """Write samples; raises `UserError` if a reply is longer than the task says, which an estimate may be."""
+        found = self.task.sample(self.seed, indices, sizes, self.regime)
+        if type(self.task).longest_reply is DrawnTask.longest_reply or self.task.vocabulary.is_text:
+            return found
+        replies = found.length - found.prompt_length
+        for size in np.unique(sizes).tolist():
+            if size not in self._longest:
+                self._longest[size] = self.task.longest_reply(size, self.regime)
+            if (longest := int(replies[sizes == size].max())) > self._longest[size]:
+                raise UserError(
+                    f"longest_reply of {type(self.task).__name__} must be {longest} or more for size {size} in regime "
+                    f"{self.regime}, as a sample has that many tokens after its prompt, got {self._longest[size]}; "
+                    "correct it in the class"
+                )
+        return found

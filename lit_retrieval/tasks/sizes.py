@@ -1,4 +1,4 @@
-"""Sizes of problems, and their weights."""
+"""Parses sizes of problems and their weights."""
 
 import math
 import re
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks.task import Task
 
-# As users write them: [8, 16], or {8: 3, 16: 1} with weights, or 4..8, or 8..64..8 with a step.
+# Sizes as users write them: [8, 16], or {8: 3, 16: 1} with weights, or 4..8, or 8..64..8 with a step.
 SizeSpec = list[int] | dict[int, float] | str
 
 _MOST_SIZES = 10_000
@@ -31,7 +31,7 @@ class Sizes:
 
     @classmethod
     def parse(cls, written: SizeSpec) -> "Sizes":
-        """Parse sizes; raises `UserError` for none, for one that is listed twice, and for a weight of 0, nan or inf."""
+        """Parse sizes; raises `UserError` for an empty list, a repeated size, or a weight of 0, nan or inf."""
         weights = dict(written.items() if isinstance(written, dict) else _weigh_equally(written))
         if not weights or not 0 < min(weights.values()) <= sum(weights.values()) < math.inf:  # false for nan, too
             raise UserError(
@@ -65,13 +65,13 @@ def _range(written: str) -> range:
 
 
 def find_size(task: Task, size: int) -> int:
-    """The first size that the task has: `size`, then larger ones up to 1024, then smaller ones; `size` if none."""
+    """The first size that the task has, trying `size`, larger ones up to 1024, then smaller ones; else `size`."""
     others = (*range(size + 1, _LARGEST_FOUND + 1), *range(size - 1, 0, -1))
     return next((one for one in (size, *others) if _has_size(task, one)), size)
 
 
 def _has_size(task: Task, size: int) -> bool:
-    """Whether `check_size` takes it; where it raises anything else, the checks of the task say so later."""
+    """Whether `check_size` accepts a size; errors other than `UserError` are reported later by the task's checks."""
     try:
         task.check_size(size)
     except UserError:

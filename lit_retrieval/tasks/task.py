@@ -39,13 +39,13 @@ class Transcripts:
 
     Args:
         tokens: Token ids, `(batch, time)`.
-        author: `Author` of each token, `(batch, time)`; a row has tokens of MODEL or of ASKED.
+        author: `Author` of each token, `(batch, time)`; each row has tokens of MODEL or of ASKED.
         length: Tokens in each row, `(batch,)`.
         prompt_length: Tokens before the model's first, or before the first of ASKED, `(batch,)`.
         answers: The right answers in the order of the questions, padded with PAD, `(batch, answers)`.
-        sizes: Size of each problem, in the task's own measure, `(batch,)`.
-        distances: Tokens from each answer in the prompt to the end of its question, `(batch, answers)`; 0 if it is not
-            in the prompt.
+        sizes: Size of each problem, as the task defines it, `(batch,)`.
+        distances: Tokens from each answer in the prompt to the end of its question, `(batch, answers)`; 0 if the answer
+            is not in the prompt.
         kinds: Index of each problem's kind in the task's `kinds`, `(batch,)`.
     """
 
@@ -62,7 +62,7 @@ class Transcripts:
         return len(self.tokens)
 
     def __getitem__(self, rows: Counts) -> "Transcripts":
-        """Some rows, by their indices, `(rows,)`."""
+        """Select rows by their indices, `(rows,)`."""
         return Transcripts(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     def turns(self, row: int) -> Iterator[Ids]:
@@ -81,9 +81,9 @@ class Transcripts:
         return answers
 
     def text(self, row: int, vocabulary: Vocabulary) -> str:
-        """This row for people: a line for the user's part of each turn, and one for the reply.
+        """This row as readable text: a line for the user's part of each turn, and a line for the reply.
 
-        What a search has found is in [brackets], and an answer that is asked for but not written in {braces}.
+        Results of searches are in [brackets], and answers that are asked for but not written are in {braces}.
         """
         reply, between, lines = self.reply(row), vocabulary.separator, []
         words = words_with_answers(reply, vocabulary)
@@ -93,13 +93,13 @@ class Transcripts:
         return "\n".join(lines)
 
     def reply(self, row: int) -> Reply:
-        """This row as the reply of a model that is right."""
+        """This row as the reply of a perfect model."""
         tokens, author = (one[row, : self.length[row]].tolist() for one in (self.tokens, self.author))
         return Reply(tokens, author, self.answers_of(row), 0)
 
 
 class Task(ABC):
-    """A family of problems, and the transcripts of their solutions.
+    """Generates problems and the transcripts of their solutions; the base class of all tasks.
 
     Attributes:
         vocabulary: All words, for any size up to the largest.
@@ -107,8 +107,8 @@ class Task(ABC):
         chance: Share of right answers among blind guesses.
         regimes: The regimes that the task has.
         kinds: Names of the kinds of problems that are scored separately; empty if there is one kind.
-        num_problems: Problems of each size, if they are read from a file; None if they are drawn without end.
-        retriever: Runs the searches of its transcripts, and those of a model unless another is named.
+        num_problems: Number of problems of each size, if they are read from a file; None if they are endless.
+        retriever: Runs the searches of its transcripts, and those of a model unless `data.retriever` selects another.
     """
 
     vocabulary: Vocabulary
@@ -121,16 +121,16 @@ class Task(ABC):
 
     @property
     def chances(self) -> tuple[float, ...]:
-        """`chance` for each of the `kinds`; one number where there is one kind of problem."""
+        """`chance` for each of the `kinds`; one number if there is one kind of problem."""
         return (self.chance,)
 
     @property
     def evaluation(self) -> "Task":
-        """The task that validation, test and prediction draw samples of, in the same vocabulary; itself for most."""
+        """The task for validation, test and prediction, with the same vocabulary; for most tasks the task itself."""
         return self
 
     def sample(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
-        """Write transcripts; sample i depends on `(seed, i, size)` and the task's own arguments alone.
+        """Write transcripts; sample i depends only on `(seed, i, size)` and the task's arguments.
 
         Raises `UserError` for a regime or a size that the task does not have.
 
@@ -145,11 +145,11 @@ class Task(ABC):
         return self.write(seed, indices, sizes, regime)
 
     def example(self, size: int, regime: Regime, index: int = 0, seed: int = 0) -> str:
-        """One sample for people, see `Transcripts.text`; the arguments are those of `sample`."""
+        """One sample as readable text, see `Transcripts.text`; the arguments are those of `sample`."""
         return self.sample(seed, np.array([index]), np.array([size]), regime).text(0, self.vocabulary)
 
     def check_attributes(self) -> None:
-        """Raise `UserError` unless the task has set its attributes; a forgotten `super().__init__()` sets none."""
+        """Raise `UserError` unless the task has set its attributes; `super().__init__()` may be missing."""
         name = type(self).__name__
         if missing := [one for one in ("vocabulary", "answer_words", "chance") if not hasattr(self, one)]:
             raise UserError(f"{name} must have {' and '.join(missing)}; call super().__init__(...) in its __init__")
@@ -166,7 +166,7 @@ class Task(ABC):
 
     @abstractmethod
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
-        """Write transcripts of a regime and sizes that were checked; see `sample`."""
+        """Write transcripts; the regime and the sizes have been checked. See `sample`."""
 
     @abstractmethod
     def longest_reply(self, size: int, regime: Regime) -> int:
@@ -181,7 +181,7 @@ class Task(ABC):
         """Raise `UserError` if there are no problems of this size, or no words for them in the vocabulary."""
 
     def about(self, problem: int) -> dict[str, int | str]:
-        """What the file of a test's answers says about a problem beside its size: its index, as `id`."""
+        """Columns for a problem in a test's file of answers, besides its size: its index, as `id`."""
         return {"id": problem}
 
     def longest_distance(self, size: int, regime: Regime) -> int:
@@ -203,12 +203,12 @@ class Task(ABC):
             retriever: Runs the queries.
             max_new_tokens: Tokens that may follow a prompt; no limit if absent.
             num_answers: Number of answers of each row; one in each turn if absent.
-            right: The right transcripts, by which a text's answers are judged; absent for prompts of one's own.
+            right: The right transcripts, with which answers in text are compared; absent for a user's own prompts.
         """
         return Conversations(turns, self.answer_words.tolist(), retriever, self.vocabulary, max_new_tokens, num_answers)
 
     def answer_texts(self, reply: Reply) -> list[str | None]:
-        """The answers of a reply, or of a right transcript, as people read them; None where one is undecided."""
+        """The answers of a reply, or of a right transcript, as readable text; None for an undecided answer."""
         return [None if answer == UNDECIDED else self.vocabulary.words[answer] for answer in reply.answers]
 
     def check_retriever(self, retriever: Retriever) -> None:
@@ -221,13 +221,13 @@ class Task(ABC):
     def random_bits(self, size: int) -> int | None:
         """The number of fair, independent bits in a problem of this size, any one of which may be queried.
 
-        None if its problems are not such a random access code; the ceiling of Theorem 4.6 does not apply then.
+        None if the problems are not random-access codes; the ceiling of Theorem 4.6 does not apply then.
         """
         return None
 
 
 def check_words(task: Task, what: str) -> None:
-    """Raise `UserError` for a task in text: `what` needs one in words."""
+    """Raise `UserError` for a task in text, since `what` needs a task in words."""
     if task.vocabulary.is_text:
         raise UserError(f"{what} needs a task in words, got {type(task).__name__}, which is in text; set another task")
 

@@ -1,4 +1,4 @@
-"""Samples as few-shot prompts in plain text, for people who test a language model of their own."""
+"""Writes samples as few-shot prompts in plain text, to test any language model."""
 
 import json
 import re
@@ -26,7 +26,7 @@ class Solved(NamedTuple):
     Args:
         prompt: All words before the reply, as a model that was trained on the task reads them.
         problem: The same without `<s>`.
-        steps: The words of the reply before its last answers; none but in `cot`.
+        steps: The words of the reply before its last answers; empty except in `cot`.
         answers: The answers of the reply.
         size: Size of the problem.
         kind: The name of its kind; None for a task of one kind.
@@ -41,7 +41,7 @@ class Solved(NamedTuple):
 
 
 def solve(task: Task, transcripts: Transcripts) -> Iterator[Solved]:
-    """The problem of each transcript: its first turn, or its last question if answers are beside its words."""
+    """The problem of each transcript: its first turn, or the last question if answers are beside the words."""
     is_answer = np.zeros(len(task.vocabulary), np.bool_)
     is_answer[task.answer_words] = True
     for row, length in enumerate(transcripts.length.tolist()):
@@ -67,7 +67,7 @@ def about(task: Task) -> str:
 
 
 def few_shot(task: Task, regime: Regime, problem: Solved, shots: Iterable[Solved]) -> dict[str, Any]:
-    """A prompt that shows solved problems and asks for one, with the completion that is right, and its answers."""
+    """A prompt with solved problems and a new one, the right completion, and its answers."""
     shown = [question(shot.problem, regime) + _completion(shot, regime) for shot in shots]
     prompt = BLANK_LINE.join(filter(None, [about(task), *shown, question(problem.problem, regime)]))
     known = {"answers": problem.answers, "size": problem.size, "kind": problem.kind}
@@ -75,7 +75,7 @@ def few_shot(task: Task, regime: Regime, problem: Solved, shots: Iterable[Solved
 
 
 def check_text_regime(regime: Regime) -> None:
-    """Raise `UserError` for `retrieval`: a language model that is asked for text has no search engine."""
+    """Raise `UserError` for `retrieval`: a language model that completes a prompt has no search engine."""
     if regime == "retrieval":
         raise UserError("regime must be vanilla or cot for prompts in text, got 'retrieval'; set data.regime")
 
@@ -86,14 +86,14 @@ def save_text(
 ) -> dict[str, Any]:  # fmt: skip
     """Write a prompt on each line of a .jsonl file, and their manifest to `path.manifest.json`.
 
-    Raises `UserError` for another suffix, and for an existing file unless `overwrite`.
+    Raises `UserError` for a suffix other than .jsonl, and for an existing file unless `overwrite`.
 
     Args:
         path: The file.
         task: The task.
-        batches: Samples to ask for, and those to show before them, as many for each, one after the other; None for no
-            solved problems.
-        manifest: The `regime`, and anything else; the version of this package and a sha256 are added.
+        batches: Samples to ask for, and the solved samples before them, the same number for each, one after the other;
+            None for no solved samples.
+        manifest: The `regime`, and any other entries; the version of this package and a sha256 are added.
         overwrite: Replace an existing file.
 
     Returns:
@@ -119,7 +119,7 @@ def save_text(
 
 
 def question(problem: str, regime: Regime) -> str:
-    """How a problem is asked for."""
+    """The text that asks for the solution of a problem."""
     return f"Problem: {problem}\n{'Steps' if regime == 'cot' else 'Answer'}:"
 
 

@@ -1,4 +1,4 @@
-"""The base class for a task of your own, written in words, one sample at a time."""
+"""The base class for your own task in words, one sample at a time."""
 
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -29,17 +29,17 @@ class Turn(NamedTuple):
 
 
 class WordTask(DrawnTask):
-    """A task in words: `draw` makes a problem, and `write_turns` its prompts and replies.
+    """A task in words: `draw` generates a problem, and `write_turns` its prompts and replies.
 
-    The answer of a turn is the word of `answers` that ends its reply; the last turn has `num_answers` of them. Searches
+    The answer of a turn is the word of `answers` that ends its reply; the last turn has `num_answers` answers. Searches
     are run while the transcript is written, by the same retriever as in decoding.
 
     Args:
         words: The words of prompts and replies; `<s>`, `?` and the signs of queries are always included.
         answers: The answers among them: a turn ends when the model writes one outside a search.
         chance: Share of right answers among blind guesses; 1 / number of answers if absent.
-        num_answers: Answers that the last reply has; None if that varies. Each word of `answers` that a reply writes
-            outside a search is one, so a chain of thought needs words of its own.
+        num_answers: Number of answers in the last reply; None if it varies. Each word of `answers` that a reply writes
+            outside a search counts as an answer, so a chain of thought must use other words.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class WordTask(DrawnTask):
 
     @abstractmethod
     def write_turns(self, problem: Any, regime: Regime) -> list[Turn]:
-        """The prompts of the problem and the replies in a regime."""
+        """Write the prompts of the problem, and the replies in this regime."""
 
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
@@ -68,7 +68,7 @@ class WordTask(DrawnTask):
         encode = self.vocabulary.encode
         prompts = [[encode(turn.prompt.split()) for turn in turns] for turns in samples]
         replies = [[encode(turn.reply.split()) for turn in turns] for turns in samples]
-        most = [1 + sum(map(len, said)) for said in replies]  # more answers than there can be, so that none is the last
+        most = [1 + sum(map(len, said)) for said in replies]  # more than possible, so that no answer is the last
         answer_tokens = self.answer_words.tolist()
         written = Conversations(prompts, answer_tokens, self.retriever, self.vocabulary, num_answers=most)
         for row, (turns, said) in enumerate(zip(samples, replies, strict=True)):

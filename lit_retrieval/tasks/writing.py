@@ -16,7 +16,7 @@ VANILLA, COT, RETRIEVAL = range(len(REGIMES))  # a regime's number, in compiled 
 
 
 class Rows(NamedTuple):
-    """`Transcripts` that are being written: the same arrays, the first two wider."""
+    """`Transcripts` during writing: the same arrays, the first two wider."""
 
     tokens: Ids
     author: Authors
@@ -26,7 +26,7 @@ class Rows(NamedTuple):
     distances: Counts
 
     def transcripts(self, sizes: Counts, kinds: Counts | None = None) -> Transcripts:
-        """The finished transcripts, cut to the longest."""
+        """The finished transcripts, cut to the length of the longest."""
         width = int(self.length.max(initial=0))
         kinds = np.zeros(len(sizes), np.int64) if kinds is None else kinds
         return Transcripts(
@@ -46,7 +46,7 @@ def blank_rows(batch: int, width: int, num_answers: int) -> Rows:
 
 @njit(cache=True)
 def ask(tokens: Ids, author: Authors, at: int, word: int) -> int:
-    """Write a token of the prompt at position `at` of a row `(time,)`; returns the next position, as all of these."""
+    """Write a token of the prompt at position `at` of a row `(time,)`; this and the others return the next position."""
     tokens[at], author[at] = word, _PROMPT
     return at + 1
 
@@ -67,6 +67,6 @@ def put(tokens: Ids, author: Authors, at: int, word: int) -> int:
 
 @njit(cache=True)
 def ask_beside(tokens: Ids, author: Authors, at: int, word: int) -> int:
-    """Write a token of the user where the model is asked for an answer that is not written."""
+    """Write a token of the user beside which the model is asked for an answer; the answer is not written."""
     tokens[at], author[at] = word, _ASKED
     return at + 1

@@ -69,8 +69,10 @@ class Curriculum(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Log the largest size that has been drawn."""
-        pl_module.log("train/largest_size", float(batch.sizes.max()), reduce_fx="max")
+        """Log the largest size that may be drawn, which all ranks know; their own rows may lack it."""
+        trained = _data(trainer).samples_trained  # this batch included
+        reached = [size for size, first in self._first_samples.items() if first < trained]
+        pl_module.log("train/largest_size", float(max(reached)))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the next size, if the largest so far has been learned."""

@@ -69,10 +69,18 @@ class GlobalStep:
         """Start the step again."""
         self._sums = {}
 
-    def loss(self, nats: Tensor, tokens: Tensor | int) -> Tensor:
-        """The loss of a micro-batch for backpropagation, `()`; its `tokens` targets have a total loss of `nats`."""
-        self.add(tokens=tokens, nats=nats.detach(), bad=_is_bad(nats))
-        return nats / (tokens if self._num_parts == 1 else self._divisor)
+    def loss(self, nats: Tensor, tokens: Tensor | int, auxiliary: Tensor | None = None) -> Tensor:
+        """The loss of a micro-batch for backpropagation, `()`; its `tokens` targets have a total loss of `nats`.
+
+        An `auxiliary` loss, `()`, is added to their mean: that of the global batch is the mean of those of its
+        micro-batches, each weighted with its targets.
+        """
+        total = nats
+        if auxiliary is not None:
+            total = nats + auxiliary * tokens
+            self.add(auxiliary=(auxiliary * tokens).detach())
+        self.add(tokens=tokens, nats=nats.detach(), bad=_is_bad(total))
+        return total / (tokens if self._num_parts == 1 else self._divisor)
 
     def finish(self, optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> None:
         """Make the gradient that of the global batch; if it is not finite, the optimizer skips the step.

@@ -3,10 +3,10 @@
 import html
 import re
 
-from lit_retrieval.conversation import UNDECIDED, Author, asked_as_prompt, spans, words_with_answers
+from lit_retrieval.conversation import UNDECIDED, Author, words_with_answers
 from lit_retrieval.decoding import Reply
 from lit_retrieval.tasks import Task
-from lit_retrieval.training.transcript_printer import collapse, phrases, verdict
+from lit_retrieval.training.transcript_printer import assemble, verdict
 from lit_retrieval.vocabulary import PAD, Vocabulary
 
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|])")  # characters with a meaning in TensorBoard's Markdown
@@ -20,20 +20,16 @@ def markdown(reply: Reply, right: Reply, task: Task) -> str:
         right: The right transcript.
         task: Their task.
     """
-    wrong, parts, vocabulary = first_wrong(reply, right), [], task.vocabulary
+    wrong, vocabulary = first_wrong(reply, right), task.vocabulary
     words = [_escape(word) for word in words_with_answers(reply, vocabulary)]
     if wrong is not None:
         place, given, true = wrong
         marked = f"**⟦{_name(given, vocabulary)}⟧** (should be **{_name(true, vocabulary)}**)"
         is_asked = reply.author[place] == Author.ASKED
         words[place] = f"{marked} {_escape(vocabulary.words[reply.tokens[place]])}" if is_asked else marked
-    for span in spans(asked_as_prompt(reply.author)):
-        end = "\n\n" if span.author == Author.PROMPT else vocabulary.separator
-        written = vocabulary.separator.join(collapse(words[span.start : span.stop]))
-        parts.append(span.mark(written, "\\[", "\\]").replace("\n", "  \n") + end)  # two spaces: a line break
-    runs = (("".join(phrase), count) for phrase, count in phrases(parts))
-    shown = (text if count == 1 else f"({text.rstrip()}) x {count} " for text, count in runs)
-    return f"{''.join(shown).strip()}\n\n{_escape(verdict(reply, right, task).plain)}"
+    # Two spaces before its end break a line of Markdown.
+    shown = assemble(words, reply, vocabulary.separator, "\n\n", ("\\[", "\\]"), "  \n").plain.strip()
+    return f"{shown}\n\n{_escape(verdict(reply, right, task).plain)}"
 
 
 def first_wrong(reply: Reply, right: Reply) -> tuple[int, int, int] | None:

@@ -10,7 +10,7 @@ OF_TEXT = ("f1",)  # of tasks in text alone
 # Logged in training.
 TRAIN_NAMES = (
     "train/loss", "train/token_accuracy", "train/gradient_norm", "train/samples_per_second", "train/tokens_per_second",
-    "train/memory_gb", "train/largest_size",
+    "train/memory_gb", "train/largest_size", "train/auxiliary_loss",
 )  # fmt: skip
 _KINDS = ("task", "size", "distance")  # in the order of table rows
 

@@ -16,17 +16,20 @@ from lit_retrieval.data import Batch, TranscriptData
 from lit_retrieval.decoding import ModelGraphs, Replies, decode_in_parts, takes_several
 from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import leave_out_constants, whole_parameters
-from lit_retrieval.mixers import without_states
+from lit_retrieval.mixers import has_auxiliary_loss, without_states
 from lit_retrieval.models import (
     BottleneckModel,
+    MixerStack,
     NetworkFactory,
     SequenceModel,
     Stage,
     WholeModel,
+    auxiliary_losses,
     check_text,
     select_positions,
 )
 from lit_retrieval.models.compiled_blocks import FIX
+from lit_retrieval.ops.half_precision import widen
 from lit_retrieval.pretrained import PretrainedLoader
 from lit_retrieval.ranges import check_numbers
 from lit_retrieval.tasks.task import check_words
@@ -116,6 +119,8 @@ class SequenceModule(LightningModule):
         head: untied for a head with weights of its own; those of the embedding if absent.
         residual: rescaled to divide the first weights of each layer's last projection by the square root of the number
             of layers, as GPT-2 and mamba-ssm do.
+        auxiliary_loss_weight: Factor of the auxiliary losses of layers that have one, such as fla.layers.MomAttention;
+            their mean is added to the loss. 0 leaves them out.
     """
 
     def __init__(
@@ -141,6 +146,7 @@ class SequenceModule(LightningModule):
         norm_eps: float | None = None,
         head: Literal["untied"] | None = None,
         residual: Literal["rescaled"] | None = None,
+        auxiliary_loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -168,7 +174,9 @@ class SequenceModule(LightningModule):
         self.learning_rate = learning_rate
         self.warmup_samples = warmup_samples
         self.weight_decay = weight_decay
+        self.auxiliary_loss_weight = auxiliary_loss_weight
         numbers = {"learning_rate": (learning_rate, 0), "warmup_samples": (warmup_samples, 0)}
+        numbers["auxiliary_loss_weight"] = (auxiliary_loss_weight, 0)
         check_numbers("model", **numbers, weight_decay=(weight_decay, 0))
         self.scores = nn.ModuleDict()
         self.graphs: StepGraphs | None = None  # set by the callback `Gpu`, as is the next one
@@ -203,6 +211,11 @@ class SequenceModule(LightningModule):
             leave_out_constants(self)
             remember_matrices(self)
             if self.first_state is not None:
+                if self._adds_losses:
+                    raise UserError(
+                        "model.first_state adds no auxiliary loss, but a layer has one; leave it out, or set "
+                        "model.auxiliary_loss_weight to 0"
+                    )
                 rows = data.batch_size // self.trainer.world_size
                 self.passing = StatePassing(self.first_state, self.trainer.accumulate_grad_batches, rows)
         for split in ("val", "test"):
@@ -247,11 +260,13 @@ class SequenceModule(LightningModule):
             return self.graphs.loss(batch)
         positions, targets = batch.positions, batch.targets
         if self.passing is None:
-            return self.loss(batch.tokens[:, :-1], positions, targets, len(positions))
+            return self.loss(batch.tokens[:, :-1], positions, targets, len(positions), batch.length)
         hidden = select_positions(self._read_on(self.passing, batch), positions)
         return self._loss_of(hidden, targets, len(positions))
 
-    def loss(self, tokens: Tensor, positions: Tensor, targets: Tensor, num_targets: Tensor | int) -> Tensor:
+    def loss(
+        self, tokens: Tensor, positions: Tensor, targets: Tensor, num_targets: Tensor | int, length: Tensor
+    ) -> Tensor:
         """The loss at some positions of a micro-batch, `()`.
 
         Args:
@@ -259,19 +274,35 @@ class SequenceModule(LightningModule):
             positions: Flat indices into `tokens`, `(selected,)`.
             targets: The next tokens there, `(selected,)`; -100 for none.
             num_targets: Their number.
+            length: Tokens of each row with its last one, which is in `tokens` if padding follows, `(batch,)`.
         """
         assert not isinstance(self.model, ConstructedModel)
-        with without_states():
+        with without_states(), auxiliary_losses(self._is_token(tokens, length)) as losses:
             hidden, _ = self.model.read(tokens, None, positions)
-        return self._loss_of(hidden, targets, num_targets)
+        mean = torch.stack([widen(one) for one in losses]).mean() if losses else None
+        return self._loss_of(hidden, targets, num_targets, None if mean is None else self.auxiliary_loss_weight * mean)
 
-    def _loss_of(self, hidden: Tensor, targets: Tensor, num_targets: Tensor | int) -> Tensor:
-        """The same from what the head reads there, `(selected, hidden_size)`."""
+    @property
+    def _adds_losses(self) -> bool:
+        """Whether a layer has an auxiliary loss that counts."""
+        mixers = self.model.mixers if isinstance(self.model, MixerStack) else ()
+        return self.auxiliary_loss_weight > 0 and any(has_auxiliary_loss(mixer) for mixer in mixers)
+
+    def _is_token(self, tokens: Tensor, length: Tensor) -> Tensor | None:
+        """Which tokens stand before their row's last one, bool shaped like `tokens`; None without an auxiliary loss."""
+        if not self._adds_losses:
+            return None
+        return torch.arange(tokens.shape[1], device=tokens.device) < length[:, None] - 1
+
+    def _loss_of(
+        self, hidden: Tensor, targets: Tensor, num_targets: Tensor | int, auxiliary: Tensor | None = None
+    ) -> Tensor:
+        """The same from what the head reads there, `(selected, hidden_size)`, and the auxiliary loss to add."""
         assert not isinstance(self.model, ConstructedModel)
         counts_right = self.whole_step.is_logged or self.graphs is not None
         nats, right = sum_loss(self.model.predict, hidden, targets, self.model.vocab_size, counts_right)
         self.whole_step.add(right=right)
-        return self.whole_step.loss(nats, num_targets)
+        return self.whole_step.loss(nats, num_targets, auxiliary)
 
     def _read_on(self, passing: StatePassing, batch: Batch) -> Tensor:
         """The residual stream at all tokens but the last, `(batch, time - 1, hidden_size)`, from earlier states on."""
@@ -294,6 +325,8 @@ class SequenceModule(LightningModule):
         if step.is_logged:
             self.log("train/loss", step.totals["nats"] / step.totals["tokens"])
             self.log("train/token_accuracy", step.totals["right"] / step.totals["tokens"])
+            if "auxiliary" in step.totals:
+                self.log("train/auxiliary_loss", step.totals["auxiliary"] / step.totals["tokens"])
             if not step.has_scaler:
                 self.log("train/gradient_norm", step.norm)
 

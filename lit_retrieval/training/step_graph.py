@@ -35,12 +35,14 @@ class StepInputs(NamedTuple):
             occur, `(selected,)`.
         targets: The next tokens there; of no class at those that are added.
         num_targets: The number of those that are not added, `()`.
+        length: Tokens of each row, `(batch,)`.
     """
 
     tokens: Tensor
     positions: Tensor
     targets: Tensor
     num_targets: Tensor
+    length: Tensor
 
 
 class StepGraphs:
@@ -191,4 +193,5 @@ def pad(batch: Batch) -> StepInputs:
         F.pad(batch.positions, (0, added)),
         F.pad(batch.targets, (0, added), value=_NO_TARGET),
         torch.full((), float(count), device=batch.tokens.device),
+        batch.length,
     )

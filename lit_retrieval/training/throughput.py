@@ -15,7 +15,7 @@ from lit_retrieval.data import Batch
 class Throughput(Callback):
     """Logs `train/samples_per_second` and `train/tokens_per_second` over all ranks, without the time of validation.
 
-    Padding is not counted. `train/memory_gb` is the peak memory of this process, on its GPU if it has one.
+    Padding is not counted. `train/memory_gb` is the peak memory of the rank that takes most, on its GPU if it has one.
 
     Args:
         every_n_steps: Optimizer steps between two logs.
@@ -40,10 +40,10 @@ class Throughput(Callback):
             self._restart()
         elif trainer.global_step % self.every_n_steps == 0:
             tokens = int(self._tokens)
-            rate = trainer.world_size / (time.perf_counter() - self._since)
-            pl_module.log("train/samples_per_second", self._samples * rate)
-            pl_module.log("train/tokens_per_second", tokens * rate)
-            pl_module.log("train/memory_gb", most_memory(pl_module.device) / 1e9)
+            rate = 1 / (time.perf_counter() - self._since)
+            pl_module.log("train/samples_per_second", self._samples * rate * trainer.world_size)  # all have as many
+            pl_module.log("train/tokens_per_second", tokens * rate, sync_dist=True, reduce_fx="sum")
+            pl_module.log("train/memory_gb", most_memory(pl_module.device) / 1e9, sync_dist=True, reduce_fx="max")
             self._restart()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -50,18 +50,28 @@ def render(reply: Reply, vocabulary: Vocabulary, collapses: bool = False) -> Tex
         vocabulary: The words of the token ids.
         collapses: Whether repeated words and phrases are shown once, with their number.
     """
-    text, parts, words = Text(), [], words_with_answers(reply, vocabulary)
+    separator = vocabulary.separator
+    end = separator and "\n"  # a text has its own
+    return assemble(words_with_answers(reply, vocabulary), reply, separator, end, collapses=collapses)
+
+
+def assemble(
+    words: Sequence[str], reply: Reply, separator: str, prompt_end: str, brackets: tuple[str, str] = ("[", "]"),
+    line_break: str = "\n", collapses: bool = True,
+) -> Text:  # fmt: skip
+    """The transcript as `render` has it, from a word for each token and the signs between them."""
+    text, parts = Text(), []
     for span in spans(asked_as_prompt(reply.author)):
         own = words[span.start : span.stop]
-        written = span.mark(vocabulary.separator.join(collapse(own) if collapses else own))
-        end = vocabulary.separator and ("\n" if span.author == Author.PROMPT else " ")  # a text has its own
-        parts.append((written + end, _STYLES[span.author]))
+        written = span.mark(separator.join(collapse(own) if collapses else own), *brackets)
+        end = prompt_end if span.author == Author.PROMPT else separator
+        parts.append((written.replace("\n", line_break) + end, _STYLES[span.author]))
     for phrase, count in phrases(parts) if collapses else [(parts, 1)]:
         text.append("(" * (count > 1))
         for part in phrase:
             text.append(*part)
         if count > 1:
-            text.right_crop(len(vocabulary.separator))  # the space after the last part
+            text.rstrip()
             text.append(f") x {count} ")
     return text
 

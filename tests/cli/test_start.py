@@ -47,7 +47,12 @@ def run(command):
 def reads(monkeypatch):
     """The checkpoints that are read from now on."""
     read, load = [], torch.load
-    monkeypatch.setattr(torch, "load", lambda path, **options: (read.append(Path(path).name), load(path, **options))[1])
+
+    def noting(file, **options):
+        read.append(Path(file.name).name)
+        return load(file, **options)
+
+    monkeypatch.setattr(torch, "load", noting)
     return read
 
 

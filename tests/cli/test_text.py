@@ -1,7 +1,9 @@
 """Tasks in text on the command line, with a tiny pretrained model of random weights."""
 
 import json
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from pretrained_models import write_folder
@@ -9,7 +11,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from text_tokenizers import byte_level, save, sentences
 
 import lit_retrieval
-from lit_retrieval.cli import main
+from lit_retrieval import runs
+from lit_retrieval.cli import main, read_configuration
+from lit_retrieval.cli.start import check_code
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks.__main__ import main as tasks
 
@@ -115,3 +119,23 @@ def test_samples_are_shown_checked_and_written(run, refuse):
     said = refuse("show", *task, command=tasks)
     assert "there is no other/tokenizer.json; write the folder of a pretrained model, with its tokenizer.json" in said
     assert "in --task.tokenizer" in said
+
+
+def test_the_files_that_a_task_reads_and_the_tokens_that_end_a_text_belong_to_the_run(folder):
+    questions = Path("questions.json")
+    shutil.copy(Path(__file__).parents[2] / "data/hotpotqa/own.json", questions)
+    arguments = {"tokenizer": "model", "file": "questions.json"}
+    task = json.dumps({"class_path": "lit_retrieval.tasks.text.HotpotQA", "init_args": arguments})
+    before = read_configuration(["fit", "--data.task", task])
+    for key, path, text in (
+        ("file", questions, questions.read_text() + " "),
+        ("tokenizer", folder / "generation_config.json", json.dumps({"eos_token_id": 5})),
+    ):
+        path.write_text(text)
+        now = read_configuration(["fit", "--data.task", task])
+        assert runs.run_hash(now) != runs.run_hash(before)
+        with pytest.raises(UserError, match=f"the content of data.task.init_args.{key} is not that of code_sha256"):
+            check_code(before["code_sha256"], now)
+        before = now
+    (folder / "config.json").write_text(json.dumps({"eos_token_id": [5], "model_type": "llama"}))
+    assert read_configuration(["fit", "--data.task", task]) == before

@@ -1,7 +1,10 @@
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from broken_tasks import Parity, Short
 
 from lit_retrieval.data import Suite, TranscriptData
 from lit_retrieval.data.suite import hash_samples
@@ -17,6 +20,7 @@ from lit_retrieval.tasks import (
     load_samples,
     save_samples,
 )
+from lit_retrieval.vocabulary import FIRST_WORD, Vocabulary
 
 TASK = IsTree(max_size=16)
 
@@ -61,6 +65,29 @@ def test_fewer_samples_than_ranks_are_refused(options):
     (key,) = options
     with pytest.raises(UserError, match=rf"data\.{key} must have 2 samples or more, one for each rank, got 1; set it"):
         data.val_dataloader()
+
+
+def limited(limit, ranks=1):
+    data = TranscriptData(TASK, "cot", [8], test_samples=10, eval_batch_size=4)
+    data.trainer = SimpleNamespace(global_rank=0, world_size=ranks, limit_test_batches=limit)
+    return data
+
+
+@pytest.mark.parametrize(("limit", "left"), [(0.99, 2), (0.5, 6), (2, 2)])
+def test_samples_that_a_limit_leaves_out_are_told(limit, left):
+    with pytest.warns(UserWarning, match=rf"limit_test_batches={limit} leaves out the last {left} of 10 samples"):
+        limited(limit).test_dataloader()
+
+
+@pytest.mark.parametrize(("limit", "ranks"), [(1.0, 1), (3, 1), (1.0, 2), (0, 1)])
+def test_a_limit_that_leaves_out_nothing_is_silent(limit, ranks, recwarn):
+    limited(limit, ranks).test_dataloader()
+    assert not recwarn
+
+
+def test_a_share_of_the_batches_of_each_rank_is_refused():
+    with pytest.raises(UserError, match=r"limit_test_batches must be a number of batches on several ranks, .* got 0.5"):
+        limited(0.5, ranks=2).test_dataloader()
 
 
 def test_the_token_limit_is_more_than_the_longest_reply_of_the_largest_size():
@@ -205,3 +232,39 @@ def test_training_samples_and_targets_are_those_that_are_asked_for(every_token):
     assert [len(batch.targets) for batch in batches] == [int(count.sum()) for count in counts]
     (evaluated, *_) = data.val_dataloader()
     assert len(evaluated.targets) == (evaluated.author == Author.MODEL).sum(), "evaluation has the answers alone"
+
+
+@pytest.mark.parametrize(("split", "workers"), [("train", 0), ("train", 1), ("val", 0), ("test", 0), ("predict", 0)])
+def test_a_reply_that_is_longer_than_its_task_says_is_named_in_one_line(split, workers):
+    data = TranscriptData(Short(), "cot", [4], batch_size=4, eval_batch_size=4, num_workers=workers)
+    said = r"^longest_reply of Short must be 5 or more for size 4 in regime cot, .* got 2; correct it in the class$"
+    with pytest.raises(UserError, match=said):
+        next(iter(getattr(data, f"{split}_dataloader")()))
+
+
+def test_samples_that_are_not_those_of_a_checkpoint_are_told(recwarn):
+    first, same, other_seed = (TranscriptData(Parity(), "cot", [4], seed=seed) for seed in (0, 0, 1))
+    other = TranscriptData(Parity(), "cot", [4])
+    other.task.draw = lambda rng, size: [0] * size
+    reordered = TranscriptData(Parity(), "cot", [4])
+    reordered.task.vocabulary = Vocabulary(reversed(reordered.task.vocabulary.words[FIRST_WORD:]))
+    state = first.state_dict()
+    for data in (same, other_seed):
+        data.load_state_dict(state)
+    same.load_state_dict({"batches": 3, "samples": 12})  # of an older version
+    assert not recwarn
+    for data in (other, reordered):
+        with pytest.warns(UserWarning, match="same seed gives other samples or words than in training; .* check-class"):
+            data.load_state_dict(state)
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_ranks_that_draw_other_samples_are_refused(is_same):
+    def gather(own):
+        return torch.stack([own, own if is_same else own + 1])
+
+    data = TranscriptData(Parity(), "cot", [4])
+    strategy = SimpleNamespace(all_gather=gather, root_device="cpu")
+    data.trainer = SimpleNamespace(global_rank=1, world_size=2, strategy=strategy)
+    with nullcontext() if is_same else pytest.raises(UserError, match="the ranks draw different samples of one index"):
+        data.setup("fit")

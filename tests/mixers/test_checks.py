@@ -48,7 +48,8 @@ def test_every_mixer_keeps_all_rules(name, without_compiling):
     found = results(factory, HIDDEN_SIZE)
     assert not [verdict for verdict in found.values() if verdict.result not in ("pass", "n/a")]
     does_not_apply = {name for name, verdict in found.items() if verdict.result == "n/a"}
-    assert does_not_apply <= {"CUDA", "causal with NaN", "decoding", "gradient: state"}
+    of_some = {"auxiliary loss", "auxiliary loss: rows"}
+    assert does_not_apply <= {"CUDA", "causal with NaN", "decoding", "gradient: state", *of_some}
 
 
 @pytest.mark.slow
@@ -163,6 +164,7 @@ def test_the_report_fits_80_columns_and_the_status_says_how_it_went(without_comp
     monkeypatch.setenv("COLUMNS", "80")
     for word, status, last in (
         ("broken_layers.Average", 0, "all "),
+        ("broken_layers.Balanced", 0, "all "),
         ("broken_layers.Unused", 1, "broken: gradient: w"),
     ):
         with pytest.raises(SystemExit) as ended:

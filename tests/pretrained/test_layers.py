@@ -120,14 +120,18 @@ def test_a_window_that_llama_does_not_read_is_none(tokens, tmp_path):
     torch.testing.assert_close(model(tokens)[0], logits_of(source, tokens), rtol=0, atol=1e-5)
 
 
-def test_logits_are_compared_behind_a_window(tmp_path):
-    folder = write_folder(tmp_path, "mistral", sliding_window=16)
+@pytest.mark.parametrize("window", [16, 4096])
+@pytest.mark.parametrize("name", ["mistral", "ministral"])
+def test_logits_are_compared_behind_a_window(name, window, tmp_path):
+    """A long window is short while it is compared: with one that is a token longer, a few logits differ."""
+    folder = write_folder(tmp_path, name, sliding_window=window)
     model, source = Layers(folder).load(vocab_size=VOCABULARY).eval(), read_model(folder, torch.float32)
     assert compare(model, source) < 1e-5
-    source.config.sliding_window = 15
-    assert compare(model, source) > 1e-4
-    source.config.sliding_window = None
-    assert compare(model, source) > 1e-4
+    windows = [mixer.window for mixer in model.mixers if isinstance(mixer, SlidingWindowAttention)]
+    assert {*windows, source.config.sliding_window} == {window}
+    for other in (window - 1, None) if name == "mistral" else (window - 4,):  # a layer of Ministral must have one
+        source.config.sliding_window = other
+        assert compare(model, source) > 1e-4 and source.config.sliding_window == other
 
 
 def test_a_model_whose_adapters_can_not_be_merged_is_refused(tmp_path, monkeypatch):

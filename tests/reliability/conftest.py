@@ -88,11 +88,11 @@ class Place:
         content: dict[str, Any] = torch.load(self.folder() / f"{name}.ckpt", weights_only=True)
         return content
 
-    def scalars(self) -> dict[str, list[tuple[int, float]]]:
-        """Every scalar that does not measure time: `{tag: [(step, value), ...]}`."""
+    def scalars(self, timed: bool = False) -> dict[str, list[tuple[int, float]]]:
+        """Every scalar, those that measure time if asked: `{tag: [(step, value), ...]}`."""
         events = EventAccumulator(str(self.path / "run"), STORE_EVERYTHING_SIZE_GUIDANCE).Reload()
         found: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        for tag in set(events.Tags()["scalars"]) - TIMED:
+        for tag in set(events.Tags()["scalars"]) - (set() if timed else TIMED):
             found[tag] = [(event.step, event.value) for event in events.Scalars(tag)]
         return found
 

@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import socket
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,23 @@ class Scored(Callback):
                 json.dump({name: float(value) for name, value in trainer.callback_metrics.items()}, file)
 
     on_test_end = on_validation_end
+"""
+# Speeds by a clock that counts its readings, in which rank 1 takes more memory; counts the tokens of each batch.
+MEASURED = """
+from itertools import count
+from types import SimpleNamespace
+from lightning.pytorch import Callback
+from lit_retrieval.training import throughput
+
+class Measured(Callback):
+    def setup(self, trainer, pl_module, stage):
+        seconds = count()
+        throughput.time = SimpleNamespace(perf_counter=lambda: float(next(seconds)))
+        throughput.most_memory = lambda device: (1 + trainer.global_rank) * 1e9
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        with open(f"tokens_{trainer.global_rank}.txt", "a") as file:
+            print(int(batch.length.sum()), file=file)
 """
 # A time limit of four batches, by a clock that stands still on rank 1.
 LIMIT = """
@@ -199,6 +218,16 @@ def test_two_ranks_score_what_one_scores(place, command):
     assert two == pytest.approx(one, rel=1e-6)  # sums of 32 bits, in another order
 
 
+def test_speed_and_memory_are_those_of_all_ranks(place):
+    (place.path / "measured.py").write_text(MEASURED)
+    place.fit(*STEPS, *TWO, "--trainer.val_check_interval", "60", "--trainer.callbacks", "[measured.Measured]")
+    own, other = (list(map(int, (place.path / f"tokens_{rank}.txt").read_text().split())) for rank in (0, 1))
+    timed = slice(1, 10)  # from the end of the first step to that of the tenth: a second
+    assert sum(own[timed]) != sum(other[timed]) and len(own) == len(other) == 12
+    assert place.scalars(timed=True)["train/tokens_per_second"][0] == (9, sum(own[timed]) + sum(other[timed]))
+    assert place.scalars(timed=True)["train/memory_gb"][0] == (9, 2.0)
+
+
 @slow
 def test_a_nan_on_two_ranks_ends_both(place):
     broken = "[{mixers: [{class_path: lit_retrieval.mixers.Mamba}, {class_path: noise.Broken}]}]"
@@ -252,6 +281,36 @@ def test_a_time_limit_stops_all_ranks_and_the_same_command_goes_on(place):
         assert f"stopped by the time limit after {steps} steps" in said and f"validation after {steps} steps" in said
     said = place.fit(*limited, "--trainer.val_check_interval", "3")
     assert "validation after 9 steps" in said and place.checkpoint("step_9")["is_finished"]
+
+
+def start_apart(places, tiny, command, *arguments):
+    """Start a command with a rank in each folder, as on two machines that share no files; returns status and errors."""
+    of_two = [*tiny, *arguments, "--trainer.strategy", "ddp", "--trainer.num_nodes", "2", "--trainer.devices", "1"]
+    with closing(socket.socket()) as free:
+        free.bind(("localhost", 0))
+        meeting = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
+    processes = []
+    for rank, place in enumerate(places):
+        place.environment.update(meeting, NODE_RANK=str(rank))
+        processes.append(place.start(command, *of_two, "--run_dir", "run"))
+    said = [process.communicate(timeout=100)[1] for process in processes]
+    return [process.returncode for process in processes], "".join(said)
+
+
+@pytest.mark.parametrize("command", ["fit", pytest.param("test", marks=slow)])
+def test_ranks_that_find_different_checkpoints_end_in_one_line(place, twin, tiny, command):
+    steps = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2"]
+    place.fit(*steps, "--last_checkpoint.every_n_steps", "2")
+    (place.folder() / "step_4.ckpt").unlink()
+    if command == "test":
+        twin.fit(*steps, "--seed_everything", "1", "--last_checkpoint.every_n_steps", "2")
+    before = sorted(twin.path.rglob("*.ckpt"))
+    last = ["--ckpt_path", "last"] if command == "test" else []
+    statuses, said = start_apart((place, twin), tiny, command, *steps, *last)
+    assert statuses == [USER_ERROR, USER_ERROR] and "all ranks must start alike, got step_2.ckpt after 2 steps" in said
+    assert ("and no checkpoint on rank 1" in said) == (command == "fit") and "Traceback" not in said
+    assert sorted(twin.path.rglob("*.ckpt")) == before
+    assert not (twin.path / "run/config.yaml").exists() or command == "test"
 
 
 def start_on(pair, place, *arguments):

@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from broken_tasks import BROKEN, Forgotten, Mistyped, Parity, Talkative, WithoutSearch
+from broken_tasks import BROKEN, OF_PROCESSES, Forgotten, Mistyped, Parity, Talkative, WithoutSearch
 from catalogue import TASKS
 
-from lit_retrieval.conformance import path_of
+from lit_retrieval.conformance import BrokenRuleError, NotApplicableError, path_of
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks import CircuitRun, MachineRun, SampleStream, SmallSpaceRun
 from lit_retrieval.tasks.__main__ import main
-from lit_retrieval.tasks.checks import RULES, check_task, report
+from lit_retrieval.tasks.checks import RULES, Case, check_task, report
+from lit_retrieval.tasks.checks.processes import is_the_same_in_all_processes
 
 ROOT = Path(__file__).parents[2]
 REGIMES = {Talkative: "vanilla"}  # the one in which it is broken
@@ -24,7 +25,8 @@ CHEAP = {rule.name for rule in RULES if rule.is_cheap}
 
 
 def results(task, sizes):
-    return {verdict.rule: verdict for verdict in report(task, sizes)}
+    """The verdicts of the rules that need no other process."""
+    return {verdict.rule: verdict for verdict in report(task, sizes) if verdict.rule != "processes"}
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -80,6 +82,22 @@ def test_what_is_cheap_to_see_is_refused_in_one_line(broken):
     assert line.startswith(f"broken_tasks.{broken.__name__} breaks the rule `{rule}`: ")
 
 
+@pytest.mark.parametrize("broken", OF_PROCESSES, ids=lambda task: task.__name__)
+def test_samples_that_depend_on_the_process_are_found_by_another_one(broken, monkeypatch):
+    assert {verdict.result for verdict in results(broken(), [8]).values()} == {"pass"}
+    monkeypatch.setattr("lit_retrieval.tasks.checks.processes._HASH_SEEDS", ["1"])
+    case = Case(broken(), (8,), broken.regimes, written={"class_path": path_of(broken), "init_args": {}})
+    with pytest.raises(BrokenRuleError, match=f"{OF_PROCESSES[broken]} must .* in all processes, and are not"):
+        is_the_same_in_all_processes(case)
+
+
+def test_a_task_that_no_other_process_can_build_is_not_broken(monkeypatch):
+    monkeypatch.setattr("lit_retrieval.tasks.checks.processes._HASH_SEEDS", ["1"])
+    case = Case(Parity(), (8,), Parity.regimes, written={"class_path": "nowhere.Task"})
+    with pytest.raises(NotApplicableError, match=r"another process can't build it: .*nowhere"):
+        is_the_same_in_all_processes(case)
+
+
 def test_a_check_leaves_the_global_random_numbers_alone():
     random.seed(5), np.random.seed(5)
     expected = random.random(), np.random.rand()
@@ -115,7 +133,7 @@ def test_the_report_fits_80_columns_and_the_status_says_how_it_went(capsys, monk
         main(["check-class", "broken_tasks.Unseeded", "--sizes", "[4, 8]"])
     wrong = capsys.readouterr().out.splitlines()
     assert ended.value.code == 1 and wrong[-1] == "broken: distinct"
-    assert right[0] == "broken_tasks.Parity, sizes [8]" and right[-1] == "all 13 rules that apply hold"
+    assert right[0] == "broken_tasks.Parity, sizes [8]" and right[-1] == "all 14 rules that apply hold"
     assert max(len(line.rstrip()) for line in [*right, *wrong]) <= 80
     main(["check-class", "lit_retrieval.tasks.Index", "--init_args", "{max_size: 12}", "--sizes", "[12]"])
     with pytest.raises(SystemExit):

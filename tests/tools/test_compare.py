@@ -63,6 +63,28 @@ class Mine(LinearRNN):
 """
 
 
+# A layer whose state begins after six tokens, and one that does not say so.
+LATE = """
+import torch
+from torch import nn
+
+class Late(nn.Module):
+    def __init__(self, hidden_size: int, layer_idx: int) -> None:
+        super().__init__()
+        self.size = hidden_size
+
+    def forward(self, x, state=None):
+        return x, x[:, 6:]
+
+    def state_size(self, length: int) -> int:
+        return max(0, length - 6) * self.size
+
+class Liar(Late):
+    def state_size(self, length: int) -> int:
+        return 0
+"""
+
+
 class Here:
     """A command that runs in this process, to its end, when it is started."""
 
@@ -129,6 +151,14 @@ def test_a_layer_that_is_too_large_is_told_so_and_its_rows_say_refused(place):
         ("2", "refused", ""), ("3", "refused", ""),
     ]  # fmt: skip
     assert all("must have about 100 parameters" in row["reason"] for row in found)
+
+
+def test_a_state_that_grows_late_is_told_and_one_that_is_not_as_said_is_refused(place):
+    protocol = read_protocol(place / "tiny.yaml")
+    (place / "late.py").write_text(LATE)
+    assert find_setting(Layer("Late", "late.Late"), protocol.shape, 2600).growth == 2 * 8 * 32 // 4
+    with pytest.raises(UserError, match=r"state_size\(8\) of late\.Liar must be 16, the elements .*, got 0; correct"):
+        find_setting(Layer("Liar", "late.Liar"), protocol.shape, 2600)
 
 
 def test_each_further_budget_of_state_is_a_point_unless_no_setting_is_new(place):
@@ -437,7 +467,7 @@ def test_a_training_that_its_time_limit_has_stopped_is_too_slow(place):
         (["lstm", "--protocol", "nothing"], "there is no protocol nothing"),
         (["lstm", "--protocol", "parity.yaml"], "a protocol must have the keys"),
         (["lstm", "--protocol", "text.yaml"], "learning_rates must be numbers such as 1.0e-3, got the text 1e-3"),
-        (["lstm", "--protocol", "seed.yaml"], "seeds must be whole numbers, got one"),
+        (["lstm", "--protocol", "seed.yaml"], "each of seeds must be a whole number, got one"),
         (["lstm", "--protocol", "other.yaml"], "recurrences.yaml, got nobody; set it in the protocol"),
         (["lstm", "--protocol", "file.yaml"], "suites.parity.data must be the file of a frozen test set, got None"),
         (["lstm", "--slots", "0"], "slots must be 1 or more"),

@@ -8,6 +8,7 @@ import re
 import subprocess
 from itertools import product
 
+import numpy as np
 import pytest
 from rich.console import Console
 from sweep import main
@@ -24,6 +25,7 @@ from sweeps.trial import run_trial
 from tiny_sweep import ROOT, TINY, write_grid
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.tasks import IsTree, SampleStream, describe, save_samples
 
 
 @pytest.fixture(autouse=True)
@@ -169,6 +171,26 @@ def test_a_finished_trial_that_was_tested_otherwise_is_refused(place, capsys):
     check_tests([limited], place / "there")
     files.write({}, path)  # of a still earlier version
     check_tests([now], place / "there")
+
+
+def test_a_trial_that_was_tested_on_other_samples_in_a_file_of_the_same_name_is_refused(place):
+    """Also where a single test names the file; a result of a version that did not write the hashes counts."""
+    task = IsTree(max_size=4)
+    for parts in ({"fixed": {**TINY, "data.test_file": "test.npz"}}, {"tests": {"": {"data.test_file": "test.npz"}}}):
+        for seed in (1, 2):
+            samples = SampleStream(task, "retrieval", [4], seed, "test").take(np.arange(3))
+            about = {"regime": "retrieval", "task": describe(task), "seed": seed, "split": "test"}
+            save_samples(place / "test.npz", task.vocabulary, [samples], about, overwrite=True)
+            (trial,) = trials(read_grid(write_grid(place, **parts)), place)
+            path = files.trial_folder(place / "there", trial.hash) / "result.json"
+            if seed == 1:
+                files.write({"tested": how_tested(trial), "minutes": 1.0}, path)
+            else:
+                with pytest.raises(UserError, match="the tests are others now than when"):
+                    check_tests([trial], place / "there")
+        tested = {key: value for key, value in how_tested(trial).items() if key != "files"}
+        files.write({"tested": tested, "minutes": 1.0}, path)
+        check_tests([trial], place / "there")
 
 
 def test_a_folder_has_the_names_of_the_grid_and_says_what_is_not_of_it(place, monkeypatch, capsys):
@@ -405,7 +427,7 @@ def test_two_states_of_changed_files_are_two_commits(place):
         ({"grids": {}}, "got grids in"),
         ({"fixed": {"model": "nowhere.yaml"}}, "there is no file nowhere.yaml"),
         ({"experiment": "nowhere.yaml"}, "there is no file nowhere.yaml"),
-        ({"seeds": ["many"]}, "seeds must be whole numbers, got many"),
+        ({"seeds": ["many"]}, "each of seeds must be a whole number, got many"),
         ({"gpus": -1}, "gpus must be 0 or more, got -1"),
         ({"gpus": 1.5}, "gpus must be a whole number above 1, got 1.5"),
         ({"gpus": "half"}, "gpus must be a number, or numbers by words, got half"),

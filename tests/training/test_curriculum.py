@@ -53,6 +53,17 @@ def test_a_size_is_added_when_the_one_before_it_has_been_learned():
     assert run.validate(20 + _LEAD, size_4=0.5, size_8=0.95, size_16=0.5) == [0, begun, 4 * (20 + 2 * _LEAD)]
 
 
+def test_the_largest_size_is_logged_alike_on_all_ranks_whatever_their_rows_have():
+    run, logged = Run(Curriculum(0.9), sizes=[4, 8, 16]), []
+    module = SimpleNamespace(log=lambda name, value: logged.append((name, value)))
+    run.validate(20, size_4=0.9)
+    small = SimpleNamespace(sizes=torch.tensor([4, 4]))
+    for batches in (20 + _LEAD, 21 + _LEAD):
+        run.progress.processed = batches
+        run.curriculum.on_train_batch_end(run, module, None, small, batches - 1)
+    assert logged == [("train/largest_size", 4.0), ("train/largest_size", 8.0)]
+
+
 def test_a_checkpoint_keeps_what_has_been_reached():
     run = Run(Curriculum(0.9), sizes=[4, 8, 16])
     reached = run.validate(20, size_4=0.9)

@@ -81,7 +81,7 @@ def test_ranks_and_micro_batches_together_have_the_gradient_of_all_tokens(monkey
     weight = torch.nn.Parameter(torch.randn(3))
     parts = [[torch.randn(count, 3) for count in counts] for counts in ((1, 7), (2, 30))]
     tokens = torch.cat([part for rank in parts for part in rank])
-    expected = torch.autograd.grad((tokens @ weight).square().mean(), weight)[0]
+    expected = torch.autograd.grad((tokens @ weight).square().mean() + (tokens @ weight).exp().mean(), weight)[0]
     sums, steps, gradients = [], [], []
     monkeypatch.setattr("torch.distributed.all_reduce", lambda total: total.copy_(sum(sums)))
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
@@ -90,7 +90,9 @@ def test_ranks_and_micro_batches_together_have_the_gradient_of_all_tokens(monkey
     )
     for rank in parts:
         steps.append(GlobalStep(trainer, most_tokens=50))
-        losses = [steps[-1].loss((part @ weight).square().sum(), len(part)) / 2 for part in rank]
+        losses = [
+            steps[-1].loss((part @ weight).square().sum(), len(part), (part @ weight).exp().mean()) / 2 for part in rank
+        ]
         gradients.append(torch.autograd.grad(sum(losses), weight)[0])
     weight.grad = sum(gradients) / 2
     norm = weight.grad.norm()
@@ -101,6 +103,14 @@ def test_ranks_and_micro_batches_together_have_the_gradient_of_all_tokens(monkey
     torch.testing.assert_close(weight.grad, expected)
     torch.testing.assert_close(steps[0].norm, expected.norm())
     assert not optimizer.found_inf and steps[0].totals["tokens"] == 40
+    torch.testing.assert_close(steps[0].totals["auxiliary"] / 40, (tokens @ weight).exp().mean().detach())
+
+
+def test_an_auxiliary_loss_that_is_not_finite_is_bad():
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    step = GlobalStep(SimpleNamespace(world_size=1, accumulate_grad_batches=1, strategy=strategy), most_tokens=50)
+    step.loss(torch.ones(()), 3, torch.tensor(torch.inf))
+    assert step._sums["bad"] == 1
 
 
 class Spoiled(Recording):

@@ -136,9 +136,9 @@ def test_a_resumed_run_repeats_the_bits(tmp_path, first):
 class Spoiled(SequenceModule):
     """The loss is NaN from the sixth step on."""
 
-    def loss(self, tokens, positions, targets, count):
+    def loss(self, tokens, positions, targets, count, length):
         self.steps = getattr(self, "steps", 0) + 1
-        nats = super().loss(tokens, positions, targets, count * (torch.nan if self.steps > 5 else 1))
+        nats = super().loss(tokens, positions, targets, count * (torch.nan if self.steps > 5 else 1), length)
         return nats
 
 

@@ -49,6 +49,13 @@ def test_repeated_phrases_of_model_and_retriever_are_counted():
     assert render(few, TASK.vocabulary, collapses=True).plain == render(few, TASK.vocabulary).plain
 
 
+def test_a_repeated_phrase_of_a_text_is_printed_after_what_comes_before_it():
+    pieces = ("Who?\n", "Ann\n", " or ")
+    texts = SimpleNamespace(separator="", decode=lambda tokens: [pieces[token] for token in tokens])
+    reply = Reply([0, *[2, 1] * 9], [Author.PROMPT, *[Author.MODEL, Author.RETRIEVER] * 9], [], 0)
+    assert render(reply, texts, collapses=True).plain == "Who?\n( or [Ann]) x 9 "
+
+
 def test_phrases_are_the_parts_again():
     drawn = np.random.default_rng(0)
     for _ in range(50):

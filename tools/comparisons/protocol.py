@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from sweeps.grid import WRITE
+from sweeps.grid import check_each, check_kinds
 from sweeps.intervals import wilson
+from sweeps.shares import check_shares
 
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import UserError
@@ -125,39 +126,53 @@ def read_protocol(path: Path) -> Protocol:
     if given - known or known - given - optional.keys():
         raise UserError(f"a protocol must have the keys {', '.join(sorted(known))}; set them in {path}")
     content = {**optional, **content}
-    for name, kind in _KINDS.items():
-        if not isinstance(content[name], kind):
-            raise UserError(f"{name} must be {WRITE[kind]}, got {content[name]}; set it in {path}")
+    check_kinds(content, _KINDS, path)
     try:
         shape, frontier = Shape(**content.pop("shape")), Frontier(**content.pop("frontier"))
     except TypeError as error:
         raise UserError(f"the parts of {path} must have the keys in tools/comparisons/protocol.py: {error}") from None
+    _check_parts(shape, frontier, path)
     for name in ("version", "minutes"):
         check_at_least(name, content[name], 1e-9, f"it in {path}")
+    check_shares(content["gpus"], path)
+    for part in ("suites", "fixed"):
+        if keys := [key for key in content[part] if not isinstance(key, str)]:
+            raise UserError(f"the names in {part} must be text, got {keys[0]}; set them in {path}")
+    check_kinds(content["fixed"], {"trainer.callbacks+": list}, path, "fixed.")
     if unknown := [one for one in frontier.suites if one not in content["suites"]]:
         raise UserError(f"frontier.suites must be names of suites, got {unknown[0]}; set them in {path}")
-    repairs = frontier.repairs or {}
-    if unknown := [one for one in (*repairs, *repairs.values()) if one not in content["suites"]]:
+    if unknown := [one for pair in frontier.repairs.items() for one in pair if one not in content["suites"]]:
         raise UserError(f"frontier.repairs must be names of suites, got {unknown[0]}; set them in {path}")
     if own := [key for key in _SET_HERE if key in content["fixed"]]:
         raise UserError(f"a comparison sets {own[0]}; leave it out of fixed in {path}")
     if not (content["suites"] and content["learning_rates"] and content["seeds"]):
         raise UserError(f"suites, learning_rates and seeds must each have a value; set them in {path}")
-    if texts := [one for one in content["learning_rates"] if not isinstance(one, int | float)]:
+    if texts := [one for one in content["learning_rates"] if isinstance(one, str)]:
         raise UserError(f"learning_rates must be numbers such as 1.0e-3, got the text {texts[0]}; set them in {path}")
-    if wrong := [one for one in content["seeds"] if not isinstance(one, int)]:
-        raise UserError(f"seeds must be whole numbers, got {wrong[0]}; set them in {path}")
+    check_each("learning_rates", content["learning_rates"], (int, float), 0, path)
+    check_each("seeds", content["seeds"], int, 0, path)
     return Protocol(
         name=path.stem, shape=shape, frontier=frontier, sha256=_hash(path, content["suites"]), folder=path.parent,
         **content,
     )  # fmt: skip
 
 
+def _check_parts(shape: Shape, frontier: Frontier, path: Path) -> None:
+    """Raise `UserError` for a value of another kind in the parts of a protocol."""
+    check_kinds(vars(shape), dict.fromkeys(vars(shape), int), path, "shape.")
+    for name, number in vars(shape).items():
+        check_at_least(f"shape.{name}", number, 1, f"it in {path}")
+    check_each("frontier.state_bits", frontier.state_bits, int, 1, path)
+    check_each("frontier.suites", frontier.suites, str, 0, path)
+    check_kinds({"repairs": frontier.repairs}, {"repairs": dict}, path, "frontier.")
+    check_each("frontier.repairs", list(frontier.repairs.values()), str, 0, path)
+
+
 def _hash(path: Path, suites: dict[str, Any]) -> str:
     """The sha256 of what the file and those of its suites say, whatever their comments and layout."""
     parts = [read_yaml(path)]
     for suite, keys in sorted(suites.items()):
-        file = keys.get("data") if isinstance(keys, dict) else None
+        file = keys.get("data") if isinstance(keys, dict) and all(isinstance(key, str) for key in keys) else None
         if not isinstance(file, str) or not (path.parent / file).is_file():
             raise UserError(f"suites.{suite}.data must be the file of a frozen test set, got {file}; set it in {path}")
         parts.append(read_yaml(path.parent / file))

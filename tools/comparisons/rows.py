@@ -97,7 +97,7 @@ def rows_of_point(
                 rows.append({**row, **_failed([reason for trial in own if (reason := failure(trial, folder))])})
                 continue
             of_size = [_of_seed(run, size) for run in winner.folders]
-            scores = _scores(winner, size, suites[name], of_size, protocol, point)
+            scores = _scores(winner, size, suites[name], of_size, protocol)
             scores["reason"] = "; ".join(filter(None, [scores["reason"], *_left_out(own, folder)]))
             rows.append({**row, **speed, **scores})
             for seed, (right, _) in zip(protocol.seeds, of_size, strict=True):
@@ -159,7 +159,7 @@ def _rate(trial: Trial) -> float:
 
 
 def _scores(
-    winner: Winner, size: int, suite: Suite, of_size: list[tuple[Counts, Counts]], protocol: Protocol, point: Point
+    winner: Winner, size: int, suite: Suite, of_size: list[tuple[Counts, Counts]], protocol: Protocol
 ) -> dict[str, Any]:
     seeds = [float(np.mean(right / asked)) for right, asked in of_size]
     first = winner.results[0]

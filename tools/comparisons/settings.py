@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
 from comparisons.layers import Layer
 from comparisons.protocol import Shape, is_near
 from lit_retrieval.errors import UserError, one_line
-from lit_retrieval.mixers import Attention, Canon, MixerFactory, SwiGLU
+from lit_retrieval.mixers import Attention, Canon, Mixer, MixerFactory, SwiGLU
+from lit_retrieval.mixers.mixer import count_elements
 from lit_retrieval.models import SequenceModel, Stage
 
 _POWERS = [1, 2, 4, 8, 16, 32, 64, 128]
@@ -37,7 +38,7 @@ class Setting(NamedTuple):
         width: `intermediate_size` of each SwiGLU.
         parameters: Parameters of all blocks.
         state_bits: Bits of state after `Shape.length` tokens.
-        growth: Bits of state that a further token adds.
+        growth: Bits of state that a further token adds, or that each of `Shape.length` further ones adds on average.
         met: Whether the state is within its budget.
     """
 
@@ -77,13 +78,31 @@ def find_setting(layer: Layer, shape: Shape, state_bits: int) -> Setting:
             found.append(setting)
     if found:
         best = max(found, key=_order)
-        return next(one for one in found if one.met == best.met and is_near(one.state_bits, best.state_bits))
+        chosen = next(one for one in found if one.met == best.met and is_near(one.state_bits, best.state_bits))
+        return _confirm(layer, made, chosen, shape)
     if least is not None:
         raise UserError(
             f"{layer.class_path} must have about {shape.parameters:,} parameters in {shape.repeat} blocks of width "
             f"{shape.hidden_size}, got {least:,} or more; set smaller inner sizes in --init_args"
         )
     raise UserError(f"{layer.class_path} refuses all arguments that were tried: {one_line(refusal)[:300]}")
+
+
+@torch.no_grad()
+def _confirm(layer: Layer, made: Any, setting: Setting, shape: Shape) -> Setting:
+    """The setting, with a growth that begins later; raises `UserError` if a layer's state is not what it says."""
+    model = _build(layer, made, setting.init_args, shape, setting.width)
+    late = _bits(model, 2 * shape.length) - setting.state_bits
+    for length in (shape.length, 2 * shape.length):
+        tokens = model.embedding.new_zeros(1, length, shape.hidden_size)
+        for mixer, state in zip(model.mixers, model.mix(tokens, None)[1], strict=True):
+            held, said = count_elements(state), cast(Mixer, mixer).state_size(length)
+            if held != said:
+                raise UserError(
+                    f"state_size({length}) of {layer.class_path} must be {held}, the elements that its state has after "
+                    f"{length} tokens, got {said}; correct state_size"
+                )
+    return setting._replace(growth=max(setting.growth, -(-late // shape.length)))
 
 
 def _order(setting: Setting) -> tuple[bool, int]:

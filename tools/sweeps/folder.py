@@ -7,12 +7,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from lit_retrieval.errors import UserError
+from lit_retrieval.tasks import read_manifest
 from sweeps import files
 from sweeps.grid import Trial
 
@@ -67,7 +69,8 @@ def check_tests(chosen: Sequence[Trial], folder: Path) -> None:
         result = files.read(path) or {}
         if "tested" not in result:
             continue
-        there = {"trainer": now["trainer"], **result["tested"]}  # which earlier versions did not write
+        # Earlier versions did not write all of it.
+        there = {"trainer": now["trainer"], "files": now["files"], **result["tested"]}
         limits = [one["trainer"]["max_time"] for one in (there, now)]
         if limits[0] != limits[1] and result["minutes"] >= min(map(minutes_of, limits)):
             raise UserError(
@@ -96,7 +99,10 @@ def how_tested(trial: Trial) -> dict[str, Any]:
     """What a result depends on beside the hash of its trial, as JSON has it."""
     data = {key: trial.configuration["data"].get(key) for key in ("test_samples", "test_file", "suite")}
     trainer = {key: trial.configuration["trainer"].get(key) for key in ("max_time", "limit_test_batches")}
+    words = [word for _, keys in trial.tests for word in keys]
+    named = {data["test_file"], *(path for key, path in pairwise(words) if key == "--data.test_file")} - {None, "null"}
+    paths = {name: Path(trial.place) / str(name) for name in sorted(named)}
     return {
         "checkpoint": trial.checkpoint, "tests": {name: list(keys) for name, keys in trial.tests}, "data": data,
-        "trainer": trainer,
+        "trainer": trainer, "files": {name: read_manifest(path)["sha256"] for name, path in paths.items()},
     }  # fmt: skip

@@ -23,8 +23,8 @@ _SET_HERE = {
     **dict.fromkeys(SEEDS, "write seeds"), "trainer.devices": "write gpus", "run_dir": "leave it out",
     "trainer.enable_progress_bar": "leave it out",
 }  # fmt: skip
-WRITE = {
-    str: "a path", dict: "keys with values", list: "a list", int: "a whole number",
+_WRITE = {
+    str: "text", dict: "keys with values", list: "a list", int: "a whole number",
     (int, float, dict): "a number, or numbers by words", bool: "true or false", (int, float): "a number",
 }  # fmt: skip
 _NAMED = ("points", "tasks", "regimes", "tests")  # whose keys are names, which may look like numbers
@@ -84,6 +84,24 @@ class Grid:
     warm: bool = False
 
 
+def check_kinds(given: dict[str, Any], kinds: dict[str, Any], path: Path, part: str = "") -> None:
+    """Raise `UserError` for the first key of a file, or of a `part` of it, whose value is not of its kind."""
+    for name, value in given.items():
+        kind = kinds.get(name, object)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind not in (bool, object)):
+            raise UserError(f"{part}{name} must be {_WRITE[kind]}, got {value}; set it in {path}")
+
+
+def check_each(name: str, values: Any, kind: Any, least: float, path: Path) -> None:
+    """Raise `UserError` unless all elements of a list are of a kind, and `least` or more if they are numbers."""
+    if not isinstance(values, list):
+        raise UserError(f"{name} must be a list, got {values}; set it in {path}")
+    for value in values:
+        check_kinds({name: value}, {name: kind}, path, "each of ")
+        if kind is not str:
+            check_at_least(f"each of {name}", value, least, f"it in {path}")
+
+
 class Trial(NamedTuple):
     """One run of the grid.
 
@@ -137,7 +155,10 @@ def read_grid(path: Path) -> Grid:
     if wrong := [key for key, values in grid.grid.items() if not isinstance(values, list)]:
         raise UserError(f"grid.{wrong[0]} must be a list, got one value; write a list in {path}, or move it to fixed")
     if wrong := [
-        name for name, keys in (grid.points | grid.regimes | grid.tests).items() if not isinstance(keys, dict)
+        f"{part}.{name}"
+        for part in ("points", "regimes", "tests")
+        for name, keys in getattr(grid, part).items()
+        if not isinstance(keys, dict)
     ]:
         raise UserError(f"{wrong[0]} must have keys with values; write {{key: value}} in {path}, or {{}} for none")
     for name, task in grid.tasks.items():
@@ -152,8 +173,7 @@ def read_grid(path: Path) -> Grid:
     for name, least in (("cpus", 1), ("retries", 0), ("stop_on_plateau", 1)):
         if (number := getattr(grid, name)) is not None:
             check_at_least(name, number, least, f"it in {path}")
-    if no_seeds := [seed for seed in grid.seeds if not isinstance(seed, int)]:
-        raise UserError(f"seeds must be whole numbers, got {no_seeds[0]}; set them in {path}")
+    check_each("seeds", grid.seeds, int, 0, path)
     return grid
 
 
@@ -173,8 +193,7 @@ def _read_content(path: Path) -> dict[str, Any]:
     for name, value in content.items():
         if name not in known:
             raise UserError(f"the keys of a grid must be among {', '.join(known)}; got {name} in {path}")
-        if not isinstance(value, _KINDS.get(name, object)):
-            raise UserError(f"{name} must be {WRITE[_KINDS[name]]}, got {value}; set it in {path}")
+        check_kinds({name: value}, _KINDS, path)
     return content
 
 
@@ -276,10 +295,10 @@ def _combinations(grid: Grid, folder: Path) -> Iterator[tuple[str, str, int, dic
         yield point, level, seed, _joined(chosen, of_regime, dict.fromkeys(SEEDS, seed), stopping)
 
 
-def _regime(grid: Grid, keys: dict[str, Any], folder: Path) -> Any:
-    """The regime of a trial with these keys."""
+def _regime(grid: Grid, keys: dict[str, Any], folder: Path) -> str:
+    """The regime of a trial with these keys; a value of another kind as text, which the command refuses."""
     found = keys.get("data.regime")
-    return found or read_configuration(["fit", *_arguments(grid, keys, folder)])["data"]["regime"]
+    return str(found or read_configuration(["fit", *_arguments(grid, keys, folder)])["data"]["regime"])
 
 
 def _arguments(grid: Grid, keys: dict[str, Any], folder: Path) -> list[str]:

@@ -1,7 +1,7 @@
 """The rules of a mixer, in the order in which they are checked."""
 
 from lit_retrieval.conformance import Rule
-from lit_retrieval.mixers.checks import along_time, cost, gradients, interface, surroundings
+from lit_retrieval.mixers.checks import along_time, auxiliary_loss, cost, gradients, interface, surroundings
 from lit_retrieval.mixers.checks.case import Case
 
 _IN_ANY_PIECES = ("in random pieces", "token by token")
@@ -24,6 +24,8 @@ RULES: list[Rule[Case]] = [
     Rule("in turns", along_time.keeps_sequences_apart, ("in pieces",), is_cheap=True),
     Rule("rows", along_time.has_independent_rows, ("in pieces",), is_cheap=True),
     Rule("ragged prompts", along_time.decodes_ragged_prompts, (*_IN_ANY_PIECES, "rows")),
+    Rule("auxiliary loss", auxiliary_loss.is_added, ("deterministic",), is_cheap=True),
+    Rule("auxiliary loss: rows", auxiliary_loss.leaves_out_padding, ("auxiliary loss", "rows"), is_cheap=True),
     Rule("gradient: inputs", gradients.reach_the_inputs, ("deterministic",)),
     Rule("gradient: weights", gradients.reach_every_parameter, ("deterministic",)),
     Rule("gradient: state", gradients.reach_the_first_state, ("reads its state",)),

@@ -13,7 +13,6 @@ from numba import njit, prange
 from torch import Tensor
 from torch.nn import functional as F
 
-from lit_retrieval.ops.arrays import run_kernel
 from lit_retrieval.ops.lanes import (
     WIDTH,
     add,
@@ -28,13 +27,11 @@ from lit_retrieval.ops.lanes import (
     store,
     store_scalar,
     total,
-    widest,
     zeros,
 )
+from lit_retrieval.ops.recomputed import CHUNK, recur
 from lit_retrieval.ops.rows import add_row_sums, copy_rows, row
 from lit_retrieval.ops.vector_exp import FAST_MATH
-
-CHUNK = 16  # steps between two kept states; 17 states of 64 x 32 elements fit into a core's second-level cache
 
 
 class _Arrays(NamedTuple):
@@ -43,9 +40,9 @@ class _Arrays(NamedTuple):
     Several heads may share a query and a key. Without reads and writes these two are empty.
     """
 
+    v: Any
     q: Any
     k: Any
-    v: Any
     rate: Any
     decay: Any
     read: Any
@@ -112,13 +109,8 @@ def linear_recurrence_cpu(
         read = write = q.new_empty(0, 0, 0, 0)
     if state is None:
         state = v.new_zeros(*v.shape[::2], key_dim, value_dim)
-    tensors = [tensor.contiguous() for tensor in (q, k, v, rate, decay, read, write, skip, state)]
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        o, last_state = _LinearRecurrence.apply(*tensors)  # type: ignore[no-untyped-call]
-        return o, last_state
-    o, last_state = torch.empty_like(tensors[2]), torch.empty_like(tensors[-1])
-    run_kernel(_forward, widest(value_dim), _Arrays(*tensors[:-1]), tensors[-1], o, last_state, q.new_empty(0, 0, 0, 0))
-    return o, last_state
+    inputs = _Arrays(v, q, k, rate, decay, read, write, skip)
+    return recur(_forward, _backward, *(tensor.contiguous() for tensor in (*inputs, state)))
 
 
 def _padded(
@@ -136,40 +128,6 @@ def _padded(
 
 def _pad(tensor: Tensor | None, padding: tuple[int, ...]) -> Tensor | None:
     return None if tensor is None else F.pad(tensor, padding)
-
-
-class _LinearRecurrence(torch.autograd.Function):
-    """The recurrence with gradients for all its inputs, those of `_Arrays` and the first state."""
-
-    @staticmethod
-    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        *inputs, state = tensors
-        v = inputs[2]
-        o, last_state = torch.empty_like(v), torch.empty_like(state)
-        checkpoints = v.new_empty(*state.shape[:2], -(-v.shape[1] // CHUNK), state.shape[2] * state.shape[3])
-        run_kernel(_forward, widest(v.shape[3]), _Arrays(*inputs), state, o, last_state, checkpoints)
-        ctx.save_for_backward(*inputs, checkpoints)
-        ctx.set_materialize_grads(False)
-        return o, last_state
-
-    @staticmethod
-    def backward(ctx: Any, *output_grads: Tensor | None) -> tuple[Tensor, ...]:
-        *tensors, checkpoints = ctx.saved_tensors
-        inputs = _Arrays(*tensors)
-        o_grad, last_state_grad = output_grads
-        q, v = inputs.q, inputs.v
-        o_grad = torch.zeros_like(v) if o_grad is None else o_grad.contiguous()
-        # The kernel turns the last state's gradient into the first one's in place, so it gets its own copy.
-        state_grad = (
-            v.new_zeros(*v.shape[::2], q.shape[3], v.shape[3])
-            if last_state_grad is None
-            else last_state_grad.clone(memory_format=torch.contiguous_format)
-        )
-        skip_grad = v.new_zeros(len(v), 1, *v.shape[2:])  # one for each sample: samples run in parallel
-        grads = (*(torch.zeros_like(tensor) for tensor in inputs[:-1]), skip_grad)
-        splits = 1 if len(v) >= torch.get_num_threads() else q.shape[2]  # heads with a query share a thread
-        run_kernel(_backward, widest(v.shape[3]), splits, inputs, checkpoints, o_grad, grads, state_grad)
-        return (*grads[:-1], skip_grad.sum(0, keepdim=True), state_grad)
 
 
 @njit(parallel=True, fastmath=FAST_MATH, cache=True, error_model="numpy")
@@ -274,8 +232,17 @@ def _write_two(
         store(after, at, add_scaled(written, load_scalar(step.write, i), found))
 
 
+def _backward(width: Any, inputs: Any, *others: Any) -> None:
+    """All gradients of every head, in as many parts of a sample as samples and threads need."""
+    values, queries, *_ = inputs
+    # Heads with a query share a thread.
+    _backward_in_parts(width, 1 if len(values) >= torch.get_num_threads() else queries.shape[2], inputs, *others)
+
+
 @njit(parallel=True, fastmath=FAST_MATH, cache=True, error_model="numpy")
-def _backward(width: Any, splits: int, inputs: Any, checkpoints: Any, o_grad: Any, grads: Any, state_grad: Any) -> None:
+def _backward_in_parts(
+    width: Any, splits: int, inputs: Any, checkpoints: Any, o_grad: Any, grads: Any, state_grad: Any
+) -> None:
     """All gradients of every head, from its last chunk to its first; the heads of a sample are split into parts.
 
     All heads of a part come before the next chunk, since they are next to each other in memory. Heads that share

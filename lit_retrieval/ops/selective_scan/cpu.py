@@ -8,12 +8,10 @@ backward computes the 16 states between two of them again.
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numba import njit, prange
 from torch import Tensor
 from torch.nn import functional as F
 
-from lit_retrieval.ops.arrays import run_kernel
 from lit_retrieval.ops.lanes import (
     WIDTH,
     add_product,
@@ -24,13 +22,11 @@ from lit_retrieval.ops.lanes import (
     multiply,
     pointer,
     store,
-    widest,
     zeros,
 )
+from lit_retrieval.ops.recomputed import CHUNK, recur
 from lit_retrieval.ops.rows import add_row_sums, copy_rows
 from lit_retrieval.ops.vector_exp import FAST_MATH, vector_exp
-
-CHUNK = 16  # steps between two kept states; the states and decays of 32 channels fit into a core's second-level cache
 
 
 class _Arrays(NamedTuple):
@@ -74,47 +70,8 @@ def selective_scan_cpu(
         x, dt, A_t, state = (F.pad(tensor, (0, missing)) for tensor in (x, dt, A.t(), state))
         y, last_state = selective_scan_cpu(x, dt, A_t.t(), B, C, state)
         return y[..., :dim], last_state[..., :dim]
-    tensors = [tensor.contiguous() for tensor in (x, dt, A.t().unsqueeze(0), B, C, state)]
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        y, last_state = _SelectiveScan.apply(*tensors)  # type: ignore[no-untyped-call]
-        return y, last_state
-    *inputs, state = tensors
-    y, last_state = torch.empty_like(inputs[0]), torch.empty_like(state)
-    run_kernel(_forward, widest(dim), _Arrays(*inputs), state, y, last_state, x.new_empty(0, 0, 0, 0))
-    return y, last_state
-
-
-class _SelectiveScan(torch.autograd.Function):
-    """The scan with gradients for all its inputs, those of `_Arrays` and the first state."""
-
-    @staticmethod
-    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        *inputs, state = tensors
-        x = inputs[0]
-        y, last_state = torch.empty_like(x), torch.empty_like(state)
-        checkpoints = x.new_empty(x.shape[0], -(-x.shape[1] // CHUNK), *state.shape[1:])
-        run_kernel(_forward, widest(x.shape[2]), _Arrays(*inputs), state, y, last_state, checkpoints)
-        ctx.save_for_backward(*inputs, checkpoints)
-        ctx.set_materialize_grads(False)
-        return y, last_state
-
-    @staticmethod
-    def backward(ctx: Any, *output_grads: Tensor | None) -> tuple[Tensor, ...]:
-        *tensors, checkpoints = ctx.saved_tensors
-        inputs = _Arrays(*tensors)
-        x, dt, _, B, C = inputs
-        y_grad, last_state_grad = output_grads
-        y_grad = torch.zeros_like(x) if y_grad is None else y_grad.contiguous()
-        # The kernel turns the last state's gradient into the first one's in place, so it gets its own copy.
-        state_grad = (
-            x.new_zeros(len(x), *checkpoints.shape[2:])
-            if last_state_grad is None
-            else last_state_grad.clone(memory_format=torch.contiguous_format)
-        )
-        A_grad = torch.zeros_like(state_grad)  # one for each sample: samples run in parallel
-        grads = _Arrays(torch.empty_like(x), torch.empty_like(dt), A_grad, torch.zeros_like(B), torch.zeros_like(C))
-        run_kernel(_backward, widest(x.shape[2]), inputs, checkpoints, y_grad, grads, state_grad)
-        return (*grads._replace(A=A_grad.sum(0, keepdim=True)), state_grad)
+    inputs = _Arrays(x, dt, A.t().unsqueeze(0), B, C)
+    return recur(_forward, _backward, *(tensor.contiguous() for tensor in (*inputs, state)))
 
 
 @njit(parallel=True, fastmath=FAST_MATH, cache=True, error_model="numpy")

@@ -7,12 +7,10 @@ As in `linear_recurrence`, 8, 16 or 32 columns of the state are computed togethe
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numba import njit, prange
 from torch import Tensor
 from torch.nn import functional as F
 
-from lit_retrieval.ops.arrays import run_kernel
 from lit_retrieval.ops.lanes import (
     WIDTH,
     add_product,
@@ -23,10 +21,9 @@ from lit_retrieval.ops.lanes import (
     multiply,
     pointer,
     store,
-    widest,
     zeros,
 )
-from lit_retrieval.ops.linear_recurrence.cpu import CHUNK
+from lit_retrieval.ops.recomputed import CHUNK, recur
 from lit_retrieval.ops.rows import add_row_sums, copy_rows, row
 from lit_retrieval.ops.vector_exp import FAST_MATH
 
@@ -34,9 +31,9 @@ from lit_retrieval.ops.vector_exp import FAST_MATH
 class _Arrays(NamedTuple):
     """The inputs of all steps, or their gradients: `(batch, time, heads, dim)`."""
 
+    v: Any
     q: Any
     k: Any
-    v: Any
     decay: Any
 
 
@@ -67,42 +64,8 @@ def slot_recurrence_cpu(
         padded = (F.pad(one, (0, missing)) for one in (v, log_decay, state))
         o, last_state = slot_recurrence_cpu(q, k, *padded)
         return o[..., :slots], last_state[..., :slots]
-    tensors = [one.contiguous() for one in (q, k, v, log_decay.exp(), state)]
-    o, last_state = _SlotRecurrence.apply(*tensors)  # type: ignore[no-untyped-call]
-    return o, last_state
-
-
-class _SlotRecurrence(torch.autograd.Function):
-    """The recurrence with gradients for all its inputs, those of `_Arrays` and the first state."""
-
-    @staticmethod
-    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        *inputs, state = tensors
-        v = inputs[2]
-        o, last_state = torch.empty_like(v), torch.empty_like(state)
-        chunks = -(-v.shape[1] // CHUNK) if any(ctx.needs_input_grad) else 0
-        checkpoints = v.new_empty(*state.shape[:2], chunks, state.shape[2] * state.shape[3])
-        run_kernel(_forward, widest(v.shape[3]), _Arrays(*inputs), state, o, last_state, checkpoints)
-        ctx.save_for_backward(*inputs, checkpoints)
-        ctx.set_materialize_grads(False)
-        return o, last_state
-
-    @staticmethod
-    def backward(ctx: Any, *output_grads: Tensor | None) -> tuple[Tensor, ...]:
-        *tensors, checkpoints = ctx.saved_tensors
-        inputs = _Arrays(*tensors)
-        o_grad, last_state_grad = output_grads
-        q, v = inputs.q, inputs.v
-        o_grad = torch.zeros_like(v) if o_grad is None else o_grad.contiguous()
-        # The kernel turns the last state's gradient into the first one's in place, so it gets its own copy.
-        state_grad = (
-            v.new_zeros(*v.shape[::2], q.shape[3], v.shape[3])
-            if last_state_grad is None
-            else last_state_grad.clone(memory_format=torch.contiguous_format)
-        )
-        grads = tuple([torch.zeros_like(tensor) for tensor in inputs])
-        run_kernel(_backward, widest(v.shape[3]), inputs, checkpoints, o_grad, grads, state_grad)
-        return (*grads, state_grad)
+    inputs = _Arrays(v, q, k, log_decay.exp())
+    return recur(_forward, _backward, *(one.contiguous() for one in (*inputs, state)))
 
 
 @njit(parallel=True, fastmath=FAST_MATH, cache=True, error_model="numpy")

@@ -12,9 +12,9 @@ from lit_retrieval.tasks.word_task import Turn, WordTask
 class CircuitRun(WordTask):
     """Random words, and the steps of an RNN on them, each as the gates of its circuit. (arXiv:2402.18510, Theorem 4.8.)
 
-    In `cot`, a step writes the gates as g0 and g1, and then the next word of the RNN's text: while it reads, the one in
-    the prompt, and after the `?`, the RNN's own. A sample of a circuit for parity, `{n: input number 0, b: state p, p:
-    xor b n, one: one, e: xor p one}`, which says YES for p and NO for e::
+    In `cot`, a step writes the gates as g0 and g1, and then the next word of the RNN's text. Up to the `?` this is the
+    next word of the prompt; after it, the word that the RNN writes. A sample of a circuit for parity, `{n: input number
+    0, b: state p, p: xor b n, one: one, e: xor p one}`, which says YES for p and NO for e::
 
         prompt:  <s> x1 x0 ?
         vanilla: YES
@@ -24,7 +24,7 @@ class CircuitRun(WordTask):
 
     Args:
         circuit: The RNN, or the path of its YAML file; see `lit_retrieval.circuits.Circuit`.
-        max_steps: Most words that the RNN writes, its answer included; a longer run is an error.
+        max_steps: Largest number of words that the RNN writes, including its answer; a longer run is an error.
     """
 
     regimes = ("vanilla", "cot")
@@ -41,7 +41,7 @@ class CircuitRun(WordTask):
         return [self.rnn.reads[at] for at in rng.integers(len(self.rnn.reads), size=size)]
 
     def write_turns(self, problem: list[str], regime: Regime) -> list[Turn]:
-        """The words, and the gates of all steps or the answer alone."""
+        """Write the prompt, and the gates of all steps or only the answer."""
         prompt = ["<s>", *problem, "?"]
         steps = list(self.rnn.run(prompt, self.max_steps))
         answer = steps[-1][1]

@@ -25,8 +25,8 @@ _NONE = 0
 class ModularArithmetic(Task):
     """An expression of digits below a modulus: say its value. (Deletang et al. 2022, arXiv:2207.02098, appendix A.)
 
-    Modular arithmetic without brackets (`flat`) is a regular task, with brackets (`brackets`) a context-free one, and
-    so is to solve an equation for x (`equation`). A model may answer at once (`vanilla`) or write intermediate values
+    Modular arithmetic without brackets (`flat`) is a regular task. With brackets (`brackets`) it is context-free, and
+    so is solving an equation for x (`equation`). A model may answer at once (`vanilla`) or write intermediate values
     first (`cot`). Every token is needed once, in the order of the prompt, so there is nothing to search for and no
     `retrieval`. A sample of `brackets` of size 9::
 
@@ -42,13 +42,14 @@ class ModularArithmetic(Task):
 
     The size of a problem is the number of its tokens, `= 1` included. An expression in brackets of 1 to 4 tokens is
     `d`, `-d`, `(d)` or `(-d)`; a longer one is split at a random place, as in the paper. A `flat` expression of an even
-    number of tokens begins with `-`; the paper has only odd ones. The x of an equation is any of its digits alike.
+    number of tokens begins with `-`; the paper has only odd numbers. Each digit of an equation is equally likely to be
+    the x.
 
     Args:
         form: `flat`, `brackets` or `equation`.
         modulus: The number of digits, 2 to 1000; 5 in the paper.
-        operators: `+-`, or `+-*`, but not in an equation, where x could then be one of several. `+-*` is the default of
-            `flat`, and `+-` of the others, as in the paper's code, whose runs in brackets have `+-*`.
+        operators: `+-` or `+-*`; an equation can't have `*`, since several values of x could solve it. The default is
+            `+-*` for `flat` and `+-` for the others, as in the paper's code, whose runs with brackets use `+-*`.
     """
 
     regimes = ("vanilla", "cot")

@@ -36,13 +36,13 @@ class StateTracking(Task):
     `final` supervision; modular arithmetic is `ModularArithmetic`.
 
     Args:
-        automaton: `parity`, `zN`, `sN` or `aN`; `cycleN`, a walk on a circle of N places by x0 (stay), x1 (go on) and
-            x2 (go back); `even_pairs`, a word of bits, which is asked whether the number of unequal neighbors is even
-            (`=0`) or odd (`=1`); or a table of the next states by state and symbol, the first state first:
+        automaton: `parity`, `zN`, `sN` or `aN`; `cycleN`, a walk on a circle of N places by x0 (stay), x1 (forward) and
+            x2 (backward); `even_pairs`, a word of bits and the question whether the number of unequal neighbors is even
+            (`=0`) or odd (`=1`); or a table of the next states by state and symbol, beginning with the initial state:
             `{even: {0: even, 1: odd}, odd: {0: odd, 1: even}}`.
         supervision: Where the states of `vanilla` are asked for: `dense`, after each symbol, or `final`.
-        outputs: What is asked for in each state of a table, if not for the state itself: `{even: accept, odd: reject}`.
-            A word is then asked whether it is in a regular language (`=accept`).
+        outputs: The answer in each state of a table, if not the state itself: `{even: accept, odd: reject}` asks
+            whether a word is in a regular language (`=accept`).
     """
 
     regimes = ("vanilla", "cot")

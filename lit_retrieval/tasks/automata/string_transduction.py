@@ -25,10 +25,10 @@ _NONE = 0  # in place of a position: no word of the string has it
 class StringTransduction(Task):
     r"""A string of random words: write a function of it. (Deletang et al. 2022, arXiv:2207.02098, appendix A.)
 
-    The context-free and context-sensitive tasks of the Chomsky hierarchy whose output is a string. Every word of the
-    output is an answer, which the model reads again; the authors' models answer at blanks, as those of `Imported` do. A
-    model may write it (`vanilla`), write before each word where it is in the prompt (`cot`), or
-    search for each position (`retrieval`). A sample of `reverse` of size 3, retrieved tokens in brackets::
+    These are the context-free and context-sensitive tasks of the Chomsky hierarchy whose output is a string. Every word
+    of the output is an answer, which the model then reads; the authors' models answer at blanks, as with `Imported`. A
+    model may write the output at once (`vanilla`), write the position in the prompt before each word (`cot`), or search
+    for each position (`retrieval`). A sample of `reverse` of size 3, retrieved tokens in brackets::
 
         prompt:    <s> x1 x0 x0 ?
         vanilla:   x0 x0 x1
@@ -49,13 +49,13 @@ class StringTransduction(Task):
     `pop` of an empty stack does nothing. A sum has no zeros after its highest bit; each of its bits belongs to up to
     two positions, and none in the last carry.
 
-    The size of a problem is the length of its string: that of one copy in `missing_duplicate`, and with the actions or
-    the `+` in the last two. The paper's length of a missing duplicate is twice this size. Its released code for odds
-    first writes the even positions first. Binary multiplication and square roots are left out: papers on recurrences
-    do not report them. Nor is there xLSTM's majority, a count without a string; `Counting` is near it.
+    The size of a problem is the length of its string. For `missing_duplicate` this is the length of one copy (half of
+    the paper's length); the last two functions include the actions or the `+`. The paper's released code for odds first
+    writes the even positions first. Binary multiplication and square roots are left out, since papers on recurrences do
+    not report them. So is xLSTM's majority, a count without a string; `Counting` is similar.
 
     Args:
-        function: What to write.
+        function: The function of the string to write.
         max_size: The longest string that the vocabulary has numerals for.
         vocab_size: Words in the vocabulary for strings: 2 in the paper, 5 in its bucket sort.
         query_form: How a search is written: `short` (`@ 3`), or `full`, a regular expression word by word

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,12 +31,14 @@ class Case(NamedTuple):
         sizes: Sizes of the problems.
         regimes: The regimes to write.
         num_samples: Samples for each regime.
+        written: Its class_path and init_args; None where a rule needs none.
     """
 
     task: Task
     sizes: tuple[int, ...]
     regimes: tuple[Regime, ...]
     num_samples: int = 64
+    written: dict[str, Any] | None = None
 
     def sample(self, regime: Regime, indices: Sequence[int] | Counts | None = None, seed: int = 0) -> Transcripts:
         """Transcripts of a regime, sizes in turn; all indices if absent. What the task refuses breaks the rule."""

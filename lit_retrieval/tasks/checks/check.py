@@ -1,6 +1,7 @@
 """Checks a task: all rules for a report, or the cheap ones before a training run."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from lit_retrieval.conformance import Verdict, judge, path_of, refuse_broken
 from lit_retrieval.tasks.checks.case import Case
@@ -19,9 +20,15 @@ def check_task(task: Task, regime: Regime, sizes: SizeSpec) -> None:
     refuse_broken(RULES, Case(task, (smallest,), (regime,), _FEW), name, command)
 
 
-def report(task: Task, sizes: SizeSpec) -> Iterator[Verdict]:
-    """The verdicts of all rules on a task, in all its regimes; raises `UserError` for a size that it does not have."""
+def report(task: Task, sizes: SizeSpec, written: dict[str, Any] | None = None) -> Iterator[Verdict]:
+    """The verdicts of all rules on a task, in all its regimes; raises `UserError` for a size that it does not have.
+
+    Args:
+        task: The task.
+        sizes: Sizes of its problems.
+        written: Its class_path and init_args, from which other processes build it.
+    """
     values = Sizes.parse(sizes).values.tolist()
     for size in values:
         task.check_size(size)
-    return judge(RULES, Case(task, tuple(values), task.regimes))
+    return judge(RULES, Case(task, tuple(values), task.regimes, written=written))

@@ -1,4 +1,4 @@
-"""What earlier answers in a context tell of later ones, to a guesser who has recalled nothing."""
+"""Measures how well later answers can be guessed from earlier answers in the context, without recall."""
 
 from collections import Counter
 from typing import NamedTuple
@@ -13,12 +13,12 @@ from lit_retrieval.vocabulary import Ids
 
 
 class Guesses(NamedTuple):
-    """Shares of right answers of guessers who know how often the user has written each word so far, not where.
+    """Accuracy of three guessers who know how often the user has written each word so far, but not where.
 
     Args:
-        bag: Of the one who says the answer word that came most often.
-        elimination: Of the one who does not count words that earlier answers have used up.
-        repetition: Of the one who says the last answer again.
+        bag: Guesses the most frequent answer word.
+        elimination: Guesses the most frequent answer word that earlier answers have not used up.
+        repetition: Repeats the last answer.
     """
 
     bag: float
@@ -27,7 +27,7 @@ class Guesses(NamedTuple):
 
 
 def tells_by_earlier_answers(case: Case) -> str:
-    """How many answers can be guessed from those before them; it reports, and is never broken."""
+    """Reports the share of answers that can be guessed from earlier ones; this rule is never broken."""
     found = guess(case.sample(case.regimes[0]), case.task.answer_words)
     if found is None:
         return "no answer is written after another"
@@ -35,11 +35,11 @@ def tells_by_earlier_answers(case: Case) -> str:
 
 
 def guess(transcripts: Transcripts, answer_words: Ids) -> Guesses | None:
-    """The guesses at the answers of transcripts without searches; None unless an answer is written after another.
+    """Guess the answers of transcripts without searches; None unless an answer is written after another.
 
     Args:
         transcripts: The transcripts; answers beside the user's words are not in the context, and are left out.
-        answer_words: The task's, `(words,)`.
+        answer_words: The answer words of the task, `(words,)`.
     """
     written = np.isin(transcripts.tokens, answer_words) & (transcripts.author == Author.MODEL)
     rows = np.flatnonzero(written.sum(1) > 1)
@@ -55,7 +55,7 @@ def guess(transcripts: Transcripts, answer_words: Ids) -> Guesses | None:
 def _guess_row(
     transcripts: Transcripts, row: int, is_answer: npt.NDArray[np.bool_], words: set[int], last: int
 ) -> tuple[int, int, int]:
-    """The right guesses of each guesser in a row; all say `last` where they know nothing."""
+    """The number of right guesses of each guesser in a row; without information, all guess `last`."""
     bag: Counter[int] = Counter()
     left: Counter[int] = Counter()
     right = [0, 0, 0]
@@ -73,6 +73,6 @@ def _guess_row(
 
 
 def _most(counts: Counter[int], default: int) -> int:
-    """The word with the highest count; of several the first in the vocabulary, whose places tell nothing."""
+    """The word with the highest count; for equal counts, the first in the vocabulary, whose order tells nothing."""
     word = max(counts, key=lambda one: (counts[one], -one), default=default)
     return word if counts[word] > 0 else default

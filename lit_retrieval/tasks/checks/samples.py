@@ -1,4 +1,4 @@
-"""Rules of samples: each is a function of the task, the seed and its index alone."""
+"""Rules about samples: each sample depends only on the task, the seed and its index."""
 
 import pickle
 from typing import Any
@@ -10,7 +10,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.tasks.checks.case import Case, other_random_numbers, rows_of
 from lit_retrieval.tasks.drawn_task import DrawnTask
 
-_MANY = 64  # small problems repeat: fewer samples of two seeds could be the same by chance
+_MANY = 64  # small problems repeat, so fewer samples of two seeds could be equal by chance
 
 
 def has_its_attributes(case: Case) -> str:
@@ -25,7 +25,7 @@ def has_its_attributes(case: Case) -> str:
 
 
 def refuses_impossible_sizes(case: Case) -> str:
-    """`check_size` raises `UserError` for a size that there can't be."""
+    """`check_size` raises `UserError` for an impossible size."""
     try:
         case.task.check_size(-1)
     except UserError as error:
@@ -63,7 +63,7 @@ def depends_on_its_index_alone(case: Case) -> str:
 
 
 def differs_from_others(case: Case) -> str:
-    """Samples of other indices, and of another seed, are others."""
+    """Samples with other indices, or with another seed, differ."""
     case, regime = case._replace(num_samples=_MANY), case.regimes[0]
     rows = case.rows(regime)
     different = len({tuple(row.tokens) for row in rows})
@@ -77,7 +77,7 @@ def differs_from_others(case: Case) -> str:
 
 
 class _Noted(np.random.Generator):
-    """Notes in its `__dict__` that it is used."""
+    """Records in its `__dict__` that it was used."""
 
     def __getattribute__(self, name: str) -> Any:
         if not name.startswith("__"):
@@ -86,7 +86,7 @@ class _Noted(np.random.Generator):
 
 
 def _uses_rng(task: DrawnTask, size: int) -> bool:
-    """Whether a task looks at its random numbers, however many problems there are."""
+    """Whether a task uses its random numbers, for any number of problems."""
     rng = _Noted(np.random.Philox(0))
     task.draw(rng, size)
     return size == 0 or bool(vars(rng))

@@ -1,7 +1,7 @@
 """The rules of a task, in the order in which they are checked."""
 
 from lit_retrieval.conformance import Rule
-from lit_retrieval.tasks.checks import samples, transcripts
+from lit_retrieval.tasks.checks import processes, samples, transcripts
 from lit_retrieval.tasks.checks.case import Case
 from lit_retrieval.tasks.checks.earlier_answers import tells_by_earlier_answers
 
@@ -19,4 +19,5 @@ RULES: list[Rule[Case]] = [
     Rule("chance", transcripts.compares_chance, ("answers",)),
     Rule("earlier answers", tells_by_earlier_answers, ("answers",)),
     Rule("workers", samples.travels_to_workers, ("same twice",)),
+    Rule("processes", processes.is_the_same_in_all_processes, ("same twice",)),
 ]

@@ -1,4 +1,4 @@
-"""Rules of transcripts: their form, their answers, and that a perfect model can write them."""
+"""Rules about transcripts: their form, their answers, and whether a perfect model can write them."""
 
 from collections import Counter
 from itertools import combinations
@@ -14,12 +14,12 @@ from lit_retrieval.tasks.text.text_task import TextTask
 from lit_retrieval.vocabulary import FAILED, SPECIAL_WORDS
 
 _FAILED = SPECIAL_WORDS[FAILED]
-_MANY = 32  # samples, or searches: in fewer ones, right ones may by chance have none that is looked for
-_PATIENT = 5.0  # seconds: here a busy machine must not turn an answer into FAILED
+_MANY = 32  # samples, or searches: fewer of them could, by chance, all lack what a rule looks for
+_PATIENT = 5.0  # seconds: a busy machine must not turn a result into FAILED here
 
 
 def can_be_written(case: Case) -> str:
-    """Each regime can be written: a prompt of the user, then the model or what it is asked beside, then padding."""
+    """Each regime can be written: a prompt of the user, then tokens of MODEL or ASKED, then padding."""
     lengths = []
     for regime in case.regimes:
         found = case.sample(regime)
@@ -39,7 +39,7 @@ def can_be_written(case: Case) -> str:
 
 
 def is_of_its_regime(case: Case) -> str:
-    """Only `retrieval` has searches, in many samples at least one, and in words `vanilla` has the answers alone."""
+    """Only `retrieval` has searches (at least one in many samples); `vanilla` of a task in words has only answers."""
     lengths = []
     for regime in case.regimes:
         found = case.sample(regime)
@@ -61,7 +61,7 @@ def is_of_its_regime(case: Case) -> str:
 
 
 def ends_with_its_answers(case: Case) -> str:
-    """The answers are answer words, and the model writes these, and no others outside a search."""
+    """The answers are answer words, and the model writes no other answer words outside a search."""
     counts: set[int] = set()
     for regime in case.regimes:
         found = case.sample(regime)
@@ -82,9 +82,9 @@ def ends_with_its_answers(case: Case) -> str:
 
 
 def _check_judge(case: Case, found: Transcripts) -> None:
-    """Raise `BrokenRuleError` if a task in text takes no answer for right, or leaves out signs that tell answers apart.
+    """Raise `BrokenRuleError` if the judge of a task in text accepts no answer, or can't tell its answers apart.
 
-    The judge that it inherits leaves out case, articles and punctuation; one of its own may take any for another.
+    The inherited judge ignores case, articles and punctuation; a task's own judge may confuse any two answers.
     """
     task = case.task
     if not isinstance(task, TextTask):
@@ -98,12 +98,12 @@ def _check_judge(case: Case, found: Transcripts) -> None:
 
 
 def _words(answer: str) -> list[str]:
-    """The words of an answer, but for case and articles."""
+    """The words of an answer, without case and articles."""
     return [word for word in answer.lower().split() if word not in ("a", "an", "the")]
 
 
 def keeps_to_its_bounds(case: Case) -> str:
-    """Replies and distances are within what the task says of them."""
+    """Replies and distances are within the bounds that the task declares."""
     task, longest = case.task, ""
     for regime in case.regimes:
         found = case.sample(regime)
@@ -136,13 +136,13 @@ def _check_groups(case: Case, found: Transcripts) -> None:
 
 
 def is_solved_by_its_oracle(case: Case) -> str:
-    """A model that writes its part of the transcript again, with its searches run, gets the same tokens."""
+    """A model that repeats its part of the transcript, with its searches run, gets the same tokens."""
     retriever, searches, failed = case.task.retriever, 0, 0
     if isinstance(retriever, EitherFormRetriever):
         retriever = retriever.patient(_PATIENT)
     for regime in case.regimes:
         found = case.sample(regime)
-        found = found[np.flatnonzero((found.author != Author.ASKED).all(1))]  # in other rows the model writes nothing
+        found = found[np.flatnonzero((found.author != Author.ASKED).all(1))]  # in other rows the model writes no tokens
         rows, turns = list(rows_of(found)), Turns.of(found.tokens, found.author)
         counts = [len(row.answers) for row in rows]
         oracle = case.task.converse(turns, retriever, num_answers=counts, right=found)
@@ -154,7 +154,7 @@ def is_solved_by_its_oracle(case: Case) -> str:
                 raise BrokenRuleError(_differ(case, reply, row.tokens, number, regime))
             searches += reply.num_searches
             failed += _count_failed(case, reply)
-    if searches == failed >= _MANY and any(case.sizes):  # in an empty problem there is nothing
+    if searches == failed >= _MANY and any(case.sizes):  # an empty problem has nothing to find
         raise BrokenRuleError(
             f"some search must find something, and all {searches} find {_FAILED}; write other queries (one with a ( "
             "in a word is a regular expression)"
@@ -180,7 +180,7 @@ def _differ(case: Case, decoded: Reply, written: list[int], number: int, regime:
 
 
 def compares_chance(case: Case) -> str:
-    """How often the commonest answer is right, beside `chance`; it reports, and is never broken."""
+    """Reports how often the most frequent answer is right, beside `chance`; this rule is never broken."""
     found = case.sample(case.regimes[0])
     first = Counter(case.task.answer_texts(found.reply(row))[0] for row in range(len(found)))
     share = first.most_common(1)[0][1] / case.num_samples

@@ -1,1 +1,1 @@
-"""Random grammars: what may come next, and where a grammar is in a string."""
+"""Random grammars: the next symbol, or the state of the grammar."""

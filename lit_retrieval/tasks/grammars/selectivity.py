@@ -22,21 +22,22 @@ _BLANK, _NOISE, _SYMBOLS = range(3)
 class Selectivity(Task):
     """Strings of a random grammar with gaps between the symbols: say its state. (arXiv:2601.12598, SelectivBench.)
 
-    A symbol may be followed by some of the symbols, by others according to which of its states the grammar is in; `#`
-    ends a string, and another follows. A gap must be read over: it is of `_`, of words that tell nothing (`n7`), or of
-    symbols that may not come there. For each symbol the model is asked for the state, `=2.1` for state 1 of x2, beside
-    what follows its gap. The symbols determine the states, so that a score of 1 is possible; about the last six of them
-    do with the default grammar. A sample of size 4, with 3 symbols of 2 states, and gaps of 1 or 2 words::
+    Which symbols may follow a symbol depends on the grammar's state, and each symbol has several states. `#` ends a
+    string, and another string follows. A gap must be ignored: it consists of `_`, of noise words (`n7`), or of symbols
+    that may not come there. For each symbol the model is asked for the state, such as `=2.1` for state 1 of x2, beside
+    the token after its gap. The symbols determine the states, so a score of 1 is possible; with the default grammar,
+    about the last six symbols suffice. A sample of size 4, with 3 symbols of 2 states, and gaps of 1 or 2 words::
 
         prompt:  <s> x0 n12
         vanilla: {=0.0} x1 n3 {=1.0} # n15 n1 {=#} x2 n0 {=2.1} ?
 
-    All answers are beside words of the user, so the regimes are `vanilla` alone: to write the states is to answer, and
-    they are not in the prompt to be searched for. With `asked: next` the model is asked for the next symbol in place of
-    the state. Several may follow, all alike, so that no model can be right more often than `best_accuracy(size)`.
+    All answers are beside words of the user, and the only regime is `vanilla`: writing the states would be the answer,
+    and they are not in the prompt to search for. With `asked: next` the model is asked for the next symbol in place of
+    the state. Several symbols may follow, equally likely, so no model can be right more often than
+    `best_accuracy(size)`.
 
-    The size of a problem is its number of symbols, `#` included; 200 in the paper. As its released code has them, the
-    paper's tasks are:
+    The size of a problem is its number of symbols, including `#`; 200 in the paper. The paper's tasks, as in its
+    released code, are:
 
     | task | arguments |
     |---|---|
@@ -45,20 +46,20 @@ class Selectivity(Task):
     | 3, symbols that may not come | `max_gap: 1`, `gap_share: 0.1`, `gap_start: 50`, `filler: symbols` |
     | 4, longer gaps | as 2, tested with `min_gap` and `max_gap` 10, 20, 50 and 100 |
 
-    There a symbol is a vector, and noise of up to 0.2 is added to each of its elements; words of noise in the gaps are
-    in place of that. Its labels are at all positions of a gap, and its score averages over them; here each symbol has
-    one, after its gap. Its gaps are rounded, so that the shortest and the longest come half as often as others; here
-    all lengths are drawn alike.
+    In the paper a symbol is a vector, and noise of up to 0.2 is added to each of its elements; noise words in the gaps
+    replace this here. Its labels are at all positions of a gap, and its score averages over them; here each symbol has
+    one label, after its gap. Its gap lengths are rounded, so the shortest and the longest are half as likely as others;
+    here all lengths are equally likely.
 
     Args:
-        num_symbols: Symbols of the grammar, without `#`.
-        depth: States of each symbol (its ambiguity); 1 for none.
-        min_gap, max_gap: The fewest and the most words in a gap.
+        num_symbols: Number of symbols in the grammar, without `#`.
+        depth: Number of states of each symbol (its ambiguity); 1 for no ambiguity.
+        min_gap, max_gap: Smallest and largest number of words in a gap.
         gap_share: The share of symbols that have a gap.
         gap_start: Symbols before the first gap.
-        filler: What a gap is of: `blank` (`_`), `noise` (16 words) or `symbols` (those that may not come next).
-        asked: What is asked for: the `state`, or the `next` symbol.
-        grammar_seed: Which grammar.
+        filler: Content of a gap: `blank` (`_`), `noise` (16 words) or `symbols` (those that may not come next).
+        asked: The answer: the `state`, or the `next` symbol.
+        grammar_seed: Random seed of the grammar.
     """
 
     regimes = ("vanilla",)

@@ -12,8 +12,8 @@ Ends = Counts  # the ends of each edge, vertices 0 to `size - 1`, `(size - 1, 2)
 def draw_binary_graph(stream: Stream, size: int) -> Ends:
     """The graph of Theorem 4.7's proof (arXiv:2402.18510, Figure 3): two hubs and one more edge.
 
-    Every other vertex is joined to one of the hubs by a fair coin, and the last edge joins two of them, adjacent in a
-    random order: the graph is a tree exactly when that edge joins the two sides.
+    Every other vertex is joined to one of the hubs with probability 1/2, and the last edge joins two vertices that are
+    adjacent in a random order. The graph is a tree exactly when that edge joins the two sides.
     """
     names = np.arange(size)
     shuffle(stream, names, size)

@@ -25,10 +25,10 @@ SMALLEST = 4  # on three vertices, two edges always make a tree
 class IsTree(Task):
     """Is an undirected graph on n vertices with n - 1 edges a tree? (arXiv:2402.18510, section 4.2.2.)
 
-    The prompt lists the edges in random order. A model may answer at once (`vanilla`), write the Euler tour of a
-    depth-first search from vertex 1 first (`cot`, Algorithm 1), or search for each parent and each next edge
-    (`retrieval`, Algorithm 2). Vertices are counted at the end: in many graphs that are not trees, a search from vertex
-    1 meets no cycle. A sample on 4 vertices, retrieved tokens in brackets::
+    The prompt lists the edges in random order. A model may answer at once (`vanilla`), first write the Euler tour of a
+    depth-first search from vertex 1 (`cot`, Algorithm 1), or search for each parent and each next edge (`retrieval`,
+    Algorithm 2). Vertices are counted at the end, because in many graphs that are not trees the search from vertex 1
+    meets no cycle. A sample on 4 vertices, retrieved tokens in brackets::
 
         prompt:    <s> 2 ~ 3 1 ~ 4 3 ~ 4 ?
         vanilla:   YES
@@ -48,11 +48,11 @@ class IsTree(Task):
 
     Args:
         max_size: The largest number of vertices that the vocabulary has words for.
-        distribution: `binary`, two hubs and one more edge, the paper's hard graphs; `random`, random recursive trees,
-            half of them with one edge moved so that it closes a cycle; or `binary_any`, as `binary`, but with vertex 1
-            and any n - 1 of the others up to `max_size`, so that small graphs have all words of large ones.
-        stop_at_cycle: In `cot`, answer NO at the first vertex that was already visited, as the paper's experiments do;
-            Algorithm 1 as printed completes the tour.
+        distribution: `binary`: two hubs and one more edge, the paper's hard graphs; `random`: random recursive trees,
+            half of them with one edge moved so that it closes a cycle; or `binary_any`: as `binary`, but with vertex 1
+            and any n - 1 of the others up to `max_size`, so that small graphs use all words of large ones.
+        stop_at_cycle: In `cot`, answer NO at the first vertex that was already visited, as the paper's experiments do.
+            Otherwise complete the tour, as Algorithm 1 does in print.
     """
 
     def __init__(self, max_size: int = 128, distribution: Distribution = "binary", stop_at_cycle: bool = True) -> None:
@@ -135,7 +135,7 @@ def _write_prompt(tokens: Ids, author: Authors, ends: Ends) -> int:
 
 @njit(cache=True)
 def _judge(edges: tuple[Ids, Ids, Ids], size: int) -> int:
-    """The verdict alone: a tour that is written to scratch arrays."""
+    """The verdict of a tour that is written only to scratch arrays."""
     tokens, author = np.empty(2 * size, np.int32), np.empty(2 * size, np.int8)
     return _write_tour(tokens, author, 0, edges, size, True)[0]
 

@@ -1,4 +1,4 @@
-"""K hops: where links lead that are followed one after the other."""
+"""K hops: follow links one after another."""
 
 from typing import Literal, get_args
 
@@ -34,13 +34,13 @@ class KHops(Task):
     separately by their number of hops.
 
     Args:
-        num_places: Places in the vocabulary; a problem draws its own without replacement.
+        num_places: Number of places in the vocabulary; a problem draws its own without replacement.
         max_hops: The largest number of hops.
         min_hops: The smallest number of hops; a problem draws one between the two.
-        num_queries: Questions, one after another, with the same number of hops. But for a function, their answers are
-            distinct, so earlier ones rule out as many places.
-        mapping: What the links are: a random `permutation`; one `cycle` through all places, in which fewer hops than
-            places never come back to the start; or a random `function`, whose links may meet.
+        num_queries: Number of questions, one after another, with the same number of hops. Except for a function, their
+            answers are distinct, so each earlier answer rules out a place.
+        mapping: The links: a random `permutation`; one `cycle` through all places, in which fewer hops than places
+            never return to the start; or a random `function`, whose links may meet.
     """
 
     def __init__(

@@ -20,10 +20,10 @@ class PathStar(Task):
     """The edges of a directed star, its center and the end of one arm: which way leads there? (arXiv:2403.06963.)
 
     A path-star graph has `num_paths` paths of the same length from one vertex; edges `from - to` are in random order.
-    All next vertices of the path but the first can be found by one look at the edges; the first needs the whole path,
-    backwards. So the `first` vertex alone is asked for, or the whole `path`; in the paper it begins with the start.
-    A model may answer at once (`vanilla`), write the path from the goal back to the start first (`cot`), or search for
-    each parent (`retrieval`). A sample of size 2 with 2 paths, retrieved tokens in brackets::
+    Each next vertex of the path can be found from a single edge, except the first, which needs the whole path
+    backwards. So the task asks for the `first` vertex only, or for the whole `path`; in the paper the path begins with
+    the start. A model may answer at once (`vanilla`), write the path from the goal back to the start first (`cot`), or
+    search for each parent (`retrieval`). A sample of size 2 with 2 paths, retrieved tokens in brackets::
 
         prompt:    <s> 3 - 5 1 - 3 1 - 4 4 - 2 ? 1 5
         vanilla:   3
@@ -33,8 +33,8 @@ class PathStar(Task):
     The size of a problem is the number of edges in a path.
 
     Args:
-        num_paths: The paths from the start.
-        num_vertices: Vertices in the vocabulary; a problem draws its own without replacement.
+        num_paths: Number of paths from the start.
+        num_vertices: Number of vertices in the vocabulary; a problem draws its own without replacement.
         target: The answer: the `first` vertex after the start, or all of the `path` after it, in order.
     """
 

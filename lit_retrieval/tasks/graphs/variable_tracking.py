@@ -26,14 +26,14 @@ class VariableTracking(Task):
         vanilla:   x1 x3
         retrieval: <StartSearch> - v5 <EndSearch> [x1] x1 <StartSearch> - x1 <EndSearch> [x3] x3
 
-    With one chain, RULER's default, the answers are all variables of the prompt, in order: no link needs to be
+    With one chain, RULER's default, the answers are all variables of the prompt in order, so no link needs to be
     followed. The size of a problem is the number of tokens in its assignments and noise.
 
     Args:
-        num_chains: Chains of assignments, each with its own value.
-        num_hops: Assignments of a chain after its first; it has one variable more.
-        num_variables: Variables in the vocabulary; a problem draws its own without replacement.
-        num_values: Values in the vocabulary; a problem draws its own without replacement.
+        num_chains: Number of chains of assignments, each with its own value.
+        num_hops: Number of assignments in a chain after the first; a chain has one variable more.
+        num_variables: Number of variables in the vocabulary; a problem draws its own without replacement.
+        num_values: Number of values in the vocabulary; a problem draws its own without replacement.
     """
 
     regimes = ("vanilla", "retrieval")

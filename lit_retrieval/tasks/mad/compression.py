@@ -16,18 +16,18 @@ class MADCompression(Task):
     """A string of random words, then a token into which a model is to compress them. (MAD, arXiv:2403.17844.)
 
     After the `?`, the model is asked for the first word, and beside each blank for the next one. There is nothing to
-    search by or to work out before an answer, so it has `vanilla` alone. A sample of size 4::
+    search for or to compute before an answer, so the only regime is `vanilla`. A sample of size 4::
 
         prompt:  <s> w3 w1 w2 ?
         vanilla: {w3} _ {w1} _ {w2} _
 
     The size of a problem is the number of its words and the `?` (MAD's seq_len). In MAD, an MLP decodes the word at
-    each place from the vector of a model's last layer at the `?`, with the place added to it: `model.readout:
-    bottleneck` does that here. Without it a model may look back at the words and at its state, which is string copying.
-    MAD also scores the `?` itself, which is the same in all samples and is left out.
+    each position from the vector of the model's last layer at the `?`, with the position added to it; `model.readout:
+    bottleneck` does this here. Without it a model may look back at the words and at its state, which is string copying.
+    MAD also scores the `?` itself, which is the same in all samples and is left out here.
 
     Args:
-        vocab_size: The words and MAD's token to compress into (`?`).
+        vocab_size: Number of words, including MAD's token to compress into (`?`).
     """
 
     regimes = ("vanilla",)

@@ -15,19 +15,19 @@ BLANK = "_"
 class MADCopying(Task):
     """Random words among blanks: repeat the words in their order. (MAD's selective copying, arXiv:2403.17844.)
 
-    After the `?`, the model is asked for the next word beside each blank. There is nothing to search by or to work out
-    before an answer, so it has `vanilla` alone. A sample of size 12 with 3 words::
+    After the `?`, the model is asked for the next word beside each blank. There is nothing to search for or to compute
+    before an answer, so the only regime is `vanilla`. A sample of size 12 with 3 words::
 
         prompt:  <s> _ w3 _ _ w1 _ _ w2 ? _
         vanilla: {w3} _ {w1} _ {w2} _
 
     The size of a problem is its number of tokens without `<s>` and the last blank (MAD's seq_len). As in MAD's code,
-    each blank falls before a word that is drawn for it, so that the words are spread evenly, and the last of them
-    stands right before the `?`.
+    each blank is put before a randomly drawn word, so the words are spread evenly, and the last word is directly before
+    the `?`.
 
     Args:
-        vocab_size: The words, MAD's blank and its sign to copy (`?`) together.
-        num_tokens_to_copy: Words in a sample. (MAD's code copied 16 whatever was set, before December 2024.)
+        vocab_size: Number of words, including MAD's blank and its sign to copy (`?`).
+        num_tokens_to_copy: Number of words in a sample. (Before December 2024, MAD's code always copied 16.)
     """
 
     regimes = ("vanilla",)

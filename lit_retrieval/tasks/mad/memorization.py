@@ -15,9 +15,9 @@ from lit_retrieval.vocabulary import ASK, MOST_WORDS, START, Vocabulary
 class MADMemorization(Task):
     """Random keys, each with a `?` at which to say its value, the same in all samples. (MAD, arXiv:2403.17844.)
 
-    Values are not in the context: a model keeps the map from keys to values, which training and tests share, in its
-    weights. So there is nothing to search for or to work out, and the task has `vanilla` alone. A sample of size 6 in
-    which k3 has v5 and k1 has v2::
+    Values are not in the context: the model must store the map from keys to values, which training and tests share, in
+    its weights. So there is nothing to search for or to compute, and the only regime is `vanilla`. A sample of size 6
+    in which k3 has v5 and k1 has v2::
 
         prompt:  <s> k3 ?
         vanilla: {v5} k1 ? {v2} k3 ? {v5} ?
@@ -26,8 +26,8 @@ class MADMemorization(Task):
     replacement, and no two have the same value.
 
     Args:
-        vocab_size: Keys, values and MAD's token for an answer (`?`) together.
-        map_seed: Seed of the map from keys to values.
+        vocab_size: Number of keys, values and MAD's token for an answer (`?`) together.
+        map_seed: Random seed of the map from keys to values.
     """
 
     regimes = ("vanilla",)

@@ -58,21 +58,23 @@ class MADRecall(Task):
                    k2 <StartSearch> k2 <EndSearch> [v4] v4
 
     Noisy recall puts pairs of noise words between the pairs (`frac_noise: 0.2`). In fuzzy recall (`k_motif_size: 3`,
-    `v_motif_size: 3`) a key or value is one to that many different words in random order, and every word of a value is
-    an answer; in `cot` and `retrieval`, the user asks for those after the first with a `?`. There, and in evaluation as
-    in MAD, all keys have the most words, so that none is found within a longer one. The size of a problem is its number
-    of tokens in `vanilla` without `<s>` (MAD's seq_len); a fuzzy one has up to as many.
+    `v_motif_size: 3`) a key or value has from one to this many different words in random order, and every word of a
+    value is an answer; in `cot` and `retrieval`, the user asks for each word after the first with a `?`. In these
+    regimes, and in evaluation as in MAD, all keys have the largest number of words, so that no key is found within a
+    longer one. The size of a problem is its number of tokens in `vanilla` without `<s>` (MAD's seq_len); fuzzy problems
+    have at most as many.
 
     As in MAD's code, at least one pair is not noise, and a vocabulary of 16 has 7 words for fuzzy keys and 8 for their
-    values, since one id is MAD's padding, which is left out here. Unlike there, training asks for repeated values alone
-    (`data.train_targets: every_token` trains on all next tokens, as MAD does), and the last fuzzy key is one of those
-    shown, all alike: in 3% of MAD's test samples it was not, and in training its length is drawn first there.
+    values, since one id is MAD's padding, which is left out here. There are two differences. Training asks only for
+    repeated values (`data.train_targets: every_token` trains on all next tokens, as MAD does). And the last fuzzy key
+    is always one of the keys shown, all equally likely; in MAD it was not in 3% of the test samples, and in training
+    its length is drawn first.
 
     Args:
-        vocab_size: Keys, values and noise words together.
-        k_motif_size: Most words of a key.
-        v_motif_size: Most words of a value.
-        noise_vocab_size: Noise words.
+        vocab_size: Number of keys, values and noise words together.
+        k_motif_size: Largest number of words of a key.
+        v_motif_size: Largest number of words of a value.
+        noise_vocab_size: Number of noise words.
         frac_noise: Share of the pairs that are noise.
         query_form: How a search is written: `short` (`k2`), or `full`, a regular expression word by word
             (`(?<!\S) k2 \s+(\S+)`, or `(?<!\S) k2 \s+ k1 \s+(\S+)`).

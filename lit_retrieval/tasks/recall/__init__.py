@@ -1,1 +1,1 @@
-"""Tasks that ask for something that stands in the context."""
+"""Tasks that ask for something in the context."""

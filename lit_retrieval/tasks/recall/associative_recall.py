@@ -18,21 +18,21 @@ from lit_retrieval.vocabulary import ASK, MOST_WORDS, START, Ids, Vocabulary
 class AssociativeRecall(Task):
     r"""Pairs of a key and a value, then a key: say its value. (arXiv:2402.18510, Definition 4.3.)
 
-    Keys are distinct; values need not be. Each of several queries, about distinct keys, follows the answer to the one
-    before, so one pass over the pairs gives several answers to learn from. A model may answer at once (`vanilla`),
-    write the keys from the first to the queried one (`cot`), or search for it (`retrieval`, Theorem 5.2). A sample of
-    size 6, retrieved tokens in brackets::
+    Keys are distinct; values may repeat. Several queries, about distinct keys, come one after another, each after the
+    answer to the one before, so one pass over the pairs gives several answers to learn from. A model may answer at once
+    (`vanilla`), write the keys from the first to the queried one (`cot`), or search for it (`retrieval`, Theorem 5.2).
+    A sample of size 6, retrieved tokens in brackets::
 
         prompt:    <s> k5 v1 k2 v4 k7 v1 ? k2
         vanilla:   v4
         cot:       k5 k2 v4
         retrieval: <StartSearch> k2 <EndSearch> [v4] v4
 
-    With `values_per_key`, each key comes so often, in random order, and the first or the newest of its values counts.
-    If it is the newest, `cot` writes the keys from the last one back to the queried one, and a search (`> k2`) is for
-    the last occurrence: `<s> k5 v1 k2 v4 k2 v3 k5 v2 ? k2` is answered by `k5 k2 v3`. A model that adds up what it has
-    seen of a key, as linear attention does, can only guess among its values; a delta rule overwrites them. (Compare
-    Zoology's forgetting MQAR, where all first values stand before the second ones.)
+    With `values_per_key`, each key occurs this many times, in random order, and its first or its newest value counts.
+    If the newest counts, `cot` writes the keys from the last one back to the queried one, and a search (`> k2`) finds
+    the last occurrence: `<s> k5 v1 k2 v4 k2 v3 k5 v2 ? k2` is answered by `k5 k2 v3`. A model that sums the values of a
+    key, as linear attention does, can only guess among them; a delta rule overwrites them. (In Zoology's similar
+    forgetting MQAR, all first values come before the second ones.)
 
     The size of a problem is the number of tokens in its pairs, twice the number of pairs.
 
@@ -41,12 +41,12 @@ class AssociativeRecall(Task):
         num_values: Values in the vocabulary; each pair draws one.
         num_queries: Queried keys, one after another.
         distribution: `random`; or `random_access_code`, the hard instances of Theorem 4.6: the keys k1, k2, ... in
-            order, and for each a random bit, v1 or v2, so that n pairs are n bits to remember; with `values_per_key`,
-            the list comes so often, with other bits.
+            order, each with a random bit, v1 or v2, so that n pairs are n bits to remember; with `values_per_key`, the
+            list is repeated with other bits.
         query_form: How a search is written: `short` (`k2`), or `full`, the regular expression of Theorem 5.2 word by
             word (`(?<!\S) k2 \s+(\S+)`, or `^.*(?<!\S) k2 \s+(\S+)` for the newest value).
-        values_per_key: How often each key comes.
-        counts: Which of its values counts: the `first` or the `newest`.
+        values_per_key: Number of occurrences of each key.
+        counts: The value of a key that counts: the `first` or the `newest`.
     """
 
     def __init__(
@@ -90,13 +90,13 @@ class AssociativeRecall(Task):
         return rows.transcripts(sizes)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
-        """The tokens after the first query, later ones included; in `cot` if all keys are far from where it begins."""
+        """The tokens after the first query, including later ones; in `cot` if all keys are far from its start."""
         most_keys = size // 2 - (self.values_per_key - 1)
         turn = {"vanilla": 1, "cot": most_keys + 1, "retrieval": search_length(self._pieces) + 1}[regime]
         return self.num_queries * (turn + 1) - 1
 
     def shortest_reply(self, regime: Regime) -> int:
-        """The tokens after the first query; in `cot` if all keys are where it begins."""
+        """The tokens after the first query; in `cot` if all keys are near its start."""
         return self.longest_reply(2 * self.values_per_key, regime)
 
     def longest_distance(self, size: int, regime: Regime) -> int:
@@ -151,7 +151,7 @@ def _write_batch(
 
 @njit(cache=True)
 def _draw_keys(stream: Stream, keys: Counts, num_keys: int, num_pairs: int, repeats: int, is_code: bool) -> None:
-    """Draw the keys of the pairs into the front of `keys`, each so often."""
+    """Draw the keys of the pairs into the front of `keys`, each as often as it occurs."""
     distinct = num_pairs // repeats
     keys[:num_keys] = np.arange(num_keys)
     if not is_code:

@@ -12,29 +12,31 @@ from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcrip
 from lit_retrieval.tasks.writing import COT, RETRIEVAL, Rows, ask, blank_rows, say
 from lit_retrieval.vocabulary import ASK, FIRST_WORD, MOST_WORDS, START, Ids, Vocabulary
 
-_LETTERS = "abcdefgh"  # of the first word of a key, of the second, ...
+_LETTERS = "abcdefgh"  # prefixes of the first word of a key, of the second, ...
 
 
 class CompositeRecall(Task):
     r"""Pairs of a key of several words and a value, then a key: say its value. (Zoology, arXiv:2312.04927.)
 
-    As in its compositional MQAR, keys are cells of a grid: with P pairs and k words in a key, the j-th word is one of
-    g, the smallest number for which g ** k is P or more; if it is P, each combination is a key, each word of a key is
-    part of others too, and the value depends on all of them. Each of several queries, about distinct keys, follows the
-    answer to the one before. A model may answer at once (`vanilla`), write the keys from the first to the queried one
-    (`cot`), or search for it (`retrieval`). A sample of size 12, retrieved tokens in brackets::
+    As in its compositional MQAR, keys are cells of a grid. With P pairs and k words in a key, the j-th word is one of g
+    words, where g is the smallest number for which g ** k is P or more. If g ** k is P, each combination is a key: each
+    word is part of several keys, and the value depends on all words. Several queries, about distinct keys, come one
+    after another, each after the answer to the one before. A model may answer at once (`vanilla`), write the keys from
+    the first to the queried one (`cot`), or search for it (`retrieval`). A sample of size 12, retrieved tokens in
+    brackets::
 
         prompt:    <s> a5 b2 v1 a3 b2 v4 a5 b7 v3 a3 b7 v1 ? a5 b7
         vanilla:   v3
         cot:       a5 b2 a3 b2 a5 b7 v3
         retrieval: <StartSearch> a5 b7 <EndSearch> [v3] v3
 
-    The size of a problem is the number of tokens in its pairs. (Zoology's compositional MQAR, not in its paper, has
-    full grids, distinct values and fillers, and asks for all keys, at distances of a power law, and beside its words.)
+    The size of a problem is the number of tokens in its pairs. (Zoology's compositional MQAR, which is not in its
+    paper, has full grids, distinct values and fillers. It asks for all keys, beside the words, at distances of a power
+    law.)
 
     Args:
         key_words: Words of a key.
-        num_words: Words in the vocabulary for each place in a key; a problem draws its own without replacement.
+        num_words: Words in the vocabulary for each position in a key; a problem draws its own without replacement.
         num_values: Values in the vocabulary; each pair draws one.
         num_queries: Queried keys, one after another.
         query_form: How a search is written: `short` (`a5 b7`), or `full`, a regular expression word by word

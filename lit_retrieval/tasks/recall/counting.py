@@ -15,7 +15,7 @@ YES = FIRST_WORD
 NO = YES + 1
 ZERO = YES + 2  # the numeral n has the id ZERO + n
 
-# One occurrence more than a number, each matched without backtracking (`?>`), all of them before the question.
+# Matches one occurrence more than a number, each without backtracking (`?>`), all before the question.
 _PIECES = {"short": ("", ">", ""), "full": (r"^(?>.*?(?<!\S)(", r")(?!\S)){", r"}(?=.*\s\?)")}
 
 
@@ -23,23 +23,23 @@ class Counting(Task):
     r"""A list of numerals, then one and a threshold: does it occur more often? (arXiv:2402.18510, Definition 4.5.)
 
     A model may answer at once (`vanilla`), count (`cot`: each numeral, and how often the queried one has occurred so
-    far), or search once, for an occurrence beyond the threshold (`retrieval`, Theorem 5.2), where FAILED means that
-    there is none. A sample of 4 numerals, retrieved tokens in brackets::
+    far), or search once for an occurrence beyond the threshold (`retrieval`, Theorem 5.2); FAILED then means that there
+    is none. A sample of 4 numerals, retrieved tokens in brackets::
 
         prompt:    <s> 3 11 3 1 ? 3 1
         vanilla:   YES
         cot:       3 1 11 1 3 2 1 2 YES
         retrieval: <StartSearch> 3 > 1 <EndSearch> [3] YES
 
-    The size of a problem is the length of its list; for `random_access_code` the number of bits.
+    The size of a problem is the length of its list; for `random_access_code`, it is the number of bits.
 
     Args:
         max_size: The largest size that the vocabulary has numerals for.
         num_words: Distinct numerals in lists of `random`.
         max_threshold: The largest threshold of `random`.
-        distribution: `random`: the queried numeral occurs once more than the threshold, or exactly as often, by a fair
-            coin; or `random_access_code`, the hard instances of Theorem 4.6: each of the numerals 1 to n is in the list
-            by a fair coin, and the threshold is 0.
+        distribution: `random`: the queried numeral occurs once more than the threshold or exactly as often, with
+            probability 1/2 each; or `random_access_code`, the hard instances of Theorem 4.6: each of the numerals 1 to
+            n is in the list with probability 1/2, and the threshold is 0.
         query_form: How a search is written: `short` (`3 > 1`), or `full`, a regular expression word by word
             (`^(?>.*?(?<!\S)( 3 )(?!\S)){ 2 }(?=.*\s\?)`); that of Theorem 5.2 finds no second occurrence.
     """

@@ -37,10 +37,11 @@ class Index(Task):
         num_words: Words in the vocabulary for lists; each position draws one.
         distribution: `random`; or `random_access_code`, the hard instances of Theorem 4.6: each position is a random
             bit, w1 or w2, so that n positions are n bits to remember; or `separated_code`, those of Proposition 5.1:
-            each second word is w3, which associative recall finds for w1 and w2; the others are bits and are asked for.
+            every second word is w3, which associative recall finds for w1 and w2; the other words are bits, and are
+            asked for.
         query_form: How a search is written: `short` (`@ 3`); `full`, the regular expression of Theorem 5.2 word by
-            word (`^(?:\S+\s+){ 3 }(\S+)`); or `recall`, for a separated code: the search for the word after the first
-            w3, which is all that associative recall can tell.
+            word (`^(?:\S+\s+){ 3 }(\S+)`); or `recall`, for a separated code: a search for the word after the first
+            w3, the only useful result of associative recall.
     """
 
     def __init__(

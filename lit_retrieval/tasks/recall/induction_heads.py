@@ -1,4 +1,4 @@
-"""Induction heads: the word after a sign that comes twice."""
+"""Induction heads: the word after the first of two signs."""
 
 import numpy as np
 from numba import njit
@@ -27,7 +27,7 @@ class InductionHeads(Task):
         retrieval: <StartSearch> ! <EndSearch> [w2] w2
 
     The size of a problem is the number of its tokens without `<s>` (256 in training, and up to 2 ** 20 in tests). The
-    place of the first sign is uniform.
+    position of the first sign is uniform.
 
     Args:
         max_size: The largest size that the vocabulary has numerals for.

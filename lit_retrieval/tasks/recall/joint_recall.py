@@ -11,31 +11,32 @@ from lit_retrieval.tasks.task import REGIMES, QueryForm, Regime, Task, Transcrip
 from lit_retrieval.tasks.writing import COT, RETRIEVAL, Rows, ask, blank_rows, say
 from lit_retrieval.vocabulary import ASK, FIRST_WORD, MORE, MOST_WORDS, SPECIAL_WORDS, START, Ids, Vocabulary
 
-# The word after the first such key behind the first such context, in both forms of a query.
+# The query for the word after the first such key behind the first such context, in both forms.
 _PIECES = {"short": ("", SPECIAL_WORDS[MORE], ""), "full": (r"(?<!\S)", r"\s.*?(?<!\S)", r"\s+(\S+)")}
 
 
 class JointRecall(Task):
     r"""Contexts with the values of all keys in each, then a context and a key. (Zhan et al. 2025, arXiv:2507.00449.)
 
-    Each context has every key once, in an order of its own, so neither the context nor the key tells the value. Each of
-    several queries, about distinct places of this table, follows the answer to the one before. A model may answer at
-    once (`vanilla`), write the contexts up to the queried one and then its keys up to the queried one (`cot`), or
-    search for the key behind the context (`retrieval`). A sample of size 2 with 2 keys, retrieved tokens in brackets::
+    Each context has every key once, in a separate random order, so neither the context nor the key alone tells the
+    value. Several queries, about distinct cells of this table, come one after another, each after the answer to the one
+    before. A model may answer at once (`vanilla`), write the contexts up to the queried one and then its keys up to the
+    queried one (`cot`), or search for the key behind the context (`retrieval`). A sample of size 2 with 2 keys,
+    retrieved tokens in brackets::
 
         prompt:    <s> c5 k1 v2 k2 v3 c4 k2 v1 k1 v3 ? c4 k1
         vanilla:   v3
         cot:       c5 c4 k2 k1 v3
         retrieval: <StartSearch> c4 > k1 <EndSearch> [v3] v3
 
-    The size of a problem is the number of its contexts. The paper draws 5 to 16 of them, with 5 to 16 keys, and asks
-    for all places, context by context, each answer written after its key.
+    The size of a problem is the number of its contexts. The paper draws 5 to 16 contexts, with 5 to 16 keys, and asks
+    for all cells, context by context, each answer written after its key.
 
     Args:
         num_contexts: Contexts in the vocabulary; a problem draws its own without replacement.
-        num_keys: Keys, all of them in each context.
-        num_values: Values in the vocabulary; each place draws one.
-        num_queries: Queried places, one after another.
+        num_keys: Number of keys; each context has all of them.
+        num_values: Values in the vocabulary; each cell draws one.
+        num_queries: Number of queried cells, one after another.
         query_form: How a search is written: `short` (`c4 > k1`), or `full`, a regular expression word by word
             (`(?<!\S) c4 \s.*?(?<!\S) k1 \s+(\S+)`).
     """
@@ -76,12 +77,12 @@ class JointRecall(Task):
         return rows.transcripts(sizes)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
-        """The tokens after the first query, later ones included; in `cot` if all places are near the end."""
+        """The tokens after the first query, including later ones; in `cot` if all cells are near the end."""
         turn = {"vanilla": 1, "cot": size + self.num_keys + 1, "retrieval": search_length(self._pieces) + 1}[regime]
         return self.num_queries * (turn + 2) - 2
 
     def shortest_reply(self, regime: Regime) -> int:
-        """The tokens after the first query; in `cot` if all places are the first."""
+        """The tokens after the first query; in `cot` if all cells are the first."""
         turn = {"vanilla": 1, "cot": 3, "retrieval": search_length(self._pieces) + 1}[regime]
         return self.num_queries * (turn + 2) - 2
 
@@ -90,7 +91,7 @@ class JointRecall(Task):
         return size * (1 + 2 * self.num_keys) + self.longest_reply(size, regime)
 
     def check_size(self, size: int) -> None:
-        """Raise `UserError` unless there are words for this many contexts, and as many places as queries."""
+        """Raise `UserError` unless there are words for this many contexts, and at least as many cells as queries."""
         check_between("size", size, 1, self.num_contexts, "data.sizes or data.task.init_args.num_contexts")
         if size * self.num_keys < self.num_queries:
             raise UserError(

@@ -27,16 +27,16 @@ Answers = Literal["beside", "written"]
 Filler = bool | Literal["unlisted"]
 Flags = npt.NDArray[np.bool_]
 BLANK = "_"
-LARGEST_POWER = 16  # the weight of the 2**20th slot is 2**300 then; above 1 most queries come at the end anyway
+LARGEST_POWER = 16  # then the weight of slot 2**20 is 2**300; above 1, most queries come at the end anyway
 
 
 class MQAR(Task):
     r"""Pairs of a key and a value, then each key once more among other words. (Arora et al. 2023, Zoology.)
 
     In multi-query associative recall (arXiv:2312.04927), the model writes the value of each key when the key occurs
-    again. Keys and values of the pairs are distinct. The distances of the queries follow a power law: of the slots of
-    two tokens after the pairs, the s-th is drawn with a weight of `s ** (power_a - 1)`, without replacement. A model
-    may answer at once (`vanilla`), write the keys from the first to the queried one (`cot`), or search for it
+    again. Keys and values of the pairs are distinct. The distances of the queries follow a power law: after the pairs
+    come slots of two tokens, and slot s is drawn with weight `s ** (power_a - 1)`, without replacement. A model may
+    answer at once (`vanilla`), write the keys from the first to the queried one (`cot`), or search for it
     (`retrieval`). A sample of size 12 with 2 pairs, retrieved tokens in brackets::
 
         prompt:    <s> k5 v1 k2 v4 k1 v4 k2
@@ -45,28 +45,28 @@ class MQAR(Task):
         retrieval: <StartSearch> k2 <EndSearch> [v4] v4 k5 <StartSearch> k5 <EndSearch> [v1] v1
 
     The size of a problem is its number of tokens in `vanilla`, without `<s>` (Zoology's input_seq_len). In `vanilla`,
-    as in Zoology, the model is asked for the value at the key, and then reads another word, whatever it has answered.
-    With `answers: written`, as in the other regimes, the value takes the position of that word. Since no value comes
-    twice, a model can then guess the later values by elimination: with P pairs it gets (1 + 1/2 + ... + 1/P) / P of
-    them, 0.52 of 4, without having recalled one. A transcript ends with the last answer, or the word beside it. The
-    first pairs tend to be asked for first, as in Zoology: with 4 pairs in 64 tokens the j-th value answers the j-th
-    query with probability 0.28, without a look at the key.
+    as in Zoology, the model is asked for the value at the key, and then reads a random word, not its answer. With
+    `answers: written`, as in the other regimes, the value takes the position of that word. Since no value occurs twice,
+    a model can then guess the later values by elimination: with P pairs it gets (1 + 1/2 + ... + 1/P) / P of them
+    right, 0.52 with 4 pairs, without recalling any. A transcript ends with the last answer, or with the word beside it.
+    The first pairs tend to be asked for first, as in Zoology: with 4 pairs in 64 tokens, the j-th value answers the
+    j-th query with probability 0.28, without a look at the key.
 
-    Between the queries, and beside the answers, Zoology has its token 0, or, by default, a random token of its whole
-    vocabulary: any key or value, those of the pairs too, or the 0. So a listed key may come again with another value
-    behind it, before it is asked for or after, at each such place with probability P / vocab_size; the value in the
-    list is the right one all the same. `unlisted` never has a listed key there.
+    Between the queries, and beside the answers, Zoology has its token 0 or, by default, a random token of its whole
+    vocabulary: any key or value, including those of the pairs, or 0. So a key of the pairs may occur again with another
+    value after it, before or after it is asked for, with probability P / vocab_size at each of these positions. The
+    value in the list remains the right one. With `unlisted`, no key of the pairs occurs there.
 
     Args:
-        vocab_size: Keys and values together, half of each.
-        num_kv_pairs: Pairs, each queried once.
+        vocab_size: Number of keys and values together, half of each.
+        num_kv_pairs: Number of pairs, each queried once.
         power_a: Exponent of the power law, above 0 and up to 16; near 0 most queries come soon after the pairs, at 1
             all slots are equally likely.
-        random_non_queries: What is between the queries, and beside the answers: random keys and values (`true`, as in
+        random_non_queries: Words between the queries and beside the answers: random keys and values (`true`, as in
             Zoology), the same without the keys of the pairs (`unlisted`), or `_` (`false`).
         query_form: How a search is written: `short` (`k2`), or `full`, a regular expression word by word
             (`(?<!\S) k2 \s+(\S+)`).
-        answers: Where the answers of `vanilla` are: `beside` the words that the model reads, or `written` among them.
+        answers: Position of the answers in `vanilla`: `beside` the words that the model reads, or `written` among them.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ def _write_batch(
     for row in range(len(indices)):
         tokens, author = rows.tokens[row], rows.author[row]
         stream, num_slots = open_stream(seed, indices[row]), (sizes[row] - 2 * num_pairs) // 2
-        for word in range(num_keys):  # a loop: slices of arange took a quarter of the time
+        for word in range(num_keys):  # a loop, since slices of arange took a quarter of the time
             keys[word] = values[word] = word
         shuffle(stream, keys, num_pairs)
         shuffle(stream, values, num_pairs)
@@ -189,8 +189,8 @@ def _write_batch(
 def _draw_slots(stream: Stream, weights: npt.NDArray[np.float64], count: int) -> Counts:
     """The pair queried at each slot, -1 for none, drawn by weight without replacement.
 
-    The slots with the smallest exponential times E / weight, in their order, are such a draw (Efraimidis and
-    Spirakis 2006, doi:10.1016/j.ipl.2005.11.003).
+    Taking the slots with the smallest E / weight in ascending order, with exponential random numbers E, is a draw of
+    this kind (Efraimidis and Spirakis 2006, doi:10.1016/j.ipl.2005.11.003).
     """
     times = np.empty(len(weights))
     for slot in range(len(weights)):
@@ -211,7 +211,7 @@ def _fill(tokens: Ids, author: Authors, at: int, stream: Stream, is_spared: Flag
 
 @njit(cache=True)
 def _filler(stream: Stream, is_spared: Flags, blank: int) -> int:
-    """The blank, or if it is negative, a random word that `is_spared (keys and values,)` does not spare."""
+    """The blank; if it is negative, a random word that is not marked in `is_spared (keys and values,)`."""
     if blank >= 0:
         return blank
     word = draw_below(stream, len(is_spared))

@@ -16,26 +16,26 @@ from lit_retrieval.tasks.writing import COT, RETRIEVAL, Rows, ask, blank_rows, s
 from lit_retrieval.vocabulary import ASK, FIRST_WORD, MOST_WORDS, START, Ids, Vocabulary
 
 Question = Literal["after", "before"]
-_MOST_TRIES = 50  # a size is refused if it takes more lists than this, on average, until a query is unique
+_MOST_TRIES = 50  # a size is refused if it takes more draws than this, on average, until a query is unique
 
 
 class NGramRetrieval(Task):
     r"""A list of words, then the first words of an n-gram in it: say its last. (arXiv:2402.18510, Definition 4.4.)
 
-    The paper's c-gram retrieval. The queried words occur in the list once. A model may answer at once (`vanilla`),
-    count the positions up to their first (`cot`), or search for them (`retrieval`, Theorem 5.2). A sample of size 6
-    with 3-grams, retrieved tokens in brackets::
+    This is the paper's c-gram retrieval. The queried words occur in the list once. A model may answer at once
+    (`vanilla`), count the positions up to the first queried word (`cot`), or search for them (`retrieval`, Theorem
+    5.2). A sample of size 6 with 3-grams, retrieved tokens in brackets::
 
         prompt:    <s> w3 w1 w2 w1 w1 w4 ? w2 w1
         vanilla:   w1
         cot:       1 2 3 w1
         retrieval: <StartSearch> w2 w1 <EndSearch> [w1] w1
 
-    In Retrievit (arXiv:2603.02874) the answer has several words (`answer_size`), each searched for by all words before
-    it: `w2`, then `w2 w1`. The question may be `before` the list: `<s> w2 w1 ? w3 w1 w2 w1 w1 w4 ?`; a search is then
-    for the last occurrence (`> w2 w1`), since the first is the question. The queried words may occur several times
-    (`copies`), at a random place in each of as many equal parts of the list. (Retrievit only looks which of the answers
-    a model gives then.)
+    Three arguments follow Retrievit (arXiv:2603.02874). The answer may have several words (`answer_size`); a search for
+    each uses all words before it: `w2`, then `w2 w1`. The question may be `before` the list: `<s> w2 w1 ? w3 w1 w2 w1
+    w1 w4 ?`; a search then finds the last occurrence (`> w2 w1`), since the first is the question. The queried words
+    may occur several times (`copies`), at a random position in each of as many equal parts of the list. (Retrievit then
+    only reports which of the answers a model gives.)
 
     The size of a problem is the length of its list.
 
@@ -45,10 +45,10 @@ class NGramRetrieval(Task):
         ngram_size: Words of an n-gram, the answer included (the paper's c).
         query_form: How a search is written: `short` (`w2 w1`), or `full`, the regular expression of Theorem 5.2 word
             by word (`(?<!\S) w2 \s+ w1 \s+(\S+)`).
-        answer_size: Words of an n-gram that are the answer, its last.
-        question: Where the queried words are, `after` the list or `before` it.
-        copies: How often the queried words occur.
-        counts: Which of several occurrences counts, the `first` or the `newest`.
+        answer_size: Number of words at the end of an n-gram that are the answer.
+        question: Position of the queried words, `after` the list or `before` it.
+        copies: Number of occurrences of the queried words.
+        counts: The occurrence that counts, the `first` or the `newest`.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ def _ask_all(tokens: Ids, author: Authors, at: int, words: Ids) -> int:
 
 @njit(cache=True)
 def _draw_list(stream: Stream, words: Ids, num_words: int, ngram_size: int, query_size: int, starts: Counts) -> None:
-    """Draw the list `words (size,)` and an n-gram's start in each part, until its first words occur only there."""
+    """Draw the list `words (size,)` and the n-gram's start in each part, until its first words occur only there."""
     part = len(words) // len(starts)
     while True:
         for position in range(len(words)):

@@ -1,4 +1,4 @@
-"""Lists of pairs of a key and a value, with the questions and replies about them."""
+"""Writes lists of pairs of a key and a value, with questions and replies about them."""
 
 from typing import Literal
 
@@ -47,7 +47,7 @@ def query_pieces(query_form: QueryForm, counts: Counted = "first", key_words: in
 
 @njit(cache=True)
 def write_pairs(tokens: Ids, author: Authors, at: int, keys: Counts, first_value: int, values: Counts) -> int:
-    """Write each key and its value, both counted from 0; returns the next position."""
+    """Write each key and its value, given as numbers from 0; returns the next position."""
     for pair in range(len(keys)):
         at = ask(tokens, author, at, FIRST_KEY + keys[pair])
         at = ask(tokens, author, at, first_value + values[pair])
@@ -74,7 +74,7 @@ def ask_for_key(rows: Rows, row: int, at: int, query: int, pair: int, regime: in
         pair: Position of the key in the list, which begins at position 1.
         regime: VANILLA, COT or RETRIEVAL.
         pieces: The tokens of the `query_pieces` of a search.
-        start: Position of the key from which `cot` writes the keys up to the one in question, or back to it.
+        start: Position of the key from which `cot` writes the keys, forward or backward, to the queried one.
     """
     tokens, author = rows.tokens[row], rows.author[row]
     key, value = tokens[pair], tokens[pair + 1]

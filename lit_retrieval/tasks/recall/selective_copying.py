@@ -1,4 +1,4 @@
-"""Selective copying: repeat the words that stand among noise."""
+"""Selective copying: repeat the words among noise."""
 
 import numpy as np
 from numba import njit
@@ -17,7 +17,7 @@ NOISE = "_"
 class SelectiveCopying(Task):
     r"""Words at random places among noise: repeat them in their order. (Gu and Dao 2023, Mamba, arXiv:2312.00752.)
 
-    The spacing of the words is random, so that a fixed convolution can't do it (section 4.1.1). In `vanilla`, as in the
+    The spacing of the words is random, so a fixed convolution can't solve it (section 4.1.1). In `vanilla`, as in the
     paper's Figure 2, the model reads noise after the `?` and is asked for the words beside it. In `cot` it writes the
     position before each word, in `retrieval` it searches for each position. A sample of size 5 with 2 words, retrieved
     tokens in brackets::
@@ -27,13 +27,13 @@ class SelectiveCopying(Task):
         cot:       2 w3 4 w1
         retrieval: <StartSearch> @ 2 <EndSearch> [w3] w3 <StartSearch> @ 4 <EndSearch> [w1] w1
 
-    The size of a problem is the number of words and of noise together (4,096 in appendix E.1). All sets of places are
-    equally likely; in `MADCopying` a word stands right before the `?`.
+    The size of a problem is the number of words and of noise together (4,096 in appendix E.1). All sets of positions
+    are equally likely; in `MADCopying` there is always a word directly before the `?`.
 
     Args:
         max_size: The largest size that the vocabulary has numerals for.
-        vocab_size: Words, the noise `_` included; each copied word is drawn among the others.
-        num_tokens: Words to copy.
+        vocab_size: Number of words, including the noise `_`; each copied word is drawn from the others.
+        num_tokens: Number of words to copy.
         query_form: How a search is written: `short` (`@ 2`), or `full`, a regular expression word by word
             (`^(?:\S+\s+){ 2 }(\S+)`).
     """

@@ -33,10 +33,10 @@ FIRST_ELEMENT = NO + 1
 class SetDisjointness(Task):
     """Two sets: which element is in both, or is there one? (Arora et al. 2024, Just read twice, arXiv:2407.05483.)
 
-    A model that reads once must remember the whole first set to compare the second with it, so a recurrence does better
-    if the shorter set is first, or on a second reading (`ReadAgain`). A model may answer at once (`vanilla`), write the
-    elements of the second set up to the common one (`cot`), or search for each of these: does it occur more than once?
-    (`retrieval`.) A sample of size 5, retrieved tokens in brackets::
+    A model that reads once must remember the whole first set to compare the second set with it. So a recurrence does
+    better if the shorter set is first, or on a second reading (`ReadAgain`). A model may answer at once (`vanilla`),
+    write the elements of the second set up to the common one (`cot`), or check by a search whether each of these occurs
+    more than once (`retrieval`). A sample of size 5, retrieved tokens in brackets::
 
         prompt:    <s> e5 e2 e7 | e3 e2 ?
         vanilla:   e2
@@ -47,10 +47,9 @@ class SetDisjointness(Task):
     of the first set.
 
     Args:
-        num_elements: Elements in the vocabulary.
-        first_shares: How large the first set is, as shares of the size; a problem draws one of them.
-        question: Which `element` is in both, exactly one; or `whether` there is one, as in every other problem, on
-            average.
+        num_elements: Number of elements in the vocabulary.
+        first_shares: Sizes of the first set, as shares of the problem's size; a problem draws one of them.
+        question: Which `element` is in both sets (exactly one is), or `whether` there is one (with probability 1/2).
         distribution: Sets of `random` elements; or `razborov`, the hard instances of Razborov (1992,
             doi:10.1016/0304-3975(92)90260-M): of the first 4 m - 1 elements, for two sets of m.
     """

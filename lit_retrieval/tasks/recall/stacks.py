@@ -18,11 +18,11 @@ _NONE = -1
 class Stacks(Task):
     """Words are pushed onto several stacks: say each word that is popped. (Kimi Linear, arXiv:2510.26692, section 5.1.)
 
-    Each operation is on a random stack: a push of a random word, or, by a fair coin if the stack is not empty, a pop.
-    The last one is a pop, of a random stack that is not empty. (The paper gives the form of the operations and the 64
-    stacks, but no law.) A model may answer each pop at once (`vanilla`), or go back over the operations on that stack
-    (`cot`): for each it writes how many pushes are still to be passed, one more for a pop and one less for a push, down
-    to 0 at the push that was popped. A sample of size 5::
+    Each operation is on a random stack. It pushes a random word or, with probability 1/2 if the stack is not empty,
+    pops one. The last operation pops a random stack that is not empty. (The paper gives the form of the operations and
+    the 64 stacks, but no distribution.) A model may answer each pop at once (`vanilla`), or go back over the operations
+    on that stack (`cot`). For each operation it writes how many pushes are still to be passed, one more for a pop and
+    one less for a push, down to 0 at the push that was popped. A sample of size 5::
 
         prompt:  <s> push s1 w4 push s1 w2 pop s1
         vanilla: w2 push s2 w2 pop s1 w4
@@ -30,12 +30,12 @@ class Stacks(Task):
 
     It has no `retrieval`: a regular expression can't tell which of the pushes of a stack have been popped since.
 
-    The size of a problem is the number of its operations; each is three tokens, the answers included, so the paper's
+    The size of a problem is the number of its operations. Each is three tokens, including the answers, so the paper's
     256 to 2,048 tokens are 85 to 682 operations.
 
     Args:
         max_size: The largest size that the vocabulary has numerals for.
-        num_stacks: Stacks.
+        num_stacks: Number of stacks.
         vocab_size: Words in the vocabulary for pushes.
     """
 
@@ -125,7 +125,7 @@ def _draw_filled(stream: Stream, tops: Counts) -> int:
 
 @njit(cache=True)
 def _is_popped(stream: Stream, top: int, filled: int, later: int) -> bool:
-    """Whether to pop a stack: not the only word of all stacks right before the last pop."""
+    """Whether to pop a stack; directly before the last pop, the only word in all stacks is not popped."""
     return top != _NONE and (filled > 1 or later > 1) and draw_coin(stream) == 1
 
 

@@ -1,4 +1,4 @@
-"""When an answer in text is right, by the rule of HotpotQA (arXiv:1809.09600), which has it from SQuAD."""
+"""Scores answers in text by HotpotQA's rule (arXiv:1809.09600), which it took from SQuAD."""
 
 import re
 import string
@@ -9,15 +9,15 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def exact_match(given: str, right: str) -> bool:
-    """Whether two answers are equal up to case, punctuation, the articles a, an and the, and white space."""
+    """Whether two answers are equal, ignoring case, punctuation, the articles a, an and the, and white space."""
     return _normalize(given) == _normalize(right)
 
 
 def f1(given: str, right: str) -> float:
-    """The F1 of the words that two answers share, 0 to 1, after the changes of `exact_match`.
+    """The F1 score of the words of two answers, 0 to 1, normalized as in `exact_match`.
 
-    It is 2 s / (g + r) for s shared words of g given and r right ones: the harmonic mean of precision and recall. An
-    answer of yes, no or noanswer on either side has no part that could be right: it scores 0 beside any other.
+    It is 2 s / (g + r) for s shared words, g given words and r right words: the harmonic mean of precision and recall.
+    If either answer is yes, no or noanswer, there is no partial score: it is 0 unless both are equal.
     """
     given, right = _normalize(given), _normalize(right)
     if given != right and not _CLOSED.isdisjoint((given, right)):

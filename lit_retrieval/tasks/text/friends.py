@@ -1,4 +1,4 @@
-"""Friends: two hops over sentences."""
+"""Friends: two hops over sentences about people."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from lit_retrieval.tasks.text.text_task import Dialogue, TextTask
 
 
 class People(NamedTuple):
-    """People, of whom one is asked about.
+    """People, and the one that the question asks about.
 
     Args:
         names: Their names.
@@ -28,8 +28,8 @@ class People(NamedTuple):
 class Friends(TextTask):
     r"""Where does somebody's best friend live? Two hops over sentences, as in bAbI's second task (arXiv:1502.05698).
 
-    The user tells of each person the best friend, another one, and the city. The size is the number of people.
-    What a search finds is a line of its own. A sample of size 2::
+    The prompt states the best friend (another person) and the city of each person. The size is the number of people.
+    The result of a search is a separate line. A sample of size 2::
 
         Emma Carter's best friend is Hugo Lane.
         Emma Carter lives in Oslo.
@@ -57,7 +57,7 @@ class Friends(TextTask):
         )  # fmt: skip
 
     def write_dialogue(self, problem: People, regime: Regime) -> Dialogue:
-        """How they are asked about; see `TextTask`."""
+        """Write the prompt, the reply and the answer; see `TextTask`."""
         names, asked = problem.names, problem.names[problem.asked]
         cities = [CITIES[city] for city in problem.cities]
         facts = "".join(
@@ -75,9 +75,9 @@ class Friends(TextTask):
         return Dialogue(facts + question, f"{steps[regime]}Answer: {answer}\n", answer)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
-        """As for the fewest people: a reply does not grow with their number."""
+        """The longest reply for the fewest people, since replies do not grow with their number."""
         return super().longest_reply(2, regime)
 
     def check_size(self, size: int) -> None:
-        """Raise `UserError` without a friend, or for more people than there are names."""
+        """Raise `UserError` for fewer than two people, or for more people than there are names."""
         check_people(size, 2)

@@ -1,4 +1,4 @@
-"""HotpotQA with the number of paragraphs and their order as dials."""
+"""HotpotQA with a variable number of paragraphs in a chosen order."""
 
 from copy import copy
 from pathlib import Path
@@ -21,7 +21,7 @@ _MOST = 10  # paragraphs of a question in HotpotQA
 
 
 class Asked(NamedTuple):
-    """A question with a number of its paragraphs."""
+    """A question with some of its paragraphs."""
 
     question: Question
     number: int
@@ -31,9 +31,9 @@ class HotpotQA(TextTask):
     r"""Questions that two of several paragraphs answer together, from a file of HotpotQA.
 
     HotpotQA is arXiv:1809.09600; arXiv:2402.18510, section 6.2, varies the number of paragraphs and their order. The
-    size is the number of paragraphs. Validation, test and prediction ask each question of `file` at each size. Which
-    paragraphs are there depends on the question's id alone, and those of a smaller size are among those of a larger
-    one. At size 2 both orders have the same prompt. A question at size 3::
+    size is the number of paragraphs. Validation, test and prediction ask each question of `file` at each size. The
+    choice of paragraphs depends only on the question's id, and the paragraphs of a smaller size are among those of a
+    larger size. At size 2 both orders have the same prompt. A question at size 3::
 
         - Fallow Ness: Fallow Ness is a town of fishermen.
         - Ada Brenlow: Ada Brenlow painted landscapes. She was born in Tellmark.
@@ -48,19 +48,20 @@ class HotpotQA(TextTask):
                    <StartSearch>Tellmark<EndSearch>[Tellmark: Tellmark is a small town. The river Orva flows ...]
                    Answer: Orva
 
-    The chain of thought is the file's supporting facts. A search finds the paragraph that matches it best by BM25, also
-    among those of the shots. The wording, the shots, and which paragraphs are there, are ours: the paper doesn't say.
+    The chain of thought is the file's supporting facts. A search finds the paragraph that matches it best by BM25,
+    including paragraphs of the shots. The wording, the shots and the choice of paragraphs are ours, since the paper
+    doesn't specify them.
 
     Args:
         tokenizer: The folder of a pretrained model, with its `tokenizer.json`.
         file: The questions to evaluate, hotpot_dev_distractor_v1.json or a file in its format.
         train_file: The questions to train on, such as hotpot_train_v1.1.json; `fit` needs it.
         shots: A file of solved questions in the same format, which all come before each question; none if absent.
-        order: required (the paragraphs in a random order, so that the model must look for those that it needs) or free
-            (the two gold ones at the end).
-        only: A file with ids of questions, one a line; the others are not evaluated.
-        most_paragraphs: Questions with fewer paragraphs are left out, so that all sizes up to it have the same ones.
-        sha256: The sha256 of tokenizer.json; entered by the command, another tokenizer is refused.
+        order: required (the paragraphs in a random order, so that the model must find those that it needs) or free
+            (the two gold paragraphs at the end).
+        only: A file with ids of questions, one per line; other questions are not evaluated.
+        most_paragraphs: Questions with fewer paragraphs are left out, so all sizes up to it have the same questions.
+        sha256: The sha256 of tokenizer.json, entered by the command; another tokenizer is refused.
     """
 
     retriever = PassageRetriever()
@@ -116,25 +117,25 @@ class HotpotQA(TextTask):
         return Asked(self._questions[int(rng.integers(len(self._questions)))], size)
 
     def dialogue(self, seed: int, index: int, size: int, regime: Regime) -> Dialogue:
-        """The dialogue of a sample: to evaluate, that of the question with this index."""
+        """The dialogue of a sample; in evaluation, that of the question with this index."""
         if self.num_problems is None:
             return super().dialogue(seed, index, size, regime)
         return self.write_dialogue(Asked(self._questions[index], size), regime)
 
     def write_dialogue(self, problem: Asked, regime: Regime) -> Dialogue:
-        """How it is asked, after the shots, and answered; see `TextTask`."""
+        """Write the prompt (after the shots), the reply and the answer; see `TextTask`."""
         shots = "".join(self._solved(question, regime) for question in self._shots)
         question = problem.question
         prompt = self._prompt(question, problem.number)
         return Dialogue(shots + prompt, _reply(question, regime), question.answer)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
-        """Twice the longest of the questions of `file` whose gold paragraphs are the longest."""
+        """Twice the longest reply among the questions of `file` with the longest gold paragraphs."""
         lengths = [sum(len(one.paragraphs[title]) for title in one.gold) + len(one.answer) for one in self._evaluated]
         return self.evaluation._probe(size, regime, np.argsort(lengths)[-self.num_probed :].astype(np.int64))
 
     def check_size(self, size: int) -> None:
-        """Raise `UserError` for fewer paragraphs than the gold ones, or more than questions are sure to have."""
+        """Raise `UserError` for fewer than the two gold paragraphs, or more than all questions have."""
         check_between("size", size, _FEWEST, self.most_paragraphs, f"data.sizes or {_ARGUMENTS}.most_paragraphs")
 
     def _prompt(self, question: Question, number: int) -> str:
@@ -142,7 +143,7 @@ class HotpotQA(TextTask):
         return f"{''.join(paragraphs)}Question: {question.question}\n"
 
     def _solved(self, question: Question, regime: Regime) -> str:
-        """A solved question as it stands before others, with all its paragraphs."""
+        """The text of a solved question (a shot), with all its paragraphs."""
         prompt, reply = self._prompt(question, len(question.paragraphs)), _reply(question, regime)
         for query in _queries(question) if regime == "retrieval" else ():
             found = self.retriever.search(query, prompt) or SPECIAL_WORDS[FAILED]
@@ -150,7 +151,7 @@ class HotpotQA(TextTask):
         return f"{prompt}{reply}\n"
 
     def _check_apart(self) -> None:
-        """Raise `UserError` if a question is for training, or solved in each prompt, and for evaluation."""
+        """Raise `UserError` if a question for evaluation is also a training question or a shot."""
         evaluated = {question.id for question in self._evaluated}
         others = {"train_file": (self.train_file, self._questions), "shots": (self.shots, self._shots)}
         for name, (file, questions) in others.items():
@@ -171,5 +172,5 @@ def _reply(question: Question, regime: Regime) -> str:
 
 
 def _queries(question: Question) -> tuple[str, ...]:
-    """What to search for: the gold paragraphs by their titles."""
+    """The queries of a question: the titles of its gold paragraphs."""
     return question.gold

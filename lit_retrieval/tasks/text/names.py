@@ -38,5 +38,5 @@ def draw_people(rng: np.random.Generator, count: int) -> list[str]:
 
 
 def check_people(size: int, fewest: int) -> None:
-    """Raise `UserError` unless there are so many people."""
+    """Raise `UserError` unless there are names for this many people."""
     check_between("size", size, fewest, MOST_PEOPLE, "data.sizes")

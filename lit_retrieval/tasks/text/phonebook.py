@@ -1,4 +1,4 @@
-"""Phonebook: one hop over sentences."""
+"""Phonebook: one hop over sentences with phone numbers."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ _NUMBERS = (1000, 10_000)  # from the first to the one after the last
 
 
 class Entries(NamedTuple):
-    """The entries of a phone book, of which one is asked for.
+    """The entries of a phone book, and the one that the question asks for.
 
     Args:
         names: The names.
@@ -28,7 +28,7 @@ class Entries(NamedTuple):
 class Phonebook(TextTask):
     r"""What is somebody's number? One hop over sentences, the phone book of arXiv:2402.01032.
 
-    The size is the number of people, each with a number of four digits. What a search finds is a line of its own. A
+    The size is the number of people, each with a number of four digits. The result of a search is a separate line. A
     sample of size 2::
 
         Emma Carter's number is 4821.
@@ -49,7 +49,7 @@ class Phonebook(TextTask):
         return Entries(draw_people(rng, size), rng.integers(*_NUMBERS, size).tolist(), int(rng.integers(size)))
 
     def write_dialogue(self, problem: Entries, regime: Regime) -> Dialogue:
-        """How one is asked for; see `TextTask`."""
+        """Write the prompt, the reply and the answer; see `TextTask`."""
         entries = zip(problem.names, problem.numbers, strict=True)
         facts = "".join(f"{name}'s number is {number}.\n" for name, number in entries)
         asked, answer = problem.names[problem.asked], str(problem.numbers[problem.asked])
@@ -62,7 +62,7 @@ class Phonebook(TextTask):
         return Dialogue(facts + question, f"{steps[regime]}Answer: {answer}\n", answer)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
-        """As for one person: a reply does not grow with their number."""
+        """The longest reply for one person, since replies do not grow with the number of people."""
         return super().longest_reply(1, regime)
 
     def check_size(self, size: int) -> None:

@@ -18,13 +18,13 @@ class Question(NamedTuple):
     """A question and the paragraphs around it.
 
     Args:
-        id: Its id.
+        id: The id of the question.
         question: The question.
         answer: The right answer.
-        facts: The sentences that support the answer, each with the title of its paragraph; the file may have sentence
-            numbers that no paragraph has, and these are left out.
-        paragraphs: Title and text of each, those of the supporting facts among them.
-        gold: Titles of the two paragraphs of the supporting facts, one that the question names first.
+        facts: The sentences that support the answer, each with the title of its paragraph. Sentence numbers of the file
+            that no paragraph has are left out.
+        paragraphs: Title and text of each paragraph, including those of the supporting facts.
+        gold: Titles of the two paragraphs of the supporting facts; a title that the question names comes first.
     """
 
     id: str
@@ -35,14 +35,14 @@ class Question(NamedTuple):
     gold: tuple[str, ...]
 
     def choose(self, number: int, order: Order) -> list[tuple[str, str]]:
-        """Some of the paragraphs, the two gold ones among them, in an order; each title with its text.
+        """Choose `number` paragraphs, including the two gold ones, and order them; returns titles and texts.
 
-        Which others are chosen, and the order, depend on the id and the titles alone: those for a smaller number are
-        among those for a larger one, and any two keep their order, but that `free` has the gold ones at the end.
+        The choice and the order depend only on the id and the titles. Paragraphs for a smaller number are among those
+        for a larger number, and any two keep their order, except that `free` puts the gold ones at the end.
 
         Args:
-            number: How many, 2 or more.
-            order: `required`: a random order, so that the gold ones must be looked for; or `free`.
+            number: Number of paragraphs, 2 or more.
+            order: `required`: a random order, so that the gold paragraphs must be searched for; or `free`.
         """
         others = sorted(self.paragraphs.keys() - self.gold, key=lambda title: self._digest("choice", title))
         chosen = sorted([*self.gold, *others[: number - 2]], key=lambda title: self._digest("order", title))
@@ -57,7 +57,8 @@ class Question(NamedTuple):
 def read_questions(path: Path, key: str, fewest: int = 2) -> list[Question]:
     """The questions of a file that have at least `fewest` paragraphs.
 
-    Raises `UserError` unless the file is in the format of hotpot_dev_distractor_v1.json; `key` is what names it.
+    Raises `UserError` unless the file is in the format of hotpot_dev_distractor_v1.json; `key` is the key that names
+    it.
     """
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -80,7 +81,7 @@ def read_questions(path: Path, key: str, fewest: int = 2) -> list[Question]:
 
 
 def keep_only(questions: Sequence[Question], path: Path) -> list[Question]:
-    """The questions whose ids are the lines of a file, in their own order; raises `UserError` for an unknown id."""
+    """The questions whose ids are the lines of a file, in their original order; raises `UserError` for unknown ids."""
     try:
         ids = path.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError):

@@ -23,11 +23,11 @@ _END = SPECIAL_WORDS[END_SEARCH]
 
 
 class Dialogue(NamedTuple):
-    """What the user says, what the model should reply, and the answer in it.
+    """The user's prompt, the right reply of the model, and the answer in it.
 
     Args:
         prompt: The user's text.
-        reply: The model's text, a search in it as `<StartSearch>query<EndSearch>`; what it finds is put in when the
+        reply: The model's text, with searches as `<StartSearch>query<EndSearch>`; their results are inserted when the
             transcript is written.
         answer: The right answer, as the reply gives it.
     """
@@ -38,17 +38,17 @@ class Dialogue(NamedTuple):
 
 
 class TextTask(DrawnTask):
-    """A task in the text of a pretrained model: `draw` makes a problem, `write_dialogue` asks and answers it.
+    """A task in the text of a pretrained model: `draw` generates a problem, `write_dialogue` asks and answers it.
 
-    Each piece of text by one author is tokenized alone, here as while decoding. The answer is found in the first whole
-    line of the model's that matches `answer_pattern`; in `Transcripts.answers` it is RIGHT.
+    Each piece of text by one author is tokenized separately, here and while decoding. The answer is in the first
+    complete line of the model that matches `answer_pattern`; in `Transcripts.answers` it is RIGHT.
 
     Args:
         tokenizer: The folder of a pretrained model, with its tokenizer.json.
-        sha256: The sha256 of tokenizer.json; entered by the command, another tokenizer is refused.
+        sha256: The sha256 of tokenizer.json, entered by the command; another tokenizer is refused.
 
     Attributes:
-        answer_pattern: A regular expression that finds the answer in a line, its first group.
+        answer_pattern: A regular expression for the line of the answer; its first group is the answer.
     """
 
     answer_words = np.array([RIGHT], np.int32)
@@ -63,7 +63,7 @@ class TextTask(DrawnTask):
 
     @cached_property
     def vocabulary(self) -> Tokens:  # type: ignore[override]  # dialogues are written without it
-        """The tokens of the folder; raises `UserError` for another tokenizer than that of `sha256`."""
+        """The tokenizer of the folder; raises `UserError` if it does not match `sha256`."""
         tokens = Tokens(self.tokenizer)
         if self.sha256 not in (None, tokens.sha256):
             raise UserError(
@@ -74,10 +74,10 @@ class TextTask(DrawnTask):
 
     @abstractmethod
     def write_dialogue(self, problem: Any, regime: Regime) -> Dialogue:
-        """How a problem is asked and answered in a regime."""
+        """Write the prompt, the right reply and the answer of a problem in this regime."""
 
     def judge(self, given: str, right: str) -> bool:
-        """Whether an answer is right: an exact match by HotpotQA's rule, which leaves out case and punctuation."""
+        """Whether an answer is right: an exact match by HotpotQA's rule, which ignores case and punctuation."""
         return exact_match(given, right)
 
     def dialogue(self, seed: int, index: int, size: int, regime: Regime) -> Dialogue:
@@ -111,7 +111,7 @@ class TextTask(DrawnTask):
         num_answers: Sequence[int] | None = None,
         right: Transcripts | None = None,
     ) -> TextConversations:
-        """New conversations; see `Task.converse`. Raises `UserError` for more than one answer a row."""
+        """New conversations; see `Task.converse`. Raises `UserError` for more than one answer per row."""
         if (most := max(num_answers or [1])) > 1:
             raise UserError(f"a reply in text has one answer, got num_answers={most}; leave it out")
         texts = [] if right is None else [self.answer_texts(right.reply(row))[0] for row in range(len(right))]
@@ -123,7 +123,7 @@ class TextTask(DrawnTask):
         return TextConversations(turns, self.vocabulary, retriever, self._ending, judge, max_new_tokens)
 
     def answer_texts(self, reply: Reply) -> list[str | None]:
-        """The answer of a reply, or of a right transcript; None if it is undecided."""
+        """The answer of a reply, or of a right transcript; None if the reply is undecided."""
         reader = TextReader(self.vocabulary, self._ending)
         for span in spans(reply.author):
             for token in reply.tokens[span.start : span.stop] if span.author == Author.MODEL else ():
@@ -161,5 +161,5 @@ class TextTask(DrawnTask):
 
 
 def _pieces(reply: str) -> list[str]:
-    """A reply cut after each search."""
+    """Split a reply after each search."""
     return [piece + _END * (at < reply.count(_END)) for at, piece in enumerate(reply.split(_END))]
