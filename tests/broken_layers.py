@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -289,6 +290,15 @@ class Unsaved(Average):
         return y * self.features.to(x), h
 
 
+class Unseeded(Average):
+    """Its first weights are drawn by a generator that no seed reaches."""
+
+    def __init__(self, hidden_size: int, layer_idx: int) -> None:
+        super().__init__(hidden_size, layer_idx)
+        drawn = np.random.default_rng().standard_normal((hidden_size, hidden_size))
+        self.in_proj.weight.data.copy_(torch.from_numpy(drawn) / 8)
+
+
 class Parallel(Average):
     """In training mode all tokens are computed together, with another decay."""
 
@@ -418,6 +428,7 @@ BROKEN: dict[Any, tuple[str, str]] = {
     Float32: ("bfloat16", "end forward with .to(x.dtype)"),
     Uncopied: ("deepcopy", "keep all that forward uses in the module"),
     Unsaved: ("state_dict", "register what forward uses as a parameter or a buffer"),
+    Unseeded: ("seed", "must depend only on the random seed"),
     Warming: ("state_dict", "register what forward uses as a parameter or a buffer"),
     Tabled: ("inference mode", "make what it keeps for later calls, such as a table, in __init__"),
 }

@@ -21,10 +21,10 @@ _PAD, _MODEL, _ASKED = int(Author.PAD), int(Author.MODEL), int(Author.ASKED)
 class Batch(NamedTuple):
     """`Transcripts` as tensors of the same names and shapes; token ids are int64, authors int8.
 
-    `positions` are those at which a model is trained and scored: the tokens before those of MODEL and of ASKED, as flat
-    indices into `tokens[:, :-1]`, and `targets` what is right there: the model's token, or the answer; both int64
-    `(targets,)`; with `train_targets: every_token`, all positions and next tokens. They are computed on the CPU, since
-    a GPU would make the host wait.
+    A model is trained and scored at `positions`, flat indices into `tokens[:, :-1]` of the tokens before those of MODEL
+    and ASKED. `targets` has the right token at each: the model's next token, or the answer. Both are int64
+    `(targets,)`. With `train_targets: every_token` they are all positions and next tokens. They are computed on the
+    CPU, because the host would have to wait for a GPU.
     """
 
     tokens: Tensor
@@ -48,12 +48,12 @@ class Batch(NamedTuple):
         return [answer for answer in self.answers[row].tolist() if answer != PAD]
 
     def reply(self, row: int) -> Reply:
-        """A row as the reply of a model that is right."""
+        """A row as a right model would reply."""
         tokens, author = (one[row, : int(self.length[row])].tolist() for one in (self.tokens, self.author))
         return Reply(tokens, author, self.answers_of(row), 0)
 
     def split(self, most_tokens: int) -> Iterator["Batch"]:
-        """Parts of some rows each, with at most so many tokens if a row has no more; the batch itself if it has."""
+        """Split into parts of whole rows, with at most `most_tokens` tokens each unless a single row has more."""
         count = max(1, most_tokens // self.tokens.shape[1])
         if count >= len(self.tokens):
             yield self
@@ -74,7 +74,7 @@ class Batch(NamedTuple):
 
 
 def collate(transcripts: Transcripts, every_token: bool = False) -> Batch:
-    """The same batch as tensors; with `every_token`, all next tokens are targets, whoever writes them."""
+    """The transcripts as a batch of tensors; with `every_token`, all next tokens are targets, whoever writes them."""
     arrays = {field.name: getattr(transcripts, field.name) for field in fields(Transcripts)}
     arrays |= {name: arrays[name].astype(np.int64) for name in _IDS}
     arrays["positions"], arrays["targets"] = _targets(transcripts, every_token)
@@ -94,7 +94,7 @@ def _targets(transcripts: Transcripts, every_token: bool) -> tuple[Counts, Count
 def _find_targets(
     tokens: Ids, author: Authors, answers: Ids, every_token: bool, positions: Counts, targets: Counts
 ) -> int:
-    """Enter the positions and targets, at most those there is room for; returns their number."""
+    """Write positions and targets into the arrays, as many as fit; returns their number."""
     rows, width = tokens.shape
     count = 0
     for row in range(rows):

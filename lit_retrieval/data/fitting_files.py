@@ -1,4 +1,4 @@
-"""Which files of samples fit a task, and which may be scored after training on others."""
+"""Checks that a sample file fits its task, and that test files are not training samples."""
 
 import json
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from lit_retrieval.tasks import Regime, SampleFile, Task, describe, load_samples
 
 
 def load_fitting(path: Path, task: Task, regime: Regime) -> SampleFile:
-    """Read a file of samples; raises `UserError` unless they are in the words, answers and kinds of the task."""
+    """Read a sample file; raises `UserError` unless its vocabulary, answers and kinds are those of the task."""
     file = load_samples(path)
     written, kinds = file.manifest.get("task"), max(1, len(task.kinds))
     if file.identity != task.vocabulary.identity:
@@ -36,13 +36,13 @@ def load_fitting(path: Path, task: Task, regime: Regime) -> SampleFile:
 
 
 def check_apart(files: dict[str, SampleFile], task: Task, seed: int, sizes: Iterable[int]) -> None:
-    """Raise `UserError` if a file to score is of the samples that are trained on: of their stream, and of their sizes.
+    """Raise `UserError` if a file to score holds training samples: of the same stream and of the same sizes.
 
     Args:
-        files: The files, under the keys that name them: data.train_file, data.val_file and data.test_file.
-        task: The task, which draws the samples of the training without a data.train_file.
-        seed: Its seed.
-        sizes: Its sizes.
+        files: The files by key: data.train_file, data.val_file and data.test_file.
+        task: The task, which generates the training samples if there is no data.train_file.
+        seed: Random seed of the training samples.
+        sizes: Sizes of the training samples.
     """
     train = files.get("data.train_file")
     trained = (_stream(describe(task), seed, "fit") if train is None else _stream_of(train)), train and _hash(train)
@@ -62,7 +62,7 @@ def _hash(file: SampleFile) -> str:
 
 
 def _stream_of(file: SampleFile) -> str | None:
-    """The stream that a file is of, as text; None if its manifest does not say."""
+    """The stream that a file was written from, as text; None if its manifest has none."""
     named = [file.manifest.get(name) for name in ("task", "seed", "split")]
     return None if None in named else _stream(*named)
 
@@ -72,5 +72,5 @@ def _stream(task: Any, seed: Any, split: Any) -> str:
 
 
 def _named(task: Any) -> str:
-    """The task in a manifest, as it is named in a configuration; empty if the manifest does not say."""
+    """The task in a manifest, written as in a configuration; empty if the manifest has none."""
     return f": {json.dumps(task)}" if task else ""

@@ -17,14 +17,15 @@ Indices = npt.NDArray[np.int64]
 class BatchIndices(Sampler[Indices]):
     """Yields this rank's sample indices of each global batch.
 
-    Each global batch holds the next `batch_size` samples; rank r of w takes every w-th of them from the r-th. So the
-    global batches are the same for any number of ranks, and no sample is repeated.
+    Each global batch holds the next `batch_size` samples; rank r of w takes samples r, r + w, r + 2w, ... of it. So
+    the global batches are the same for any number of ranks, and no sample is repeated.
 
     Args:
         batch_size: Samples in a global batch, over all ranks.
         rank, world_size: This rank, and the number of ranks.
         num_samples: Samples in total; endless if None.
-        first_sample: The first sample, asked for at the start of each epoch; 0 (which `int()` is) if absent.
+        first_sample: Returns the index of the first sample; called at the start of each epoch. `int`, which returns 0,
+            if absent.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class FiniteBatchIndices(BatchIndices):
         batch_size: Samples in a global batch, over all ranks.
         num_samples: Samples in total.
         rank, world_size: This rank, and the number of ranks.
-        order: The samples in another order, all indices, `(num_samples,)`.
+        order: A permutation of the sample indices, `(num_samples,)`.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class FiniteBatchIndices(BatchIndices):
 
 
 class Passes:
-    """The order in which a fixed number of samples is repeated: a new one in each pass.
+    """Repeats a fixed number of samples, in a new random order on each pass.
 
     Args:
         count: Samples in a pass.
@@ -96,7 +97,7 @@ class Passes:
         self._pass, self._order = -1, np.arange(0)  # the latest pass, and its order
 
     def positions(self, indices: Indices) -> Indices:
-        """Which sample comes at each index of an endless stream, `(batch,)`."""
+        """Map indices of the endless stream to samples, `(batch,)`."""
         passes, positions = np.divmod(indices, self.count)
         if self.seed is not None:
             for number in np.unique(passes):  # a batch may span several
@@ -112,13 +113,13 @@ class Passes:
 
 
 class BatchDataset(Dataset[Batch]):
-    """The samples of one split, written on demand; an item is a whole batch.
+    """The samples of one split, generated on demand; an item is a whole batch.
 
     Args:
         samples: The samples.
-        first_samples: Index of the first sample that may draw each size, `(sizes,)`, in memory shared with the workers,
-            so that they see a curriculum's changes; all zero if absent.
-        passes: Repeats the first of the samples; none is repeated if absent.
+        first_samples: For each size, the index of the first sample that may have it, `(sizes,)`; all zero if absent. It
+            is in memory shared with the workers, so that they see a curriculum's changes.
+        passes: Repeats the first samples; if absent, none is repeated.
         every_token: Whether all next tokens are targets; see `collate`.
     """
 
@@ -157,5 +158,5 @@ class FileDataset(Dataset[Batch]):
         self.passes = Passes(len(samples), seed)
 
     def __getitem__(self, indices: Indices) -> Batch:
-        """The samples with these indices, `(batch,)`; a pass has as many as the file."""
+        """The samples with these indices, `(batch,)`; a pass is the whole file."""
         return collate(self.samples.take(self.passes.positions(indices)), self.every_token)

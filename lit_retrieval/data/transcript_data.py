@@ -41,31 +41,30 @@ from lit_retrieval.tasks.random import derive_seed
 _KEYS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 
 _FEW = 4  # training samples that are compared with those of a checkpoint
-_MANY = 100_000  # samples of a batch, from which on its memory is estimated
-_BYTES = 9  # of a token: its id and its author
-_PATIENCE = 600  # seconds for a batch of a worker; one that CPython has forked beside a new thread may never begin
+_MANY = 100_000  # smallest batch size whose memory is estimated
+_BYTES = 9  # per token: its id and its author
+_PATIENCE = 600  # seconds to wait for a worker's batch; a worker that was forked beside a new thread may hang
 
 
 class TranscriptData(LightningDataModule):
     """Transcripts of one task and regime: endless for training, fixed for evaluation.
 
-    Training samples never repeat, unless train_samples or train_file is set, and are the same for any number of workers
-    and ranks. Validation, test and prediction have streams of their own.
+    Training samples are the same for any number of workers and ranks, and never repeat unless train_samples or
+    train_file is set. Validation, test and prediction each have their own stream.
 
     Args:
         task: The task: a class of `lit_retrieval.tasks`, or your own.
         regime: vanilla (the answer alone), cot (a written algorithm first) or retrieval (searches in the context).
-        sizes: Sizes of the training problems, in the task's measure (vertices, words), one drawn for each sample:
-            [8, 16], {8: 3, 16: 1} with weights, or a range such as 4..8, or 8..64..8 with a step; of a train_file all
-            samples are used, whatever their sizes.
+        sizes: Sizes of the training problems, in the task's unit (vertices, words); one is drawn for each sample.
+            Either a list, [8, 16], weights, {8: 3, 16: 1}, or a range, 4..8 or, with a step, 8..64..8. A train_file is
+            used whole, whatever its sizes.
         eval_sizes: Sizes for validation, test and prediction; the training sizes if absent.
-        batch_size: Samples in a batch, over all ranks; a step has trainer.accumulate_grad_batches of them.
-        eval_batch_size: Samples that are decoded at a time, over all ranks; above 256 a rank, only as many as have
-            their states in a quarter of the memory.
-        val_samples: Samples in a validation run, without a val_file; of a task that reads its problems from a file, no
-            more than it has.
-        test_samples: Samples in a test run, without a test_file; likewise.
-        predict_samples: Samples that `predict` decodes and prints; likewise.
+        batch_size: Samples in a batch, over all ranks; a step has trainer.accumulate_grad_batches batches.
+        eval_batch_size: Samples decoded at once, over all ranks. Above 256 per rank, it is reduced until the states
+            fit into a quarter of the memory.
+        val_samples: Samples in a validation without a val_file; at most as many as the task's own file has.
+        test_samples: Samples in a test without a test_file; at most as many as the task's own file has.
+        predict_samples: Samples that `predict` decodes and prints; at most as many as the task's own file has.
         train_samples: Number of training samples, repeated in a new order on each pass; endless if absent.
         train_targets: every_token to train on all next tokens, those of the user and the retriever too, as language
             models are; those that the model writes or is asked for if absent.
@@ -77,13 +76,13 @@ class TranscriptData(LightningDataModule):
             with others are refused. `fit` writes it into config.yaml.
         suite: Name, version and hash of a frozen test set, as in data/evaluation; the test fails if its samples do not
             match this hash.
-        retriever: Runs the model's queries while it decodes; if absent, the one that also writes the training
-            transcripts, EitherFormRetriever or that of a task in text.
-        max_new_tokens: Most tokens in a reply, retrieved ones included, before the sample counts as undecided; 10% more
-            than the longest right reply if absent.
-        seed: Seed of the sample streams.
-        num_workers: Data-loader worker processes; 0, samples in the training process, is fast enough for the built-in
-            tasks.
+        retriever: Runs the model's queries while it decodes. If absent, the retriever of the training transcripts:
+            EitherFormRetriever, or that of a task in text.
+        max_new_tokens: Maximum number of tokens in a reply, retrieved ones included; a reply that reaches it without an
+            answer is undecided. 10% more than the longest right reply if absent.
+        seed: Random seed of the sample streams.
+        num_workers: Number of data-loader worker processes. 0 generates samples in the training process, which is fast
+            enough for the built-in tasks.
         budget: Old name of max_new_tokens.
     """
 
@@ -129,7 +128,7 @@ class TranscriptData(LightningDataModule):
         task.check_retriever(self.retriever)
         self.seed, self.num_workers = seed, num_workers
         self._files: dict[str, SampleFile] = {}
-        self._skipped = 0  # samples that earlier batches of another size had more than those of this size, or fewer
+        self._skipped = 0  # the extra samples (or missing, if negative) of earlier batches that had another size
         # The first sample that may draw each size: set by a curriculum, in memory shared with the workers.
         self.first_samples: Tensor = torch.zeros(len(Sizes.parse(sizes).values), dtype=torch.int64)
         self.first_samples.share_memory_()  # type: ignore[no-untyped-call]
@@ -174,7 +173,7 @@ class TranscriptData(LightningDataModule):
 
     @property
     def validated_sizes(self) -> set[int]:
-        """The sizes of the problems that a validation has."""
+        """The problem sizes in a validation."""
         if "validate" in self._files:
             return set(self._files["validate"].sizes)
         samples = self.stream("validate").take(np.arange(self.num_samples["validate"]))
@@ -192,13 +191,13 @@ class TranscriptData(LightningDataModule):
 
     @property
     def longest_distance(self) -> int:
-        """Most tokens from an answer in the prompt to the end of its question; 0 if no answer is in the prompt."""
+        """The most tokens between an answer in the prompt and the end of its question; 0 if no answer is there."""
         in_files = [file.most("distances") for file in self._files.values()]
         return max(in_files + [self.task.longest_distance(size, self.regime) for size in self.eval_values])
 
     @property
     def most_tokens(self) -> int:
-        """About the most tokens that the model writes in a training batch of one rank; the same on all ranks."""
+        """Approximate maximum of model tokens in one rank's training batch; the same on all ranks."""
         sizes = self._files["fit"].sizes if self.draws_from_file else self.train_values
         longest = max(self.task.longest_reply(int(size), self.regime) for size in sizes)
         return max(1, longest * self.batch_size // self._rank()[1])
@@ -250,18 +249,18 @@ class TranscriptData(LightningDataModule):
 
     @property
     def samples_trained(self) -> int:
-        """The number of samples trained on, or the first one of the next batch."""
+        """The number of samples trained on, which is also the index of the next batch's first sample."""
         return self._skipped + self.batches_trained * self.batch_size
 
     @cached_property
     def drawn(self) -> dict[str, str]:
-        """What the training samples depend on, as text, and the sha256 of all words and of the first samples."""
+        """Identifies the training samples: their arguments as text, and the sha256 of vocabulary and first samples."""
         arguments = [describe(self.task), self.regime, self.sizes, self.seed, self.draws_from_file]
         sha256 = hash_samples(self.stream("fit"), 0 if self.draws_from_file else _FEW)
         return {"from": json.dumps(arguments), "sha256": sha256}
 
     def setup(self, stage: str) -> None:
-        """Raise `UserError` unless all ranks draw the same samples, in the same words."""
+        """Raise `UserError` unless all ranks draw the same samples with the same vocabulary."""
         if self._rank()[1] > 1:
             strategy = cast(Trainer, self.trainer).strategy
             own = torch.tensor([int(self.drawn["sha256"][:15], 16)], device=strategy.root_device)
@@ -269,11 +268,11 @@ class TranscriptData(LightningDataModule):
                 raise UserError(f"the ranks draw different samples of one index; {self._told()}")
 
     def state_dict(self) -> dict[str, Any]:
-        """The place in the stream, which another `batch_size` must find after a resume, and what is drawn."""
+        """The position in the stream, in samples (a resumed run may have another `batch_size`), and `drawn`."""
         return {"batches": self.batches_trained, "samples": self.samples_trained, "drawn": self.drawn}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from that place; warn of other samples from the same arguments."""
+        """Restore the position in the stream; warn if the same arguments now give other samples."""
         self._skipped = state_dict["samples"] - state_dict["batches"] * self.batch_size
         there = state_dict.get("drawn", self.drawn)  # absent in older checkpoints
         if there["from"] == self.drawn["from"] and there["sha256"] != self.drawn["sha256"]:
@@ -304,7 +303,7 @@ class TranscriptData(LightningDataModule):
         return self._loader(BatchDataset(stream), sampler)
 
     def _tell_left_out(self, name: str, num_samples: int) -> None:
-        """Warn if a limit of the trainer leaves out samples; raises `UserError` if it does so differently by rank."""
+        """Warn if a limit of the trainer leaves out samples; raises `UserError` if the ranks' numbers differ."""
         limit, batches = getattr(self.trainer, name), -(-num_samples // self.eval_batch_size)
         if isinstance(limit, float) and limit < 1 and self._rank()[1] > 1:
             raise UserError(
@@ -327,7 +326,7 @@ class TranscriptData(LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _load(self, paths: dict[str, Path | None]) -> dict[str, SampleFile]:
-        """The files of some splits; raises `UserError` for one of another task, and for samples that are trained on."""
+        """Read the files of some splits; raises `UserError` for another task's file, or if it has training samples."""
         files = {split: load_fitting(path, self.task, self.regime) for split, path in paths.items() if path is not None}
         named = {f"data.{_KEYS[split]}_file": file for split, file in files.items()}
         check_apart(named, self.task, self.seed, self.train_values)
@@ -369,7 +368,7 @@ class TranscriptData(LightningDataModule):
         check_at_most("num_workers", self.num_workers, max(64, 4 * (os.cpu_count() or 1)), "data.num_workers")
 
     def _check_memory(self) -> None:
-        """Raise `UserError` if the tokens of a batch alone take more memory than there is."""
+        """Raise `UserError` if the tokens of one batch do not fit into memory."""
         batches = {"batch_size": ("fit", self.batch_size)}
         batches["eval_batch_size"] = ("validate", min(self.eval_batch_size, max(self.num_samples.values())))
         for name, (split, samples) in batches.items():
@@ -389,7 +388,7 @@ class TranscriptData(LightningDataModule):
 
 
 def _leave_signals_to_training(training: int, worker: int) -> None:
-    """Let a worker ignore the signals that stop a job, unless the training process sends them.
+    """Let a worker ignore signals that stop a job, unless they come from the training process.
 
     Args:
         training: Id of the training process; a worker's parent may be a fork server.

@@ -1,4 +1,4 @@
-"""The answers of a test in text, one by one."""
+"""Writes the answers of a test in text, one by one."""
 
 import json
 from pathlib import Path
@@ -16,15 +16,14 @@ NAME = "answers.jsonl"
 
 
 class AnswerFile(SampleCallback):
-    """Writes `answers.jsonl` into the run's folder when `test` ends, if the task is in text: an object for each sample.
+    """Writes `answers.jsonl` into the run's folder when `test` ends, for tasks in text: one object per sample.
 
-    It has what the task says about the problem (`id`, and for HotpotQA its `order`), or the index in data.test_file as
-    `id`; the size `n`; the model's `answer` (null if it gave none) and the `right` one; whether they match as `em`,
-    their `f1` by HotpotQA's rule; and the number of `searches`.
+    Keys: `id` (the task's, or the index in data.test_file), for HotpotQA `order`, the size `n`, the model's `answer`
+    (null if none), the `right` one, `em` (whether they match), `f1` by HotpotQA's rule, and the number of `searches`.
     """
 
     def keep(self, module: SequenceModule, batch: Batch, replies: Replies, indices: list[int]) -> list[Any]:
-        """The objects of a batch."""
+        """One object for each sample of a batch."""
         data = module.data
         if not isinstance(task := data.task, TextTask):
             return []

@@ -14,15 +14,15 @@ from lit_retrieval.training.last_checkpoint import LastCheckpoint
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the checkpoint with the best score, also after the folder was moved.
 
-    `ModelCheckpoint` forgets the best score when its folder has a new name, and overwrites a better checkpoint with a
-    worse one.
+    Lightning's `ModelCheckpoint` forgets the best score when its folder is renamed, and would then overwrite a better
+    checkpoint with a worse one.
 
     Args:
-        monitor: The score that is compared, one of those that a validation logs.
+        monitor: The score to compare; one that a validation logs.
         mode: max if a higher score is better, min if a lower one is.
-        save_top_k: Number of checkpoints to keep; more than one need a filename with {step}.
-        filename: Name of the file in the folder checkpoints, without .ckpt; it may have {step} in it.
-        enable_version_counter: Add -v1, -v2, ... to a name that exists, in place of replacing the file.
+        save_top_k: Number of checkpoints to keep; more than one needs {step} in filename.
+        filename: Name of the file in the folder checkpoints, without .ckpt; may contain {step}.
+        enable_version_counter: Add -v1, -v2, ... to the name of an existing file instead of replacing it.
         others: Other arguments of ModelCheckpoint.
 
     Attributes:
@@ -47,7 +47,7 @@ class BestCheckpoint(ModelCheckpoint):
         )  # fmt: skip
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the model if its score is the best; one at a time limit counts only if there is none yet."""
+        """Save the model if its score is the best; the extra one at a time limit counts only if it is the first."""
         is_extra = any(isinstance(one, LastCheckpoint) and one.is_extra for one in trainer.checkpoint_callbacks)
         if is_extra and self.best_model_path:
             return
@@ -75,7 +75,7 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 def _check_names(filename: str, count: int, writes_names: bool) -> None:
-    """Raise `UserError` for files that would replace each other or those to resume from, or be in folders."""
+    """Raise `UserError` for file names that collide with each other or with `step_NUMBER.ckpt`, or name a folder."""
     if count not in (0, 1) and "{" not in filename:
         raise UserError(
             f"checkpoint.save_top_k {count} needs a name for each file, got {filename}; set checkpoint.filename, such "

@@ -29,12 +29,12 @@ def default_callbacks(
     writes_scores: bool = True,
     shows_bar: bool = True,
 ) -> list[Callback]:
-    """The callbacks of every run, in the order in which Lightning calls them, after those of `trainer.callbacks`.
+    """The callbacks of every run, in Lightning's order of calls, after those of `trainer.callbacks`.
 
     Args:
         inspection, best, last, gpu: Those that have configuration keys.
         writes_scores: Whether `test` writes `scores.json` and `answers.jsonl`; they need a run folder.
-        shows_bar: Whether there is a progress bar in a terminal; elsewhere, and without it, there are lines.
+        shows_bar: Whether to show a progress bar in a terminal; otherwise progress is printed in lines.
     """
     progress = ProgressBar() if shows_bar and get_console().is_terminal else ProgressLines()
     return [

@@ -12,8 +12,8 @@ class AtomicCheckpointIO(CheckpointIO):
     """Writes checkpoints atomically, with their sha256, and never loads a file that could run code.
 
     Args:
-        path: A file that has been read already; none if absent.
-        content: Its content, returned by the first `load_checkpoint` and then released.
+        path: A file that has already been read.
+        content: Its content; the first `load_checkpoint` returns and releases it.
     """
 
     def __init__(self, path: Path | None = None, content: dict[str, Any] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Checks the classes of a run before its first step: a broken layer or task would train, and score garbage."""
+"""Checks a run's layers and task before its first step, because a broken one would train and give wrong scores."""
 
 from collections.abc import Iterable
 from copy import deepcopy
@@ -15,11 +15,11 @@ from lit_retrieval.mixers.checks import check_mixer
 from lit_retrieval.models import MixerStack, WholeModel, check_length, check_network
 from lit_retrieval.tasks.checks import check_task
 
-_SAMPLES = 64  # of a size, whose lengths are measured
+_SAMPLES = 64  # samples of each size whose lengths are measured
 
 
 def check_classes(model: nn.Module, data: TranscriptData, trainer: Trainer) -> None:
-    """Raise `UserError`, one line, if a mixer or the task breaks a cheap rule of the checks of mixers and tasks.
+    """Raise a one-line `UserError` if a mixer or the task breaks one of the cheap rules of `check`.
 
     Copies of the mixers run on a few tokens, on the trainer's device and in its precision; weights and global random
     states stay as they are.
@@ -40,7 +40,7 @@ def check_classes(model: nn.Module, data: TranscriptData, trainer: Trainer) -> N
 
 
 def check_places(model: nn.Module, data: TranscriptData) -> None:
-    """Raise `UserError` if some samples are longer than the texts of a model, with the most tokens in a reply."""
+    """Raise `UserError` if a sample with the longest allowed reply has more tokens than the model has positions."""
     if getattr(model, "most_places", None) is None:
         return
     for size in {max(data.train_values), max(data.eval_values)}:
@@ -50,7 +50,7 @@ def check_places(model: nn.Module, data: TranscriptData) -> None:
 
 
 def check_complex(model: nn.Module, trainer: Trainer) -> None:
-    """Raise `UserError` for complex numbers under half precision, which would leave their real parts."""
+    """Raise `UserError` for complex numbers under half precision, which would drop their imaginary parts."""
     named = chain(model.named_parameters(), model.named_buffers())
     name = next((name for name, one in named if one.is_complex()), None)
     if name is not None and trainer.precision not in ("32-true", "64-true", "bf16-mixed"):
@@ -60,12 +60,12 @@ def check_complex(model: nn.Module, trainer: Trainer) -> None:
 
 
 def distinct(mixers: Iterable[nn.Module]) -> list[nn.Module]:
-    """One mixer of each kind: those that differ in their weights and their index alone are of one kind."""
+    """One mixer of each kind; mixers that differ only in weights and index are of one kind."""
     return list({_describe(mixer): mixer for mixer in mixers}.values())
 
 
 def _copy(mixer: nn.Module) -> nn.Module:
-    """A copy; the mixer itself if it holds what can't be copied, such as the result of a computation."""
+    """A copy of a mixer; the mixer itself if it can't be copied, for example if it holds a non-leaf tensor."""
     try:
         return deepcopy(mixer)
     except Exception:  # `mixers check` has a rule for it; training does not need it
@@ -73,7 +73,7 @@ def _copy(mixer: nn.Module) -> nn.Module:
 
 
 def _describe(mixer: nn.Module) -> tuple[object, ...]:
-    """What tells one mixer of a stack from the next: its classes, shapes and numbers, but not its index."""
+    """A key of a mixer's kind: its classes, shapes and numbers, without its index."""
     numbers = [
         (type(part), name, value)
         for part in mixer.modules()

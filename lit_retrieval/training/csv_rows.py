@@ -10,7 +10,7 @@ from lit_retrieval.files import write_atomically
 
 
 def keep_rows(logger: CSVLogger, step: int) -> None:
-    """Keep the rows of the steps before `step`; by itself, the logger deletes a file that it finds."""
+    """Keep the rows of steps before `step`; on its own, the logger deletes an existing file."""
     path = Path(logger.log_dir) / "metrics.csv"
     if not path.is_file():
         return

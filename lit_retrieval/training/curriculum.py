@@ -17,12 +17,12 @@ _LEAD = 100
 
 
 class Curriculum(Callback):
-    """Starts with the smallest size, and adds the next when the largest is learned.
+    """Starts with the smallest size, and adds the next size when the largest so far is learned.
 
-    The sizes are `data.sizes`; smaller ones stay. `data.eval_sizes` must include them, so that each has its own score.
+    The sizes are `data.sizes`; smaller ones stay. `data.eval_sizes` must include them, so that each has a score.
 
     Args:
-        threshold: Closed-loop validation accuracy on the largest size so far at which the next size is added.
+        threshold: Closed-loop validation accuracy, on the largest size so far, at which the next size is added.
     """
 
     def __init__(self, threshold: float = 0.9) -> None:
@@ -36,13 +36,13 @@ class Curriculum(Callback):
         return {"first_samples": self._first_samples}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the sizes that have been reached, also where that happens after `on_fit_start`, as with FSDP."""
+        """Restore the sizes reached so far; with FSDP this runs after `on_fit_start`."""
         self._first_samples = state_dict["first_samples"]
         if self._data is not None:
             self._begin(self._data)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the sizes reached so far; raises `UserError` if a size has no score or samples are from a file."""
+        """Draw only the sizes reached so far; raises `UserError` if a size has no score or samples are from a file."""
         data = _data(trainer)
 
         if trainer.limit_val_batches == 0:
@@ -69,7 +69,7 @@ class Curriculum(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Log the largest size that may be drawn, which all ranks know; their own rows may lack it."""
+        """Log the largest size that may be drawn; a rank's own rows may not have it."""
         trained = _data(trainer).samples_trained  # this batch included
         reached = [size for size, first in self._first_samples.items() if first < trained]
         pl_module.log("train/largest_size", float(max(reached)))
@@ -97,7 +97,7 @@ class Curriculum(Callback):
             rank_zero_info(f"curriculum: accuracy {accuracy:.3f} at size {max(reached)}; {begun}")
 
     def _begin(self, data: TranscriptData) -> None:
-        """Draw the sizes of the data that have been reached; the smallest if none has."""
+        """Draw the sizes reached so far, at first only the smallest."""
         known = {size: first for size, first in self._first_samples.items() if size in data.train_values}
         known = known if min(known.values(), default=_NEVER) < _NEVER else {data.train_values[0]: 0}
         self._first_samples = {size: known.get(size, _NEVER) for size in data.train_values}

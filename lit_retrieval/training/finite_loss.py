@@ -15,8 +15,8 @@ STATUS = 3
 class FiniteLoss(Callback):
     """Ends a run whose loss or gradient has become NaN or infinite.
 
-    `GlobalStep` skips this step and all later ones. The run checks for it every few steps, before each validation and
-    before each checkpoint, so every checkpoint is from before the bad step.
+    `GlobalStep` skips that step and all later ones. This callback checks for skipped steps every few steps, before each
+    validation and before each checkpoint, so every checkpoint is from before the bad step.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -52,7 +52,7 @@ class FiniteLoss(Callback):
 
 
 def _check(trainer: Trainer, module: LightningModule) -> None:
-    """Raise `RunEndedError` on all ranks if a step was skipped; this waits for the device."""
+    """Raise `RunEndedError` on all ranks if a step was skipped; waits for the device."""
     assert isinstance(module, SequenceModule)
     if (step := int(module.whole_step.bad_step)) > 0:
         raise RunEndedError(

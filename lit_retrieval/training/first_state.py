@@ -1,4 +1,4 @@
-"""State passing: training sequences that begin in the last states of an earlier batch."""
+"""State passing: the final states of a batch become the initial states of the next one."""
 
 from collections import deque
 from typing import Literal, cast
@@ -16,17 +16,17 @@ _LENGTHS = (1, 40)  # tokens after which a state of fixed size has the same size
 
 
 class StatePassing:
-    """Hands the last states of a batch to the next one, without gradients.
+    """Passes the final states of a batch to the next one, without gradients.
 
-    With `same`, row i goes on where row i of the last batch ended: truncated backpropagation through time. With
-    `random`, it begins where another row at random ended (Buitrago and Gu 2025, arXiv:2507.02782). Each rank has its
-    own rows.
+    With `same`, row i starts from the final state of row i of the last batch (truncated backpropagation through time).
+    With `random`, it starts from that of another, random row (Buitrago and Gu 2025, arXiv:2507.02782). Ranks do not
+    exchange rows.
 
     Args:
-        kind: Which row's state a row begins in.
-        num_parts: Micro-batches of an optimizer step. Each goes on from the micro-batch in its place in the last step,
-            so that `same` does not depend on how a global batch is cut.
-        rows: Rows of a micro-batch on this rank. Raises `UserError` for `random` with one, which has no other.
+        kind: From which row of the last batch a row takes its state.
+        num_parts: Micro-batches of an optimizer step. Each continues the micro-batch with its index in the last step,
+            so that `same` does not depend on how a global batch is split.
+        rows: Rows of a micro-batch on this rank. Raises `UserError` for `random` with a single row.
     """
 
     def __init__(self, kind: FirstState, num_parts: int, rows: int) -> None:
@@ -41,7 +41,7 @@ class StatePassing:
         self._restored: list[list[Tensor]] = []
 
     def take(self, model: SequenceModel, rows: int) -> State:
-        """The states in which a batch of `rows` rows begins; None, which is zeros, in the first step."""
+        """The initial states of a batch of `rows` rows; None, which means zeros, in the first step."""
         self._kept.extend(_with_tensors(_a_state(model), tensors) for tensors in self._restored)
         self._restored = []
         if len(self._kept) < self._num_parts:
@@ -54,15 +54,15 @@ class StatePassing:
         return select_rows(state, chosen.to(device, non_blocking=True))
 
     def keep(self, state: State) -> None:
-        """Remember the last states of a batch."""
+        """Store the final states of a batch."""
         self._kept.append(map_tensors(Tensor.detach, state))
 
     def tensors(self) -> list[list[Tensor]]:
-        """The tensors of the states that are kept, for a checkpoint."""
+        """The tensors of the stored states, for a checkpoint."""
         return self._restored or [tensors_of(state) for state in self._kept]
 
     def restore(self, kept: list[list[Tensor]]) -> None:
-        """Go on with what `tensors` returned."""
+        """Restore states from the result of `tensors`."""
         self._kept.clear()
         self._restored = kept
 
@@ -70,7 +70,7 @@ class StatePassing:
 def read_to_ends(model: SequenceModel, tokens: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
     """Read rows of different lengths, each to its own end.
 
-    Rows leave where they end, and the others go on: no state reads padding.
+    A row that has ended is removed and the others continue, so no state reads padding.
 
     Args:
         model: The model.
@@ -101,7 +101,7 @@ def read_to_ends(model: SequenceModel, tokens: Tensor, lengths: Tensor, state: S
 
 @torch.no_grad()
 def check_passing(model: nn.Module) -> None:
-    """Raise `UserError` unless sequences may begin in the last states of others: of a fixed size, without positions."""
+    """Raise `UserError` unless the model's states can be passed on: they must have a fixed size and no positions."""
     if not isinstance(model, SequenceModel):
         raise UserError(f"model.first_state needs a model of model.stages, got {type(model).__name__}; {_FIX}")
     if not model.state_size(1):
@@ -130,7 +130,7 @@ def _check_state(mixer: nn.Module, x: Tensor) -> None:
 
 
 def _later(state: State, tokens: int) -> State:
-    """A copy of a state with its integers, the numbers of tokens so far, raised."""
+    """A copy of a state with its integers (the numbers of tokens so far) increased by `tokens`."""
     if isinstance(state, tuple):
         parts = [_later(part, tokens) for part in state]
         return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
@@ -141,7 +141,7 @@ def _later(state: State, tokens: int) -> State:
 
 @torch.no_grad()
 def _a_state(model: SequenceModel) -> State:
-    """Any state of the model, for its nesting and its device."""
+    """Some state of the model, to learn its structure and device."""
     return model.mix(model.embedding.new_zeros(1, 1, model.embedding.shape[1]), None)[1]
 
 

@@ -15,15 +15,15 @@ _LOOK_EVERY = 10
 
 
 class GlobalStep:
-    """Adds up the loss and the gradient of one optimizer step, so that they are those of its global batch.
+    """Sums loss and gradient over micro-batches and ranks, so that a step uses the mean over its global batch.
 
     Micro-batches have different numbers of target tokens, so the mean of their means is not the mean over all tokens.
-    The loss of each is its sum over tokens, divided by a constant; the gradients, which Lightning and DDP average, are
-    then scaled to those of the mean. All values stay on the device: nothing here waits for it, and a step has one
+    Each loss is therefore a sum over tokens, divided by a constant. Lightning and DDP average the gradients, which are
+    then scaled to those of the mean. All values stay on the device and the host does not wait for them. A step has one
     collective besides that of its gradients.
 
     Args:
-        trainer: Has the numbers of steps, ranks and micro-batches.
+        trainer: Gives the numbers of steps, ranks and micro-batches.
         most_tokens: Approximate maximum of target tokens in a micro-batch; the same on all ranks.
 
     Attributes:
@@ -61,19 +61,19 @@ class GlobalStep:
         return has_scaler(self._trainer)
 
     def add(self, **values: Tensor | float) -> None:
-        """Add values of this rank, numbers or tensors `()`, to the sums of the step."""
+        """Add this rank's values, numbers or tensors `()`, to the sums of the step."""
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
 
     def forget(self) -> None:
-        """Start the step again."""
+        """Reset the sums of the step."""
         self._sums = {}
 
     def loss(self, nats: Tensor, tokens: Tensor | int, auxiliary: Tensor | None = None) -> Tensor:
         """The loss of a micro-batch for backpropagation, `()`; its `tokens` targets have a total loss of `nats`.
 
-        An `auxiliary` loss, `()`, is added to their mean: that of the global batch is the mean of those of its
-        micro-batches, each weighted with its targets.
+        An `auxiliary` loss, `()`, is added to their mean. Over the global batch, auxiliary losses are averaged with the
+        numbers of targets as weights.
         """
         total = nats
         if auxiliary is not None:
@@ -86,9 +86,8 @@ class GlobalStep:
         """Make the gradient that of the global batch; if it is not finite, the optimizer skips the step.
 
         Args:
-            optimizer: If it is fused, it reads on the device whether to skip.
-            parameters: Those without a gradient are ignored; if none has one, the step has been taken, see
-                `StepGraphs`.
+            optimizer: A fused optimizer reads on the device whether to skip the step.
+            parameters: Those without a gradient are ignored. If none has one, `StepGraphs` has already taken the step.
         """
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if not gradients:
@@ -110,7 +109,7 @@ class GlobalStep:
             optimizer.found_inf = (self.bad_step > 0).float()  # type: ignore[attr-defined]
 
     def _sum_over_ranks(self) -> dict[str, Tensor]:
-        """The sums of the step over all ranks, which have the same names; this rank's start again at zero."""
+        """Sum the step's values over all ranks, which have the same names, and reset those of this rank."""
         sums = [torch.as_tensor(one, dtype=torch.float32, device=self.bad_step.device) for one in self._sums.values()]
         total = torch.stack(sums)
         if self._trainer.world_size > 1:  # Lightning's `reduce` needs two collectives, and waits in the first

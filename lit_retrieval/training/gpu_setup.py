@@ -1,4 +1,4 @@
-"""What a GPU is told before a run: how to multiply, which block sizes to use, and to run steps as CUDA graphs."""
+"""GPU settings of a run: float32 precision, block sizes of kernels, and CUDA graphs."""
 
 import os
 import sys
@@ -21,14 +21,13 @@ class Gpu(Callback):
     """Sets up a run on a GPU; on a CPU it does nothing.
 
     Args:
-        float32: tf32 for products of float32 numbers in TF32 everywhere, which is faster and has 11 bits; if absent,
-            IEEE float32 everywhere.
-        autotune: Let fla's kernels choose block sizes by timing them, for 2 to 15 minutes a kind of layer; a resumed
-            run then no longer repeats the bits.
-        graphs: Run training steps and steps of decoding as CUDA graphs: much faster where the GPU waits for the host.
+        float32: tf32 computes float32 products in TF32, which is faster and has 11 bits; IEEE float32 if absent.
+        autotune: Let fla's kernels choose block sizes by timing, which takes 2 to 15 minutes per kind of layer; a
+            resumed run is then no longer bit-identical.
+        graphs: Run training and decoding steps as CUDA graphs, which is much faster when the GPU waits for the host.
     """
 
-    _first: ClassVar[dict[str, object] | None] = None  # of the first run with fla's kernels in this process
+    _first: ClassVar[dict[str, object] | None] = None  # settings of the process's first run with fla's kernels
 
     def __init__(self, float32: Literal["tf32"] | None = None, autotune: bool = False, graphs: bool = True) -> None:
         self.float32 = float32
@@ -36,7 +35,7 @@ class Gpu(Callback):
         self.graphs = graphs
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Set how to multiply, and fix block sizes, before any kernel runs; let the module decode with graphs."""
+        """Set the float32 precision and block sizes before any kernel runs, and let the module decode with graphs."""
         if trainer.strategy.root_device.type != "cuda":
             return
         self.set_arithmetic()
@@ -46,14 +45,14 @@ class Gpu(Callback):
             pl_module.decoder = ModelGraphs(pl_module)
 
     def set_arithmetic(self) -> None:
-        """Set how to multiply, and fix block sizes, in this process."""
+        """Set the float32 precision and block sizes of this process."""
         self._check_earlier_runs()
         set_float32("tf32" if self.float32 == "tf32" else "ieee")
         if not self.autotune:
             fix_block_sizes()
 
     def _check_earlier_runs(self) -> None:
-        """Refuse other settings than those with which fla's kernels were compiled in this process."""
+        """Raise `UserError` if an earlier run of this process has compiled fla's kernels with other settings."""
         if "fla.ops" not in sys.modules:
             return
         own: dict[str, object] = {"gpu.float32": self.float32, "gpu.autotune": self.autotune}
@@ -70,7 +69,7 @@ class Gpu(Callback):
             return
         # A graph starts sequences from zero states, updates only the learning rate between steps, and needs an
         # optimizer and layers without decisions on the host.
-        # Recomputed blocks keep the state of the random generators, which a graph can't read.
+        # Recomputed blocks save the state of the random generators, which a graph can't read.
         others = (pl_module.optimizer_factory, pl_module.scheduler_factory, pl_module.first_state)
         is_plain = not (pl_module.recompute_blocks or isinstance(pl_module.model, WholeModel))
         is_fused = trainer.optimizers[0].defaults.get("fused")  # not with complex parameters
@@ -79,10 +78,10 @@ class Gpu(Callback):
 
 
 def set_float32(precision: Literal["ieee", "tf32"]) -> None:
-    """Let all products of float32 numbers on a GPU be IEEE's or TF32; call it when the model is built.
+    """Compute all float32 products on a GPU in IEEE float32 or in TF32; call it when the model is built.
 
-    PyTorch has IEEE for matrix products, but TF32 for cuDNN's recurrent layers and convolutions; Triton has TF32, and
-    some of fla's kernels ask for it by name.
+    The defaults differ: PyTorch uses IEEE for matrix products, but TF32 for cuDNN's recurrent layers and convolutions.
+    Triton uses TF32, and some of fla's kernels ask for it by name.
     """
     torch.set_float32_matmul_precision("highest" if precision == "ieee" else "high")
     torch.backends.cudnn.rnn.fp32_precision = precision  # type: ignore[attr-defined]

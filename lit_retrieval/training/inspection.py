@@ -25,16 +25,16 @@ _NEVER = 0
 
 
 class Inspection(Callback):
-    """Writes transcripts and pictures for TensorBoard after some validations.
+    """Writes transcripts and pictures to TensorBoard after some validations.
 
-    The transcripts are those decoded for the scores, wrong ones first, with the first wrong token marked. The pictures
-    are a table of closed-loop accuracy by problem size and query distance, and maps of attention weights and decays on
-    the first validation sample.
+    The transcripts are some of those decoded for the scores, wrong ones first, with the first wrong token marked. The
+    pictures are a table of closed-loop accuracy by problem size and query distance, and maps of attention weights and
+    decays on the first validation sample.
 
     Args:
-        log_text_every: Validations between two logs of transcripts; 0 for none. The last one is always logged.
-        log_images_every: Validations between two logs of pictures; 0 for none. The last one is always drawn.
-        num_transcripts: Transcripts in one log.
+        log_text_every: Validations between two logs of transcripts; the last is always logged. 0 for none.
+        log_images_every: Validations between two logs of pictures; the last is always logged. 0 for none.
+        num_transcripts: Number of transcripts in each log.
     """
 
     def __init__(self, log_text_every: int = 1, log_images_every: int = 4, num_transcripts: int = 8) -> None:
@@ -82,7 +82,7 @@ class Inspection(Callback):
             self._keep_texts(replies, batch, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the transcripts and pictures that are due."""
+        """Write transcripts and pictures if they are due."""
         assert isinstance(pl_module, SequenceModule)
         if trainer.sanity_checking:
             return
@@ -114,7 +114,7 @@ class Inspection(Callback):
             self._right.index_put_(cells, right[counted], accumulate=True)
 
     def _keep_texts(self, replies: Replies, batch: Batch, module: SequenceModule) -> None:
-        """Keep the first transcripts with a wrong answer, and as many right ones in case these are too few."""
+        """Keep the first transcripts with a wrong answer, and as many right ones in case there are too few."""
         is_row_wrong = (given_answers(replies, batch) != batch.answers).any(1)
         for is_wrong in (True, False):
             missing = self.num_transcripts - sum(known == is_wrong for known, _ in self._texts)

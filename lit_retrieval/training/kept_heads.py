@@ -1,4 +1,4 @@
-"""Attention with some of its heads, in a test."""
+"""Tests a model with only some of its attention heads."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -8,13 +8,13 @@ from lit_retrieval.mixers import Attention
 
 
 class KeptHeads(Callback):
-    """Tests a model without the other heads of its attention layers, as arXiv:2510.19861 and arXiv:2602.11374 do.
+    """Tests a model with only the given attention heads, as in arXiv:2510.19861 and arXiv:2602.11374.
 
-    In every layer of `Attention` and `SlidingWindowAttention`, a head that is not kept adds nothing to the output. The
-    weights of the run do not change.
+    In every layer of `Attention` and `SlidingWindowAttention`, all other heads are zeroed during the test. The saved
+    weights do not change.
 
     Args:
-        heads: The heads that are kept, from 0; none of them if empty.
+        heads: Indices of the heads to keep, from 0; an empty list keeps none.
     """
 
     def __init__(self, heads: list[int]) -> None:
@@ -22,7 +22,7 @@ class KeptHeads(Callback):
         self._weights: list[tuple[Tensor, Tensor]] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse other commands, which would run with all heads."""
+        """Raise `UserError` for commands other than `test`, which would run with all heads."""
         if stage != "test":
             raise UserError("KeptHeads must be used by `test` alone; leave it out of trainer.callbacks elsewhere")
 
@@ -44,7 +44,7 @@ class KeptHeads(Callback):
                 weight[:, head * layer.head_dim : (head + 1) * layer.head_dim] = 0
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set the weights to what they were."""
+        """Restore the weights."""
         for weight, before in self._weights:
             weight.copy_(before)
         self._weights.clear()

@@ -13,21 +13,22 @@ from lit_retrieval.runs import RunFolder, after_steps
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps the newest checkpoints, from each validation and the end of training.
+    """Writes a checkpoint after each validation and at the end of training, and keeps the newest ones.
 
-    Each is written between two optimizer steps, after a validation that is due: it holds all that a run needs to
-    resume, and no accumulated gradients are lost. One more is written before the step that the first validation
-    follows, so that an error in it costs this step.
+    Checkpoints are written between two optimizer steps, so they hold all that a run needs to resume, and no accumulated
+    gradients are lost. One more is written before the step that the first validation follows, so that an error in
+    validation costs only this step.
 
-    It also makes the last step end with a validation, and a time limit end the run between two steps. The validation at
-    a time limit is extra: the checkpoint is from before it, so the resumed run is the one without the limit.
+    The callback also adds a validation after the last step, and lets a time limit end the run between two steps. The
+    validation at a time limit is extra: the checkpoint is written before it, so that the resumed run equals one without
+    the limit.
 
     Args:
         keep: Number of checkpoints to keep; if the newest is damaged, the run resumes from the one before.
-        every_n_steps: Optimizer steps between further checkpoints; none if absent.
+        every_n_steps: Optimizer steps between additional checkpoints; none if absent.
 
     Attributes:
-        is_extra: Whether the validation that is running would not be there without a time limit.
+        is_extra: Whether the current validation runs only because of a time limit.
     """
 
     def __init__(self, keep: int = 2, every_n_steps: int | None = None) -> None:
@@ -55,7 +56,7 @@ class LastCheckpoint(Checkpoint):
             )
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Log what `validate` and `test` measure under the steps of the checkpoint."""
+        """Let `validate` and `test` log under the step of the checkpoint."""
         set_logged_step(trainer, checkpoint["global_step"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -97,7 +98,7 @@ class LastCheckpoint(Checkpoint):
         trainer.should_stop = False  # so that `on_validation_end` sees whether this validation has ended the run
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make a checkpoint due."""
+        """Mark a checkpoint as due."""
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         self._is_due, self._is_validating = not self.is_extra, False
@@ -105,7 +106,7 @@ class LastCheckpoint(Checkpoint):
         trainer.should_stop |= self._stops_after_step
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the last checkpoint, which marks the run as finished unless its time was over."""
+        """Write the last checkpoint; it marks the run as finished unless a time limit ended it."""
         self._is_finished = not self._is_out_of_time
         if not self.is_extra:
             self.save(trainer)

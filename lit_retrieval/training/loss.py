@@ -1,4 +1,4 @@
-"""The loss of many tokens without the logits of all of them in memory."""
+"""Cross-entropy of many tokens without all their logits in memory at once."""
 
 from collections.abc import Callable
 
@@ -9,16 +9,16 @@ from torch.utils.checkpoint import checkpoint
 
 from lit_retrieval.ops.half_precision import widen
 
-_MOST_LOGITS = 2**23  # at a time; 32 MiB in float32
+_MOST_LOGITS = 2**23  # at once; 32 MiB in float32
 
 
 def sum_loss(
     predict: Callable[[Tensor], Tensor], hidden: Tensor, targets: Tensor, vocab_size: int, counts_right: bool
 ) -> tuple[Tensor, Tensor]:
-    """Sum the cross-entropy of the next tokens, and count those that are the most likely ones.
+    """Sum the cross-entropy of the next tokens, and count the right predictions (the most likely token is the target).
 
-    Logits of more than 32 MiB are computed piece by piece, and again in the backward pass, so memory does not grow with
-    tokens times vocabulary size. Losses of half-precision logits are added up in float32.
+    Logits of more than 32 MiB are computed in pieces, and recomputed in the backward pass, so memory does not grow with
+    tokens times vocabulary size. Losses of half-precision logits are summed in float32.
 
     Args:
         predict: Computes logits `(tokens, vocab_size)` from `hidden`.

@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lit_retrieval.lightning_internals import whole_parameters
 from lit_retrieval.training.sequence_module import SequenceModule
 
-_SAMPLES = 64  # transcripts of a size whose maximum length is taken
+_SAMPLES = 64  # transcripts of each size, of which the longest is taken
 
 
 class Memory(Callback):
@@ -35,7 +35,7 @@ class Memory(Callback):
 
 
 def longest_transcript(module: SequenceModule, size: int | None = None) -> int:
-    """Tokens in the longest of some transcripts of a size; of the largest evaluation size if absent."""
+    """The length of the longest of 64 transcripts of a size, by default of the largest evaluation size."""
     data = module.data
     return int(data.some_of_size(data.eval_values[-1] if size is None else size, _SAMPLES).length.max())
 
@@ -55,14 +55,14 @@ def describe(module: SequenceModule) -> str:
 
 
 def ceiling(state_bits: int, random_bits: int) -> float:
-    """The highest accuracy that a memory allows on a random access code.
+    """The highest accuracy on a random access code that a memory of a given size allows.
 
     p <= H^-1(1 - M / n), where H is the binary entropy and p >= 1/2  (Wen et al. 2024, arXiv:2402.18510, Theorem 4.6).
-    It holds for a task whose context holds n independent fair bits, one of which is asked for after the context, each
-    with the same probability: `Index`, `AssociativeRecall` and `Counting` with `distribution: random_access_code`. A
-    chain of thought does not raise it, since all that it uses of the context is in the memory; a search in the context
-    does, so it does not apply to the regime `retrieval`. M counts all that is carried from the context to the question,
-    the keys and values of attention included.
+    It holds if the context has n independent fair bits and the question then asks for one of them, each with the same
+    probability: `Index`, `AssociativeRecall` and `Counting` with `distribution: random_access_code`. A chain of thought
+    does not raise it, because it knows the context only through the memory. A search does, so the ceiling does not
+    apply to the regime `retrieval`. M counts all that is carried from the context to the question, the keys and values
+    of attention included.
 
     Args:
         state_bits: The memory M, in bits.

@@ -1,4 +1,4 @@
-"""Pictures of what the mixers of a model do with one row of tokens."""
+"""Pictures of attention weights and decays of a model's mixers on one row of tokens."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -24,8 +24,9 @@ _ATTENTION = "attention"
 def draw_mixers(model: MixerStack, tokens: Tensor, warn: Callable[[str], None]) -> dict[str, Picture]:
     """The maps that the mixers' `inspect` returns: one picture for each kind, such as `attention` and `decay`.
 
-    The weights of each query of an attention map are scaled to its largest: few of them are large, and the first query
-    has one key. Other maps are scaled to their largest value. An `inspect` that fails is left out.
+    In an attention map, each query's weights are divided by their largest; otherwise the first query, which has only
+    one key, would outshine the others. Other maps are divided by their largest value. An `inspect` that fails is left
+    out.
 
     Args:
         model: The model; mixers without an `inspect` are left out.
@@ -63,7 +64,7 @@ def draw_mixers(model: MixerStack, tokens: Tensor, warn: Callable[[str], None]) 
 
 
 def _check(values: Tensor) -> Tensor:
-    """Raise `ValueError` unless these are maps, `(maps, rows, columns)`."""
+    """The values, if they are maps `(maps, rows, columns)`; else raises `ValueError`."""
     shape = tuple(values.shape)
     if len(shape) != 3 or 0 in shape:
         raise ValueError(f"inspect must return tensors of the shape (maps, rows, columns), got {shape}")
@@ -80,7 +81,7 @@ def _scaled(title: str, values: Tensor, is_by_row: bool) -> tuple[str, npt.NDArr
 def _fit(values: Tensor) -> Tensor:
     """A map `(rows, columns)` scaled down to sides of at most `_SIDE`, or up by whole factors.
 
-    Of the values that share a pixel, the largest is kept: a single token with all attention stays visible.
+    A pixel shows the largest of its values, so that a single token with all attention stays visible.
     """
     values = F.adaptive_max_pool2d(values[None], [min(_SIDE, side) for side in values.shape])[0]
     rows, columns = (max(1, _SIDE // side) for side in values.shape)

@@ -1,4 +1,4 @@
-"""The learning rate and the weight decay of a command, in a checkpoint that another command has written."""
+"""Replaces the learning rate and weight decay in a checkpoint by those of the command."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,17 +7,17 @@ from lit_retrieval.errors import UserError
 
 
 def put_rates(content: dict[str, Any], model: Mapping[str, Any]) -> bool:
-    """Put them where Lightning restores optimizers and schedules from; they would replace those of the command.
+    """Write the command's rates into a checkpoint, because Lightning would restore the old ones.
 
     Args:
-        content: Of a checkpoint; changed in place.
-        model: The hyperparameters that are wanted.
+        content: The checkpoint's content; changed in place.
+        model: The model's hyperparameters in the command.
 
     Returns:
-        Whether they are others than the checkpoint's.
+        Whether the rates differ from the checkpoint's.
 
     Raises:
-        UserError: If the optimizer or its schedule is of another kind, so that its state can't be used.
+        UserError: If the optimizer or its schedule is of another class, so that its state can't be used.
     """
     before = content.get("hyper_parameters", {})
     for key in ("optimizer", "lr_scheduler"):
@@ -50,7 +50,7 @@ def put_rates(content: dict[str, Any], model: Mapping[str, Any]) -> bool:
 
 
 def _schedules(states: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The states, and those of the schedules in them."""
+    """The states of schedules, nested ones included."""
     for state in states:
         yield state
         yield from _schedules(state.get("_schedulers", []))

@@ -1,4 +1,4 @@
-"""What a finished training run has left, and what to do with it."""
+"""Prints the next command after a training run."""
 
 import shlex
 from pathlib import Path
@@ -10,7 +10,7 @@ from lit_retrieval.training.best_checkpoint import BestCheckpoint
 
 
 class NextCommand(Callback):
-    """Prints the best score of a run, the checkpoint that has it, and the command that tests it, when `fit` ends."""
+    """When `fit` ends, prints the best score, its checkpoint, and the command that tests it."""
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the lines, in a run folder."""
@@ -27,6 +27,6 @@ class NextCommand(Callback):
 
 
 def _short(path: str) -> Path:
-    """The path below the current folder, as it is in commands, if it is there."""
+    """The path relative to the current folder, if it is inside it."""
     whole = Path(path).absolute()
     return whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole

@@ -1,4 +1,4 @@
-"""Optimizers and schedules of the learning rate: ours, or those that a configuration names."""
+"""Optimizers and learning-rate schedules: the default ones, or those named in a configuration."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -19,15 +19,15 @@ ParameterGroups = list[dict[str, Any]]
 
 
 class OptimizerFactory(Protocol):
-    """Makes an optimizer; in YAML, the class_path of one of torch.optim, or of your own."""
+    """Makes an optimizer; in YAML, a class_path of torch.optim or of your own code."""
 
     def __call__(self, *, params: Any, lr: float) -> Optimizer:
-        """Make the optimizer for groups of parameters, with the learning rate at its peak."""
+        """Make the optimizer for parameter groups, with the peak learning rate."""
         ...
 
 
 class SchedulerFactory(Protocol):
-    """Makes a schedule, which moves every step; in YAML, a class_path of torch.optim.lr_scheduler, or your own."""
+    """Makes a schedule, stepped every optimizer step; in YAML, a class_path of torch.optim.lr_scheduler or your own."""
 
     def __call__(self, *, optimizer: Optimizer) -> LRScheduler:
         """Make the schedule of an optimizer."""
@@ -35,13 +35,13 @@ class SchedulerFactory(Protocol):
 
 
 def remember_matrices(module: nn.Module) -> None:
-    """Mark the matrices among the parameters, as long as they have their shapes: shards of FSDP have one dimension."""
+    """Mark the parameters that are matrices, before FSDP flattens them into shards of one dimension."""
     for parameter in module.parameters():
         parameter.is_matrix = parameter.ndim > 1  # type: ignore[attr-defined]
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> ParameterGroups:
-    """The trained parameters: matrices, which decay, and all others."""
+    """Two groups of the trained parameters: matrices, with weight decay, and all others, without."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     matrices = [one for one in trained if getattr(one, "is_matrix", one.ndim > 1)]
     decayed = [one for one in matrices if not getattr(one, "_no_weight_decay", False)]
@@ -52,14 +52,14 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> ParameterGroups:
 def make_optimizer(
     factory: OptimizerFactory | None, groups: ParameterGroups, learning_rate: float, is_fused: bool
 ) -> Optimizer:
-    """AdamW without a factory; raises `UserError` for what a factory can't make, or steps can't be taken with.
+    """Make the optimizer, AdamW by default; raises `UserError` if the factory fails or the optimizer can't be used.
 
     Args:
-        factory: Makes another optimizer, if given; without a weight decay in the groups its own applies.
+        factory: Makes another optimizer, which uses its own weight decay if the groups have none.
         groups: What `parameter_groups` returns.
-        learning_rate: At its peak.
-        is_fused: Whether AdamW is fused if it can be, without complex parameters: it then reads on the device whether
-            to skip a step.
+        learning_rate: Peak learning rate.
+        is_fused: Whether to fuse AdamW, unless parameters are complex; a fused one reads on the device whether to skip
+            a step.
     """
     if factory is None:
         is_complex = any(one.is_complex() for group in groups for one in group["params"])
@@ -82,7 +82,7 @@ def make_optimizer(
 def make_scheduler(
     factory: SchedulerFactory | None, optimizer: Optimizer, warmup_steps: int, total_steps: int
 ) -> LRScheduler:
-    """A linear warm-up and a cosine to zero without a factory; raises `UserError` for what a factory can't make."""
+    """Make the schedule, by default a linear warm-up and a cosine to zero; raises `UserError` if the factory fails."""
     if factory is None:
         return LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup_steps, total_steps))
     scheduler = _build(partial(factory, optimizer=optimizer), "schedule", "lr_scheduler")
@@ -101,9 +101,9 @@ def _build(factory: Callable[[], _Built], what: str, key: str) -> _Built:
 
 
 def skip_unless_finite(optimizer: Optimizer, bad_step: torch.Tensor, parameters: Sequence[nn.Parameter]) -> None:
-    """Let an optimizer that is not fused skip a step after a loss or gradient that is not finite; waits for the device.
+    """Let an optimizer that is not fused skip a step with a NaN or infinite loss or gradient; waits for the device.
 
-    A fused one reads `found_inf` by itself; without gradients the others change nothing.
+    A fused optimizer reads `found_inf` itself. Others skip because their gradients are removed.
     """
     if not optimizer.defaults.get("fused") and bool(bad_step > 0):
         for parameter in parameters:

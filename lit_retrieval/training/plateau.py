@@ -6,11 +6,11 @@ from lightning.pytorch.callbacks import EarlyStopping
 class PlateauStopping(EarlyStopping):
     """Ends training when the closed-loop accuracy has not risen for some validations.
 
-    A model that has not yet learned to retrieve is on a plateau as well: choose `patience` accordingly.
+    The accuracy is also flat before a model learns to retrieve, so choose `patience` long enough.
 
     Args:
-        patience: Validations without a rise of `min_delta` after which training ends.
-        min_delta: The smallest rise that counts.
+        patience: Number of validations without an improvement after which training ends.
+        min_delta: Smallest improvement that counts.
         stopping_threshold: Accuracy at which training ends at once; none if absent.
         monitor: The logged score to watch; a loss must fall, other scores must rise.
     """

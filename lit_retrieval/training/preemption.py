@@ -22,11 +22,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class Preemption(Callback):
-    """Saves the run and ends it after SIGTERM, SIGUSR1 or Ctrl-C to any of its processes.
+    """Saves and ends the run after SIGTERM, SIGUSR1 or Ctrl-C to any of its processes.
 
-    The handler only stores the signal. Ranks share it in the sums of an optimizer step (`GlobalStep`), which are
-    checked every few steps, and before each validation batch that all ranks have: so all save at the same step. An
-    interrupted validation is repeated on resume; the one after the last step is completed.
+    The handler only stores the signal. All ranks save at the same step, because they share the signal in the sums of an
+    optimizer step (`GlobalStep`), which are checked every few steps, and before each validation batch that all ranks
+    have. An interrupted validation is repeated on resume; the one after the last step is completed.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Preemption(Callback):
             self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Stop between two steps, if any rank had received a signal before the last step."""
+        """Stop between two steps if any rank received a signal before the last step."""
         assert isinstance(pl_module, SequenceModule)
         step = pl_module.whole_step
         if not is_between_steps(trainer):
@@ -119,7 +119,7 @@ def _end_at_once() -> None:
 
 
 def is_launched(trainer: Trainer) -> bool:
-    """Whether Lightning has launched this process as a further rank; if it fails, Lightning also kills the first."""
+    """Whether Lightning launched this process as another rank; if it fails, Lightning also kills the first one."""
     if not isinstance(trainer.strategy, ParallelStrategy):
         return False
     environment = trainer.strategy.cluster_environment

@@ -1,4 +1,4 @@
-"""The progress bar, and its lines where standard output is not a terminal."""
+"""The progress bar, and progress lines where standard output is not a terminal."""
 
 import time
 from datetime import timedelta
@@ -46,7 +46,7 @@ class ProgressBar(RichProgressBar):
         return [description, bar, batches, duration]
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """The last logged loss, speed and closed-loop accuracy; read at logged steps only, since reading waits."""
+        """The last logged loss, speed and closed-loop accuracy; read at logged steps only, because reading waits."""
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if not trainer.training or (every and trainer.global_step % every == 0):
             values = trainer.callback_metrics
@@ -65,7 +65,7 @@ class ProgressBar(RichProgressBar):
             self.progress.update(self.train_progress_bar_id, completed=trainer.fit_loop.batch_idx + 1)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """End the bar: lines printed while it lives are wrapped, and could not be copied."""
+        """Close the bar, because it wraps the lines that are printed while it is open."""
         self.teardown(trainer, pl_module, "fit")
 
     def _get_train_description(self, current_epoch: int) -> str:
@@ -96,9 +96,9 @@ def progress_line(step: int, last: int, values: dict[str, float], seconds: float
     """One line, such as `step 350/700  loss 0.041  accuracy 0.893  531 samples/s  0:01:10 left`.
 
     Args:
-        step, last: Optimizer steps, and how many there will be.
-        values: The logged values by name; those that are missing are left out.
-        seconds: The time left.
+        step, last: Optimizer steps so far and in total.
+        values: The logged values by name; missing ones are left out.
+        seconds: Time left.
     """
     forms = {_LOSS: "loss {:.3f}", _ACCURACY: "accuracy {:.3f}", _SPEED: "{:.0f} samples/s"}
     parts = [form.format(values[name]) for name, form in forms.items() if name in values]

@@ -1,4 +1,4 @@
-"""What callbacks share that keep something of each test sample."""
+"""Base class of callbacks that collect data about each test sample."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from lit_retrieval.training.sequence_module import SequenceModule
 
 
 class SampleCallback(Callback, ABC):
-    """Keeps something of each test sample, and writes all of it when `test` ends, in the order of the samples.
+    """Collects data about each test sample, and writes it when `test` ends, in the order of the samples.
 
-    The first rank writes, with what all ranks have kept.
+    The first rank writes the data of all ranks.
     """
 
     def __init__(self) -> None:
@@ -26,14 +26,14 @@ class SampleCallback(Callback, ABC):
 
     @abstractmethod
     def keep(self, module: SequenceModule, batch: Batch, replies: Replies, indices: list[int]) -> list[Any]:
-        """What to keep of each row of a batch, whose samples have these indices; an empty list for nothing."""
+        """The data of each row of a batch, whose samples have these indices; an empty list for none."""
 
     @abstractmethod
     def write(self, folder: Path, kept: list[Any]) -> None:
-        """Write what was kept into the folder of the run."""
+        """Write the collected data into the run's folder."""
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin with no samples."""
+        """Start without samples."""
         loader: Any = trainer.test_dataloaders
         self._indices, self._kept = iter(loader.sampler), []
 
@@ -41,14 +41,14 @@ class SampleCallback(Callback, ABC):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Keep what there is of a batch."""
+        """Collect the data of a batch."""
         assert isinstance(pl_module, SequenceModule)
         indices = next(self._indices).tolist()
         if kept := self.keep(pl_module, batch, outputs["replies"], indices):
             self._kept += zip(indices, kept, strict=True)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the file, if anything was kept."""
+        """Write the file, if there is data."""
         parts: list[Any] = [self._kept] * trainer.world_size
         if trainer.world_size > 1:
             torch.distributed.all_gather_object(parts, self._kept)

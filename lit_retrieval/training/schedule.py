@@ -6,7 +6,7 @@ import math
 def warmup_cosine(step: int, warmup_steps: int, total_steps: int) -> float:
     """The fraction of the peak learning rate at an optimizer step: linear warm-up, then a cosine to zero at the end.
 
-    The cosine is that of arXiv:2402.18510, appendix B, the warm-up that of its code; it takes at most half of the
+    The cosine is from arXiv:2402.18510, appendix B, the warm-up from its code. The warm-up takes at most half of the
     training.
     """
     warmup_steps = min(warmup_steps, total_steps // 2)

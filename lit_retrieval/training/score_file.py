@@ -20,8 +20,8 @@ NAME = "scores.json"
 class ScoreFile(Callback):
     """Writes `scores.json` into the run's folder when `test` ends.
 
-    `scores` has them by their logged names, without `test/`; `samples` is the number of samples of each size, `longest`
-    the number of tokens in the longest row, `state_bits` the model's memory at its end, and `state_bits_of_sizes` the
+    Keys: `scores` by their logged names, without `test/`; `samples`, the number of samples of each size; `longest`, the
+    number of tokens in the longest row; `state_bits`, the size of the state at its end; and `state_bits_of_sizes`, the
     same for each size.
     """
 
@@ -37,7 +37,7 @@ class ScoreFile(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Count the samples of each size, and the tokens of its longest."""
+        """Count the samples of each size, and the tokens of the longest one."""
         sizes = batch.sizes.tolist()
         self._counts.update(sizes)
         for size, length in zip(sizes, batch.length.tolist(), strict=True):

@@ -19,7 +19,7 @@ _HEADERS = {"closed_loop_accuracy": "closed loop"}
 class ScoreTable(Callback):
     """Prints the last scores at the end of `fit`, `validate` and `test`: a row for each group, and one for all.
 
-    Those of a test are also a text in TensorBoard, where curves of one point would stand before those of training.
+    A test's table is also written to TensorBoard, as text rather than as curves of one point.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class ScoreTable(Callback):
         self._measured_step = checkpoint["global_step"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say if there will be no scores."""
+        """Warn if there will be no scores."""
         if trainer.limit_val_batches == 0 and trainer.is_global_zero:
             print("no validation: trainer.limit_val_batches is 0, so there will be no scores and no best.ckpt")
 
@@ -78,7 +78,7 @@ def score_table(metrics: Mapping[str, Any], split: str, title: str) -> Table | N
 def score_rows(metrics: Mapping[str, Any], split: str) -> list[list[str]]:
     """The logged scores of `split` as text, below a header.
 
-    The number of timeouts has no column. `all_right` has none if it is the accuracy: where there is one answer.
+    `timeouts` has no column, nor has `all_right` if each sample has one answer, because it equals the accuracy.
     """
     named = ((ScoreName.parse(name), float(value)) for name, value in metrics.items())
     scores = {

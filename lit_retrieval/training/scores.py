@@ -32,15 +32,15 @@ class Measured(NamedTuple):
 
 
 def teacher_forced(logits: Tensor, batch: Batch) -> dict[str, Measured]:
-    """Teacher-forced scores of the next token, on the tokens of the model alone.
+    """Teacher-forced scores of the next token, on the model's own tokens only.
 
     Args:
-        logits: At `batch.positions`, `(targets, vocab_size)`.
+        logits: The logits at `batch.positions`, `(targets, vocab_size)`.
         batch: The right transcripts.
 
     Returns:
         `loss` (nats per token) and `token_accuracy`, both averaged over tokens, and `exact_match`, the share of samples
-        with every token right: the paper's code reports this for its retrieval setup.
+        with every token right, which the paper's code reports for its retrieval setup.
     """
     targets, rows = batch.targets, batch.rows
 
@@ -58,7 +58,7 @@ def teacher_forced(logits: Tensor, batch: Batch) -> dict[str, Measured]:
 
 
 def join(parts: Sequence[dict[str, Measured]]) -> dict[str, Measured]:
-    """What was measured on consecutive parts of a batch, as if on the whole of it."""
+    """Join the measurements of consecutive parts of a batch."""
     return {
         name: Measured(
             torch.cat([part[name].values for part in parts]), torch.cat([part[name].weights for part in parts])
@@ -75,7 +75,7 @@ def given_answers(replies: Replies, batch: Batch) -> Tensor:
 
 
 def closed_loop(replies: Replies, batch: Batch, chances: Sequence[float]) -> dict[str, Measured]:
-    """Closed-loop scores: those of the answers in decoded replies, whose searches were run.
+    """Closed-loop scores: the scores of the answers in decoded replies, whose searches were run.
 
     Args:
         replies: The decoded replies, one for each row.
@@ -84,8 +84,9 @@ def closed_loop(replies: Replies, batch: Batch, chances: Sequence[float]) -> dic
 
     Returns:
         `closed_loop_accuracy`, the share of a sample's answers that are right; `all_right`, the share of samples in
-        which all are; `undecided`, the share of answers not given within `max_new_tokens`; `paper_score`, where those
-        count as a guess (arXiv:2402.18510, section 6.1: 0.5); `searches` per sample, and how many were `timeouts`.
+        which all are; `undecided`, the share of answers not given within `max_new_tokens`; `paper_score`, in which an
+        undecided answer scores like a guess (arXiv:2402.18510, section 6.1: 0.5); `searches` per sample, and how many
+        of them were `timeouts`.
     """
     answers = given_answers(replies, batch)
     is_right, is_undecided = answers == batch.answers, answers == UNDECIDED
@@ -104,7 +105,7 @@ def closed_loop(replies: Replies, batch: Batch, chances: Sequence[float]) -> dic
 
 
 def shared_words(replies: Replies, batch: Batch, task: Task) -> dict[str, Measured]:
-    """The `f1` of the words of each answer in text and of the right one, by HotpotQA's rule; nothing for other tasks.
+    """For tasks in text, the `f1` of each answer's words against the right answer, by HotpotQA's rule; else nothing.
 
     An undecided answer scores 0.
     """
@@ -118,25 +119,25 @@ def shared_words(replies: Replies, batch: Batch, task: Task) -> dict[str, Measur
 
 
 def shares(batch: Batch) -> Tensor:
-    """How much each answer counts, `(batch, answers)`: those of a sample are 1 together."""
+    """The weight of each answer, `(batch, answers)`; the weights of a sample sum to 1."""
     is_asked = (batch.answers != PAD).float()  # a share of booleans would have the trainer's precision
     return is_asked / is_asked.sum(1, keepdim=True)
 
 
 def distance_powers(batch: Batch) -> Tensor:
-    """The group of each answer's distance, `(batch, answers)`: p for 2^p to 2^(p + 1) - 1 tokens, and 0 for none."""
+    """Each answer's distance group, `(batch, answers)`: p for 2^p to 2^(p + 1) - 1 tokens, 0 without a distance."""
     return torch.log2(batch.distances.clamp(min=1).float()).floor().long()
 
 
 class Scores(Metric):
     """Means of measured quantities, over all samples and by size, query distance and kind of problem.
 
-    A sample counts for each group with the share of its answers that belong there; in a group by distance, an answer
-    counts with its own score. Distances are grouped by powers of two: `distance_4` is 4 to 7 tokens.
+    In each group, a sample's weight is the share of its answers that belong to the group. In a distance group, each
+    answer has its own score. Distances are grouped by powers of two: `distance_4` is 4 to 7 tokens.
 
     Args:
         quantities: Names of the quantities.
-        sizes: Sizes that have scores of their own, if there are several.
+        sizes: Sizes with separate scores, if there are several.
         longest_distance: Upper bound on the query distances; 0 if there are none.
         kinds: Names of the kinds of problems.
     """

@@ -52,11 +52,11 @@ from lit_retrieval.training.scores import Measured, Scores, closed_loop, join, s
 from lit_retrieval.training.step_graph import StepGraphs
 from lit_retrieval.vocabulary import ASK
 
-_MOST_TOKENS = 2**21  # that are read at a time for the teacher-forced scores: more rows may be decoded together
+_MOST_TOKENS = 2**21  # read at once for the teacher-forced scores; decoding may take more rows at once
 
 
 def make_scores(data: TranscriptData) -> Scores:
-    """The scores of an evaluation on this data."""
+    """The score metrics for an evaluation on this data."""
     quantities = (*QUANTITIES, *OF_TEXT) if isinstance(data.task, TextTask) else QUANTITIES
     return Scores(quantities, data.eval_values, data.longest_distance, data.task.kinds)
 
@@ -80,47 +80,48 @@ def _check_parts(models: dict[str, Any], of_stages: dict[str, Any], first_state:
 
 
 class SequenceModule(LightningModule):
-    """A sequence model, trained on transcripts and scored with its searches run.
+    """Trains a sequence model on transcripts, and scores it in a closed loop, with its searches run.
 
-    The loss is on the model's own tokens, not on the prompt or retrieved tokens, unless data.train_targets says so. The
-    optimizer is AdamW with a linear warm-up and a cosine schedule to zero, unless others are named.
+    By default the loss covers the model's own tokens, not the prompt or retrieved tokens (see data.train_targets), and
+    the optimizer is AdamW with a linear warm-up and a cosine schedule to zero.
 
     Args:
         vocab_size: Vocabulary size; set from the data.
-        hidden_size: Width of the residual stream; required without network or construction.
-        stages: The layers, first to last: a list of stages, each with its mixers by class_path, such as
-            lit_retrieval.mixers.Mamba, and repeat, the number of times they follow each other.
+        hidden_size: Width of the residual stream; required unless a whole model is given.
+        stages: The layers, from first to last, as a list of stages. A stage has mixers, a list of layers by class_path,
+            such as lit_retrieval.mixers.Mamba, and repeat, the number of times the list is repeated.
         embedding: sinusoidal (frozen, as in the paper) or learned; tied to the head.
-        learning_rate: Peak learning rate, of any optimizer.
+        learning_rate: Peak learning rate, for any optimizer.
         warmup_samples: Samples over which the learning rate warms up, in whole steps; at most half of the training.
-        weight_decay: Weight decay, applied to matrices only; 0 leaves another optimizer than AdamW its own.
+        weight_decay: Weight decay, applied to matrices only; with 0, a given optimizer uses its own.
         norm: rms (before each mixer and the head) or none, as in the paper's theory.
-        first_state: How a training sequence begins: in the last state of the same row of the last batch (same,
-            truncated backpropagation through time), of another row (random), or in zeros if absent.
-        initializer_range: Standard deviation of the first weights of all linear layers, convolutions and a learned
-            embedding, such as 0.02 in GPT-2; each layer's own if absent.
-        construction: A model with given weights, by class_path, such as lit_retrieval.constructions.Theorem52, in place
-            of hidden_size, stages, embedding and norm; it can't be trained.
-        network: A whole model in place of hidden_size, stages, embedding and norm, by class_path: an nn.Module with
-            __init__(vocab_size, ...) and forward(tokens, state=None) that returns logits and state, or
+        first_state: Initial state of a training sequence, taken from the end of the last batch. same takes that of the
+            same row (truncated backpropagation through time), random that of another row; zeros if absent.
+        initializer_range: Standard deviation of the initial weights of all linear layers, convolutions and a learned
+            embedding (0.02 in GPT-2); each layer's own initialization if absent.
+        construction: A model with constructed weights, by class_path, such as lit_retrieval.constructions.Theorem52. It
+            replaces hidden_size, stages, embedding and norm, and can't be trained.
+        network: A whole model, by class_path. It replaces hidden_size, stages, embedding and norm. It is an nn.Module
+            with __init__(vocab_size, ...) and forward(tokens, state=None), which returns logits and state, or
             lit_retrieval.models.HuggingFaceModel.
-        optimizer: Another optimizer than AdamW, by class_path, such as torch.optim.SGD.
-        lr_scheduler: Another schedule of the learning rate, by class_path, such as torch.optim.lr_scheduler.StepLR; it
-            moves every step, and warmup_samples is not used, nor learning_rate where it has rates of its own.
-        compile: blocks to train with each block of stages compiled by torch.compile, for a GPU; decoding and scores are
-            not. It changes the rounding.
-        recompute: blocks to keep only the input of each block of stages for the backward pass, and compute the rest
-            again there: less memory for more time, and the same bits.
-        pretrained: A model with pretrained weights in place of hidden_size, stages, embedding and norm, by class_path,
-            such as lit_retrieval.pretrained.Folder; checkpoints hold what is trained.
-        readout: bottleneck to predict what follows a `?` from the vector of the last layer at it and the number of
-            tokens since, by an MLP, as in MAD's compression.
-        norm_eps: What the norms add to the mean square, such as 1e-6 in LLaMA; 1e-5 if absent.
-        head: untied for a head with weights of its own; those of the embedding if absent.
-        residual: rescaled to divide the first weights of each layer's last projection by the square root of the number
-            of layers, as GPT-2 and mamba-ssm do.
-        auxiliary_loss_weight: Factor of the auxiliary losses of layers that have one, such as fla.layers.MomAttention;
-            their mean is added to the loss. 0 leaves them out.
+        optimizer: Optimizer in place of AdamW, by class_path, such as torch.optim.SGD.
+        lr_scheduler: Learning-rate schedule in place of warm-up and cosine, by class_path, such as
+            torch.optim.lr_scheduler.StepLR. It is stepped every optimizer step. warmup_samples is not used, nor is
+            learning_rate if the schedule sets its own rates.
+        compile: blocks compiles each block of stages by torch.compile, in training on a GPU only. It changes the
+            rounding. Decoding and scores are not compiled.
+        recompute: blocks keeps only the input of each block of stages for the backward pass, and recomputes the rest
+            there. It takes less memory and more time, and gives the same bits.
+        pretrained: A model with pretrained weights, by class_path, such as lit_retrieval.pretrained.Folder. It replaces
+            hidden_size, stages, embedding and norm. Checkpoints hold only its trained weights.
+        readout: bottleneck predicts the tokens after a `?` by an MLP, as in MAD's compression. The MLP reads the vector
+            of the last layer at the `?` and the number of tokens since.
+        norm_eps: Epsilon that the norms add to the mean square (1e-6 in LLaMA); 1e-5 if absent.
+        head: untied gives the head its own weights; tied to the embedding if absent.
+        residual: rescaled divides the initial weights of each layer's last projection by the square root of the number
+            of layers, as in GPT-2 and mamba-ssm.
+        auxiliary_loss_weight: Factor of the auxiliary losses of layers, such as fla.layers.MomAttention. Their mean
+            is added to the loss; 0 leaves them out.
     """
 
     def __init__(
@@ -191,7 +192,7 @@ class SequenceModule(LightningModule):
         return data
 
     def setup(self, stage: str) -> None:
-        """Create what depends on data and trainer: scores, the sums of a step, weights of a construction, kept states.
+        """Create what depends on data and trainer: scores, sums of a step, constructed weights, kept states.
 
         Raises `UserError` for a model, a layer or a task that breaks a rule.
         """
@@ -222,7 +223,7 @@ class SequenceModule(LightningModule):
             self.scores[split] = make_scores(data)
 
     def on_fit_start(self) -> None:
-        """Raise `UserError` if sequences can't begin in each other's last states, or blocks can't be as asked."""
+        """Raise `UserError` if the model does not support `first_state`, `compile` or `recompute` as given."""
         if self.compile_blocks:
             self._blocks("compile", FIX).compile_blocks(self.trainer.strategy.root_device)
         if self.recompute_blocks:
@@ -233,7 +234,7 @@ class SequenceModule(LightningModule):
                 check_passing(self.model)
 
     def _blocks(self, key: str, fix: str, instead: str = "") -> SequenceModel:
-        """The model, if it has blocks that a key may change; raises `UserError` if not."""
+        """The model, if it has blocks to compile or recompute; else raises `UserError`."""
         if self.passing is not None:
             raise UserError(f"model.{key} needs sequences that begin in zeros; {fix} or model.first_state")
         if isinstance(self.trainer.strategy, FSDPStrategy | ModelParallelStrategy):
@@ -246,7 +247,7 @@ class SequenceModule(LightningModule):
 
     @property
     def takes_several(self) -> bool:
-        """Whether the model may read several tokens at a time after a state."""
+        """Whether the model can read several tokens at once when it continues from a state."""
         return takes_several(self.model)
 
     def forward(self, tokens: Tensor, state: Any = None, positions: Tensor | None = None) -> tuple[Tensor, Any]:
@@ -254,7 +255,7 @@ class SequenceModule(LightningModule):
         return cast("tuple[Tensor, Any]", self.model(tokens, state, positions))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a micro-batch on the tokens of the model, in nats; see `GlobalStep`."""
+        """The loss of a micro-batch on the model's own tokens, in nats; see `GlobalStep`."""
         check_text(self.model, batch.tokens.shape[1])
         if self.graphs is not None:
             return self.graphs.loss(batch)
@@ -274,7 +275,8 @@ class SequenceModule(LightningModule):
             positions: Flat indices into `tokens`, `(selected,)`.
             targets: The next tokens there, `(selected,)`; -100 for none.
             num_targets: Their number.
-            length: Tokens of each row with its last one, which is in `tokens` if padding follows, `(batch,)`.
+            length: Tokens of each row, the last one included, `(batch,)`. `tokens` has the last one only if padding
+                follows it.
         """
         assert not isinstance(self.model, ConstructedModel)
         with without_states(), auxiliary_losses(self._is_token(tokens, length)) as losses:
@@ -289,7 +291,7 @@ class SequenceModule(LightningModule):
         return self.auxiliary_loss_weight > 0 and any(has_auxiliary_loss(mixer) for mixer in mixers)
 
     def _is_token(self, tokens: Tensor, length: Tensor) -> Tensor | None:
-        """Which tokens stand before their row's last one, bool shaped like `tokens`; None without an auxiliary loss."""
+        """A mask of the tokens before their row's last one, shaped like `tokens`; None without an auxiliary loss."""
         if not self._adds_losses:
             return None
         return torch.arange(tokens.shape[1], device=tokens.device) < length[:, None] - 1
@@ -297,7 +299,7 @@ class SequenceModule(LightningModule):
     def _loss_of(
         self, hidden: Tensor, targets: Tensor, num_targets: Tensor | int, auxiliary: Tensor | None = None
     ) -> Tensor:
-        """The same from what the head reads there, `(selected, hidden_size)`, and the auxiliary loss to add."""
+        """The loss from the head's inputs at the positions, `(selected, hidden_size)`, and the auxiliary loss."""
         assert not isinstance(self.model, ConstructedModel)
         counts_right = self.whole_step.is_logged or self.graphs is not None
         nats, right = sum_loss(self.model.predict, hidden, targets, self.model.vocab_size, counts_right)
@@ -305,14 +307,14 @@ class SequenceModule(LightningModule):
         return self.whole_step.loss(nats, num_targets, auxiliary)
 
     def _read_on(self, passing: StatePassing, batch: Batch) -> Tensor:
-        """The residual stream at all tokens but the last, `(batch, time - 1, hidden_size)`, from earlier states on."""
+        """The residual stream after kept states, at all tokens but the last, `(batch, time - 1, hidden_size)`."""
         assert isinstance(self.model, SequenceModel)
         hidden, last = read_to_ends(self.model, batch.tokens, batch.length, passing.take(self.model, len(batch.tokens)))
         passing.keep(last)
         return hidden[:, :-1]
 
     def backward(self, loss: Tensor) -> None:
-        """Backpropagate, unless a graph has taken the whole step."""
+        """Backpropagate, unless a CUDA graph has already taken the whole step."""
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
 
@@ -340,11 +342,11 @@ class SequenceModule(LightningModule):
             torch.nn.utils.clip_grads_with_norm_(self.parameters(), gradient_clip_val, self.whole_step.norm)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Score a batch, teacher forced and closed loop; what was decoded is handed to the callbacks as `replies`."""
+        """Score a batch, teacher forced and closed loop; callbacks get the decoded `replies`."""
         return {"replies": self._score("val", batch)}
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Score a batch, teacher forced and closed loop; what was decoded is handed to the callbacks as `replies`."""
+        """Score a batch, teacher forced and closed loop; callbacks get the decoded `replies`."""
         return {"replies": self._score("test", batch)}
 
     def on_validation_epoch_end(self) -> None:
@@ -360,7 +362,7 @@ class SequenceModule(LightningModule):
         return self.decode(batch)
 
     def decode(self, batch: Batch) -> Replies:
-        """The model's continuation of each row's prompt, with its searches run; in parts where that is better."""
+        """Decode each row's prompt with the model's searches run; large batches are split into parts."""
         data = self.data
         shared = data.task, data.retriever, data.max_new_tokens, self.device
         return decode_in_parts(self.model, batch.transcripts(), *shared, self.decoder or self)
@@ -407,12 +409,12 @@ class SequenceModule(LightningModule):
         scores.reset()
 
     def _frozen(self) -> set[str]:
-        """The names of the pretrained weights that are not trained, which checkpoints leave out."""
+        """The names of the frozen pretrained weights, which checkpoints leave out."""
         everything = self.named_parameters(remove_duplicate=False) if self._is_pretrained else ()  # a tied head, too
         return {name for name, one in everything if not one.requires_grad}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out frozen weights, and add the states in which the next batch begins, in the global batch's order."""
+        """Leave out frozen weights, and add the initial states of the next batch, in the order of the global batch."""
         for name in self._frozen():
             checkpoint["state_dict"].pop(name, None)
         if self.passing is not None:
@@ -420,14 +422,14 @@ class SequenceModule(LightningModule):
             checkpoint["first_states"] = [[self._of_all_ranks(one) for one in tensors] for tensors in kept]
 
     def _of_all_ranks(self, rows: Tensor) -> Tensor:
-        """Rows `(batch, ...)` of this rank and all others, as they were in the global batch."""
+        """Gather the rows `(batch, ...)` of all ranks, in the order of the global batch."""
         if self.trainer.world_size == 1:
             return rows
         gathered = cast(Tensor, self.all_gather(rows.to(self.device)))  # (ranks, batch, ...)
         return gathered.transpose(0, 1).flatten(0, 1)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from its states, and put frozen weights back; raises `UserError` if the checkpoint has other shapes.
+        """Restore kept states, and add the frozen weights; raises `UserError` if the checkpoint's shapes differ.
 
         FSDP has loaded the weights itself and removed them.
         """

@@ -12,7 +12,7 @@ class SolvedStopping(Callback):
     """Ends training when the task is solved in several validations in a row.
 
     Args:
-        validations: Number of validations in a row.
+        validations: Number of solved validations in a row.
         accuracy: Lowest accuracy that counts as solved.
         monitor: The logged score to watch.
     """

@@ -1,4 +1,4 @@
-"""Whole training steps as CUDA graphs: one launch in place of one or two thousand."""
+"""Whole training steps as CUDA graphs: one launch instead of one or two thousand."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,14 +27,14 @@ _NO_TARGET = -100  # what `cross_entropy` ignores
 
 
 class StepInputs(NamedTuple):
-    """What a step is computed from.
+    """The inputs of a step.
 
     Args:
         tokens: `(batch, time)`.
-        positions: Those at which the model is trained, as in `Batch`, and some more, so that few numbers of them
-            occur, `(selected,)`.
-        targets: The next tokens there; of no class at those that are added.
-        num_targets: The number of those that are not added, `()`.
+        positions: Positions at which the model is trained, as in `Batch`, `(selected,)`. They are padded, so that only
+            few lengths occur.
+        targets: The next tokens there; -100 at padded positions.
+        num_targets: The number of positions without padding, `()`.
         length: Tokens of each row, `(batch,)`.
     """
 
@@ -46,11 +46,11 @@ class StepInputs(NamedTuple):
 
 
 class StepGraphs:
-    """Takes whole training steps: forward, backward, clip and AdamW, each shape's as one graph from its second on.
+    """Takes whole training steps (forward, backward, clip and AdamW); from a shape's second step on, as a CUDA graph.
 
-    `training_step` then takes the step. Lightning, which goes on with the backward pass and the optimizer, finds a loss
-    and weights without gradients, and so changes nothing. The learning rate is rounded to float32, with which a step
-    has the same bits whoever takes it.
+    The step is taken inside `training_step`. Lightning then runs the backward pass and the optimizer as usual, but
+    finds no gradients, and so changes nothing. The learning rate is rounded to float32, so that steps with and without
+    a graph give the same bits.
 
     Args:
         trainer: Has the optimizer.
@@ -85,9 +85,9 @@ class StepGraphs:
         return self._module.loss(*inputs) if replay is None else self._result()
 
     def _prepare(self, shape: tuple[torch.Size, ...], inputs: StepInputs) -> Callable[[], None] | None:
-        """Put a step's inputs where it reads them, and return what takes it; None if it can't be recorded.
+        """Copy a step's inputs to its graph, and return a function that takes the step; None if it can't be recorded.
 
-        The first step of a shape is not recorded: it compiles kernels and makes the optimizer's state.
+        A shape's first step is not recorded, because it compiles kernels and creates the optimizer's state.
         """
         if shape not in self._taken:
             static = StepInputs(*(one.clone() for one in inputs))
@@ -106,7 +106,7 @@ class StepGraphs:
         return replay
 
     def _step(self, inputs: StepInputs) -> None:
-        """Take a step, and leave its loss, norm and sums in `_results`."""
+        """Take a step, and store its loss, norm and sums in `_results`."""
         step = self._module.whole_step
         loss = self._module.loss(*inputs)
         with torch.autocast(loss.device.type, enabled=False):
@@ -121,14 +121,14 @@ class StepGraphs:
         self._results.copy_(results)
 
     def _result(self) -> Tensor:
-        """The loss of the step that has been taken, which is left with its norm and sums in `GlobalStep`."""
+        """The loss of the step; its norm and sums are written to `GlobalStep`."""
         step = self._module.whole_step
         loss, step.norm, *totals = self._results.unbind()
         step.totals = dict(zip(self._names, totals, strict=True))
         return loss
 
     def _give_up(self, error: RuntimeError) -> None:
-        """Take this and all later steps as without graphs."""
+        """Take this and all later steps without graphs."""
         rank_zero_warn(
             "training steps can't be recorded as CUDA graphs, and run without; write gpu.graphs: false to hide this "
             f"message: {one_line(error)[:200]}"
@@ -144,7 +144,7 @@ class StepGraphs:
 
     @contextmanager
     def _rates_as_tensors(self) -> Iterator[None]:
-        """Let the optimizer read the learning rates from tensors, since a graph does not read numbers again."""
+        """Let the optimizer read the learning rates from tensors, because a graph would record numbers as constants."""
         groups: list[dict[str, Any]] = self._optimizer.param_groups
         numbers = [(group["lr"], group["capturable"]) for group in groups]
         for group, rate in zip(groups, self._rates, strict=True):
@@ -157,7 +157,7 @@ class StepGraphs:
 
 
 def _set_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
-    """Give each parameter its gradient, in memory of its own, since it is scaled in place, and in the same layout."""
+    """Copy each gradient to its parameter, in the parameter's layout; a copy, because it is scaled in place."""
     seen = set()
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is not None:
@@ -170,7 +170,7 @@ def _set_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tenso
 
 
 def can_record(trainer: Trainer) -> bool:
-    """Whether a step is one batch on one GPU, and no callback but ours, which do not, looks at the gradients."""
+    """Whether a step is one batch on one GPU, and no user callback may read the gradients (ours do not)."""
     watches = ("on_after_backward", "on_before_backward", "on_before_optimizer_step", "on_before_zero_grad")
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     others = [type(one) for one in callbacks if not type(one).__module__.startswith("lit_retrieval.")]
@@ -185,7 +185,7 @@ def can_record(trainer: Trainer) -> bool:
 
 
 def pad(batch: Batch) -> StepInputs:
-    """The inputs of a step, with up to a quarter more positions: four numbers of them between two powers of two."""
+    """The inputs of a step, padded by up to a quarter more positions: four lengths between two powers of two."""
     count = len(batch.positions)
     added = -count % 2 ** max(0, count.bit_length() - 3)
     return StepInputs(

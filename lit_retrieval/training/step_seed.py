@@ -13,7 +13,7 @@ from lit_retrieval.tasks.random import derive_seed
 class StepSeed(Callback):
     """Seeds each training batch from the run's random seed, the batch's number and the rank.
 
-    So checkpoints need no generator states: a resumed run draws the same random numbers in each step.
+    A resumed run therefore draws the same random numbers, and checkpoints need no generator states.
     """
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

@@ -13,9 +13,10 @@ from lit_retrieval.data import Batch
 
 
 class Throughput(Callback):
-    """Logs `train/samples_per_second` and `train/tokens_per_second` over all ranks, without the time of validation.
+    """Logs `train/samples_per_second`, `train/tokens_per_second` and `train/memory_gb`.
 
-    Padding is not counted. `train/memory_gb` is the peak memory of the rank that takes most, on its GPU if it has one.
+    Speed is over all ranks, without padding and without the time of validation. Memory is the highest peak of any rank,
+    on the GPU if there is one.
 
     Args:
         every_n_steps: Optimizer steps between two logs.
@@ -30,7 +31,7 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Count the batch, and log once in `every_n_steps` steps."""
+        """Count the batch, and log every `every_n_steps` steps."""
         if self._since is not None:
             self._samples += len(batch.tokens)
             self._tokens += batch.length.sum()

@@ -48,7 +48,7 @@ def render(reply: Reply, vocabulary: Vocabulary, collapses: bool = False) -> Tex
     Args:
         reply: The decoded transcript.
         vocabulary: The words of the token ids.
-        collapses: Whether repeated words and phrases are shown once, with their number.
+        collapses: Whether to show repeated words and phrases once, with their number.
     """
     separator = vocabulary.separator
     end = separator and "\n"  # a text has its own
@@ -59,7 +59,7 @@ def assemble(
     words: Sequence[str], reply: Reply, separator: str, prompt_end: str, brackets: tuple[str, str] = ("[", "]"),
     line_break: str = "\n", collapses: bool = True,
 ) -> Text:  # fmt: skip
-    """The transcript as `render` has it, from a word for each token and the signs between them."""
+    """Build the text of `render` from one word per token and the separators between them."""
     text, parts = Text(), []
     for span in spans(asked_as_prompt(reply.author)):
         own = words[span.start : span.stop]
@@ -77,13 +77,13 @@ def assemble(
 
 
 def collapse(words: Sequence[str]) -> list[str]:
-    """The words, with more than three equal ones in a row as one: `<StartSearch> x 270`."""
+    """The words, with more than three equal words in a row as one: `<StartSearch> x 270`."""
     runs = phrases([word for word in words if word], longest=1)  # a token of a text may have none
     return [word if count == 1 else f"{word} x {count}" for (word,), count in runs]
 
 
 def phrases(parts: Sequence[Part], longest: int = 8) -> Iterator[tuple[Sequence[Part], int]]:
-    """Cut into phrases of up to `longest` parts, each with how often it stands in a row; up to three times counts 1."""
+    """Split into phrases of up to `longest` parts, each with its number of repeats; up to three repeats stay apart."""
     at = 0
     while at < len(parts):
         lengths = range(1, min(longest, (len(parts) - at) // (_FEW + 1)) + 1)
@@ -94,7 +94,7 @@ def phrases(parts: Sequence[Part], longest: int = 8) -> Iterator[tuple[Sequence[
 
 
 def _repeats(parts: Sequence[Part], at: int, length: int) -> int:
-    """How often the phrase of `length` parts at a position stands in a row there."""
+    """How often the phrase of `length` parts at a position is repeated in a row."""
     phrase, count = parts[at : at + length], 1
     while parts[at + count * length : at + (count + 1) * length] == phrase:
         count += 1
@@ -102,7 +102,7 @@ def _repeats(parts: Sequence[Part], at: int, length: int) -> int:
 
 
 def verdict(reply: Reply, right: Reply, task: Task) -> Text:
-    """One line: the number of right answers in a reply to a problem of a task, and the right ones for the wrong."""
+    """One line: the number of right answers in a reply, and the right answers where it is wrong."""
     texts = zip(task.answer_texts(reply), task.answer_texts(right), strict=True)
     wrong = [
         f"{'undecided' if given is None else given}, not {true}"

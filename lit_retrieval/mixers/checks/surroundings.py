@@ -1,11 +1,14 @@
 """Rules of where a mixer runs: number formats, devices, compilers, copies and files."""
 
 import io
+import random
 import warnings
 from copy import deepcopy
 from functools import partial
 
+import numpy as np
 import torch
+from lightning.pytorch.utilities.seed import isolate_rng
 
 from lit_retrieval.conformance import BrokenRuleError, NotApplicableError, describe_error
 from lit_retrieval.errors import UserError
@@ -104,6 +107,27 @@ def can_be_saved(case: Case) -> str:
         "uses as a parameter or a buffer",
     )  # fmt: skip
     return f"{shown}; saved: {len(weights)} tensors"
+
+
+def starts_from_the_seed(case: Case) -> str:
+    """Two mixers that are built after the same random seed have the same parameters and buffers."""
+    if not case.make:
+        raise NotApplicableError("there is only one mixer")
+    built = []
+    with isolate_rng():
+        for _ in range(2):
+            random.seed(0)
+            np.random.seed(0)  # Lightning's `seed_everything` seeds these three
+            torch.manual_seed(0)
+            built.append(case.make().state_dict())
+    first, second = built
+    different = [name for name, one in first.items() if not torch.equal(one.nan_to_num(), second[name].nan_to_num())]
+    if different:
+        raise BrokenRuleError(
+            f"the initial {different[0]} must depend only on the random seed, and differs in two mixers of one seed; "
+            "draw with PyTorch's own functions in __init__, without a generator of another seed"
+        )
+    return f"{len(first)} tensors"
 
 
 @torch.no_grad()

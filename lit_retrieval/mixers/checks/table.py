@@ -36,6 +36,7 @@ RULES: list[Rule[Case]] = [
     Rule("CUDA", surroundings.agrees_on_cuda, ("deterministic", "deepcopy")),
     Rule("torch.compile", surroundings.agrees_compiled, ("gradient: inputs",)),
     Rule("state_dict", surroundings.can_be_saved, ("deterministic", "deepcopy"), is_cheap=True),
+    Rule("seed", surroundings.starts_from_the_seed),
     Rule("inference mode", surroundings.trains_after_decoding, ("deterministic",), is_cheap=True),
     Rule("cost: state", cost.of_the_state, ("state",)),
     Rule("cost: memory", cost.of_training, ("shape",)),
