@@ -1,7 +1,7 @@
 """Compare recurrences at equal parameters and state: `python tools/compare.py my_package.MyRecurrence`.
 
-Each layer is trained on all suites of a protocol with all of its learning rates and seeds, and gets rows in NAME.csv.
-Start the same command again after any interruption: finished trainings are skipped, and the others resume.
+Each layer is trained on all suites of a protocol with all its learning rates and seeds, and gets rows in NAME.csv.
+After any interruption start the same command again: finished trainings are skipped, and the others resume.
 """
 
 import re
@@ -90,12 +90,12 @@ class Comparison:
     """A comparison in a folder.
 
     Args:
-        protocol: What it fixes.
-        output: Its folder: `trials/` as in a sweep, `layers/` with what was found and measured of each layer, and the
-            rows of all layers in `NAME.csv` and `NAME.samples.csv`.
+        protocol: The protocol, which fixes suites, budgets and seeds.
+        output: The folder. It has `trials/` as in a sweep, `layers/` with the arguments and speed of each layer, and
+            the rows of all layers in `NAME.csv` and `NAME.samples.csv`.
         runner: Runs trials.
         any_commit: Whether to resume trials of another commit.
-        again: Whether to run trials again that diverged or were refused; those that crashed run again in any case.
+        again: Whether to rerun trials that diverged or were refused; crashed trials are always rerun.
     """
 
     def __init__(self, protocol: Protocol, output: Path, runner: Runner, any_commit: bool, again: bool) -> None:
@@ -128,7 +128,7 @@ class Comparison:
         return self._tell(layers)
 
     def folder(self, layer: Layer) -> Path:
-        """Where a layer's points, speed and rows are."""
+        """The folder of a layer's points, speed and rows."""
         return self.output / "layers" / re.sub(r"[^\w.=-]+", "_", layer.name)
 
     def _check_name(self, layer: Layer) -> None:
@@ -141,7 +141,7 @@ class Comparison:
             )
 
     def _check_protocol(self) -> None:
-        """Raise `UserError` if the folder has rows of another protocol, with which those of this one share no table."""
+        """Raise `UserError` if the folder has rows of another protocol, which can't be in the same table."""
         for path in sorted(self.output.glob("layers/*/rows.csv")):
             (row, *_), _ = rows.read([path])
             if row["protocol"] != self.protocol.identity:
@@ -175,7 +175,7 @@ class Comparison:
         self._write_layer(folder, *([row for parts in found for row in parts[place]] for place in range(2)))
 
     def _speeds(self, layer: Layer, points: Sequence[Point], chosen: Sequence[Trial]) -> list[dict[str, str]]:
-        """The speed of each point as a ratio to the reference's, measured once; none if all trainings have failed."""
+        """The speed of each point relative to the reference, measured once; none if all trainings have failed."""
         if all(failure(trial, self.output) for trial in chosen):
             return [{} for _ in points]
         path, asked = self.folder(layer) / "speed.json", identity(layer, self.protocol)
@@ -206,7 +206,7 @@ class Comparison:
 
     @property
     def rows_file(self) -> Path:
-        """The rows of all layers."""
+        """The file with the rows of all layers."""
         return self.output / f"{self.protocol.name}.csv"
 
     def _tell(self, layers: Sequence[Layer]) -> bool:
@@ -220,7 +220,7 @@ class Comparison:
 
 @contextmanager
 def _counting(chosen: Sequence[Trial], folder: Path, progress: Progress, bar: TaskID, begun: float) -> Iterator[None]:
-    """Count the trials that are over while they run."""
+    """A block in which a progress bar counts the trials that are over."""
     over = threading.Event()
 
     def count() -> None:

@@ -14,18 +14,18 @@ from lit_retrieval.parsing import OneLineErrors, one_line_errors
 from lit_retrieval.ranges import check_numbers
 from lit_retrieval.vocabulary import SPECIAL_WORDS
 
-_PROBED = 256  # samples whose prompts show what the GRU reads
+_PROBED = 256  # samples whose prompts are read to find the GRU's inputs
 
 
 def compile_run(run: Path, file: Path, state_bits: int = 2, weight_scale: int = 4) -> None:
     """Round the weights and the state of a run's GRU, and write its circuit.
 
-    The model must be one GRU layer that answers at once, with a single word, after a prompt that ends with `?`.
+    The model must be a single GRU layer that answers with one word, directly after a prompt that ends with `?`.
 
     Args:
         run: Folder of the run.
         file: YAML file to write, as in configs/circuits.
-        state_bits: Fraction bits of the state, of its gates, and of the constants.
+        state_bits: Fraction bits of the state, the gates and the constants.
         weight_scale: Weights are rounded to multiples of 1 / weight_scale.
     """
     check_numbers("-", state_bits=(state_bits, 1), weight_scale=(weight_scale, 1))

@@ -1,6 +1,6 @@
-"""Run fla's own tests on a CPU with our functions: `python tools/fla_suite.py DIR`, a checkout of fla.
+"""Run fla's own tests on a CPU with our functions: `python tools/fla_suite.py DIR`, where DIR is a checkout of fla.
 
-Nothing of the checkout is imported but its tests: they run on the installed fla.
+Only tests are imported from the checkout; they run on the installed fla.
 """
 
 import csv
@@ -27,12 +27,12 @@ from lit_retrieval.parsing import OneLineErrors, one_line_errors
 from lit_retrieval.ranges import check_at_least
 
 OUTCOMES = ("passed", "failed", "refused", "not covered", "stopped", "skipped")
-MOST_SECONDS = 7200  # for a file
+MOST_SECONDS = 7200  # per file
 FOLDERS = ("ops", "layers", "modules", "models")
 
 
 class Tested(NamedTuple):
-    """A file of tests, relative to the checkout, and of each test its name, outcome and reason."""
+    """A test file, relative to the checkout, and the name, outcome and reason of each of its tests."""
 
     file: str
     tests: list[dict[str, str]]
@@ -44,14 +44,14 @@ class Tested(NamedTuple):
 
 
 def run(checkout: Path, only: str = "", out: Path | None = None, seconds: int = 25) -> None:
-    """Run fla's tests, one file after another, and print how many pass; the tests' sizes are cut.
+    """Run fla's tests at reduced sizes, file by file, and print how many pass.
 
     Args:
-        checkout: Folder of fla's sources, with its folder `tests`.
-        only: Words that a file's path must have one of, such as "layers/ test_kda"; all files if empty.
-        out: Folder for `files.csv`, the table, and `cases.csv`, the tests that did not pass and why; rows of files
-            that do not run are kept.
-        seconds: Most seconds of processor time for a test; a file may take two hours.
+        checkout: Folder of fla's sources, which has the folder `tests`.
+        only: Words, one of which must be in a file's path, such as "layers/ test_kda"; all files if empty.
+        out: Folder for `files.csv`, the table, and `cases.csv`, the tests that did not pass with the reasons. Rows of
+            files that are not run are kept.
+        seconds: Maximum processor time of a test in seconds; a file may take two hours.
     """
     check_at_least("seconds", seconds, 1, "--seconds")
     found, rows = test_files(checkout, only), list[Tested]()
@@ -82,7 +82,7 @@ def test_files(checkout: Path, only: str) -> list[str]:
 
 
 def outcomes_of(file: Path, seconds: int) -> list[dict[str, str]]:
-    """What became of each test of a file: its name, outcome and reason."""
+    """The name, outcome and reason of each test in a file."""
     with tempfile.TemporaryDirectory() as folder:
         outcomes = Path(folder) / "outcomes.jsonl"
         outcomes.touch()
@@ -94,7 +94,7 @@ def outcomes_of(file: Path, seconds: int) -> list[dict[str, str]]:
 
 
 def run_pytest(file: Path, outcomes: Path, seconds: int) -> None:
-    """Run a file's tests in this process, a child of one that has imported fla."""
+    """Run a file's tests in this process, which was forked after fla was imported."""
     import pytest
     from fla_suites import plugin
 
@@ -116,7 +116,7 @@ def table(rows: list[Tested]) -> Table:
 
 
 def write(row: Tested, out: Path, checkout: Path) -> None:
-    """Write a file's line into the table, with the command and both commits, and its tests that did not pass."""
+    """Write a file's row, with the command and both commits, and its tests that did not pass."""
     command = f"python tools/fla_suite.py {shlex.join(sys.argv[1:])}"
     origin = [files.commit(checkout), version("fla-core"), files.commit(), command]
     line = dict(
@@ -128,7 +128,7 @@ def write(row: Tested, out: Path, checkout: Path) -> None:
 
 
 def _replace(path: Path, file: str, lines: list[dict[str, Any]]) -> None:
-    """The lines of a test file in a CSV file, in place of those that it had."""
+    """Replace the lines of a test file in a CSV file."""
     old = list(csv.DictReader(path.open(newline=""))) if path.exists() else []
     rows = sorted([*(one for one in old if one["file"] != file), *lines], key=lambda one: one["file"])
     text = io.StringIO()

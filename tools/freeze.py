@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def freeze(file: Path, again: bool) -> bool:
-    """Write the hashes into a data configuration; returns whether it did, since it may be frozen already."""
+    """Write the hashes into a data configuration; returns False if it was frozen already."""
     text = file.read_text().rstrip("\n") + "\n"
     if _SUITE.search(text) and not again:
         return False

@@ -1,7 +1,7 @@
 """Check this project on a GPU in a few minutes: `python tools/gpu_check.py --out FOLDER`.
 
-The phases run one after another, the most important first, each as a process of its own with a time limit: one that
-hangs or breaks the GPU's context costs its own time only. Rows are appended to FOLDER/results.jsonl as they come.
+The phases run one after another, the most important first. Each is a separate process with a time limit, so a phase
+that hangs or breaks the GPU's context costs only its own time. Rows are appended to FOLDER/results.jsonl at once.
 `--reference FILE`, on a CPU, writes the losses and gradients that the phase `models` compares with.
 """
 
@@ -24,11 +24,11 @@ LIMITS = {
     "bits": 40, "bf16": 30, "ieee": 80, "blocks": 120, "rates": 75, "cells": 600,
 }  # fmt: skip
 TINY_LIMIT = 120  # seconds for any phase
-LEAST = 8.0  # seconds: with less left, a phase is skipped
+LEAST = 8.0  # seconds; a phase is skipped if less time is left
 
 
 class OneLineErrors(argparse.ArgumentParser):
-    """The standard parser, which imports nothing of ours before the environment is set; errors are one line."""
+    """The standard parser with one-line errors; it does not import this package before the environment is set."""
 
     def error(self, message: str) -> NoReturn:
         """Print the line and exit with status 2."""
@@ -36,7 +36,7 @@ class OneLineErrors(argparse.ArgumentParser):
 
 
 def main() -> int:
-    """Run what the command line asks for; returns the exit status, 1 if a phase has failed."""
+    """Run the command line; returns the exit status, 1 if a phase has failed."""
     arguments = parse()
     # cuBLAS is deterministic with a workspace of this size; it reads the variable once.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.model:
         models.check_one(check, arguments.model)
         return
-    sys.stdin.readline()  # what is imported now is imported while the phase before this one runs
+    sys.stdin.readline()  # imports above ran while the previous phase was running
     if phase == "cells":
         cells.cells(check, arguments.grid, arguments.cells.split(), arguments.slots)
     elif phase == "models":
@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def run_all(arguments: argparse.Namespace) -> int:
-    """Run the phases that are asked for while there is time."""
+    """Run the selected phases while there is time."""
     stop, has_failed = time.monotonic() + arguments.budget, False
     names = arguments.phases
     waiting: subprocess.Popen[str] | None = None
@@ -123,7 +123,7 @@ def limit(name: str, arguments: argparse.Namespace) -> float:
 
 
 def prepare(name: str, arguments: argparse.Namespace, stop: float, errors: int) -> "subprocess.Popen[str]":
-    """Start a phase's process; it imports what it needs, and then waits to be told to begin."""
+    """Start a phase's process, which imports its modules and then waits for the signal to begin."""
     command = [sys.executable, __file__, "--run", name, "--out", str(arguments.out), "--device", arguments.device]
     command += ["--tiny"] if arguments.tiny else []
     command += ["--cells", arguments.cells, "--slots", str(arguments.slots), "--grid", str(arguments.grid)]
@@ -133,7 +133,7 @@ def prepare(name: str, arguments: argparse.Namespace, stop: float, errors: int) 
 
 
 def finish(process: "subprocess.Popen[str]", seconds: float) -> tuple[str, float]:
-    """Tell a phase to begin and wait for its end; returns how it ended and the seconds that it took."""
+    """Let a phase begin, and wait for its end; returns how it ended and the seconds that it took."""
     start = time.monotonic()
     if seconds < LEAST:
         kill(process)
@@ -154,7 +154,7 @@ def kill(process: "subprocess.Popen[str]") -> None:
 
 
 def print_errors(path: Path) -> None:
-    """Print the last lines of what the phases have written to stderr."""
+    """Print the last lines that the phases have written to stderr."""
     print("\n".join(path.read_text(errors="replace").splitlines()[-12:]))
 
 

@@ -26,9 +26,9 @@ def draw(runs: Sequence[str], output: Path, dark: bool = False) -> str:
     """Write Figure 6 with the curves of these runs beside the paper's; returns its numbers as a table in Markdown.
 
     Args:
-        runs: FOLDER or LABEL=FOLDER of each test; those with one label are one curve.
-        output: A .png file; a .pdf file is written beside it.
-        dark: Also write it for a dark page, as NAME_dark.png.
+        runs: FOLDER or LABEL=FOLDER of each test; tests with the same label form one curve.
+        output: The .png file to write; a .pdf file is written beside it.
+        dark: Whether to write NAME_dark.png for dark pages, too.
     """
     try:
         from figures import style

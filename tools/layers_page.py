@@ -1,4 +1,4 @@
-"""Writes docs/layers.md: our layers, and fla's with what computes them on a CPU and a GPU, all found by running."""
+"""Writes docs/layers.md: our layers, and fla's with the code that computes them, found by running all of them."""
 
 import csv
 import inspect
@@ -94,7 +94,7 @@ _LETTERS = dict(
 PAGE = MODEL_FILES.parents[1] / "docs/layers.md"
 _SPEED = MODEL_FILES.parents[1] / "data/results/training_speed.csv"
 _LENGTH = 128  # tokens
-_ABOVE_64 = 66  # tokens; for fewer some layers have other functions
+_ABOVE_64 = 66  # tokens; for shorter texts some layers call other functions
 _OUR_FILES = {path.stem for path in MODEL_FILES.glob("*.yaml") if "fla.layers" not in path.read_text()}
 _KERNELS = {row.detail for row in TABLE if row.kind == "ours"}
 _FOLDER = "ops/fla_cpu/"
@@ -146,7 +146,7 @@ def _state(one: SequenceModel | Mixer) -> str:
 def _section(kind: type[nn.Module]) -> str:
     """The section of a class of ours."""
     parts = [docstrings.head(kind)]
-    if kind is not mixers.Parallel:  # whose size is that of its mixers
+    if kind is not mixers.Parallel:  # its size is that of its mixers
         layer = kind(hidden_size=64, layer_idx=0)
         parameters = sum(one.numel() for one in layer.parameters())
         parts.append(f"Parameters: {parameters:,}. State: {_state(cast('Mixer', layer))}.")
@@ -184,9 +184,9 @@ def _step(path: Path) -> str:
 
 @contextmanager
 def _called() -> Iterator[tuple[set[str], set[str]]]:
-    """The names of our functions, `module.function` as the table has them, that fla calls while the block runs.
+    """The names of our functions that fla calls in the block, as `module.function`, like in the table.
 
-    And the names, without modules, of fla's functions in whose place they run.
+    The second set has the names, without modules, of fla's functions that they replace.
     """
     names: set[str] = set()
     theirs: set[str] = set()

@@ -1,4 +1,4 @@
-"""IsTree with rows padded at the left, as the paper's code pads them: their places tell a model without a mask."""
+"""IsTree with left padding, as in the paper's code; without a mask, the padding reveals the answer to a model."""
 
 import numpy as np
 
@@ -9,12 +9,11 @@ from lit_retrieval.vocabulary import FAILED
 
 
 class LeftPaddedIsTree(IsTree):
-    """`IsTree` with a `[FAILED]` before `<s>` for each token that the reply is shorter than that of a tree.
+    """`IsTree` with left padding: `[FAILED]` tokens before `<s>` make all rows of a size equally long.
 
-    Rows of one size are then equally long, and one that begins with `<s>` has a tree. The code of arXiv:2402.18510
-    scores chains of thought by comparing the verdict with the last word of a row, which is right only if rows are
-    padded at the left (`--pad left`); it gives its Transformer a mask of the padding, but not Mamba and the hybrid.
-    The arguments are those of `IsTree`.
+    Replies for trees are the longest, so a row that begins with `<s>` has a tree. The code of arXiv:2402.18510 compares
+    the last word of a row with the verdict, which is right only with left padding (`--pad left`). It gives its
+    Transformer a mask of the padding, but not Mamba and the hybrid. The arguments are those of `IsTree`.
     """
 
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:

@@ -51,7 +51,7 @@ def draw(name: str, results: Path) -> list[Path]:
 
 
 def questions() -> dict[str, tuple[tuple[str, ...], Callable[..., list[Panel]]]]:
-    """Each figure's sweeps, in the first of whose folders it is, and what makes panels of their rows."""
+    """For each figure its sweeps (it is written to the first one's folder) and the function that makes its panels."""
     return {
         "window": (("hybrid_window",), _window),
         "heads": (("hybrid_kept_heads",), _heads),

@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def report(results: Sequence[Path], output: Path, dark: bool = False) -> list[str]:
-    """Write every figure as PNG and PDF, and the tables; returns a line for each: its files, or why it is missing."""
+    """Write all figures (PNG and PDF) and tables; returns a line for each: its files, or why it is missing."""
     try:
         from figures import style
     except ImportError:
@@ -53,7 +53,7 @@ def report(results: Sequence[Path], output: Path, dark: bool = False) -> list[st
 
 
 def _draw(rows: Sequence[Row], cells: Sequence[Cell]) -> dict[str, tuple["Figure | None", str]]:
-    """Each figure by name, and why it is missing where it is."""
+    """The figures by name; a missing one is None with a reason."""
     from reports import bars, lines
 
     return {

@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: the site has the pages of `tools/pages`, and the files that they link to."""
+"""mkdocs hooks that add the pages of `tools/pages`, and the files that they link to, to the site."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ _TOOLS = Path(__file__).parent
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Put the pages that are made in place of those in the folder, and add the files that they link to."""
+    """Replace the pages in the folder by the generated ones, and add the files that they link to."""
     sys.path[:0] = [str(_TOOLS.parent), str(_TOOLS)]
     from pages import keys, markdown, notebooks
 
@@ -37,5 +37,5 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """End the line before a literal block of a docstring with one colon."""
+    """Replace the double colon before a literal block of a docstring by a single one."""
     return html.replace("::</p>", ":</p>")

@@ -69,14 +69,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def write_config(file: Path, window: int | None, full_attention: list[int]) -> None:
-    """Change a configuration of LLaMA, or of an earlier call, to attention with this window, or without one.
+    """Set the attention window in a configuration of LLaMA, or of an earlier call.
 
-    Ministral is LLaMA with a window in the layers that its configuration names; the weights have the same names.
+    A model with windows becomes a Ministral, which is LLaMA with windows in some layers and has the same weight names.
 
     Args:
         file: The `config.json`.
-        window: Tokens that a layer sees; all of them if absent.
-        full_attention: Layers that have no window.
+        window: Number of tokens that a layer sees; all tokens if absent.
+        full_attention: Indices of the layers without a window.
     """
     config = json.loads(file.read_text())
     config |= {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
@@ -133,19 +133,19 @@ def _convert(gguf: Path, folder: Path) -> None:
         raise missing_package("this", str(error.name)) from None
     print("converting the weights and the tokenizer, about half a minute", flush=True)
     model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    # transformers does not save a model that was read from GGUF, whose weights are plain float32 by now.
+    # transformers refuses to save a model that was read from GGUF, although its weights are now plain float32.
     del model.hf_quantizer, model.config.quantization_config
     model.is_quantized = False
     model.save_pretrained(folder)
     tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    # Each digit is a token (`smollm` in the file's tokenizer.ggml.pre), which transformers does not read.
+    # Each digit is a token (`smollm` in the file's tokenizer.ggml.pre), but transformers ignores this.
     parts = [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
     tokenizer.backend_tokenizer.pre_tokenizer = Sequence(parts)
     tokenizer.save_pretrained(folder)
 
 
 def _share(source: Path, folder: Path) -> None:
-    """Fill a folder with the files of another one; the weights are linked where possible."""
+    """Fill a folder with the files of another one; weights are linked if possible, else copied."""
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         if not (source / name).is_file():
             raise UserError(f"there is no {source / name}; give --weights a folder that this tool wrote")

@@ -1,7 +1,7 @@
 """Run a grid of trainings and tests: `python tools/sweep.py configs/sweeps/smoke.yaml`.
 
-Each trial is `python -m lit_retrieval fit` and `test` in a folder of its own, named by the hash of its configuration.
-Start the same command again after any interruption: finished trials are skipped, and the others resume.
+Each trial runs `python -m lit_retrieval fit` and `test` in its own folder, named by the hash of its configuration.
+After any interruption start the same command again: finished trials are skipped, and the others resume.
 """
 
 import sys
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def sweep(path: Path, output: Path | None, runner: Runner | None, any_commit: bool, only: Sequence[str]) -> bool:
-    """Run the unfinished trials of a grid, or show all without a runner; returns whether a trial has failed."""
+    """Run the unfinished trials of a grid; without a runner, list all. Returns whether a trial has failed."""
     grid, folder = read_grid(path), (output or Path("sweeps") / path.stem).absolute()
     found, commit = trials(grid, path.parent), files.commit()
     chosen = described(found, only)
@@ -86,7 +86,7 @@ def sweep(path: Path, output: Path | None, runner: Runner | None, any_commit: bo
 
 
 def _report_failed(chosen: Sequence[Trial], folder: Path) -> bool:
-    """Print why each trial without a result has none; returns whether there is one."""
+    """Print a reason for each trial without a result; returns whether there is such a trial."""
     failed = [trial for trial in chosen if not (files.trial_folder(folder, trial.hash) / "result.json").exists()]
     for trial in failed:
         notes = files.read(files.trial_folder(folder, trial.hash) / "trial.json") or {}

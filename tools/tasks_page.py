@@ -1,4 +1,4 @@
-"""Writes docs/tasks.md: each task, its source, samples, lengths, chance, and where it is ready to run."""
+"""Writes docs/tasks.md: each task with its source, samples, lengths, chance accuracy, and ready configurations."""
 
 import importlib
 import inspect
@@ -38,7 +38,7 @@ from lit_retrieval.tasks.text import TextTask
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/tasks.md"
 COMMAND = "python tools/tasks_page.py"
-_DRAWN = 64  # samples of each size that tell how long transcripts are
+_DRAWN = 64  # samples of each size whose transcripts are measured
 _HEAD = f"""\
 # The tasks
 
@@ -65,12 +65,12 @@ recalled anything. Answers in `{{braces}}` are not in the context, and an exact 
 """
 _TABLES = ("configs/circuits/parity.yaml", "configs/machines/palindrome.yaml", "configs/machines/increment.yaml")
 _INPUTS, _LABELS = np.array([[3, 1, 3, 0]]), np.array([[NO_LABEL, NO_LABEL, 1, 3]])  # as another package has them
-_MOST_WORDS = 48  # of a prompt or reply that is shown
+_MOST_WORDS = 48  # shown of a prompt or reply
 _WIDTH = 116
 
 
 def page() -> str:
-    """The page, in Markdown: the kinds of tasks, and the tasks of each, both by name."""
+    """The page, in Markdown: the kinds of tasks and the tasks of each kind, in alphabetical order."""
     golden, frozen, kinds = _golden(), _frozen(), defaultdict(list)
     for one in _classes():
         kinds[_kind(one)].append(one)
@@ -91,7 +91,7 @@ def _classes() -> list[type[Task]]:
 
 
 def _kind(task: type[Task]) -> str:
-    """The folder of its module; `others` for a module beside the folders."""
+    """The folder of the task's module; `others` for a module outside these folders."""
     folders = task.__module__.removeprefix("lit_retrieval.tasks.").split(".")
     return folders[0] if len(folders) > 1 else "others"
 
@@ -111,7 +111,7 @@ def _about(kind: str) -> str:
 
 
 def _golden() -> dict[type[Task], list[tuple[Task, int]]]:
-    """The small tasks and sizes of the golden transcripts, and those of other tasks, by class."""
+    """Small tasks with sizes, by class: those of the golden transcripts, and `_others`."""
     if (folder := str(ROOT / "tests")) not in sys.path:
         sys.path.append(folder)
     found: dict[type[Task], list[tuple[Task, int]]] = defaultdict(list)
@@ -122,7 +122,7 @@ def _golden() -> dict[type[Task], list[tuple[Task, int]]]:
 
 
 def _others() -> Iterator[tuple[Task, int]]:
-    """A small task with its size of each class that has no golden transcripts."""
+    """A small task and its size for each class without golden transcripts."""
     yield CircuitRun(_table("configs/circuits/parity.yaml")), 2
     yield MachineRun(_table("configs/machines/palindrome.yaml")), 1
     yield SmallSpaceRun(_table("configs/machines/increment.yaml"), space=4), 1
@@ -131,7 +131,7 @@ def _others() -> Iterator[tuple[Task, int]]:
 
 
 def _table(path: str) -> Any:
-    """What a file of the checkout says."""
+    """The content of a YAML or JSON file in the checkout."""
     return yaml.safe_load((ROOT / path).read_text())
 
 
@@ -164,7 +164,7 @@ def _section(one: type[Task], golden: list[tuple[Task, int]], frozen: list[tuple
 
 
 def _samples(task: Task, size: int) -> str:
-    """The first sample in each regime, as a block; the prompt once if it is that of all regimes."""
+    """The first sample in each regime, as a block; a prompt that is the same in all regimes is shown once."""
     if isinstance(task, TextTask):
         return f"{_call(task)}, size {size}:\n\n```text\n{_dialogues(task, size)}\n```"
     samples = {regime: _sample(task, size, regime) for regime in task.regimes}
@@ -183,7 +183,7 @@ def _samples(task: Task, size: int) -> str:
 
 
 def _dialogues(task: TextTask, size: int) -> str:
-    """The prompt of the first sample, and the reply in each regime, in lines that are cut where they are long."""
+    """The prompt of the first sample and the reply in each regime, with long lines shortened."""
     lines: list[str] = []
     reply_of = importlib.import_module("reading").reply_of
     for regime in task.regimes:
@@ -196,7 +196,7 @@ def _dialogues(task: TextTask, size: int) -> str:
 
 
 def _sample(task: Task, size: int, regime: Regime) -> tuple[list[str], list[str]]:
-    """The words of a prompt, and those that follow it, marked."""
+    """The words of a prompt, and the marked words after it."""
     transcripts = (
         task.transcripts(_INPUTS, _LABELS)
         if isinstance(task, Imported)
@@ -211,12 +211,12 @@ def _shortened(words: list[str]) -> list[str]:
 
 
 def _call(task: Task) -> str:
-    """The task as it is made, with the arguments that are no defaults."""
+    """The call that makes the task, without arguments at their defaults."""
     return f"`{_written(describe(task), type(task))}`"
 
 
 def _written(value: Any, kind: type | None = None) -> str:
-    """An argument as it is given in Python; the content of a file as its path."""
+    """An argument as Python code; the content of a file becomes its path."""
     if isinstance(value, list) and any(isinstance(one, dict) for one in value):
         return f"[{', '.join(map(_written, value))}]"
     if isinstance(value, dict) and "class_path" in value:

@@ -65,9 +65,9 @@ class Case(NamedTuple):
         task: Makes the task for problems of a size.
         regime: Regime of the answers.
         sizes: Sizes of the instances.
-        reply: Most tokens of an answer to a size; those of the regime if absent.
-        state_at: Size after whose longest context the state is measured, without running it; the largest if absent.
-        retriever: Answers its searches; in either form if absent.
+        reply: Maximum number of tokens in the reply for a size; the regime's if absent.
+        state_at: Size at whose longest context the state is measured, without running it; the largest if absent.
+        retriever: Answers the model's searches; EitherFormRetriever if absent.
         most_samples: Most instances of a size, for long runs.
     """
 
@@ -85,11 +85,11 @@ class Case(NamedTuple):
 
 
 def theorems(largest: int = 1024, samples: int = 200, seed: int = 0) -> None:
-    """Score every model of a theorem on random instances of several sizes, and print a table in Markdown.
+    """Score the theorems' models on random instances of several sizes, and print a table in Markdown.
 
     Args:
-        largest: Largest size of lists; a quarter, a sixteenth and a sixty-fourth of it are tried too. The state of a
-            model of graphs is measured after this number of vertices.
+        largest: Largest size of lists; 1/4, 1/16 and 1/64 of it are tested too. For graphs, the state is measured at
+            this number of vertices.
         samples: Instances per size.
         seed: Random seed of the instances.
     """
@@ -161,7 +161,7 @@ def _machine_cases() -> Iterator[Case]:
 
 
 def _recall_cases(sizes: tuple[int, ...]) -> Iterator[Case]:
-    """Proposition 5.1: an RNN with associative recall, which is no better than its memory, and one with more."""
+    """Proposition 5.1: an RNN with associative recall, which is limited by its memory, and one with searches."""
     models: list[tuple[str, Callable[[Precision], Construction], QueryForm, Retriever | None]] = [
         ("linear RNN that keeps 16 words, associative recall", _keep, "recall", AssociativeRecallRetriever()),
         ("linear RNN of theorem 5.2, one search", partial(_simple, Theorem52, "index"), "full", None),
@@ -192,7 +192,7 @@ def _circuit_cases() -> Iterator[Case]:
 
 
 def _run(task: Task, size: int) -> Task:
-    """The task of a machine or a circuit, whose input may have any size."""
+    """The task of a machine or a circuit itself; its input may have any size."""
     return task
 
 
@@ -209,7 +209,7 @@ def _line(case: Case, samples: int, seed: int) -> list[str]:
 
 
 def _longest(case: Case, seed: int) -> int:
-    """The longest of some contexts, in tokens, of the size at which the state is measured."""
+    """The length in tokens of the longest of some contexts of the size at which the state is measured."""
     size = case.state_at or case.sizes[-1]
     transcripts = case.task(size).sample(seed, np.arange(16), np.full(16, size), case.regime)
     return int((transcripts.prompt_length.max() + case.reply(size)) if case.reply else transcripts.length.max())

@@ -26,13 +26,13 @@ def turing(
     theorem: Literal["5.4", "5.8"] = "5.4",
     max_steps: int = 1000,
 ) -> None:
-    """Decode a machine's run from its model, and print the tape after each step, the head's cell in reverse video.
+    """Decode a machine's run by its model, and print the tape after each step, the head's cell in reverse video.
 
     Args:
-        machine: File with a table, as in configs/machines.
+        machine: File with a transition table, as in configs/machines.
         tape: Symbols from cell 0 on; 0 is the blank.
-        theorem: 5.4, a linear RNN that searches its own trace, or 5.8, one with a Transformer layer on top.
-        max_steps: Steps after which the run ends.
+        theorem: 5.4 for a linear RNN that searches its own trace, 5.8 for one with a Transformer layer on top.
+        max_steps: Maximum number of steps.
     """
     check_at_least("max_steps", max_steps, 1, "--max_steps")
     table = read_table(str(machine))
@@ -48,7 +48,7 @@ def turing(
 
 
 def _print_run(cells: dict[int, int], trace: list[str]) -> None:
-    """Print the tape as the model's tokens describe it, a line for each step."""
+    """Print the tape described by the model's tokens, one line per step."""
     console, begun, number = Console(), 0, 0
     for at, word in enumerate(trace):
         if word not in ("L", "R") or at + 1 == len(trace):

@@ -1,8 +1,8 @@
-"""Runs the tutorials, docs/tutorials/*.py, and keeps them with their outputs as notebooks beside these files.
+"""Runs the tutorials, docs/tutorials/*.py, and writes them with their outputs as notebooks beside these files.
 
-python tools/tutorials.py               all, at full size; or only those that are named: first_hour
-python tools/tutorials.py --text        takes over changed text, where the code is that which was run
-python tools/tutorials.py --small       all in a few steps, and nothing is kept: what CI does
+python tools/tutorials.py               runs all at full size; names choose some: first_hour
+python tools/tutorials.py --text        updates changed text without running, if the code has not changed
+python tools/tutorials.py --small       runs all in a few steps without writing notebooks, as in CI
 """
 
 import json
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def with_outputs(notebook: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
-    """A notebook with the outputs of the kept one; raises `UserError` if its code was not run."""
+    """A notebook with the outputs of the existing one; raises `UserError` if the code differs."""
     code, was_run = ([cell for cell in one["cells"] if cell["cell_type"] == "code"] for one in (notebook, kept))
     if [cell["source"] for cell in code] != [cell["source"] for cell in was_run]:
         raise UserError("the code of a tutorial must be that which was run; leave out --text")
@@ -56,13 +56,13 @@ def with_outputs(notebook: dict[str, Any], kept: dict[str, Any]) -> dict[str, An
 
 
 def run(notebook: dict[str, Any], folder: Path, is_small: bool) -> dict[str, Any]:
-    """The notebook with what its cells print and draw, run in `folder`; raises nbclient's error if a cell fails."""
+    """Run a notebook in `folder`; returns it with its outputs, or raises nbclient's error if a cell fails."""
     import nbformat
     from nbclient import NotebookClient
 
     os.environ.pop(SMALL, None)
     os.environ |= {SMALL: "1"} if is_small else {}
-    os.environ["TTY_INTERACTIVE"] = "0"  # no moving lines of rich
+    os.environ["TTY_INTERACTIVE"] = "0"  # no animations of rich
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     node: Any = nbformat.reads(json.dumps(notebook), as_version=4)
     client = NotebookClient(

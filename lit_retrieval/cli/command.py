@@ -34,14 +34,14 @@ _DESCRIPTION = (
     "`export RUN --to FOLDER`, writes a trained model for transformers; see `export --help`. "
     "`python -m lit_retrieval.tasks` shows samples and checks a task, `python -m lit_retrieval.mixers` checks a layer."
 )
-_SAID_BY_ALL = (OUT_OF_MEMORY, DISK_FULL, LOST)  # other errors occur on all ranks, and the first one says them
-_PATIENCE = 10.0  # seconds in which the first rank ends after an error that all ranks have
+_SAID_BY_ALL = (OUT_OF_MEMORY, DISK_FULL, LOST)  # other errors occur on all ranks, and only the first prints them
+_PATIENCE = 10.0  # seconds until the first rank has exited after an error that all ranks have
 _SAID_BETTER = ("Restoring states", "Restored all states", "Loaded model weights", "Time limit reached")
 _SAYS_NOTHING = ("TPU available: False", "`Trainer.fit` stopped: `max_steps")
 
 # Trainer defaults for an endless stream of samples.
 _TRAINER_DEFAULTS: dict[str, Any] = {
-    "devices": 1,  # several share every batch, and run without CUDA graphs
+    "devices": 1,  # several devices share each batch, and run without CUDA graphs
     "use_distributed_sampler": False,
     "check_val_every_n_epoch": None,
     "val_check_interval": 500,
@@ -52,9 +52,9 @@ _TRAINER_DEFAULTS: dict[str, Any] = {
 
 
 def read_configuration(arguments: Sequence[str]) -> dict[str, Any]:
-    """All keys of a command line with their values, defaults included; nothing is built or run.
+    """All keys of a command line with their values, defaults included; builds and runs nothing.
 
-    A mistake ends the process with one line and status 2.
+    A mistake in the command ends the process with one line and status 2.
     """
     with one_line_errors():
         return _parse(arguments).configuration()
@@ -77,13 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         is_interrupted = isinstance(ended, KeyboardInterrupt) or isinstance(ended.__context__, KeyboardInterrupt)
         if not is_interrupted:
             raise
-        sys.exit(INTERRUPTED)  # Lightning says 1, which is that of a bug
+        sys.exit(INTERRUPTED)  # Lightning exits with 1, the status of a bug
 
 
 def _is_alone() -> bool:
-    """Whether this rank has an error that the first has not: otherwise its launcher ends meanwhile, or ends it.
+    """Whether only this rank has an error and should print it.
 
-    srun does neither. Its ranks have all the same mistakes in what they read before they connect.
+    If the first rank has the error too, its launcher exits within `_PATIENCE` seconds, or ends this rank. srun does
+    neither, but before its ranks connect they all have the same mistakes.
     """
     if "SLURM_PROCID" in os.environ and not torch.distributed.is_initialized():
         return False
@@ -104,7 +105,7 @@ def train(arguments: Sequence[str]) -> Path | None:
         with redirect_stderr(said):
             cli = _parse(["fit", *arguments])
     except SystemExit as ended:
-        if not ended.code:  # it was asked for help
+        if not ended.code:  # after --help
             raise
         raise UserError(said.getvalue().strip().removeprefix("error: ")) from None
     try:
@@ -142,7 +143,7 @@ def _parse(arguments: Sequence[str]) -> RetrievalCLI:
 
 
 def _quieten() -> None:
-    """Silence warnings that do not help here, and messages that repeat ours."""
+    """Silence warnings that do not apply here, and messages that repeat ours."""
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
@@ -155,7 +156,7 @@ def _quieten() -> None:
 
 
 def _is_said_once(record: logging.LogRecord) -> bool:
-    """Whether it is not the warning that fla's Mamba2 repeats for every layer."""
+    """Whether to log a record: all except the warning that fla's Mamba2 repeats for every layer."""
     return "does not recommend using Triton's conv1d" not in record.getMessage()
 
 

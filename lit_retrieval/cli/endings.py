@@ -32,7 +32,7 @@ _LESS = (
 
 
 def ending(error: BaseException) -> tuple[str, int] | None:
-    """What to print and which status to exit with; None for an unexpected error, a bug."""
+    """The line to print and the exit status; None for an unexpected error (a bug)."""
     for cause in _causes(error):
         if isinstance(cause, RunEndedError):
             return str(cause), cause.status
@@ -53,7 +53,7 @@ def ending(error: BaseException) -> tuple[str, int] | None:
 
 
 def is_mistake(error: BaseException) -> bool:
-    """Whether it is a mistake of the user."""
+    """Whether an error is a mistake of the user."""
     known = ending(error)
     return known is not None and known[1] == USER_ERROR
 
@@ -61,8 +61,8 @@ def is_mistake(error: BaseException) -> bool:
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """The error and its chain of explicit causes (`raise ... from`).
 
-    An error that was being handled (`__context__`) is not a cause and may be resolved, so only an `OSError` among them
-    counts: loggers and `torch.save` wrap disk errors in their own.
+    An error that was being handled (`__context__`) may have been resolved, so it counts only if it is an `OSError`,
+    because loggers and `torch.save` wrap disk errors in their own.
     """
     is_cause = True
     while error is not None:
@@ -73,7 +73,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_lost(error: BaseException) -> bool:
-    """Whether this process has lost others: gloo, the store and a data loader raise; NCCL ends the process."""
+    """Whether the connection to another process was lost: gloo, the store and data loaders raise; NCCL exits."""
     if isinstance(error, torch.distributed.DistNetworkError | torch.distributed.DistStoreError):
         return True
     said = str(error)

@@ -1,4 +1,4 @@
-"""What `--help` shows: our keys before those of Lightning's Trainer, and whole sentences."""
+"""Layout of `--help`: our keys come before those of Lightning's Trainer, and sentences are complete."""
 
 import re
 from argparse import Action
@@ -21,7 +21,7 @@ _HELP = {
 
 
 def title_of_group(title: str | None, command: str) -> str | None:
-    """The heading of a group of keys of `command`, in place of the first line of a docstring of Lightning."""
+    """The heading of a group of keys of `command`, in place of the first line of Lightning's docstring."""
     if title and title.startswith("Customize every aspect"):
         return _TRAINER
     method = getattr(Trainer, command, None)
@@ -29,12 +29,12 @@ def title_of_group(title: str | None, command: str) -> str | None:
 
 
 def is_ours(title: str | None) -> bool:
-    """Whether the keys under this heading are not those of the Trainer."""
+    """Whether the keys under this heading are ours, not the Trainer's."""
     return title != _TRAINER
 
 
 def rewrite(action: Action, command: str) -> None:
-    """Replace the help of a key where Lightning's is about another program, or an essay."""
+    """Replace the help of a key where Lightning's does not apply here, or is too long."""
     if action.dest in _HELP:
         action.help = _HELP[action.dest]
     elif action.dest == "ckpt_path":
@@ -44,7 +44,7 @@ def rewrite(action: Action, command: str) -> None:
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of a docstring, whole and in one line."""
+    """The first sentence of a docstring, on one line."""
     text = " ".join(text.split())
     found = re.match(r"(.+?)(?:\.(?=\s+[A-Z`.])|::?(?=\s+[A-Z`.>])|\.?$)", text)
     return f"{found[1]}." if found else text

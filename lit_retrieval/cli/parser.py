@@ -24,7 +24,7 @@ yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, one: dumper.represent
 
 
 class Parser(OneLineErrors, LightningArgumentParser):
-    """A parser whose errors are one line, and whose usage is short."""
+    """A parser with one-line errors and a short usage."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"prog": "python -m lit_retrieval", **kwargs})  # also for the help of a class
@@ -44,7 +44,7 @@ class Parser(OneLineErrors, LightningArgumentParser):
         return super().format_help(formatter)
 
     def add_subcommands(self, *args: Any, **kwargs: Any) -> Any:
-        """Add the commands, with a whole sentence about each."""
+        """Add the commands, each with a complete sentence as its help."""
         commands: Any = super().add_subcommands(*args, **kwargs)
         add = commands.add_subcommand
         commands.add_subcommand = lambda name, parser, help: add(name, parser, help=COMMANDS[name])
@@ -59,7 +59,7 @@ class Parser(OneLineErrors, LightningArgumentParser):
 
 
 def _of_optimizer(message: str) -> str:
-    """The message for keys of an optimizer in another place, or a second learning rate; empty for other errors."""
+    """The message for misplaced keys of an optimizer, or a second learning rate; empty for other errors."""
     if re.search(r"Option 'lr' is not accepted|unrecognized arguments: --optimizer\.lr\b", message):
         return "the learning rate of any optimizer is --model.learning_rate; leave out lr"
     if found := re.search(r"unrecognized arguments: --((?:optimizer|lr_scheduler)\b.*)", message):
@@ -68,20 +68,20 @@ def _of_optimizer(message: str) -> str:
 
 
 def _other_program(message: str) -> str:
-    """The message for the name of another program of the package as a command; empty for other errors."""
+    """The message if the command is the name of another program of this package; empty for other errors."""
     found = re.search(r"invalid choice: '(tasks|mixers)'", message)
     return f"{found[1]} is a program of its own; write python -m lit_retrieval.{found[1]}" if found else ""
 
 
 def _no_option(message: str) -> str:
-    """The message for a configuration without `--config` before it; empty for other errors."""
+    """The message for a configuration that is given without `--config`; empty for other errors."""
     found = re.fullmatch(r"unrecognized arguments: ([^-]\S*)", message)
     is_config = found is not None and find_config(found[1], "config") is not None
     return f"unrecognized arguments: {found[1]}; write --config {found[1]}" if found and is_config else ""
 
 
 def _missing_file(message: str) -> str:
-    """The message for a part of the configuration whose file does not exist; empty for other errors."""
+    """The message if the file of a part of the configuration does not exist; empty for other errors."""
     found = re.search(r"""Parser key "([\w.]+)".*Unable to load config ['"](.+?)['"]""", message, re.DOTALL)
     if found is None or found[2].startswith("{") or Path(found[2]).is_file():
         return ""
@@ -97,7 +97,7 @@ def _missing_arguments(message: str) -> str:
 
 
 def _wrong_call(message: str) -> str:
-    """The message for a class whose objects can't be used as those of a protocol; empty for other errors."""
+    """The message for a class whose call does not match its protocol; empty for other errors."""
     found = re.search(r"does not implement protocol (\w+)", message)
     patterns = r'Parser key "([\w.]+)"', r"Given value: (?:\{'class_path': ')?([^\s']+)"
     key, given = (re.search(pattern, message) for pattern in patterns)
@@ -115,7 +115,7 @@ def _missing_package(message: str) -> str:
 def instantiate(class_type: type[Built], *args: Any, **kwargs: Any) -> Built:
     """Build an object of a configuration; raises `UserError` if a class of another package refuses its arguments.
 
-    An error other than these in a class that is not installed, but lies in a folder, is a bug in it.
+    Any other error in a class that is not installed, but is in some folder, is a bug in that class.
     """
     try:
         return class_type(*args, **kwargs)
@@ -133,7 +133,7 @@ def instantiate(class_type: type[Built], *args: Any, **kwargs: Any) -> Built:
 
 
 def check_files(arguments: Sequence[str]) -> None:
-    """Exit with one line if a file of `--config` is not a configuration; the parser would not name the file."""
+    """Exit with one line if a file of `--config` is not a configuration; jsonargparse would not name the file."""
     words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
     for path in (Path(value) for option, value in pairwise(words) if option in ("--config", "-c")):
         with one_line_errors():

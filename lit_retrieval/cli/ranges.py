@@ -16,9 +16,9 @@ _MAY_HAVE_NO_LIMIT = {"max_epochs", "max_steps"}
 
 
 def check_ranges(configuration: dict[str, Any]) -> None:
-    """Raise `UserError` if a number of the configuration is out of its range."""
+    """Raise `UserError` if a number in the configuration is out of range."""
     seed = configuration["seed_everything"]
-    if isinstance(seed, bool):  # Lightning's words for a random seed and for none
+    if isinstance(seed, bool):  # Lightning takes true for a random seed and false for none
         raise UserError(
             f"seed_everything must be a number, got {str(seed).lower()}: a run is found again by its configuration, so "
             "draw a random seed yourself; set seed_everything"

@@ -1,4 +1,4 @@
-"""Finds configurations of the package by name."""
+"""Finds the package's configurations by name."""
 
 import difflib
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def folder() -> Path:
 
 
 def find_configs(arguments: Sequence[str]) -> list[str]:
-    """The command line with a path in place of each name in --config, --data, --model and --trainer.
+    """The command line with the names in --config, --data, --model and --trainer replaced by paths.
 
     An unknown name ends the process with one line and status 2.
     """
@@ -37,7 +37,7 @@ def find_configs(arguments: Sequence[str]) -> list[str]:
 
 
 def find_config(name: str, part: str) -> Path | None:
-    """The file of a configuration, None if there is none; the current folder comes first.
+    """The file of a configuration, or None; the current folder is searched first.
 
     Args:
         name: `quickstart`, `experiments/quickstart`, `configs/experiments/quickstart.yaml` or any path.
@@ -67,7 +67,7 @@ def _find(value: str, part: str) -> str:
 
 
 def _is_name(value: str) -> bool:
-    """Whether the value of an option is a name or path, not keys as in `--model '{hidden_size: 8}'`, or null."""
+    """Whether an option's value is a name or path, rather than null or keys, as in `--model '{hidden_size: 8}'`."""
     try:
         return not value.startswith("-") and isinstance(yaml.safe_load(value), str)
     except yaml.YAMLError:

@@ -1,4 +1,4 @@
-"""LightningCLI with run folders and resuming."""
+"""A LightningCLI that finds run folders and resumes runs."""
 
 import contextlib
 import json
@@ -27,8 +27,10 @@ from lit_retrieval.cli.start import (
     begin_fit,
     check_code,
     check_model,
+    differences_in_content,
     hashes,
     is_first_rank,
+    known_to,
     warn_of_other_code,
 )
 from lit_retrieval.cli.switches import (
@@ -44,7 +46,7 @@ from lit_retrieval.errors import UserError, one_line
 from lit_retrieval.files import write_atomically
 from lit_retrieval.parsing import Replace, files_are_told
 from lit_retrieval.pretrained import weights_sha256
-from lit_retrieval.tasks import read_manifest
+from lit_retrieval.tasks import describe, read_manifest
 from lit_retrieval.tokens import is_same_tokenizer, tokenizer_sha256
 from lit_retrieval.training import (
     AtomicCheckpointIO,
@@ -60,8 +62,8 @@ from lit_retrieval.training import (
     put_rates,
 )
 
-_KNOWING = ("construction", "pretrained")  # models that know something before they are trained
-_ORDERS = ("fresh", "prefer")  # keys of one command, which are not part of the run
+_KNOWING = ("construction", "pretrained")  # models that may be evaluated without training
+_ORDERS = ("fresh", "prefer")  # keys of a single command, not of the run
 
 
 class SaveConfiguration(Callback):
@@ -75,7 +77,7 @@ class SaveConfiguration(Callback):
         self.configuration = {key: value for key, value in configuration.items() if key not in _ORDERS}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write `config.yaml`, with the folder in `run_dir`, so that the next command finds the run."""
+        """Write `config.yaml`, with the folder as `run_dir`, so that the next command finds the run."""
         if stage != "fit" or not trainer.is_global_zero:
             return
         folder = Path(trainer.default_root_dir)
@@ -85,10 +87,10 @@ class SaveConfiguration(Callback):
 
 
 class SameStart(Callback):
-    """Ends a run whose ranks would start from different checkpoints, or with other configurations, files or code.
+    """Ends a run whose ranks would start with different checkpoints, configurations, files or code.
 
     Args:
-        start: What this rank has found.
+        start: The start that this rank has found.
         configuration: All keys of the command with their values.
     """
 
@@ -99,31 +101,39 @@ class SameStart(Callback):
         self.configuration = configuration
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Raise `UserError`, on all ranks, if one has found another start than the first."""
+        """Raise `UserError` on all ranks if one of them has another start than the first rank."""
+        if trainer.world_size == 1:
+            return
         ranks: list[Any] = [None] * trainer.world_size
-        if trainer.world_size > 1:
-            torch.distributed.all_gather_object(ranks, (self.found, self.configuration))
-        for rank, (found, configuration) in enumerate(ranks[1:], 1):
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        samples = data.samples_sha256 if stage == "fit" else ""
+        torch.distributed.all_gather_object(ranks, (self.found, self.configuration, samples))
+        for rank, (found, configuration, drawn) in enumerate(ranks[1:], 1):
             if found != ranks[0][0]:
                 raise UserError(
                     f"all ranks must start alike, got {ranks[0][0]} on rank 0 and {found} on rank {rank}; put the "
                     "run's folder where all machines see it, or copy it to each"
                 )
-            if different := runs.differences(ranks[0][1], configuration):
+            if different := differences_in_content(ranks[0][1], configuration):
                 raise UserError(
                     f"all ranks must have one configuration, and between rank 0 and rank {rank} {different[0]}; copy "
                     "the same files and code to all machines"
                 )
+            if drawn != ranks[0][2]:
+                raise UserError(
+                    f"ranks 0 and {rank} draw different samples of one index; `python -m lit_retrieval.tasks "
+                    f"check-class {describe(data.task)['class_path']}` shows whether they depend on the process"
+                )
 
 
-# The attributes of a RetrievalCLI that hold its parser, by the commands that the parser knows.
+# A cache of parsers: the attributes of a RetrievalCLI that hold its parser, by the parser's commands.
 _PARSERS: dict[frozenset[str], dict[str, Any]] = {}
 
 
 class RetrievalCLI(LightningCLI):
     """A command line: the constructor parses it, and `run` runs it.
 
-    LightningCLI does both in its constructor, through hooks; those that do more than parse are empty here.
+    LightningCLI does both in its constructor, through hooks; here the hooks that do more than parse are empty.
 
     Args:
         model_class, datamodule_class: The classes that the command builds.
@@ -132,14 +142,14 @@ class RetrievalCLI(LightningCLI):
     """
 
     def __init__(self, model_class: type, datamodule_class: type, *, args: list[str], **options: Any) -> None:
-        # A parser takes 0.05 s to build: if the first argument is a command, the others' parsers stay empty.
+        # Building a parser takes 0.05 s, so if the first argument is a command, the other commands' parsers stay empty.
         self._parsed = set(args[:1]) & set(self.subcommands()) or set(self.subcommands())
         super().__init__(model_class, datamodule_class, args=args, **options)
 
     def setup_parser(
         self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
     ) -> None:
-        """Build the parser, or take that of an earlier command of this process: they are all alike."""
+        """Build the parser, or reuse that of an earlier command in this process."""
         key = frozenset(self._parsed)
         if key not in _PARSERS:
             before = set(vars(self))
@@ -156,8 +166,9 @@ class RetrievalCLI(LightningCLI):
         check_switches(configuration["trainer"])
         super()._set_seed()
         self.start = self._find_start(configuration)
+        self._before = configuration
         if not self.start.is_finished:
-            self._build()  # before the news: a run that can't be built is not a new run
+            self._build()  # before printing the news, because a run that can't be built is not a new run
         if is_first_rank():
             for line in self.start.news:
                 print(line, flush=True)
@@ -170,8 +181,8 @@ class RetrievalCLI(LightningCLI):
             getattr(self.trainer, str(self.subcommand))(**self._arguments())
 
     def _build(self) -> None:
-        """Build the objects; raises as `UserError` what jsonargparse could not make, such as a layer of `math.sqrt`."""
-        self.config_dump = self._dump()  # which Lightning would make by slower ways
+        """Build the objects; raises `UserError` for what can't be built, such as a layer of `math.sqrt`."""
+        self.config_dump = self._dump()  # Lightning's own way is slower
         try:
             super().instantiate_classes()
         except ValueError as error:
@@ -193,7 +204,7 @@ class RetrievalCLI(LightningCLI):
         return configuration
 
     def _identify_weights(self) -> None:
-        """Enter the sha256 of pretrained weights and of a tokenizer, which then belong to the run."""
+        """Add the sha256 of pretrained weights and of a tokenizer to the configuration, and to the run's identity."""
         hashes = {"model.pretrained": ("folder", weights_sha256), "data.task": ("tokenizer", tokenizer_sha256)}
         for key, (folder, sha256) in hashes.items():
             given = self.config[self.subcommand].get(f"{key}.init_args")
@@ -202,7 +213,7 @@ class RetrievalCLI(LightningCLI):
                     given["sha256"] = sha256(Path(given[folder]))
 
     def _check_tokenizer(self) -> None:
-        """Raise `UserError` if the folder of the model has another tokenizer than the task."""
+        """Raise `UserError` if the model's folder has another tokenizer than the task."""
         keys = "model.pretrained.init_args.folder", "data.task.init_args.tokenizer"
         model, task = (self.config[self.subcommand].get(key) for key in keys)
         if None in (model, task) or not (Path(model) / "tokenizer.json").is_file():
@@ -215,26 +226,26 @@ class RetrievalCLI(LightningCLI):
                 )
 
     def _dump(self) -> dict[str, Any]:
-        """All keys of the command with their values; the parser has checked them, and JSON is the fastest to read."""
+        """All keys of the command with their values, as JSON, which is the fastest to read; not checked again."""
         text = self.parser.dump(self.config, skip_unset=False, skip_validation=True, format="json")
         keys: dict[str, Any] = json.loads(text)[self.subcommand]
         return keys
 
     def _set_seed(self) -> None:
-        """`run` does."""
+        """Empty; `run` sets the seed."""
 
     def _parse_ckpt_path(self) -> None:
         """Keep the given configuration, which Lightning would override with a checkpoint's hyperparameters."""
 
     def instantiate_classes(self) -> None:
-        """`run` does."""
+        """Empty; `run` builds the objects."""
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """`run` does."""
+        """Empty; `run` runs the command."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """The commands of a Trainer, without the option `weights_only`, since a checkpoint must not run code."""
+        """The Trainer's commands, without the option `weights_only`, because a checkpoint must not run code."""
         return {name: skipped | {"weights_only"} for name, skipped in LightningCLI.subcommands().items()}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -254,7 +265,7 @@ class RetrievalCLI(LightningCLI):
         parser.add_lightning_class_args(Gpu, "gpu")
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        """Replace Lightning's table of scores by that of `ScoreTable`, and add `--fresh` to `fit`."""
+        """Turn off Lightning's table of scores, which `ScoreTable` replaces, and add `--fresh` to `fit`."""
         if subcommand not in self._parsed:
             return self.init_parser(**kwargs)
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
@@ -265,7 +276,7 @@ class RetrievalCLI(LightningCLI):
         return parser
 
     def _find_start(self, configuration: dict[str, Any]) -> Start:
-        """Find the run and its checkpoint, and check that its model is that of the command."""
+        """Find the run and its checkpoint, and check that the checkpoint's model is that of the command."""
         given = self.config[self.subcommand]
         if given.get("trainer.default_root_dir") is not None:
             raise UserError("trainer.default_root_dir must not be set; write the run's folder in --run_dir")
@@ -289,7 +300,7 @@ class RetrievalCLI(LightningCLI):
             if ckpt_path is None and all(configuration["model"].get(key) is None for key in _KNOWING):
                 rank_zero_warn(f"{self.subcommand} without --ckpt_path uses an untrained model")
         if prefer == "checkpoint" and start.model is not None:
-            given.pop("model")  # its lists would be merged with those of the checkpoint, item by item
+            given.pop("model")  # jsonargparse would merge its lists with those of the checkpoint, item by item
             self.config = self.parser.parse_object({self.subcommand: {"model": start.model}}, self.config)
         elif prefer is None:
             check_model(start, configuration["model"])
@@ -314,14 +325,14 @@ class RetrievalCLI(LightningCLI):
         writers = [
             one for one in (*given["callbacks"], *_listed(given["logger"])) if isinstance(one, Callback | Logger)
         ]
-        configuration = self.configuration()
+        configuration = known_to(self._before, self.configuration())  # without files that building has written
         given["callbacks"].append(SameStart(self.start, configuration))
         if folder is not None:
             given["default_root_dir"] = str(folder.path)
             given["callbacks"].append(SaveConfiguration(configuration))
         if given["logger"] is None:
             given["logger"] = self._logger()
-        # The Trainer now holds the only reference to the checkpoint's content, and frees what it does not need.
+        # Only the Trainer now refers to the checkpoint's content, so it can free what it does not need.
         given["plugins"] = [*_listed(given["plugins"]), AtomicCheckpointIO(self.start.checkpoint, self.start.content)]
         self.start = self.start._replace(content=None)
         try:
@@ -332,7 +343,7 @@ class RetrievalCLI(LightningCLI):
         if self.subcommand == "fit":
             check_strategy(trainer.strategy, self.start.is_changed)
         check_folders(writers)
-        if folder is not None and built["checkpoint"].dirpath is None:  # or it would be that of the first logger
+        if folder is not None and built["checkpoint"].dirpath is None:  # else it would be the first logger's
             built["checkpoint"].dirpath = str(folder.path.absolute() / "checkpoints")
         return trainer
 
@@ -346,7 +357,7 @@ class RetrievalCLI(LightningCLI):
         return ScalarLogger(self.start.folder.path, name="", version=command, default_hp_metric=False, purge_step=0)
 
     def _forget_later_steps(self) -> None:
-        """Remove the logged values of steps after the checkpoint, which a resumed run logs again."""
+        """Remove the logged values of steps after the checkpoint, because a resumed run logs them again."""
         if self.subcommand != "fit" or not is_first_rank():
             return
         for logger in self.trainer.loggers:
@@ -363,7 +374,7 @@ class RetrievalCLI(LightningCLI):
 
     @contextlib.contextmanager
     def _only_writer(self) -> Iterator[None]:
-        """Lock the folder of a training run against other processes; a mistake leaves no new folder."""
+        """Lock the folder of a training run against other processes; after a mistake, remove a new folder."""
         folder = self.start.folder
         if self.subcommand == "fit" and folder is not None and is_first_rank():
             with folder.writing(self.start.seen), folder.undone_after(is_mistake):

@@ -13,7 +13,7 @@ from lit_retrieval.tokens import ends_sha256
 
 Prefer = Literal["command_line", "checkpoint"]
 RUNS = Path("runs")
-_SHOWN = 3  # differences that an error lists
+_SHOWN = 3  # most differences that an error lists
 # Callbacks that compare a run's scores with each other, and Lightning's that a user may have added.
 _COMPARING = ("BestCheckpoint", "PlateauStopping", "SolvedStopping", "ModelCheckpoint", "EarlyStopping")
 
@@ -24,14 +24,14 @@ class Start(NamedTuple):
     Args:
         folder: The run's folder; None if the command has none.
         checkpoint: The checkpoint to load; None for a new model.
-        content: Its content, handed over to the Trainer.
+        content: The checkpoint's content, passed to the Trainer.
         news: Lines to print.
         is_finished: Whether training is complete.
         step: Optimizer steps of the checkpoint.
-        model: The hyperparameters of its model, as in a configuration; None without a checkpoint.
-        seen: The files from which a run could resume when the checkpoint was chosen.
-        is_changed: Whether the content is not that of the file.
-        sha256: Of the checkpoint's file; empty without one.
+        model: The hyperparameters of the checkpoint's model, as in a configuration; None without a checkpoint.
+        seen: The checkpoints in the folder when this one was chosen.
+        is_changed: Whether the content was changed after reading.
+        sha256: The sha256 of the checkpoint's file; empty without one.
     """
 
     folder: RunFolder | None
@@ -52,7 +52,7 @@ def begin_fit(
     """Find the run of this configuration, and resume from its newest valid checkpoint if it has one.
 
     Args:
-        name: The name of the run without a run_dir.
+        name: The run's name, used if there is no run_dir.
         configuration: All keys of the command.
         run_dir: The run's folder, if given.
         fresh: Whether to start over in a new folder.
@@ -97,9 +97,9 @@ def begin_evaluation(name: str, configuration: dict[str, Any], run_dir: str | No
     """Find the checkpoint to evaluate.
 
     Args:
-        name: The name of the run without a run_dir.
+        name: The run's name, used if there is no run_dir.
         configuration: All keys of the command.
-        run_dir: The folder for what is written, and the run's for `best` and `last`; that of the run if absent.
+        run_dir: The folder to write to and in which to find `best` and `last`; the run's folder if absent.
         ckpt_path: `best`, `last` or a file.
     """
     run_dir, ckpt_path = expanded(run_dir), expanded(ckpt_path)
@@ -126,58 +126,76 @@ def check_model(start: Start, model: dict[str, Any]) -> None:
 
 
 def check_code(given: dict[str, str] | None, configuration: dict[str, Any]) -> None:
-    """Raise `UserError` if a configuration has other code or files now than in the hashes that are given."""
+    """Raise `UserError` if the code or files of a configuration do not match the given hashes."""
     if changed := _changed_code(given, configuration):
         raise UserError(f"{changed[0]} is not that of code_sha256; restore it, or leave out code_sha256 for a new run")
 
 
 def warn_of_other_code(folder: RunFolder) -> None:
-    """Warn if a run has other code or files than when it was trained; classes that are not imported are left out."""
+    """Warn if a run's code or files have changed since it was trained; only imported classes are checked."""
     there = folder.configuration()
     if isinstance(there, dict) and (changed := _changed_code(there.get("code_sha256"), there)):
         rank_zero_warn(f"{', '.join(changed)} has changed since {folder.path} was trained")
 
 
 def hashes(configuration: dict[str, Any]) -> dict[str, str]:
-    """Hashes of what a run depends on besides its keys: own code, files, and the tokens that end a text."""
+    """Hashes of what a run depends on besides its keys: the user's code, files, and the tokens that end a text."""
     key = "data.task.init_args.tokenizer"
     tokenizer = runs.effective(configuration).get(key)
     ends = "" if tokenizer is None else ends_sha256(Path(str(tokenizer)))
     return {**runs.own_code(configuration), **({key: ends} if ends else {})}
 
 
+def differences_in_content(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """The keys in which the configurations of two machines differ, without paths whose content has a hash."""
+    code = {**(there.get("code_sha256") or {}), **(here.get("code_sha256") or {})}
+    hashed = tuple(f"{key} is " for key in (*code, "model.pretrained.init_args.folder"))
+    return [one for one in runs.differences(there, known_to(there, here)) if not one.startswith(hashed)]
+
+
 def _changed_code(given: dict[str, str] | None, configuration: dict[str, Any]) -> list[str]:
+    if not given:
+        return []
     now = hashes(configuration)
-    changed = [name for name, code in (given or {}).items() if now.get(name, code) != code]
+    changed = [name for name, code in given.items() if now.get(name, code) != code]
     return [f"the {'content' if '.init_args.' in name else 'code'} of {name}" for name in changed]
 
 
-def _without_code(configuration: dict[str, Any]) -> dict[str, Any]:
-    """A configuration as it was before versions that have `code_sha256`."""
-    return {**configuration, "code_sha256": None}
+def known_to(there: dict[str, Any], configuration: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the hashes of files that another one lacks.
+
+    An older version wrote no hashes, or only those of code; and a class may write a file that it reads the next time.
+    """
+    before, now = there.get("code_sha256") or {}, configuration.get("code_sha256") or {}
+    is_old = "code_sha256" not in there
+    kept = {key: one for key, one in now.items() if key in before or not (is_old or ".init_args." in key)}
+    return {**configuration, "code_sha256": kept or None}
 
 
 def _usual_folder(name: str, configuration: dict[str, Any]) -> RunFolder:
-    """The folder of a configuration's run, which an older version may have named without the hash of code."""
-    folder, older = (
-        RunFolder(RUNS / f"{name}-{runs.run_hash(one)}") for one in (configuration, _without_code(configuration))
-    )
-    is_older = not folder.path.is_dir() and "code_sha256" not in (older.configuration() or {"code_sha256": None})
-    return older if is_older else folder
+    """The folder of a configuration's run; an older version may have named it without hashes of code or files."""
+    versions: list[dict[str, Any]] = [{"code_sha256": {}}, {}]
+    older = [known_to(one, configuration) for one in versions]
+    folders = [RunFolder(RUNS / f"{name}-{runs.run_hash(one)}") for one in (configuration, *older)]
+    for folder, known in zip(folders[1:], older, strict=True):
+        there = folder.configuration()
+        if not folders[0].path.is_dir() and there is not None and known_to(there, configuration) == known:
+            return folder
+    return folders[0]
 
 
 def expanded(path: str | None) -> str | None:
-    """The path with the home folder in place of a leading ~, which no shell has replaced after `=` or in YAML."""
+    """The path with a leading ~ expanded; shells do not expand it after `=` or in YAML."""
     return None if path is None else os.path.expanduser(path)
 
 
 def rank() -> int:
-    """The number of this process among those of the run; launchers set it before the ranks connect."""
+    """The rank of this process; launchers set it before the ranks connect."""
     return int(getattr(rank_zero_only, "rank", 0))
 
 
 def is_first_rank() -> bool:
-    """Whether this process is the one that writes."""
+    """Whether this process is the first rank, which writes files and messages."""
     return rank() == 0
 
 
@@ -195,7 +213,7 @@ def _from_file(folder: RunFolder | None, path: str) -> Start:
 
 
 def _from_other_run(folder: RunFolder, path: str, steps: int) -> Start:
-    """A new run that goes on from a checkpoint file, but compares its scores with none of the other run's."""
+    """A new run that continues from a checkpoint file, without comparing scores with the other run's."""
     start = _from_file(folder, path)
     content = start.content or {}
     callbacks = {key: state for key, state in content.get("callbacks", {}).items() if not key.startswith(_COMPARING)}
@@ -235,8 +253,8 @@ def _check_same_run(folder: RunFolder, configuration: dict[str, Any], but_for_mo
     there = folder.configuration()
     if there is not None and but_for_model:
         configuration = {**configuration, **{key: there.get(key) for key in ("model", "code_sha256")}}
-    elif there is not None and "code_sha256" not in there:
-        configuration = _without_code(configuration)
+    elif there is not None:
+        configuration = known_to(there, configuration)
     if there is not None and (different := runs.differences(there, configuration)):
         raise UserError(
             f"{folder.path} is the folder of another run: {_list(different)}; set another folder in --run_dir, start "

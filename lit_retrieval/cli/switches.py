@@ -1,4 +1,4 @@
-"""Switches and callbacks of Lightning that can't be used here, each with the reason and what to write instead."""
+"""Lightning's options and callbacks that can't be used here, each with the reason and what to write instead."""
 
 import difflib
 import os
@@ -20,10 +20,10 @@ from lit_retrieval.ranges import check_at_most
 
 
 class Refusal(NamedTuple):
-    """Values of a switch that can't be used.
+    """Values of a Trainer option that are refused.
 
     Args:
-        is_refused: Whether a value is one of them, from the value and all keys of the trainer.
+        is_refused: Whether a value is refused, given the value and all keys of the trainer.
         why: The reason.
         instead: What to write instead.
     """
@@ -118,7 +118,7 @@ def check_callbacks(given: Iterable[Callback], default: Iterable[Callback]) -> N
 
 
 def check_processes(trainer: Trainer) -> None:
-    """Raise `UserError` for processes that can't be: too many for a CPU, not as the launcher has them, or forks.
+    """Raise `UserError` for processes that can't work: too many for a CPU, another number than the launcher's, forks.
 
     Also for several nodes that can't find each other.
     """
@@ -136,7 +136,7 @@ def check_processes(trainer: Trainer) -> None:
         is_srun = SLURMEnvironment.detect()  # false in an interactive shell, by the name of the job
         each = ", or for a run of its own in each process set SLURM_JOB_NAME=interactive"
         _check_alone("srun", "SLURM_STEP_NUM_TASKS" if is_srun else "", f"slurm.yaml{each}")
-    if environment is not None and launcher is not None:  # as Lightning does when it begins, as a traceback
+    if environment is not None and launcher is not None:  # Lightning checks this later, with a traceback
         try:
             environment.validate_settings(num_devices=trainer.num_devices, num_nodes=trainer.num_nodes)
         except ValueError as error:
@@ -151,7 +151,7 @@ def check_processes(trainer: Trainer) -> None:
 
 
 def _check_alone(launcher: str, variable: str, instead: str) -> None:
-    """Raise `UserError` if a launcher has started several processes, by an environment variable of its."""
+    """Raise `UserError` if a launcher's environment variable says that it has started several processes."""
     if (count := int(os.environ.get(variable, "1"))) > 1:
         raise UserError(
             f"{launcher} has started {count} processes, and trainer.devices is 1; add --trainer "
@@ -160,11 +160,11 @@ def _check_alone(launcher: str, variable: str, instead: str) -> None:
 
 
 def check_strategy(strategy: Strategy, is_changed: bool) -> None:
-    """Raise `UserError` for what a strategy would do wrong without a word.
+    """Raise `UserError` for a strategy that would silently do something wrong.
 
     Args:
-        strategy: The trainer's.
-        is_changed: Whether the content of the checkpoint was changed after it was read.
+        strategy: The trainer's strategy.
+        is_changed: Whether the checkpoint's content was changed after reading.
     """
     if is_changed and type(strategy).load_checkpoint is not Strategy.load_checkpoint:
         raise UserError(
@@ -180,7 +180,7 @@ def check_strategy(strategy: Strategy, is_changed: bool) -> None:
 
 
 def meeting_place(trainer: Trainer) -> str | None:
-    """Where the nodes of a run meet, as a line to print by the first process of each; None for a run of one node."""
+    """A line about the address at which the nodes of a run connect; None for a single node."""
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if trainer.num_nodes == 1 or environment is None or environment.local_rank() > 0:
         return None
@@ -189,9 +189,9 @@ def meeting_place(trainer: Trainer) -> str | None:
 
 
 def check_monitors(given: Collection[Callback], names: Collection[str]) -> None:
-    """Raise `UserError` if a callback monitors a score that is not among the names of all that are logged.
+    """Raise `UserError` if a callback monitors a score that is not logged.
 
-    A callback that is neither ours nor Lightning's may log more, so nothing is checked if there is one.
+    A user's callback may log more scores, so nothing is checked if there is one.
     """
     if any(type(callback).__module__.split(".")[0] not in ("lit_retrieval", "lightning") for callback in given):
         return

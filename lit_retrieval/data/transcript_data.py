@@ -1,17 +1,17 @@
 """The LightningDataModule."""
 
-import json
 import os
 import signal
 import sys
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Thread
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -66,14 +66,14 @@ class TranscriptData(LightningDataModule):
         test_samples: Samples in a test without a test_file; at most as many as the task's own file has.
         predict_samples: Samples that `predict` decodes and prints; at most as many as the task's own file has.
         train_samples: Number of training samples, repeated in a new order on each pass; endless if absent.
-        train_targets: every_token to train on all next tokens, those of the user and the retriever too, as language
-            models are; those that the model writes or is asked for if absent.
-        train_file: Training samples, repeated on each pass, in place of fresh ones; written by `python -m
+        train_targets: every_token trains on all next tokens, as for language models, those of the user and the
+            retriever included. If absent, only on tokens that the model writes or is asked for.
+        train_file: File of training samples in place of generated ones, repeated on each pass; written by `python -m
             lit_retrieval.tasks write`.
-        val_file: Validation samples, all of them used.
-        test_file: Test samples, all of them used.
-        file_sha256: The sha256 of the samples in train_file and val_file, by these names, as in their manifests; files
-            with others are refused. `fit` writes it into config.yaml.
+        val_file: File of validation samples, all of them used.
+        test_file: File of test samples, all of them used.
+        file_sha256: The sha256 of the samples in train_file and val_file, under these names, as in their manifests.
+            Files with other samples are refused. `fit` writes it into config.yaml.
         suite: Name, version and hash of a frozen test set, as in data/evaluation; the test fails if its samples do not
             match this hash.
         retriever: Runs the model's queries while it decodes. If absent, the retriever of the training transcripts:
@@ -253,34 +253,37 @@ class TranscriptData(LightningDataModule):
         return self._skipped + self.batches_trained * self.batch_size
 
     @cached_property
-    def drawn(self) -> dict[str, str]:
-        """Identifies the training samples: their arguments as text, and the sha256 of vocabulary and first samples."""
-        arguments = [describe(self.task), self.regime, self.sizes, self.seed, self.draws_from_file]
-        sha256 = hash_samples(self.stream("fit"), 0 if self.draws_from_file else _FEW)
-        return {"from": json.dumps(arguments), "sha256": sha256}
+    def words_sha256(self) -> str:
+        """The sha256 of the vocabulary."""
+        return hash_samples(self.stream("fit"), 0)
 
-    def setup(self, stage: str) -> None:
-        """Raise `UserError` unless all ranks draw the same samples with the same vocabulary."""
-        if self._rank()[1] > 1:
-            strategy = cast(Trainer, self.trainer).strategy
-            own = torch.tensor([int(self.drawn["sha256"][:15], 16)], device=strategy.root_device)
-            if (strategy.all_gather(own) != own).any():
-                raise UserError(f"the ranks draw different samples of one index; {self._told()}")
+    @cached_property
+    def samples_sha256(self) -> str:
+        """The sha256 of the vocabulary and of the first training samples, except those of a file."""
+        return hash_samples(self.stream("fit"), 0 if self.draws_from_file else _FEW)
 
     def state_dict(self) -> dict[str, Any]:
-        """The position in the stream, in samples (a resumed run may have another `batch_size`), and `drawn`."""
-        return {"batches": self.batches_trained, "samples": self.samples_trained, "drawn": self.drawn}
+        """The position in the stream, in samples (a resumed run may have another `batch_size`), and what is drawn."""
+        drawn = {"arguments": self._arguments(), "words": self.words_sha256, "samples": self.samples_sha256}
+        return {"batches": self.batches_trained, "samples": self.samples_trained, "drawn": drawn}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the position in the stream; warn if the same arguments now give other samples."""
         self._skipped = state_dict["samples"] - state_dict["batches"] * self.batch_size
-        there = state_dict.get("drawn", self.drawn)  # absent in older checkpoints
-        if there["from"] == self.drawn["from"] and there["sha256"] != self.drawn["sha256"]:
-            rank_zero_warn(f"the same seed gives other samples or words than in training; {self._told()}")
+        there = state_dict.get("drawn")
+        if there is None or there["arguments"] != self._arguments():  # an older checkpoint, or other data
+            return
+        is_evaluated = self.trainer is not None and self.trainer.state.fn != TrainerFn.FITTING  # may draw no samples
+        if there["words"] != self.words_sha256 or (not is_evaluated and there["samples"] != self.samples_sha256):
+            name = describe(self.task)["class_path"]
+            rank_zero_warn(
+                "the same seed gives other samples or words than in training, so code or files have changed, or they "
+                f"depend on the process: see `python -m lit_retrieval.tasks check-class {name}`"
+            )
 
-    def _told(self) -> str:
-        command = f"python -m lit_retrieval.tasks check-class {describe(self.task)['class_path']}"
-        return f"`{command}` shows whether they depend on the process"
+    def _arguments(self) -> str:
+        """The arguments that the training samples depend on."""
+        return str([describe(self.task), self.regime, self.sizes, self.seed, self.draws_from_file])
 
     def _eval_loader(self, split: str) -> DataLoader[Batch]:
         file = self._files.get(split)
@@ -305,10 +308,12 @@ class TranscriptData(LightningDataModule):
     def _tell_left_out(self, name: str, num_samples: int) -> None:
         """Warn if a limit of the trainer leaves out samples; raises `UserError` if the ranks' numbers differ."""
         limit, batches = getattr(self.trainer, name), -(-num_samples // self.eval_batch_size)
-        if isinstance(limit, float) and limit < 1 and self._rank()[1] > 1:
+        world_size = self._rank()[1]
+        ranks = (FiniteBatchIndices(self.eval_batch_size, num_samples, rank, world_size) for rank in range(world_size))
+        if isinstance(limit, float) and limit < 1 and len({len(one) for one in ranks}) > 1:
             raise UserError(
-                f"trainer.{name} must be a number of batches on several ranks, which may have different numbers of "
-                f"them, got {limit}; set trainer.{name}"
+                f"trainer.{name} must be a number of batches where ranks have different numbers of them, got "
+                f"{limit}; set trainer.{name}"
             )
         taken = limit if isinstance(limit, int) else int(batches * limit)
         if 0 < taken < batches:

@@ -1,4 +1,4 @@
-"""python -m lit_retrieval.harness: the command lm_eval with runs and pretrained models as one more model."""
+"""python -m lit_retrieval.harness: the command lm_eval, with an additional model for runs and pretrained models."""
 
 import sys
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ NAME = "lit_retrieval"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run lm_eval's own command line, in which `--model lit_retrieval` is the default; a mistake is one line."""
+    """Run lm_eval's command line with `--model lit_retrieval` as the default; mistakes are one-line errors."""
     if find_spec("lm_eval") is None:
         fail("lm-evaluation-harness is not installed: pip install -c constraints.txt -e '.[lm_eval]'")
-    import_module("lm_eval.models")  # first: lm_eval doesn't register its own models once there is another
+    import_module("lm_eval.models")  # first, because lm_eval registers its own models only if there is no other
     from lm_eval.__main__ import cli_evaluate
     from lm_eval.api.registry import model_registry
 

@@ -17,30 +17,30 @@ from lit_retrieval.harness.text_model import TextModel, TokenList
 from lit_retrieval.pretrained.folder import Precision
 from lit_retrieval.ranges import check_at_least
 
-# What changes a text that is written greedily, and the value that does not.
+# Arguments that would change greedily decoded text, each with the value that does not.
 _CHANGING = {"num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
-_OF_SAMPLING = {"do_sample", "temperature", "top_p", "top_k", "min_p"}  # not used in a text that is written greedily
+_OF_SAMPLING = {"do_sample", "temperature", "top_p", "top_k", "min_p"}  # not used by greedy decoding
 _LENGTHS = {"max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens"}
 _KNOWN = {"until", "num_answers", *_LENGTHS, *_OF_SAMPLING, *_CHANGING}
-ROWS = 32  # texts that are read at a time, unless batch_size is given
+ROWS = 32  # default of batch_size
 
 
 class LanguageModel(LM):  # type: ignore[misc]  # the package has no types
     """A run, or the folder of a pretrained model, as a model of lm-evaluation-harness (lm_eval 0.4.13).
 
-    It reads rows of any length without padding, writes greedily, and runs its searches while it writes. The text of a
-    synthetic run is words separated by spaces, from `<s>` on; a word that its vocabulary does not have is refused. It
-    ends with `num_answers` answers, a key of `generation_kwargs`, one if absent.
+    It reads rows of any length without padding, decodes greedily, and runs the model's searches while it decodes. A
+    run of a synthetic task reads and writes words separated by spaces, starting with `<s>`; unknown words are refused.
+    Its text ends after `num_answers` answers, a key of `generation_kwargs` (default: 1).
 
     Args:
-        run: The run's folder, as in runs/quickstart-123573c5.
+        run: The run's folder, such as runs/quickstart-123573c5.
         folder: The folder of a pretrained model, in place of a run.
         checkpoint: best, last or the path of a .ckpt file of the run.
-        searches: Whether searches are run; if absent, where the run was trained with them.
-        precision: The number format of the weights of a folder.
-        batch_size: Most texts that are read at a time; auto for the default.
+        searches: Whether to run searches; if absent, only if the run was trained with them.
+        precision: Number format of a pretrained model's weights.
+        batch_size: Most texts to read at once; auto for the default.
         max_batch_size: Not used.
-        device: Where the model is; the CPU where there is no GPU.
+        device: Device of the model; a GPU if there is one.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class LanguageModel(LM):  # type: ignore[misc]  # the package has no types
     def create_from_arg_obj(
         cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
     ) -> "LanguageModel":
-        """The model from the arguments of a command; raises `UserError` for one that it does not have."""
+        """Create the model from a command's arguments; raises `UserError` for an unknown argument."""
         known = [name for name in inspect.signature(cls).parameters]
         if unknown := [name for name in arg_dict if name not in known]:
             raise UserError(f"--model_args must be of {', '.join(known)}, got {unknown[0]}")
@@ -91,7 +91,7 @@ class LanguageModel(LM):  # type: ignore[misc]  # the package has no types
 
     @property
     def batch_size(self) -> int:
-        """Most texts that are read at a time."""
+        """Most texts to read at once."""
         return self.text_model.rows
 
     @property
@@ -101,11 +101,11 @@ class LanguageModel(LM):  # type: ignore[misc]  # the package has no types
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The model's device."""
         return self.text_model.device
 
     def read(self, text: str, is_begin: bool = True) -> TokenList:
-        """The tokens of a text; those that the tokenizer puts before one, too, if it begins and does not have them."""
+        """Tokenize a text; at its beginning, add the tokenizer's prefix tokens if the text does not have them."""
         vocabulary = self.text_model.vocabulary
         read = vocabulary.read_prompt if is_begin else vocabulary.read
         try:
@@ -115,9 +115,10 @@ class LanguageModel(LM):  # type: ignore[misc]  # the package has no types
         return tokens
 
     def split(self, context: str, text: str) -> tuple[TokenList, TokenList]:
-        """The tokens of a context and of the text after it, as the harness's own models cut them.
+        """Tokenize a context and the text after it, split in the same way as by the harness's own models.
 
-        Both are read as one text and cut where the context alone ends; spaces at its end belong to the text after it.
+        Both are tokenized as one text, which is split after as many tokens as the context alone has. Spaces at the end
+        of the context belong to the text after it.
         """
         before = context.rstrip()
         if not before:
@@ -127,7 +128,7 @@ class LanguageModel(LM):  # type: ignore[misc]  # the package has no types
         return begin, self.read(context + text)[len(begin) :]
 
     def apply_chat_template(self, chat_history: Any, add_generation_prompt: bool = True) -> str:
-        """Raise `UserError`: texts are read as they are."""
+        """Raise `UserError`, because there are no chat templates: texts are read as they are."""
         raise UserError("chat templates are not applied; leave out --apply_chat_template")
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
@@ -150,7 +151,7 @@ class LanguageModel(LM):  # type: ignore[misc]  # the package has no types
         return written
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
-        """The log-likelihood of each whole text, in windows of as many tokens as the model has places for."""
+        """The log-likelihood of each whole text, in windows of as many tokens as the model has positions."""
         windows: list[tuple[int, tuple[TokenList, TokenList]]] = []
         for index, request in enumerate(requests):
             tokens = self.read(request.args[0])
@@ -168,7 +169,7 @@ class LanguageModel(LM):  # type: ignore[misc]  # the package has no types
 
 
 def _rules(given: dict[str, Any]) -> tuple[tuple[str, ...], int, int]:
-    """The strings that end a text, the most tokens and the number of answers of a request."""
+    """Parse a request: the strings that end its text, the maximum number of tokens, and the number of answers."""
     if unknown := [key for key in given if key not in _KNOWN]:
         raise UserError(f"generation_kwargs must be of {', '.join(sorted(_KNOWN))}, got {unknown[0]}; leave it out")
     chosen: Any = normalize_gen_kwargs(given)

@@ -15,7 +15,7 @@ from lit_retrieval.training import Gpu
 
 
 def open_run(folder: Path, checkpoint: str, searches: bool | None, rows: int, device: torch.device) -> TextModel:
-    """The model of a run, with its retriever; without searches if they are off, or absent and it was trained without.
+    """Open a run's model and retriever; if `searches` is absent, it searches only if it was trained with searches.
 
     Raises `UserError` as `lit_retrieval.load` does.
     """
@@ -29,7 +29,7 @@ def open_run(folder: Path, checkpoint: str, searches: bool | None, rows: int, de
 def open_folder(
     folder: Path, precision: Precision, searches: bool | None, rows: int, device: torch.device
 ) -> TextModel:
-    """The model of a folder, with regular expressions as searches if they are on.
+    """Open the model of a folder; with `searches`, its queries are regular expressions.
 
     Raises `UserError` as `pretrained.Folder` and `Tokens` do.
     """

@@ -1,4 +1,4 @@
-"""A model that continues texts and scores them, in words or in the tokens of a pretrained model."""
+"""Continues and scores texts with a model, in words or in the tokens of a pretrained model."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from lit_retrieval.vocabulary import END_SEARCH, SPECIAL_WORDS, START, START_SEA
 
 _BEGIN, _END = SPECIAL_WORDS[START_SEARCH], SPECIAL_WORDS[END_SEARCH]
 _QUERY = re.compile(rf"(?<={_BEGIN})(?:(?!{_BEGIN}|{_END}).)*(?={_END}|\Z)", re.DOTALL)  # as `TextReader` finds it
-_MOST_LOGITS = 2**26  # of the rows that are scored at a time; 256 MiB in float32
+_MOST_LOGITS = 2**26  # of the rows that are scored at once; 256 MiB in float32
 
 TokenList = list[int]
 
@@ -29,12 +29,12 @@ class TextModel:
 
     Args:
         model: The model.
-        vocabulary: Its words, or its tokens.
-        retriever: Runs the searches that it writes; None for none, where the search marks are words as others.
-        answer_words: Words that end what it writes, if its vocabulary is one of words.
-        most_places: Tokens that it has places for; no limit if absent.
-        rows: Most texts that it reads at a time.
-        device: Its device.
+        vocabulary: The model's words or tokens.
+        retriever: Runs the model's searches; with None, search marks are ordinary words.
+        answer_words: Words that end a reply, if the vocabulary is one of words.
+        most_places: Maximum length of a text in tokens; no limit if absent.
+        rows: Most texts to read at once.
+        device: The model's device.
     """
 
     model: DecodableModel
@@ -47,24 +47,25 @@ class TextModel:
 
     @property
     def prefix(self) -> int:
-        """The token before a text that has nothing before it."""
+        """The token at the beginning of a text without context."""
         return self.vocabulary.prefix if isinstance(self.vocabulary, Tokens) else START
 
     def write(
         self, prompts: Sequence[TokenList], until: Sequence[str], max_new_tokens: int, num_answers: int = 1
     ) -> list[str]:
-        """What the model writes after each prompt, greedily; what its searches find is left out, but for line ends.
+        """Continue each prompt greedily; retrieved text is left out, except for line ends.
 
-        It ends before the first of some strings, at the end of its text or, in a vocabulary of words, with its answers.
+        A continuation ends before the first of the strings `until`, at the end of the text or, with a vocabulary of
+        words, after its answers.
 
         Args:
-            prompts: Token ids of each.
-            until: The strings, whatever the borders of the tokens.
-            max_new_tokens: Most tokens after a prompt, retrieved ones included.
-            num_answers: Answer words that end a text of words.
+            prompts: Token ids of each prompt.
+            until: Strings that end a continuation; they need not start or end at a token's border.
+            max_new_tokens: Maximum number of tokens after a prompt, retrieved ones included.
+            num_answers: Number of answer words that end a text of words.
         """
         written = [""] * len(prompts)
-        order = sorted(range(len(prompts)), key=lambda one: len(prompts[one]))  # a batch reads to its shortest at once
+        order = sorted(range(len(prompts)), key=lambda one: len(prompts[one]))  # prefill reads the shortest length
         for start in range(0, len(order), self.rows):
             rows = order[start : start + self.rows]
             conversations = self._converse([prompts[row] for row in rows], until, max_new_tokens, num_answers)
@@ -75,8 +76,8 @@ class TextModel:
     def log_likelihoods(self, pairs: Sequence[tuple[TokenList, TokenList]]) -> list[tuple[float, bool]]:
         """The log-likelihood of each text after its context, in nats, and whether greedy decoding would write it.
 
-        Texts of one length are read together, so none is padded, and logits are computed for their tokens alone. Of a
-        text that is too long for the model the first tokens are left out.
+        Texts of equal length are read together, without padding, and logits are computed only for the scored tokens. If
+        a text is too long for the model, its first tokens are left out.
 
         Args:
             pairs: Token ids of each context, one or more, and of the text after it.
@@ -96,7 +97,7 @@ class TextModel:
 
     @torch.inference_mode()
     def _score(self, pairs: Sequence[tuple[TokenList, TokenList]]) -> list[tuple[float, bool]]:
-        """The same for pairs of one length that are read together."""
+        """The same for pairs of equal length, which are read together."""
         whole = [[*context, *text] for context, text in pairs]
         first = 0 if self.most_places is None else max(0, len(whole[0]) - 1 - self.most_places)
         tokens = torch.tensor([row[first:-1] for row in whole], device=self.device)
@@ -130,9 +131,9 @@ class TextModel:
         return Conversations(turns, self.answer_words, self.retriever, self.vocabulary, max_new_tokens, counts)
 
     def _text(self, reply: Reply, until: Sequence[str]) -> str:
-        """What the model has written in a reply, up to the first of some strings and to the end of its text.
+        """The model's own text in a reply, up to the first of the strings `until` or the end of the text.
 
-        The strings are not looked for in queries. Of what a search has found in a text, the end of its line is left.
+        The strings are not searched for inside queries. Of retrieved text, only the line end is kept.
         """
         is_text = isinstance(self.vocabulary, Tokens)
         ends = self.vocabulary.ends if isinstance(self.vocabulary, Tokens) else frozenset()

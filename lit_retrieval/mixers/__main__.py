@@ -1,4 +1,4 @@
-"""python -m lit_retrieval.mixers: checks that a class keeps the rules of a mixer."""
+"""python -m lit_retrieval.mixers: checks a class against the rules of a mixer."""
 
 import difflib
 import inspect
@@ -22,16 +22,16 @@ from lit_retrieval.ranges import check_at_least
 def check(
     mixer: MixerFactory, hidden_size: int = 64, layer_idx: int = 0, device: Literal["cpu", "cuda"] = "cpu"
 ) -> bool:
-    """Check a mixer against all rules, and print a line for each, with the number that shows it.
+    """Check a mixer against all rules, and print a line for each, with the measured number.
 
-    The exit status is 1 if a rule is broken. With `--mixer my.Layer`, or `my.Layer` alone, the class may lie in a file
-    of the current folder; `--mixer.NAME VALUE` sets an argument of the class.
+    The exit status is 1 if a rule is broken. Name the class by `--mixer my.Layer`, or `my.Layer` alone; it may be in a
+    file in the current folder. `--mixer.NAME VALUE` sets an argument of the class.
 
     Args:
         mixer: The class: one of lit_retrieval.mixers, a layer of fla, or your own.
         hidden_size: Elements of each token's vector.
         layer_idx: Index of the layer in the model, from 0.
-        device: Where to check it; with a GPU, the rule CUDA compares both.
+        device: Device to check it on; with a GPU, the rule CUDA compares it with the CPU.
     """
     check_at_least("hidden_size", hidden_size, 1, "--hidden_size")
     check_at_least("layer_idx", layer_idx, 0, "--layer_idx")
@@ -45,7 +45,7 @@ class Parser(OneLineErrors):
     """The parser of the command line and of its subcommand."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print one line, which says how an argument of the class is given."""
+        """Print a one-line error that says how to set an argument of the class."""
         if found := re.fullmatch(r"the following arguments are required: (\w+)(?:, \w+)*", message):
             message = f"the class needs {found[1]} beside hidden_size and layer_idx; set --mixer.{found[1]}"
         elif found := re.fullmatch(r"unrecognized arguments: --(\w+)\b.*", message):

@@ -16,13 +16,13 @@ Position: TypeAlias = Literal["rope", "alibi", "none"]
 
 
 class FixedState(NamedTuple):
-    """Keys and values with which each step of one token has the same shapes, as a CUDA graph needs it.
+    """A state of fixed shape, so that every decoding step has the same shapes, as a CUDA graph needs.
 
     Args:
-        keys, values: `(batch, heads, slots, head_dim)`; the token at position p is in slot p modulo the slots.
+        keys, values: `(batch, heads, slots, head_dim)`; the token at position p is in slot p modulo `slots`.
         length: Tokens so far, the same number in each row, int64 `(batch,)`.
-        capacity: A power of two of tokens for which there is room.
-        window: The slots of a sliding window; None for as many as the capacity.
+        capacity: Number of tokens that fit, a power of two.
+        window: Slots of a sliding window; None for `capacity` slots.
     """
 
     keys: Tensor
@@ -33,11 +33,11 @@ class FixedState(NamedTuple):
 
     @property
     def room(self) -> int:
-        """Tokens that may still be added; a GPU makes the host wait for it."""
+        """The number of tokens that still fit; on a GPU the host waits for it."""
         return self.capacity - int(self.length[0])
 
     def fixed(self) -> "FixedState":
-        """The same with room for a token or more."""
+        """The same state with room for at least one more token."""
         if self.room:
             return self
         if self.window is not None:
@@ -54,7 +54,7 @@ class FixedState(NamedTuple):
 
 
 class AttentionState(NamedTuple):
-    """The `keys` and `values`, `(batch, heads, capacity, head_dim)`, of which the first `length` are of tokens."""
+    """The `keys` and `values`, `(batch, heads, capacity, head_dim)`, of which the first `length` are in use."""
 
     keys: Tensor
     values: Tensor
@@ -91,15 +91,15 @@ class Attention(nn.Module):
     """Causal self-attention as in LLaMA: rotary positions and no biases (arXiv:2302.13971).
 
     Args:
-        hidden_size: Elements of each token's vector; `num_heads` times a number, which rotary positions need even.
+        hidden_size: Elements of each token's vector; a multiple of `num_heads`, an even one for rotary positions.
         layer_idx: Index of the layer in the model, from 0; attention does not use it.
-        num_heads: Heads, each of `hidden_size / num_heads` elements.
-        rope_base: The rotary embedding's base; the slowest pair of elements turns about once in 6 times as many tokens.
-            None for no position embedding.
-        position: How a token knows where others are: `rope`, `alibi`, a penalty that grows with the distance
-            (arXiv:2108.12409), or `none`. If absent, `rope`, or `none` without a `rope_base`.
-        num_kv_heads: Heads of keys and values, each for as many neighboring heads of queries (arXiv:2305.13245);
-            `num_heads` if absent.
+        num_heads: Number of heads, each with `hidden_size / num_heads` elements.
+        rope_base: Base of the rotary embedding; the slowest pair of elements turns about once in 6 times as many
+            tokens. None for no position embedding.
+        position: Position encoding: `rope`, `alibi` (a penalty that grows with the distance, arXiv:2108.12409) or
+            `none`. If absent, `rope`, or `none` without a `rope_base`.
+        num_kv_heads: Number of heads of keys and values, each shared by a group of neighboring query heads
+            (arXiv:2305.13245); `num_heads` if absent.
     """
 
     slopes: Tensor
@@ -134,7 +134,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Let each token attend to itself and to those before it; see `Mixer.forward`.
 
-        Without gradients new keys are written into the state's memory: two different continuations need a copy each.
+        Without gradients, new keys are written into the state's memory, so copy the state to continue it twice.
         """
         if isinstance(state, FixedState):
             return self._step(x, state)
@@ -159,7 +159,7 @@ class Attention(nn.Module):
         """Queries, keys and values, `(batch, heads, time, head_dim)`; the first two rotated to their positions."""
         batch, time, _ = x.shape
         heads = self.num_heads + self.num_kv_heads
-        # Two products, not one and a split: each result is contiguous, and their gradients need not be joined again.
+        # Two products instead of one that is split: results are contiguous, and gradients need no concatenation.
         rows = heads * self.head_dim
         qk_weight, v_weight = self.qkv_proj.weight[:rows], self.qkv_proj.weight[rows:]
         qk = F.linear(x, qk_weight).view(batch, time, heads, self.head_dim)
@@ -179,7 +179,7 @@ class Attention(nn.Module):
         if self.position == "alibi":
             mask = self._alibi(time, length, mask).to(q.dtype)
         is_causal = mask is None
-        if time != length:  # an `if`, since a compiler's lengths may be symbols, and so would be what `==` gives
+        if time != length:  # an `if`, because a compiler's lengths, and the result of `==`, may be symbols
             is_causal = False
         return F.scaled_dot_product_attention(q, keys, values, mask, is_causal=is_causal, enable_gqa=self._is_grouped)
 
@@ -190,7 +190,7 @@ class Attention(nn.Module):
         return torch.ones(time, length, dtype=torch.bool, device=device).tril(length - time)
 
     def _alibi(self, time: int, length: int, seen: Tensor | None) -> Tensor:
-        """What is added to the scores of `length` keys for the last `time` tokens, `(1, heads, time, length)`.
+        """The bias of the scores of `length` keys for the last `time` tokens, `(1, heads, time, length)`.
 
         -slope times the distance, and -inf at keys after a token or not `seen`.
         """
@@ -233,7 +233,8 @@ def _check_heads(hidden_size: int, num_heads: int, num_kv_heads: int, is_rotary:
 def _alibi_slopes(num_heads: int) -> list[float]:
     """ALiBi's slope of each head, 2^(-8 i / num_heads) from i = 1 on  (Press et al. 2022, arXiv:2108.12409).
 
-    If `num_heads` is not a power of two, they are those of the power below, and every second one of the power above.
+    If `num_heads` is not a power of two, they are the slopes for the power below it, and then every second slope for
+    the power above.
     """
     power = 1 << (num_heads.bit_length() - 1)
     slopes = [2.0 ** (-8 * i / power) for i in range(1, power + 1)]

@@ -38,6 +38,6 @@ def balance_loss(logits: Tensor, num_chosen: int, is_token: Tensor) -> Tensor:
     """
     probabilities = logits.softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
     chosen = torch.zeros_like(probabilities).scatter(-1, probabilities.topk(num_chosen, -1).indices, 1)
-    weights = is_token.to(probabilities) / is_token.sum().clamp(min=1)
-    share, mean = (torch.einsum("btc,bt->c", one, weights) for one in (chosen, probabilities))
+    weights = (is_token.to(probabilities) / is_token.sum().clamp(min=1)).unsqueeze(-1)
+    share, mean = ((one * weights).sum((0, 1)) for one in (chosen, probabilities))  # no product that autocast rounds
     return logits.shape[-1] * (share * mean).sum()

@@ -10,13 +10,13 @@ from lit_retrieval.ops.half_precision import product_dtype, widen
 class Canon(nn.Module):
     """A Canon layer: a causal depthwise convolution without activation or bias (Allen-Zhu 2025, arXiv:2512.17351).
 
-    The residual connection around every mixer makes it h + conv(norm(h)); the paper's Canon-A and Canon-C have that sum
-    as the input of attention and of the feed-forward layer, here it stays in the residual stream.
+    With the residual connection around every mixer it computes h + conv(norm(h)). In the paper's Canon-A and Canon-C
+    that sum is the input of attention and of the feed-forward layer; here it stays in the residual stream.
 
     Args:
         hidden_size: Elements of each token's vector.
         layer_idx: Index of the layer in the model, from 0; a Canon layer does not use it.
-        conv_kernel: Tokens that the convolution sees, this one included.
+        conv_kernel: Number of tokens that the convolution sees, the current one included.
     """
 
     def __init__(self, hidden_size: int, layer_idx: int, conv_kernel: int = 4) -> None:

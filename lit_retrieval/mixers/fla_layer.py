@@ -20,7 +20,7 @@ from lit_retrieval.ops import fla_cpu
 from lit_retrieval.ops.arrays import refuse_second_derivatives
 from lit_retrieval.ops.linear_recurrence import recorded_decays
 
-# With a state, fla's code for these takes one token only; their code for a CPU is ours.
+# With a state, fla's code for these takes only one token at a time; on a CPU our code runs.
 _ONE_TOKEN_AT_A_TIME_ON_A_GPU = {"Mamba", "Mamba2"}
 # They refuse a cache, or have one from which decoding is not what the whole is: the mixture of memories has samples and
 # memories in one axis, and MoBA attends to all tokens instead of the best blocks.
@@ -30,7 +30,7 @@ _WITHOUT_USABLE_CACHE_ON_A_GPU = {"ABCAttention", "ForgettingAttention", "PaTHAt
 _BATCH_SECOND = {"MomentumDeltaNet"}  # two states, stacked before the batch
 # In training mode its convolutions run over all memories in a row, so that a token sees later ones.
 _ALWAYS_IN_EVALUATION_MODE = {"MomAttention"}
-_BALANCED = {"MomAttention"}  # its model adds a loss that balances its memories, with this weight
+_BALANCED = {"MomAttention"}  # fla's model adds a loss that balances its memories, with this weight
 _BALANCE_WEIGHT = 0.01
 _NO_MIXERS = {
     "YOCOCrossAttention": "it attends to keys and values that another layer makes",
@@ -43,7 +43,7 @@ _DECAYING = {
     "PrecondGatedDeltaNet", "PrecondKDA", "RWKV7Attention", "Raven", "RodimusAttention", "SimpleGatedLinearAttention",
     "YOCOGatedRetention",
 }  # fmt: skip
-_PARTS = ("recurrent_state", "attn_state", "conv_state", "ffn_state")  # of fla's cache, as `FlaState` has them
+_PARTS = ("recurrent_state", "attn_state", "conv_state", "ffn_state")  # the parts of fla's cache and of `FlaState`
 
 Nested: TypeAlias = Any
 """A tensor with the batch first, None, or a tuple of these."""
@@ -69,8 +69,8 @@ class FlaLayer(nn.Module):
     """A layer of flash-linear-attention as a mixer: any number of tokens, the state as argument and result.
 
     On a GPU it runs fla's kernels; on a CPU ours, for the layers that `lit_retrieval.ops.fla_cpu` has. In fla, RWKV-7
-    mixes the first layer's values into those of later layers; here each of its layers is a first layer. A layer without
-    a usable cache reads all tokens again in each call: right, but slow to decode.
+    mixes the first layer's values into those of later layers; here every RWKV-7 layer is a first layer. A layer without
+    a usable cache reads all tokens again in each call, which is right, but slow to decode.
 
     Args:
         layer: The layer, with or without fla's arguments `past_key_values` and `use_cache`.
@@ -86,7 +86,7 @@ class FlaLayer(nn.Module):
         self._needed = {} if mask is None or mask.default is None else {"attention_mask": None}
 
     def decoding(self, device: torch.device) -> Literal["cache", "prefix"]:
-        """How the layer goes on after a first call there: with its own cache, or by reading all tokens again."""
+        """How the layer continues after a call on this device: with its cache, or by reading the whole prefix again."""
         is_unusable = device.type == "cuda" and self._name in _WITHOUT_USABLE_CACHE_ON_A_GPU
         return "cache" if self._has_cache and not is_unusable else "prefix"
 
@@ -96,10 +96,10 @@ class FlaLayer(nn.Module):
         return self._name in _BALANCED
 
     def forward(self, x: Tensor, state: FlaState | PastInputs | None = None, is_token: Tensor | None = None) -> Any:
-        """Mix tokens along time; see `Mixer`. Without gradients fla writes into the convolutions' state.
+        """Mix tokens along time; see `Mixer`. Without gradients, fla writes into the convolutions' state.
 
-        The state is None inside `without_states`. The loss is 0.01 times `balance_loss`, as in fla's model, which
-        however takes the tokens of all layers together.
+        The state is None inside `without_states`. The loss is 0.01 times `balance_loss`, as in fla's model; but fla
+        computes it over the tokens of all layers together.
         """
         if is_token is None:
             return self._mix(x, state)
@@ -137,7 +137,7 @@ class FlaLayer(nn.Module):
         return y, new_state
 
     def _call(self, x: Tensor, **options: Any) -> Tensor:
-        """The layer's outputs; raises `UserError` where fla has no kernel for these tensors."""
+        """The layer's outputs; raises `UserError` if fla has no kernel for these tensors."""
         is_training = self.layer.training
         self.layer.training = is_training and self._name not in _ALWAYS_IN_EVALUATION_MODE
         try:
@@ -149,7 +149,7 @@ class FlaLayer(nn.Module):
         finally:
             self.layer.training = is_training
         y: Tensor = result[0] if isinstance(result, tuple) else result
-        if x.is_cuda:  # on a CPU our kernels refuse; fla's own would give wrong second derivatives
+        if x.is_cuda:  # our CPU kernels refuse second derivatives; fla's would be wrong
             refuse_second_derivatives([y])
         return y
 
@@ -183,13 +183,13 @@ class FlaLayer(nn.Module):
 
 
 def _name_in_fla(layer: Any) -> str:
-    """The name of the class of fla that a layer is of, or whose class is derived from it; empty without one."""
+    """The name of the fla class that a layer's class is or derives from; empty without one."""
     base = fla_class(type(layer))
     return "" if base is None else base.__name__
 
 
 def _reason_of_fla(error: Exception, x: Tensor) -> str | None:
-    """Why fla refuses the tensors, or None if the error is another."""
+    """The reason why fla refuses the tensors; None if the error has another cause."""
     if "active drivers" in str(error):  # Triton found no GPU to compile one of fla's kernels for
         return "runs on a GPU only; on a CPU use a layer of configs/model" if x.is_cpu else None
     if not is_error_of_fla(error):
@@ -198,7 +198,7 @@ def _reason_of_fla(error: Exception, x: Tensor) -> str | None:
 
 
 def is_error_of_fla(error: BaseException) -> bool:
-    """Whether fla refuses something, or Triton can't compile a kernel: an error in their code, in a backward too."""
+    """Whether an error is a refusal of fla, or a kernel that Triton can't compile, in forward or backward."""
     if isinstance(error, UserError | torch.OutOfMemoryError):
         return False
     frames = traceback.extract_tb(error.__traceback__)
@@ -212,7 +212,7 @@ def _errors_of_triton() -> tuple[type[Exception], ...]:
 
 
 def _refusals() -> tuple[type[Exception], ...]:
-    """What fla raises where it refuses something."""
+    """The exceptions by which fla refuses something."""
     return (AssertionError, ImportError, RuntimeError, TypeError, ValueError, *_errors_of_triton())
 
 
@@ -230,7 +230,7 @@ def _as_float_on_cpu(tensor: Tensor) -> Tensor:
 
 
 def _as_first(layer: Any) -> Any:
-    """The layer; RWKV-7's without the part that uses another layer's values."""
+    """The layer; from RWKV-7 the part that uses another layer's values is removed."""
     if hasattr(layer, "v_lora") and _name_in_fla(layer) == "RWKV7Attention":
         del layer.v_lora
         layer.layer_idx = 0
@@ -242,7 +242,7 @@ class _LayerCache:
 
     Args:
         state: The state before the first token, or None.
-        is_batch_second: Whether the layer's recurrent states have their batch second; ours has it first.
+        is_batch_second: Whether the batch is the second dimension of the layer's recurrent states; in ours it is first.
     """
 
     def __init__(self, state: FlaState | None, is_batch_second: bool) -> None:
@@ -286,12 +286,12 @@ def _as_tuples(part: Any) -> Nested:
 
 
 def make_mixer(factory: MixerFactory, hidden_size: int, layer_idx: int) -> nn.Module:
-    """The mixer of a layer; raises what a class of another package refuses, or can't do, as `UserError`."""
+    """Make a layer's mixer; raises `UserError` if a class of another package refuses its arguments or fails."""
     made = class_of(factory)
     name, base = path_of(made), fla_class(made)
     sizes = {"hidden_size": hidden_size, "layer_idx": layer_idx}
     if base is not None:
-        fla_cpu.install()  # some layers look for flash-attn when they are made
+        fla_cpu.install()  # some layers look for flash-attn in their constructor
         if not any("layer_idx" in inspect.signature(one).parameters for one in (made, base)):  # Based has no cache
             del sizes["layer_idx"]
     try:
@@ -319,19 +319,19 @@ def make_mixer(factory: MixerFactory, hidden_size: int, layer_idx: int) -> nn.Mo
 
 
 def class_of(factory: Any) -> Any:
-    """The class or function that a factory calls; `functools.partial` wraps it, and so does jsonargparse."""
+    """The class or function that a factory calls, unwrapped from `functools.partial` and jsonargparse."""
     if not isinstance(factory, partial):
         return factory
     return next((one for one in factory.args if inspect.isclass(one)), None) or class_of(factory.func)
 
 
 def fla_class(made: Any) -> type | None:
-    """The class of fla that a class is, or is derived from."""
+    """The fla class that a class is or derives from; None without one."""
     return next((one for one in getattr(made, "__mro__", ()) if one.__module__.startswith(_FLA)), None)
 
 
 def as_mixer(module: nn.Module) -> nn.Module:
-    """The module itself, or a layer of fla, or one with its interface, wrapped into a mixer.
+    """The module itself if it is a mixer; a layer of fla, or one with fla's interface, is wrapped.
 
     Raises:
         UserError: For a layer of fla that can't be a mixer.

@@ -1,4 +1,4 @@
-"""First weights that fla gives some of its layers only in its models, so that a layer alone begins as it does there."""
+"""Initial weights that fla gives some layers only inside its models; here a layer alone gets them too."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -10,16 +10,16 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-_LEAST, _MOST = 0.001, 0.1  # what a gate forgets with a token at first
+_LEAST, _MOST = 0.001, 0.1  # the share that a gate forgets per token, initially
 
 
 @contextmanager
 def first_weights_of_models(made: Any) -> Iterator[None]:
-    """Let a class of fla draw what it leaves to fla's models: the gates of PrecondKDA, Rodimus and Wall attention.
+    """Initialize the gates of PrecondKDA, Rodimus and Wall attention as in fla's models.
 
-    Without this PrecondKDA's state forgets more than half of itself with each token, and so does Wall attention,
-    whatever its `gate_init_bias`. They are drawn at the end of fla's `__init__`, so that a class that is derived from
-    one of these may still change them. The parameters are marked `_no_reinit`, as fla's models draw them last.
+    Without this, the states of PrecondKDA and of Wall attention (whatever its `gate_init_bias`) lose more than half of
+    their content with each token. The gates are drawn at the end of fla's `__init__`, so that a derived class may still
+    change them. The parameters are marked `_no_reinit`, because fla's models draw them last.
     """
     finish = _OF_LAYERS.get(getattr(made, "__name__", ""))
     if finish is None:

@@ -1,6 +1,6 @@
 """The classical gated RNNs, LSTM and GRU, as PyTorch and cuDNN compute them.
 
-With half precision they run in float32: a cell that adds up in bfloat16 would stop at 256.
+With half precision they run in float32, because a cell that counts in bfloat16 stops at 256.
 """
 
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ class LSTM(nn.Module):
     Args:
         hidden_size: Elements of each token's vector.
         layer_idx: Index of the layer in the model, from 0; an LSTM does not use it.
-        state_dim: Elements of the cell, and of the recurrent output; `hidden_size` if absent.
+        state_dim: Elements of the cell and of the recurrent output, each; `hidden_size` if absent.
     """
 
     def __init__(self, hidden_size: int, layer_idx: int, state_dim: int | None = None) -> None:
@@ -82,7 +82,7 @@ class GRU(nn.Module):
 
 def _run(rnn: nn.LSTM | nn.GRU, x: Tensor, state: Any) -> tuple[Tensor, Any]:
     """The outputs in the dtype of the model, and the last state, float32 for half precision."""
-    # For half precision alone: as they are, the weights lie together in memory, as cuDNN needs them.
+    # Only for half precision, because the original weights are contiguous in memory, as cuDNN needs them.
     wide: dict[str, Tensor] = {name: widen(one) for name, one in rnn.named_parameters() if widen(one) is not one}
     with torch.autocast(x.device.type, enabled=False):
         y, last = functional_call(rnn, wide, (widen(x), state)) if wide else rnn(widen(x), state)
@@ -90,7 +90,7 @@ def _run(rnn: nn.LSTM | nn.GRU, x: Tensor, state: Any) -> tuple[Tensor, Any]:
 
 
 def _second_gate(rnn: nn.LSTM | nn.GRU, x: Tensor) -> Tensor:
-    """The gate that keeps the state, which PyTorch has second in both, `(batch, state_dim, time)`."""
+    """The gate that keeps the state, `(batch, state_dim, time)`; it is the second one in PyTorch's LSTM and GRU."""
     before = F.pad(_run(rnn, x, None)[0][:, :-1], (0, 0, 1, 0))
     weights = rnn.all_weights[0]  # of the inputs and of the state, then their biases
     gates = F.linear(x, weights[0], weights[2]) + F.linear(before, weights[1], weights[3])

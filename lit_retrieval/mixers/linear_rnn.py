@@ -15,7 +15,7 @@ class LinearRNN(nn.Module):
     Args:
         hidden_size: Elements of each token's vector, and of the state.
         layer_idx: Index of the layer in the model, from 0; this mixer does not use it.
-        diagonal: Whether A is diagonal; else it is a full matrix, at first orthogonal.
+        diagonal: Whether A is diagonal; if not, A is a full matrix, initially orthogonal.
     """
 
     def __init__(self, hidden_size: int, layer_idx: int, diagonal: bool = False) -> None:

@@ -28,12 +28,12 @@ class Mamba(nn.Module):
     Args:
         hidden_size: Elements of each token's vector.
         layer_idx: Index of the layer in the model, from 0; Mamba does not use it.
-        state_dim: State elements of each channel.
-        expand: Channels for each element of `hidden_size`.
-        conv_kernel: Tokens that the convolution before the scan sees.
+        state_dim: State elements per channel.
+        expand: Channels per element of `hidden_size`.
+        conv_kernel: Number of tokens that the convolution before the scan sees.
         dt_rank: Rank of the map to the step sizes; `hidden_size / 16`, rounded up, if absent.
-        bias: Whether the first and the last projection have biases; they have none if absent.
-        conv_bias: Whether the convolution has a bias; it has one if absent.
+        bias: Whether the first and the last projection have biases (default: no).
+        conv_bias: Whether the convolution has a bias (default: yes).
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Mamba(nn.Module):
 
     @torch.no_grad()
     def _reset_dt(self) -> None:
-        """Start with softplus(bias) drawn log-uniformly from the range of step sizes, as mamba-ssm does."""
+        """Draw softplus(bias) log-uniformly from the range of step sizes, as in mamba-ssm."""
         nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
         self.dt_proj.bias.copy_(small_steps(self.dt_proj.bias))
         self.dt_proj.bias._no_reinit = True  # type: ignore[attr-defined]  # mamba-ssm's mark for `initializer_range`
@@ -80,7 +80,7 @@ class Mamba(nn.Module):
         inner, conv_state = self._convolve(inner, conv_state)
         dt, B, C = self._select(inner)
         y, scan_state = selective_scan(inner, dt, -widen(self.A_log).exp(), B, C, scan_state)
-        gate = self._project(x, 1)  # last, so that neither it nor its gradient is kept during the scan
+        gate = self._project(x, 1)  # last, so that neither the gate nor its gradient is in memory during the scan
         y = silu_gate(torch.addcmul(y, inner, widen(self.D)), widen(gate))
         return self.out_proj(y.to(dtype)), MambaState(conv_state, scan_state)
 
@@ -94,7 +94,7 @@ class Mamba(nn.Module):
     def _project(self, x: Tensor, half: int) -> Tensor:
         """The first or the second half of the first projection, `(batch, time, dim)`: the inner channels, the gates.
 
-        Two products, not one and a chunk: each result is contiguous, and their gradients need not be joined again.
+        Two products instead of one that is split: results are contiguous, and gradients need no concatenation.
         """
         bias: Tensor | None = self.in_proj.bias  # Linear's annotation leaves out None
         return F.linear(x, self.in_proj.weight.chunk(2)[half], None if bias is None else bias.chunk(2)[half])

@@ -21,7 +21,7 @@ _states_are_wanted: ContextVar[bool] = ContextVar("_states_are_wanted", default=
 
 @contextmanager
 def without_states() -> Iterator[None]:
-    """A block in which nobody reads the states that mixers return, as in most training steps: they may be None."""
+    """A block in which mixers may return None as their state, because it is not read, as in most training steps."""
     token = _states_are_wanted.set(False)
     try:
         yield
@@ -30,19 +30,19 @@ def without_states() -> Iterator[None]:
 
 
 def states_are_wanted() -> bool:
-    """Whether somebody may read the state that a mixer returns now."""
+    """Whether the state that a mixer returns now may be read."""
     return _states_are_wanted.get()
 
 
 class Mixer(Protocol):
     """A map `(batch, time, hidden_size) -> (batch, time, hidden_size)` with a state.
 
-    One method serves training, prefill, single steps and injected tokens: two calls, the second with the first one's
-    state, give what one call over both parts gives.
+    One method serves training, prefill, single steps and injected tokens. A call on a sequence must equal two calls on
+    its parts, the second with the first one's state.
 
-    A mixer with an attribute `has_auxiliary_loss` that is True takes a third argument, `is_token=None`: bool
-    `(batch, time)`, False for padding. Given it, `forward` returns `(y, state, loss)`, with a loss `()` that leaves
-    padding out; without it, as in evaluation and decoding, `(y, state)`.
+    A mixer whose attribute `has_auxiliary_loss` is True takes a third argument, `is_token=None`: bool `(batch, time)`,
+    False for padding. If it is given, `forward` returns `(y, state, loss)`, where the loss `()` ignores padding. If it
+    is not given, as in evaluation and decoding, `forward` returns `(y, state)`.
     """
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
@@ -50,7 +50,7 @@ class Mixer(Protocol):
 
         Args:
             x: The tokens' vectors.
-            state: What an earlier call returned, which must not be used again; before the first token None.
+            state: The state that an earlier call returned, not to be used again; None before the first token.
 
         Returns:
             The outputs, shaped like `x`, and the state after the last token.
@@ -72,7 +72,7 @@ class MixerFactory(Protocol):
 
 @runtime_checkable
 class Inspectable(Protocol):
-    """A mixer that can show what it does; a mixer without this method gets no picture."""
+    """A mixer that can draw what it does for TensorBoard; without this method there is no picture."""
 
     def inspect(self, x: Tensor) -> dict[str, Tensor]:
         """Draw what happens to `x`, `(1, time, hidden_size)`, from the first token on.
@@ -95,7 +95,7 @@ def check_sizes(hidden_size: int, layer_idx: int, **sizes: int | None) -> None:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, without dropout; after it each part has its own mode again."""
+    """A block in evaluation mode (no dropout); afterwards each submodule has its own mode again."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
@@ -120,7 +120,7 @@ def count_elements(state: State) -> int:
 
 
 def leaves(state: State) -> Iterator[object]:
-    """All parts of a state that are no tuples, in their order."""
+    """All parts of a state that are not tuples, in their order."""
     if isinstance(state, tuple):
         for part in state:
             yield from leaves(part)
@@ -129,9 +129,9 @@ def leaves(state: State) -> Iterator[object]:
 
 
 def map_tensors(function: Callable[..., Tensor], *states: State) -> State:
-    """A state of the results of `function` on the tensors at the same places of one or more states.
+    """Apply `function` to the tensors of one or more states, place by place; returns a state of the results.
 
-    Ints and None are those of the first state; raises `TypeError` for anything else.
+    Ints and None are taken from the first state. Anything else raises `TypeError`.
     """
     first = states[0]
     if isinstance(first, Tensor):
@@ -144,12 +144,12 @@ def map_tensors(function: Callable[..., Tensor], *states: State) -> State:
 
 
 def fix_shapes(state: State) -> State:
-    """The state in a form with which steps of one token have the same shapes, where its parts have one (`fixed`)."""
+    """Convert a state to fixed shapes for single-token steps; parts that have such a form convert by `fixed`."""
     return _convert(state, "fixed")
 
 
 def free_shapes(state: State) -> State:
-    """The state in the form that a mixer returns: what `fix_shapes` has converted is converted back (`free`)."""
+    """Undo `fix_shapes`: convert a state back to the form that a mixer returns, by `free`."""
     return _convert(state, "free")
 
 
@@ -160,7 +160,7 @@ def _convert(state: State, method: str) -> State:
 
 
 def _rebuilt(state: State, parts: list[Any]) -> State:
-    """The tuple of the same class of other parts."""
+    """A tuple of the same class with other parts."""
     return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
 
 

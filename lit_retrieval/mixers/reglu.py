@@ -14,7 +14,7 @@ class ReGLU(nn.Module):
     Args:
         hidden_size: Elements of each token's vector.
         layer_idx: Index of the layer in the model, from 0; ReGLU does not use it.
-        intermediate_size: Elements between the projections.
+        intermediate_size: Elements of the hidden layer.
     """
 
     def __init__(self, hidden_size: int, layer_idx: int, intermediate_size: int = 256) -> None:
@@ -25,9 +25,9 @@ class ReGLU(nn.Module):
         self.down_proj = nn.Linear(intermediate_size, hidden_size)
 
     def forward(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
-        """Mix the channels of each token of `x`, `(batch, time, hidden_size)`; there is no state to hand back."""
+        """Mix the channels of each token of `x`, `(batch, time, hidden_size)`; the state is None."""
         return self.down_proj(F.relu(self.gate_proj(x)) * self.up_proj(x)), None
 
     def state_size(self, length: int) -> int:
-        """Zero: each token is mixed on its own."""
+        """Zero, because tokens are independent."""
         return 0

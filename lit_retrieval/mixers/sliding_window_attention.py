@@ -11,10 +11,10 @@ class SlidingWindowAttention(Attention):
     """Causal self-attention as in LLaMA, to the last `window` tokens only (as in arXiv:2004.05150).
 
     Args:
-        hidden_size: Elements of each token's vector; `num_heads` times a number, which rotary positions need even.
+        hidden_size: Elements of each token's vector; a multiple of `num_heads`, an even one for rotary positions.
         layer_idx: Index of the layer in the model, from 0; attention does not use it.
-        window: Tokens that each token sees, itself included.
-        num_heads: Heads, each of `hidden_size / num_heads` elements.
+        window: Number of tokens that each token sees, itself included.
+        num_heads: Number of heads, each with `hidden_size / num_heads` elements.
         rope_base, position, num_kv_heads: As in `Attention`.
     """
 
@@ -35,8 +35,8 @@ class SlidingWindowAttention(Attention):
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Let each token attend to the last ones; see `Attention.forward`.
 
-        On a CPU, the state of single tokens without gradients is a `FixedState`: their keys and values are written into
-        a ring, and no others are copied. In attention to all tokens that form is slower there.
+        On a CPU, decoding without gradients uses a `FixedState`: keys and values of new tokens are written into a ring
+        buffer, and no others are copied. (For attention to all tokens a ring is slower on a CPU.)
         """
         if state is not None and x.is_cpu and not torch.compiler.is_compiling():
             is_step = x.shape[1] == 1 and not torch.is_grad_enabled()

@@ -13,7 +13,7 @@ class SwiGLU(nn.Module):
     Args:
         hidden_size: Elements of each token's vector.
         layer_idx: Index of the layer in the model, from 0; SwiGLU does not use it.
-        intermediate_size: Elements between the projections.
+        intermediate_size: Elements of the hidden layer.
     """
 
     def __init__(self, hidden_size: int, layer_idx: int, intermediate_size: int = 256) -> None:
@@ -25,11 +25,11 @@ class SwiGLU(nn.Module):
             nn.init.normal_(projection.weight, std=0.02)
 
     def forward(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
-        """Mix the channels of each token of `x`, `(batch, time, hidden_size)`; there is no state to hand back."""
-        # Two products, not one and a chunk: each result is contiguous, and their gradients need not be joined again.
+        """Mix the channels of each token of `x`, `(batch, time, hidden_size)`; the state is None."""
+        # Two products instead of one that is split: results are contiguous, and gradients need no concatenation.
         gate_weight, up_weight = self.gate_up_proj.weight.chunk(2)
         return self.down_proj(silu_gate(F.linear(x, up_weight), F.linear(x, gate_weight))), None
 
     def state_size(self, length: int) -> int:
-        """Zero: each token is mixed on its own."""
+        """Zero, because tokens are independent."""
         return 0

@@ -33,7 +33,7 @@ class Titans(nn.Module):
         hidden_size: Elements of each token's vector.
         layer_idx: Index of the layer in the model, from 0; this mixer does not use it.
         num_heads: Heads, each with `hidden_size / num_heads` elements.
-        chunk: Tokens whose gradients are those of the same memory.
+        chunk: Number of tokens whose gradients are taken at the same memory.
     """
 
     def __init__(self, hidden_size: int, layer_idx: int, num_heads: int = 4, chunk: int = 16) -> None:
@@ -59,7 +59,7 @@ class Titans(nn.Module):
 
     @in_float32
     def _remember(self, qkv: Tensor, gates: Tensor, state: TitansState | None) -> tuple[Tensor, TitansState]:
-        """All tokens, `(batch, heads, time, dim)`, chunk by chunk; gates are `(3, batch, heads, time)`."""
+        """Process all tokens, `(batch, heads, time, dim)`, chunk by chunk; gates are `(3, batch, heads, time)`."""
         q, k, v = qkv.chunk(3, 3)
         q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
         rate, kept = gates[0].sigmoid(), F.logsigmoid(torch.stack([gates[1], -gates[2]]))
@@ -72,13 +72,13 @@ class Titans(nn.Module):
     def _step(
         self, q: Tensor, k: Tensor, v: Tensor, rate: Tensor, kept: Tensor, state: TitansState
     ) -> tuple[Tensor, TitansState]:
-        """Tokens of one chunk; `kept (batch, heads, time, 2)` has the logs of momentum's share and of memory's."""
+        """Process one chunk; `kept (batch, heads, time, 2)` has the log decays of momentum and of memory."""
         before, memory, momentum, count = state
         surprise = -rate.unsqueeze(3) * (k @ before - v)
         sums = kept.movedim(3, 0).cumsum(3)
         later = torch.ones(k.shape[2], k.shape[2], dtype=torch.bool, device=k.device).triu(1)
         logs = (sums.unsqueeze(4) - sums.unsqueeze(3)).masked_fill(later, -torch.inf)
-        in_momentum, in_memory = logs.exp()  # what is left at token t of what token s brought
+        in_momentum, in_memory = logs.exp()  # the share of token s's contribution that is left at token t
         (momentum_left, memory_left), both = sums.exp().unsqueeze(4), in_memory @ in_momentum
         of_momentum = in_memory @ momentum_left
         o = memory_left * (q @ memory) + of_momentum * (q @ momentum) + ((q @ k.transpose(2, 3)) * both) @ surprise

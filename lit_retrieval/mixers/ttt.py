@@ -13,12 +13,12 @@ from lit_retrieval.ops.half_precision import in_float32, product_dtype, widen
 
 
 class TTTState(NamedTuple):
-    """The linear model, and what the current mini-batch has found so far.
+    """The linear model, and the gradients of the current mini-batch so far.
 
     Args:
         weight, bias: The model before the mini-batch, `(batch, heads, dim, dim)` and `(batch, heads, 1, dim)`.
-        weight_grad, bias_grad: Sums of the gradients in the mini-batch, shaped like these.
-        tokens: How many it has so far.
+        weight_grad, bias_grad: Sums of the gradients in the mini-batch, shaped like weight and bias.
+        tokens: Number of tokens in the mini-batch so far.
     """
 
     weight: Tensor
@@ -29,17 +29,17 @@ class TTTState(NamedTuple):
 
 
 class TTT(nn.Module):
-    """TTT-Linear (Sun et al. 2024, arXiv:2407.04620), as fla's naive function has it (`fla.ops.ttt`).
+    """TTT-Linear (Sun et al. 2024, arXiv:2407.04620), as in fla's naive function (`fla.ops.ttt`).
 
-    Each head's state is a linear model with a layer norm, f(k) = LN(k W + b). Each token takes a gradient step from the
-    model before its mini-batch towards f(k) = v - k, with the mean gradient of the mini-batch so far and a rate of its
-    own, and reads f with its query.
+    Each head's state is a linear model with a layer norm, f(k) = LN(k W + b). Each token takes a gradient step towards
+    f(k) = v - k, from the model before its mini-batch, with the mean gradient of the mini-batch so far and its own
+    learning rate. Then it reads f with its query.
 
     Args:
         hidden_size: Elements of each token's vector.
         layer_idx: Index of the layer in the model, from 0; this mixer does not use it.
         num_heads: Heads, each with `hidden_size / num_heads` elements.
-        mini_batch: Tokens whose gradients are those of the same model.
+        mini_batch: Number of tokens whose gradients are taken at the same model.
     """
 
     def __init__(self, hidden_size: int, layer_idx: int, num_heads: int = 4, mini_batch: int = 16) -> None:
@@ -64,7 +64,7 @@ class TTT(nn.Module):
 
     @in_float32
     def _learn(self, qkv: Tensor, rate: Tensor, state: TTTState | None) -> tuple[Tensor, TTTState]:
-        """All tokens, `(batch, heads, time, dim)`, mini-batch by mini-batch."""
+        """Process all tokens, `(batch, heads, time, dim)`, mini-batch by mini-batch."""
         q, k, v = qkv.chunk(3, 3)
         if state is None:
             zeros = k.new_zeros(*k.shape[:2], self.head_dim + 1, self.head_dim)
@@ -73,7 +73,7 @@ class TTT(nn.Module):
         return by_chunks(self._step, self.mini_batch, state, q, k, v, rate)
 
     def _step(self, q: Tensor, k: Tensor, v: Tensor, rate: Tensor, state: TTTState) -> tuple[Tensor, TTTState]:
-        """Tokens of one mini-batch."""
+        """Process one mini-batch."""
         weight, bias, weight_grad, bias_grad, count = state
         seen = torch.arange(count + 1, count + 1 + k.shape[2], device=k.device, dtype=k.dtype)
         rate = rate.sigmoid() / (self.head_dim * seen.unsqueeze(1))  # of a mean
@@ -93,7 +93,7 @@ class TTT(nn.Module):
         return F.layer_norm(x, (self.head_dim,)) * widen(self.norm_weight) + widen(self.norm_bias)
 
     def _gradient(self, x: Tensor, target: Tensor) -> Tensor:
-        """The gradient of |LN(x) - target|^2 / 2 for x."""
+        """The gradient of |LN(x) - target|^2 / 2 with respect to x."""
         variance, mean = torch.var_mean(x, -1, correction=0, keepdim=True)
         scale = (variance + 1e-5).rsqrt()
         normed, weight = (x - mean) * scale, widen(self.norm_weight)

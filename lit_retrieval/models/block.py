@@ -24,9 +24,9 @@ def run_block(mixer: nn.Module, norm: nn.Module, hidden: Tensor, state: State, i
 
 
 def recomputed(run: Block) -> Block:
-    """A block of which only the input is kept for the backward pass, where all else is computed again, bit for bit.
+    """A block that keeps only its input for the backward pass and recomputes all else there, bit for bit.
 
-    The memory of training is then that of one block, and of `hidden` before each of them.
+    Training then needs the memory of one block, plus `hidden` before each block.
     """
 
     def run_again(mixer: nn.Module, norm: nn.Module, hidden: Tensor, state: State, is_token: Tensor | None) -> Output:
@@ -38,5 +38,5 @@ def recomputed(run: Block) -> Block:
 
 
 def _contexts(wants_states: bool) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Contexts of the first and the second time: the threads of a backward pass don't have the first one's."""
+    """Contexts for the forward and the recomputation, because a backward thread does not inherit the forward's."""
     return nullcontext(), nullcontext() if wants_states else without_states()

@@ -13,11 +13,11 @@ from lit_retrieval.models.sequence_model import SequenceModel, Stage
 
 
 class BottleneckModel(SequenceModel):
-    """A `SequenceModel` that predicts what follows a mark from its vector at the mark and the number of tokens since.
+    """A `SequenceModel` that predicts the tokens after a mark only from its vector at the mark.
 
-    In place of the residual stream, the head reads MLP(h_m + e(i)) at the last mark m and at the i tokens after it: h_m
-    is the residual stream at the mark, e(i) a vector of sines and cosines of i, and the MLP two times a norm, a linear
-    layer and GELU. Before a mark it is a `SequenceModel`. (The decoder of compression in MAD, arXiv:2403.17844.)
+    At the last mark m and at i tokens after it, the head reads MLP(h_m + e(i)) in place of the residual stream. h_m is
+    the residual stream at the mark, e(i) a vector of sines and cosines of i, and the MLP has a norm, a linear layer and
+    GELU, twice. Before a mark it is a usual `SequenceModel`. (The decoder of compression in MAD, arXiv:2403.17844.)
 
     Args:
         vocab_size, hidden_size, stages: As in `SequenceModel`.
@@ -32,7 +32,7 @@ class BottleneckModel(SequenceModel):
         self.decoder = nn.Sequential(*(layer for block in layers for layer in block))
 
     def read(self, tokens: Tensor, state: State = None, positions: Tensor | None = None) -> tuple[Tensor, State]:
-        """What the head reads, `(batch, time, hidden_size)`, and the state; see `SequenceModel.read`."""
+        """The head's input, `(batch, time, hidden_size)`, and the state; see `SequenceModel.read`."""
         before: Any = (None, self.embedding.new_zeros(len(tokens), self.embedding.shape[1]), None)
         inner, code, since = before if state is None else state
         since = tokens.new_full((len(tokens),), -1) if since is None else since  # -1 before the first mark
@@ -49,7 +49,7 @@ class BottleneckModel(SequenceModel):
         return select_positions(read, positions), (new_inner, codes[:, -1], since_mark[:, -1])
 
     def state_size(self, length: int) -> int:
-        """That of the mixers, the vector at the mark and the number of tokens since."""
+        """The state elements of the mixers, the vector at the mark, and the number of tokens since."""
         return super().state_size(length) + self.embedding.shape[1] + 1
 
     @torch.no_grad()

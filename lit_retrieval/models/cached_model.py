@@ -16,18 +16,18 @@ from lit_retrieval.models.mixer_stack import select_positions
 from lit_retrieval.ops import fla_cpu
 
 _ANY = 2**62  # tokens in one call
-_PIECE = 256  # tokens in a call at least: fewer take longer, since each call reads all weights
-_TOGETHER = 2**14  # tokens of a group of rows, on a CPU: more of them leave its caches
-_EXTRA_PLACES = 8  # more vectors than places, such as the two of opt
+_PIECE = 256  # fewest tokens in a call; shorter calls are slower, because each call reads all weights
+_TOGETHER = 2**14  # tokens of a group of rows on a CPU; more do not fit into its caches
+_EXTRA_PLACES = 8  # position vectors beyond the number of positions, such as the two of opt
 _CACHES = ("past_key_values", "cache_params")  # a cache under another name would be swallowed by **kwargs
 _PLACES = "max_position_embeddings"
-_CHANGING = ("dynamic", "longrope")  # rotary positions with other angles in longer texts, but not those in a cache
+_CHANGING = ("dynamic", "longrope")  # rotary positions whose angles change in longer texts, except for cached keys
 
 
 def prepare_fla(configuration: type) -> None:
     """Let a model of transformers with this class of configuration run on a CPU.
 
-    Where fla is installed, some modules of transformers take its functions when they are imported: ours must be there.
+    If fla is installed, some modules of transformers import its functions, so ours must be in place before.
     """
     module = find_spec(configuration.__module__.replace("configuration_", "modeling_"))
     if module is None or module.origin is None or find_spec("fla") is None:
@@ -37,10 +37,10 @@ def prepare_fla(configuration: type) -> None:
 
 
 class CacheState:
-    """A cache as a state: rows may leave it and be repeated.
+    """A cache as a state, from which rows can be removed or repeated.
 
     Args:
-        cache: What the model returned.
+        cache: The cache that the model returned.
         length: Tokens read so far.
     """
 
@@ -54,7 +54,7 @@ class CacheState:
         return self
 
     def tensors(self) -> list[Tensor]:
-        """What the layers keep, each with the batch first; counts of tokens have no batch, and are left out."""
+        """The tensors in the layers' caches, each with the batch first; token counts, which have none, are left out."""
         return [tensor for layer in self.cache.layers for tensor in _tensors(vars(layer)) if tensor.ndim > 1]
 
 
@@ -63,13 +63,13 @@ class CachedModel(nn.Module):
 
     Args:
         model: The model.
-        vocab_size: Tokens that are predicted: the first of the model's.
-        name: What errors call it.
+        vocab_size: Number of tokens to predict, the first ones of the model's vocabulary.
+        name: The model's name in errors.
 
     Attributes:
-        takes_several: Whether several tokens at a time may follow a state. If not, they are read one by one: some
-            models forget their state there without a word.
-        is_checked: Whether it is known to keep the rules of `network_rules`.
+        takes_several: Whether the model can read several tokens at once after a state. If not, they are read one by
+            one, because some models then silently forget their state.
+        is_checked: Whether the model is known to keep the rules of `network_rules`.
     """
 
     def __init__(self, model: Any, vocab_size: int, name: str) -> None:
@@ -89,9 +89,9 @@ class CachedModel(nn.Module):
 
     @property
     def most_places(self) -> int | None:
-        """Tokens of the longest text that the model has places for; None if there is no limit.
+        """The model's maximum number of positions; None if there is no limit.
 
-        The configurations of fla's recurrences have one that nothing uses; its attention has an attribute for it.
+        The limit in the configurations of fla's recurrences is not used by anything; fla's attention has an attribute.
         """
         if type(self.model).__module__.startswith("fla."):
             is_used = self.has_vectors_of_places or any(hasattr(part, _PLACES) for part in self.model.modules())
@@ -101,9 +101,9 @@ class CachedModel(nn.Module):
 
     @property
     def most_cached_places(self) -> int | None:
-        """Tokens of the longest text that has the same logits with a cache as without; None if there is no limit.
+        """The length up to which logits are the same with and without a cache; None if there is no limit.
 
-        LongRoPE has other angles in texts of more tokens than its `original_max_position_embeddings`.
+        LongRoPE uses other angles in texts longer than its `original_max_position_embeddings`.
         """
         config = self.model.config.get_text_config()
         rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
@@ -118,7 +118,7 @@ class CachedModel(nn.Module):
 
     @property
     def has_vectors_of_places(self) -> bool:
-        """Whether it has learned vectors for places, as gpt2 and opt have: a longer text is an error."""
+        """Whether the model has learned position vectors, as in gpt2 and opt; a longer text is then an error."""
         places, words = self._configured_places or 0, self.model.get_input_embeddings()
         tables = [part for part in self.model.modules() if isinstance(part, nn.Embedding) and part is not words]
         return any(places <= table.num_embeddings <= places + _EXTRA_PLACES for table in tables)
@@ -130,13 +130,13 @@ class CachedModel(nn.Module):
 
         Args:
             tokens: Token ids, `(batch, time)`.
-            state: What an earlier call returned, which must not be used again; None before the first token.
-            positions: Where to predict, flat indices into `(batch * time)`, `(selected,)`; everywhere if absent. The
-                head runs there only.
+            state: The state that an earlier call returned, not to be used again; None before the first token.
+            positions: Positions to predict at, as flat indices into `(batch * time)`, `(selected,)`; all if absent. The
+                head runs only there.
 
         Returns:
             Logits, `(batch, time, vocab_size)`, or `(selected, vocab_size)` at `positions`; and the state after the
-            last token, None where none is wanted.
+            last token, or None inside `without_states`.
         """
         alone = state is None and not states_are_wanted() and tokens.device.type == "cpu"
         if alone and positions is not None and len(positions):
@@ -161,7 +161,7 @@ class CachedModel(nn.Module):
     def _read_on(
         self, tokens: Tensor, state: CacheState | None, positions: Tensor | None
     ) -> tuple[Tensor, CacheState | None]:
-        """Read tokens in as many calls as they need, the head in the last one, on the vectors of all."""
+        """Read tokens in as many calls as needed; the head runs once, in the last call, on the vectors of all."""
         vectors: list[Tensor] = []
 
         def keep(read: Tensor) -> Tensor:
@@ -180,7 +180,7 @@ class CachedModel(nn.Module):
         return logits if positions is None else logits[0], state if is_kept else None
 
     def _most_tokens(self, state: CacheState | None) -> int:
-        """Tokens that are read in one call: for each, attention computes all of a call, and masks what is too far."""
+        """The number of tokens per call; attention with a window computes all scores of a call and masks the rest."""
         if not self.takes_several:
             return _ANY if state is None else 1
         window = getattr(self.model.config.get_text_config(), "sliding_window", None)
@@ -192,7 +192,7 @@ class CachedModel(nn.Module):
         before = 0 if state is None else state.length
         after = before + tokens.shape[1]
         given: dict[str, Any] = {} if state is None else {self._cache: state.cache}
-        if self._takes_places:  # some count them from 0 in every call
+        if self._takes_places:  # some models count positions from 0 in every call
             given["position_ids"] = torch.arange(before, after, device=tokens.device)[None]
         with self._head_on(select):
             output = self.model(input_ids=tokens, use_cache=is_kept, return_dict=True, **given)
@@ -203,7 +203,7 @@ class CachedModel(nn.Module):
 
     @contextmanager
     def _head_on(self, select: Callable[[Tensor], Tensor]) -> Iterator[None]:
-        """Let the head read what is selected of the last layer's vectors, `(batch, time, hidden_size)`."""
+        """Let the head read only selected vectors of the last layer, `(batch, time, hidden_size)`."""
         handle = self.model.get_output_embeddings().register_forward_pre_hook(
             lambda head, inputs: (select(inputs[0]), *inputs[1:])
         )
@@ -214,7 +214,7 @@ class CachedModel(nn.Module):
 
 
 def _of_similar_lengths(lengths: Tensor) -> list[Tensor]:
-    """Indices of rows in groups, the longest first, without those of length 0: a quarter of padding in each at most."""
+    """Group the indices of non-empty rows, longest first, with at most a quarter of padding in each group."""
     groups: list[Tensor] = []
     order = lengths.argsort(descending=True, stable=True)[: int(lengths.count_nonzero())]
     start = 0

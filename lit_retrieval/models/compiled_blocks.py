@@ -8,14 +8,13 @@ from lit_retrieval.mixers import TTT, FlaLayer, LinearRNN, Mamba, State, Titans
 from lit_retrieval.models.block import Block, Output, run_block
 
 FIX = "leave out model.compile"
-_MOST_KINDS = 64  # graphs of one function: PyTorch stops at 8, and a model may have more kinds of blocks
+_MOST_KINDS = 64  # graphs per function; PyTorch's default is 8, but a model may have more kinds of blocks
 
 
 def compile_block() -> Block:
-    """`run_block` as `torch.compile` compiles it: once for each kind of mixer and of its arguments, for any length.
+    """`run_block`, compiled by `torch.compile` once for each kind of mixer and of arguments, for any length.
 
-    The modules are arguments, so that their weights are inputs of the compiled code, and their names in a checkpoint
-    stay what they are.
+    The modules are arguments, so that weights are inputs of the compiled code and keep their names in checkpoints.
     """
     torch._dynamo.config.recompile_limit = max(_MOST_KINDS, torch._dynamo.config.recompile_limit)
     compiled = torch.compile(run_block, fullgraph=True, dynamic=True)
@@ -23,7 +22,7 @@ def compile_block() -> Block:
     def run(mixer: nn.Module, norm: nn.Module, hidden: Tensor, state: State, is_token: Tensor | None) -> Output:
         try:
             return compiled(mixer, norm, hidden, state, is_token)
-        except Exception as error:  # PyTorch's own, which are not all of one class
+        except Exception as error:  # PyTorch's errors have no common class
             if not type(error).__module__.startswith("torch._"):
                 raise
             reason = one_line(error)[:200]
@@ -33,7 +32,7 @@ def compile_block() -> Block:
 
 
 def check_mixers(mixers: nn.ModuleList, device: torch.device) -> None:
-    """Raise `UserError` if a mixer can't be compiled, or would take very long."""
+    """Raise `UserError` if a mixer can't be compiled, or compiling would take very long."""
     for module in mixers.modules():
         if isinstance(module, FlaLayer):
             kind = type(module.layer).__name__

@@ -1,4 +1,4 @@
-"""Recording of CUDA graphs: what a function launches, launched again as one."""
+"""Records the kernels that a function launches as a CUDA graph, which launches them all at once."""
 
 from collections.abc import Callable
 
@@ -9,16 +9,16 @@ Record = Callable[[Callable[[], None]], Callable[[], None]]
 
 
 class CudaGraphs:
-    """Records CUDA graphs that share their memory: what one has computed is not kept when the next one runs."""
+    """Records CUDA graphs that share memory: running one overwrites the results of the others."""
 
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, run: Callable[[], None]) -> Callable[[], None]:
-        """The launch of a graph of what `run` launches."""
+        """Record what `run` launches, and return a function that launches the graph."""
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
-            # Other threads, which pin batches, may use the GPU in the meantime.
+            # Meanwhile other threads, which pin batches, may use the GPU.
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 run()
         finally:

@@ -1,4 +1,4 @@
-"""The paper's word embedding, which is fixed."""
+"""The paper's frozen embedding."""
 
 import torch
 from torch import Tensor

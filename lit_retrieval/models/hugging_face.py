@@ -6,19 +6,19 @@ from typing import Any
 from lit_retrieval.errors import UserError, missing_package, one_line
 from lit_retrieval.models.cached_model import CachedModel, prepare_fla
 
-# Words have other numbers here, and none of them ends or pads a text.
+# Token ids are those of the task, and none of them ends or pads a text.
 _NO_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 
 
 class HuggingFaceModel(CachedModel):
     """A causal language model of transformers, with random weights; nothing is downloaded.
 
-    Its cache is the state.
+    The model's cache is the state.
 
     Args:
         vocab_size: Vocabulary size; set by the model.
-        model_type: Architecture by its name in transformers, such as llama, mamba2, gpt2 or qwen3.
-        config: Arguments of its configuration, such as {hidden_size: 64, num_hidden_layers: 4}.
+        model_type: Name of the architecture in transformers, such as llama, mamba2, gpt2 or qwen3.
+        config: Arguments of the model's configuration, such as {hidden_size: 64, num_hidden_layers: 4}.
     """
 
     def __init__(self, vocab_size: int, model_type: str = "llama", config: dict[str, Any] | None = None) -> None:
@@ -44,12 +44,12 @@ class HuggingFaceModel(CachedModel):
 
     @property
     def most_places(self) -> int | None:
-        """The tokens of a text that is an error, or has other logits with a cache: random weights have seen no text."""
+        """The length up to which texts can be read, and have the same logits with a cache; None without a limit."""
         return super().most_places if self.has_vectors_of_places else self.most_cached_places
 
 
 def _check_names(given: dict[str, Any], known: Any) -> None:
-    """Raise `UserError` for an argument that the configuration does not have, which it would keep and not use."""
+    """Raise `UserError` for an unknown argument, which the configuration would silently ignore."""
     for name in given:
         if not hasattr(known, name):
             nearest = difflib.get_close_matches(name, known.to_dict(), 1)

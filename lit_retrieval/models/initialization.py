@@ -15,8 +15,8 @@ _LAST = {"out_proj", "o_proj", "down_proj"}  # names, here and in fla, of the pr
 def draw_weights(model: nn.Module, std: float) -> None:
     """Draw the matrices of linear, convolutional and recurrent layers from a normal distribution; set biases to zero.
 
-    As in fla's models, what is no such layer keeps its values (decays, norms), and so do the layers whose values mean
-    something: Mamba's step sizes, marked `_no_reinit`, and RWKV-7's, marked `_in_rwkv_module`.
+    As in fla's models, all other parameters (decays, norms) keep their values, and so do layers with a special
+    initialization: Mamba's step sizes, marked `_no_reinit`, and RWKV-7's layers, marked `_in_rwkv_module`.
 
     Args:
         model: A model or a mixer.
@@ -35,10 +35,10 @@ def draw_weights(model: nn.Module, std: float) -> None:
 
 @torch.no_grad()
 def rescale_outputs(mixers: nn.ModuleList) -> None:
-    """Divide the last projection of each mixer by the square root of their number.
+    """Divide the last projection of each mixer by the square root of the number of mixers.
 
-    The residual stream is the sum of their outputs: at first its size then does not grow with the depth (Radford et al.
-    2019, GPT-2, section 2.3). Biases stay as they are.
+    The residual stream is the sum of the mixers' outputs, so initially its size then does not grow with the depth
+    (Radford et al. 2019, GPT-2, section 2.3). Biases are not changed.
 
     Raises:
         UserError: If a mixer has no projection named `out_proj`, `o_proj` or `down_proj`.

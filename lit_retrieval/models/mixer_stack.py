@@ -14,13 +14,13 @@ from lit_retrieval.mixers import FlaLayer, Mixer, Parallel, State, evaluating, t
 from lit_retrieval.models.block import Block, recomputed, run_block
 from lit_retrieval.models.compiled_blocks import check_mixers, compile_block
 
-_SOME = (1, 40)  # tokens after which it is seen which tensors of a state grow
+_SOME = (1, 40)  # lengths whose states are compared to find the tensors that grow
 _collected: ContextVar[tuple[Tensor | None, list[Tensor]]] = ContextVar("_collected", default=(None, []))
 
 
 @contextmanager
 def auxiliary_losses(is_token: Tensor | None) -> Iterator[list[Tensor]]:
-    """A block in which stacks put the auxiliary loss of each of their mixers that has one, `()`, into the list.
+    """A block that collects the auxiliary losses `()` of all mixers that have one into the list.
 
     Args:
         is_token: Which tokens count, bool `(batch, time)`; with None the list stays empty.
@@ -37,7 +37,7 @@ class MixerStack(nn.Module):
     """A model whose state is that of its `mixers`, each after one of its `norms`.
 
     Attributes:
-        takes_several: Whether several tokens at a time may follow a state, as every mixer's may.
+        takes_several: Whether several tokens can be read at once after a state; always true.
     """
 
     takes_several = True
@@ -47,16 +47,16 @@ class MixerStack(nn.Module):
     _trained: Block = staticmethod(run_block)
 
     def compile_blocks(self, device: torch.device) -> None:
-        """Let training run each block as `torch.compile` compiles it; raises `UserError` if it can't on this device.
+        """Compile each block by `torch.compile` for training; raises `UserError` if this device can't.
 
-        Calls without gradients or with a state run as before: a decoded token is too little work, and scores do not
-        depend on the compiler.
+        Calls without gradients or with a state are not compiled: a single token is too little work, and scores should
+        not depend on the compiler.
         """
         check_mixers(self.mixers, device)
         self._trained = compile_block()
 
     def recompute_blocks(self) -> None:
-        """Let training keep only the input of each block, and compute the rest again in the backward pass."""
+        """Let training keep only the input of each block, and recompute the rest in the backward pass."""
         self._trained = recomputed(self._trained)
 
     def mix(self, hidden: Tensor, states: tuple[State, ...] | None) -> tuple[Tensor, tuple[State, ...]]:
@@ -64,7 +64,7 @@ class MixerStack(nn.Module):
 
         Args:
             hidden: `(batch, time, hidden_size)`.
-            states: What an earlier call returned, one for each mixer; before the first token None.
+            states: The states that an earlier call returned, one for each mixer; None before the first token.
 
         Returns:
             The sum, shaped like `hidden`, and the states after the last token.
@@ -84,7 +84,7 @@ class MixerStack(nn.Module):
         return sum(cast(Mixer, mixer).state_size(length) for mixer in self.mixers)
 
     def state_sizes(self, length: int) -> dict[str, int]:
-        """The same by kind of mixer, for those that have a state."""
+        """The number of state elements by kind of mixer, for mixers with a state."""
         sizes: Counter[str] = Counter()
         for mixer, _ in _each(self.mixers, None):
             kind = type(mixer.layer if isinstance(mixer, FlaLayer) else mixer).__name__
@@ -93,8 +93,8 @@ class MixerStack(nn.Module):
 
     @torch.no_grad()
     def state_bits(self, length: int) -> int:
-        """The bits of those elements, in the dtypes that the states have after some tokens, under autocast too."""
-        with evaluating(self):  # the tokens are no sample: dropout draws nothing for them
+        """The bits of these elements, by the dtypes of the states after some tokens; autocast counts."""
+        with evaluating(self):  # so that dropout draws no random numbers for these tokens
             states = [self.mix(self.embedding.new_zeros(1, some, self.embedding.shape[1]), None)[1] for some in _SOME]
         sized = zip(_each(self.mixers, states[0]), _each(self.mixers, states[1]), strict=True)
         return int(sum(_bits(cast(Mixer, mixer).state_size(length), one, later) for (mixer, one), (_, later) in sized))
@@ -111,7 +111,7 @@ def select_positions(hidden: Tensor, positions: Tensor | None) -> Tensor:
 
 
 def _each(mixers: nn.ModuleList, states: tuple[State, ...] | None) -> Iterator[tuple[nn.Module, State]]:
-    """Each mixer with its state, those of a `Parallel` one by one: their states may grow differently."""
+    """Each mixer with its state; those inside a `Parallel` separately, because their states may grow differently."""
     for mixer, state in zip(mixers, states or (None,) * len(mixers), strict=True):
         if isinstance(mixer, Parallel):
             yield from _each(mixer.mixers, state)
@@ -120,9 +120,9 @@ def _each(mixers: nn.ModuleList, states: tuple[State, ...] | None) -> Iterator[t
 
 
 def _bits(size: int, early: State, later: State) -> Fraction:
-    """The bits of a state of `size` elements, from those after a few and after more tokens.
+    """The bits of a state of `size` elements, computed from the states after a few and after more tokens.
 
-    Tensors of several dtypes may grow differently: those that are the same size early and later count as they are.
+    Tensors of different dtypes may grow differently; tensors of constant size count as they are.
     """
     tensors, before = tensors_of(later), tensors_of(early)
     same = [one.shape == other.shape for one, other in zip(before, tensors, strict=False)]

@@ -13,7 +13,7 @@ from lit_retrieval.mixers.checks.case import relative_difference
 from lit_retrieval.models.whole_model import takes_positions
 
 _SHAPE = (2, 5)  # batch and time of the tokens
-_ALLOWED = 0.02  # of the largest logit: any precision, and TF32
+_ALLOWED = 0.02  # of the largest logit; enough for any precision, and for TF32
 
 
 class _Network(NamedTuple):
@@ -22,7 +22,7 @@ class _Network(NamedTuple):
     Args:
         network: The network.
         vocab_size: The number of its tokens.
-        tokens: `(batch, time)`, of two rows.
+        tokens: Two rows of tokens, `(2, time)`.
         allowed: The largest difference, as a share of the largest logit.
     """
 
@@ -33,11 +33,11 @@ class _Network(NamedTuple):
 
     @property
     def first(self) -> int:
-        """Tokens of the first piece."""
+        """The length of the first piece."""
         return 2 * self.tokens.shape[1] // 5
 
     def read(self, *lengths: int) -> tuple[Tensor, State]:
-        """Logits and last state, with the tokens cut into pieces; of all of them in one if none are given."""
+        """Logits and last state, with the tokens split into pieces of these lengths; into one piece by default."""
         pieces, state = [], None
         for piece in self.tokens.split(list(lengths) or [self.tokens.shape[1]], 1):  # type: ignore[no-untyped-call]
             logits, state = self.network(piece, state)
@@ -53,7 +53,7 @@ class _Network(NamedTuple):
 
 
 def check_network(network: nn.Module, vocab_size: int, device: torch.device) -> None:
-    """Raise `UserError`, one line, if a whole model breaks a rule; it is in evaluation mode and on the device."""
+    """Raise a one-line `UserError` if a whole model, in evaluation mode and on the device, breaks a rule."""
     tokens = torch.arange(_SHAPE[0] * _SHAPE[1], device=device).view(_SHAPE) % vocab_size
     with constants_moved(network):
         refuse_network(network, path_of(network), vocab_size, tokens, _ALLOWED)
@@ -61,7 +61,7 @@ def check_network(network: nn.Module, vocab_size: int, device: torch.device) -> 
 
 @torch.no_grad()
 def refuse_network(network: nn.Module, name: str, vocab_size: int, tokens: Tensor, allowed: float) -> None:
-    """The same on given tokens, `(2, time)`, with a limit for differences as a share of the largest logit."""
+    """The same for given tokens, `(2, time)`; differences up to `allowed` of the largest logit are accepted."""
     for verdict in judge(_RULES, _Network(network, vocab_size, tokens, allowed)):
         if verdict.result == "FAIL":
             raise UserError(f"{name} breaks the rule `{verdict.rule}`: {verdict.shown}")
@@ -69,7 +69,7 @@ def refuse_network(network: nn.Module, name: str, vocab_size: int, tokens: Tenso
 
 @torch.no_grad()
 def agrees_in_pieces(network: nn.Module, vocab_size: int, tokens: Tensor, allowed: float) -> bool:
-    """Whether a network, read in pieces of several tokens, gives what it gives in one call."""
+    """Whether a network gives the same logits in pieces of several tokens as in one call."""
     (verdict,) = judge([Rule("in pieces", _agrees_in_pieces)], _Network(network, vocab_size, tokens, allowed))
     return verdict.result == "pass"
 
@@ -102,7 +102,7 @@ def _has_rows(case: _Network) -> str:
     batch = len(case.tokens)
     if wrong := [tuple(one.shape) for one in tensors_of(state) if not one.ndim or len(one) != batch]:
         raise BrokenRuleError(f"tensors of a state must have the batch of {batch} first, got {wrong[0]}")
-    select_rows(state, torch.arange(batch, device=case.tokens.device))  # raises what a state must not have
+    select_rows(state, torch.arange(batch, device=case.tokens.device))  # raises for an invalid state
     return "the batch comes first"
 
 

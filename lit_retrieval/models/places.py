@@ -1,4 +1,4 @@
-"""The longest text that a model has places for."""
+"""Checks texts against a model's maximum number of positions."""
 
 import warnings
 
@@ -13,7 +13,7 @@ def check_length(model: nn.Module, longest: int, said: str = "with data.max_new_
     Args:
         model: The model.
         longest: Tokens of the longest text.
-        said: What is added to their number.
+        said: Text that the error adds to this number.
     """
     most = getattr(model, "most_places", None)
     if most is not None and longest > most:
@@ -24,7 +24,7 @@ def check_length(model: nn.Module, longest: int, said: str = "with data.max_new_
 
 
 def check_text(model: nn.Module, length: int, new: int = 0) -> None:
-    """Warn of a text that is longer than those that a model was made for, or raise `UserError` where it can't be read.
+    """Warn if a text is longer than those that the model was made for; raise `UserError` if it can't be read.
 
     Args:
         model: The model.

@@ -16,8 +16,8 @@ from lit_retrieval.models.mixer_stack import MixerStack, select_positions
 from lit_retrieval.models.rms_norm import RMSNorm
 from lit_retrieval.ranges import check_above, check_at_least, check_memory, check_numbers
 
-_MANY, _MANY_LAYERS = 10**8, 10**4  # weights and layers, from which on the memory of a model is estimated
-_BYTES, _BYTES_OF_A_LAYER = 4, 20_000  # of a float32, and of the Python objects of a layer
+_MANY, _MANY_LAYERS = 10**8, 10**4  # fewest weights and layers for which the memory of a model is estimated
+_BYTES, _BYTES_OF_A_LAYER = 4, 20_000  # of a float32, and of a layer's Python objects
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Stage:
 
 
 def _check_memory(vocab_size: int, hidden_size: int, stages: list[Stage], has_head: bool) -> None:
-    """Raise `UserError` if the weights of a large model take more memory than there is; they are not allocated."""
+    """Raise `UserError` if the weights of a large model do not fit into memory; allocates nothing."""
     num_layers = sum(stage.repeat * len(stage.mixers) for stage in stages)
     if hidden_size * (vocab_size + num_layers * hidden_size) < _MANY and num_layers < _MANY_LAYERS:
         return
@@ -52,7 +52,7 @@ def _check_memory(vocab_size: int, hidden_size: int, stages: list[Stage], has_he
 class SequenceModel(MixerStack):
     """Predicts each next token: h = h + mixer(RMSNorm(h)) for one mixer after the other, then RMSNorm and the head.
 
-    Embedding and head share their weights (weight tying) if not told otherwise. A hybrid is a list of two stages.
+    By default the embedding and the head share their weights (weight tying). A hybrid is a list of two stages.
 
     Args:
         vocab_size: Number of tokens.
@@ -60,14 +60,14 @@ class SequenceModel(MixerStack):
         stages: The mixers, from the embedding to the head.
         embedding: `sinusoidal` for the paper's frozen embedding, or `learned`.
         norm: `rms`, or `none` for no norms, as in the paper's theory (arXiv:2402.18510, Definitions 3.1 and 3.4).
-        initializer_range: Standard deviation of the first weights of all layers and a learned embedding, see
-            `draw_weights`; each mixer's own first weights if absent.
-        norm_eps: What the norms add to the mean square, see `RMSNorm`; 1e-5 if absent.
-        head: `untied` for weights of its own, which begin as the embedding's would; those of the embedding if absent.
-        residual: `rescaled` to begin with smaller outputs of mixers, see `rescale_outputs`.
+        initializer_range: Standard deviation of the initial weights of all layers and a learned embedding, see
+            `draw_weights`; each mixer's own initialization if absent.
+        norm_eps: Epsilon that the norms add to the mean square, see `RMSNorm`; 1e-5 if absent.
+        head: `untied` gives the head its own weights, initialized like the embedding; tied to the embedding if absent.
+        residual: `rescaled` starts with smaller outputs of mixers, see `rescale_outputs`.
 
     Attributes:
-        most_places: Tokens of the longest text that its weights have seen, if whoever loads them knows.
+        most_places: Maximum length, in tokens, of the texts that the weights were trained on, if it is known.
     """
 
     head: nn.Parameter | None
@@ -127,9 +127,9 @@ class SequenceModel(MixerStack):
 
         Args:
             tokens: Token ids, int64 `(batch, time)`, any time >= 1.
-            state: What an earlier call returned, which must not be used again; before the first token None.
-            positions: Where to predict, indices into the flattened `(batch * time)`, int64 `(selected,)`; everywhere
-                if absent. The head, the largest product of a model with many words, runs there only.
+            state: The state that an earlier call returned, not to be used again; None before the first token.
+            positions: Positions to predict at, indices into the flattened `(batch * time)`, int64 `(selected,)`; all if
+                absent. The head, the largest product of a model with many tokens, runs only there.
 
         Returns:
             Logits, `(batch, time, vocab_size)`, or `(selected, vocab_size)` at `positions`, and the state after the
@@ -152,5 +152,5 @@ class SequenceModel(MixerStack):
 
 
 def _learned_embedding(vocab_size: int, hidden_size: int) -> nn.Parameter:
-    """Vectors of length 1: the token stays visible in the residual stream, and the first logits are of size 1."""
+    """Vectors of length 1, so that the token stays visible in the residual stream and initial logits have size 1."""
     return nn.Parameter(hidden_size**-0.5 * torch.randn(vocab_size, hidden_size))

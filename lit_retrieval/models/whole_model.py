@@ -17,19 +17,19 @@ class NetworkFactory(Protocol):
     """Makes a whole model; in YAML, a `class_path` with or without `init_args`."""
 
     def __call__(self, *, vocab_size: int) -> nn.Module:
-        """Make a model for so many tokens, with `forward(tokens, state=None) -> (logits, state)`.
+        """Make a model for this vocabulary size, with `forward(tokens, state=None) -> (logits, state)`.
 
-        Tokens are int64 `(batch, time)` with any time >= 1, logits `(batch, time, vocab_size)`. The state is what the
-        model needs of all tokens so far: a tensor with the batch first, an int, None or a (named) tuple of these. A
-        third argument `positions` of forward, flat indices into `(batch * time)`, `(selected,)`, asks for logits
-        `(selected, vocab_size)` there alone. With an attribute `takes_several` that is False, prompts are read in one
-        call, and then single tokens.
+        Tokens are int64 `(batch, time)` with any time >= 1, logits `(batch, time, vocab_size)`. The state holds what
+        the model needs of all tokens so far: a tensor with the batch first, an int, None or a (named) tuple of these.
+        `forward` may have a third argument `positions`, flat indices into `(batch * time)`, `(selected,)`; it then
+        returns logits `(selected, vocab_size)` only there. If an attribute `takes_several` is False, a prompt is read
+        in one call, and then single tokens.
         """
         ...
 
 
 class WholeModel(nn.Module):
-    """Makes any network with logits and a state trainable and decodable as a `SequenceModel` is.
+    """Wraps any network with logits and a state, so that it can be trained and decoded like a `SequenceModel`.
 
     Args:
         vocab_size: Number of tokens.
@@ -47,7 +47,7 @@ class WholeModel(nn.Module):
 
     @property
     def takes_several(self) -> bool:
-        """Whether several tokens at a time may follow a state: by the rules of a network, unless it says no."""
+        """Whether the network can read several tokens at once after a state: it must, unless it says no."""
         return bool(getattr(self.network, "takes_several", True))
 
     def forward(self, tokens: Tensor, state: State = None, positions: Tensor | None = None) -> tuple[Tensor, State]:
@@ -78,11 +78,11 @@ class WholeModel(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
     def state_size(self, length: int) -> int:
-        """The number of state elements for one sample after `length` tokens, from a run on the first token of all."""
+        """The number of state elements for one sample after `length` tokens, from a run on one repeated token."""
         return sum(tensor.numel() for tensor in self._state_after(length))
 
     def state_sizes(self, length: int) -> dict[str, int]:
-        """The same under the name of the network's class, or of the model that it holds; nothing without a state."""
+        """The same by the class name of the network, or of the model that it holds; empty without a state."""
         size, network = self.state_size(length), self.network
         kind = type(network.model if isinstance(network, CachedModel) else network).__name__
         return {kind: size} if size else {}
@@ -101,5 +101,5 @@ class WholeModel(nn.Module):
 
 
 def takes_positions(network: nn.Module) -> bool:
-    """Whether a network computes logits at the asked positions alone."""
+    """Whether a network can compute logits only at given positions."""
     return "positions" in inspect.signature(network.forward).parameters

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lit_retrieval.errors import UserError, one_line
 
-_SMALL = 32768  # elements; below this PyTorch uses one thread too, since to wake another one takes longer than the work
+_SMALL = 32768  # elements; below this one thread is faster, because waking another takes longer than the work
 
 Argument = Tensor | float | int | tuple[Any, ...]
 
@@ -19,8 +19,8 @@ Argument = Tensor | float | int | tuple[Any, ...]
 def run_kernel(kernel: Any, *arguments: Argument) -> None:
     """Call a parallel Numba kernel on contiguous float32 CPU tensors; it writes into the last ones.
 
-    Besides tensors it may take tuples of tensors, float32 numbers, integers, and the number of lanes as `ops/lanes.py`
-    has it, a tuple of integers. A named tuple arrives as a plain one, which Numba recognizes five times as fast.
+    It may also take tuples of tensors, float32 numbers, integers, and a number of lanes (`ops/lanes.py`), a tuple of
+    integers. A named tuple is passed as a plain one, because Numba recognizes that five times as fast.
 
     Raises:
         RuntimeError: If autograd records, as it does in a backward with `create_graph=True`.
@@ -34,16 +34,16 @@ def run_kernel(kernel: Any, *arguments: Argument) -> None:
 
 
 def refuse_to_record(tensors: Iterable[Tensor | None]) -> None:
-    """Raise a `RuntimeError` if autograd records: a compiled backward would give wrong second derivatives.
+    """Raise a `RuntimeError` if autograd records, because a compiled backward would give wrong second derivatives.
 
-    PyTorch's `once_differentiable` isn't enough: `torch.autograd.grad` never runs the node that would raise.
+    PyTorch's `once_differentiable` isn't enough, because `torch.autograd.grad` never runs the node that would raise.
     """
     if any(tensor is not None and tensor.requires_grad for tensor in tensors):
         _refuse_if_recorded()
 
 
 def refuse_second_derivatives(outputs: Iterable[Tensor]) -> None:
-    """Let a backward through `outputs` with `create_graph=True` raise the same error, for kernels of other packages."""
+    """Let a backward with `create_graph=True` through `outputs` of other packages' kernels raise the same error."""
     for output in outputs:
         if output.requires_grad:
             output.register_hook(_refuse_if_recorded)  # type: ignore[no-untyped-call]
@@ -83,8 +83,8 @@ def runs_on_numba(*tensors: Tensor | None) -> bool:
 
 @cache
 def _start_numba_threads() -> int:
-    # Numba starts its pool with omp_set_num_threads, once for each process. PyTorch uses the same OpenMP library, for
-    # which that is its own setting, so the pool is started here, where the old number can be restored.
+    # Numba starts its pool with omp_set_num_threads, once per process. This also sets PyTorch's number of threads,
+    # because both use the same OpenMP library. So the pool is started here, and the old number restored.
     num_threads = torch.get_num_threads()
     try:
         num_numba_threads = numba.get_num_threads()

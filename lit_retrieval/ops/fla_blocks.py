@@ -5,11 +5,11 @@ from typing import Any
 
 
 def fix_block_sizes() -> None:
-    """Let each of fla's kernels run with one set of block sizes; call it when the model is built.
+    """Fix the block sizes of fla's kernels; call it when the model is built.
 
-    Otherwise Triton's autotuner compiles and times up to 135 sets for each kernel, for 2 to 15 minutes a kind of layer.
-    Which one is the fastest also differs from process to process, and with it the order of sums: a resumed run would
-    not repeat the bits.
+    Otherwise Triton's autotuner compiles and times up to 135 sets of sizes per kernel, 2 to 15 minutes per kind of
+    layer. The fastest set, and with it the order of sums, also differs between processes, so a resumed run would not be
+    bit-identical.
     """
     modules = [module for name, module in sys.modules.items() if name.startswith("fla.")]
     for kernel in (kernel for module in modules for kernel in _kernels(module)):

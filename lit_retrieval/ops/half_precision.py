@@ -1,4 +1,4 @@
-"""Recurrences and norms of half-precision tensors are computed in float32, and their states stay float32."""
+"""Computes recurrences and norms of half-precision tensors in float32; their states stay float32."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -12,21 +12,21 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def widen(value: _Value) -> _Value:
-    """A tensor of half precision as float32; anything else as it is."""
+    """Cast a half-precision tensor to float32; anything else is returned unchanged."""
     is_half = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
     return value.float() if is_half else value  # type: ignore[attr-defined]
 
 
 def product_dtype(x: Tensor) -> torch.dtype:
-    """The dtype of a matrix product with `x`: autocast's where it is on."""
+    """The dtype of a matrix product with `x`; autocast's, if it is on."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def in_float32(function: _Function) -> _Function:
-    """The function on widened tensors, without autocast; its (first) result gets the dtype of its first tensor.
+    """Run the function in float32 without autocast; its (first) result gets the dtype of its first tensor.
 
-    What a recurrence adds up in bfloat16 would stop at 256.
+    In bfloat16 a sum of ones would stop at 256.
     """
 
     @wraps(function)

@@ -1,10 +1,11 @@
 """SIMD vectors of float32 for Numba kernels: elements (lanes) that are loaded, computed with and stored together.
 
-LLVM vectorizes long loops by itself, but a loop over 16 or 32 elements is too short for that: before every run it
-checks whether the arrays overlap, which takes longer than the loop. Here loads come before stores: nothing is checked.
+LLVM vectorizes long loops by itself. For a loop over 16 or 32 elements this does not pay, because a check for
+overlapping arrays, before every run, takes longer than the loop. With explicit vectors, loads come before stores, so no
+check is needed.
 
 The number of lanes is part of a vector's type. A kernel gets it as a tuple, `lanes(8)`, `lanes(16)` or `lanes(32)`,
-since Numba compiles a kernel once for each length of a tuple: there are `WIDTH * len(width)` lanes.
+because Numba compiles a kernel once for each length of a tuple. There are `WIDTH * len(width)` lanes.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ WIDTH = 8
 """The smallest number of lanes; `fold` and `row_sums` return so many."""
 
 _intrinsic: Any = intrinsic  # untyped: its annotations ask callers for the typing context, which Numba passes
-_FLAGS = ("contract", "nsz", "reassoc", "arcp")  # those of FAST_MATH: NaN and infinity are kept
+_FLAGS = ("contract", "nsz", "reassoc", "arcp")  # as in FAST_MATH; NaN and infinity are kept
 
 
 class _Lanes(types.Type):
@@ -55,7 +56,7 @@ class _LanesModel(models.PrimitiveModel):
 
 
 def lanes(width: int) -> tuple[int, ...]:
-    """The tuple that tells a kernel its number of lanes; `width` is a multiple of `WIDTH`."""
+    """The tuple that gives a kernel its number of lanes, `width`, a multiple of `WIDTH`."""
     return (WIDTH,) * (width // WIDTH)
 
 
@@ -100,8 +101,8 @@ def _generate_by(compute: Callable[..., Any]) -> Callable[..., Any]:
 def pointer(typing_context: Any, array: Any, start: Any) -> Any:
     """A pointer to element `start` of a contiguous float32 array of any shape.
 
-    The pointer is not reference-counted; keep the array alive. A slice is counted, which takes longer than the work on
-    a short row.
+    The pointer is not reference-counted, so keep the array alive. (A slice is reference-counted, which takes longer
+    than the work on a short row.)
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

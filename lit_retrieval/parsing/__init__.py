@@ -1,4 +1,4 @@
-"""Command-line parsers with one-line errors, in which a later list or class replaces an earlier one."""
+"""Command-line parsers with one-line errors; a later list or class replaces an earlier one."""
 
 from lit_retrieval.parsing.imports import limit_imports
 from lit_retrieval.parsing.layers import Replace, replace_whole

@@ -39,7 +39,7 @@ def replace_whole(arguments: Sequence[str], parts: Sequence[str], whole: Sequenc
     If a file or an option lists a key twice, the process ends with one line and status 2.
 
     Args:
-        arguments: The words after the command.
+        arguments: The arguments after the command.
         parts: Options that may be a class, or a file of keys.
         whole: Options that a file replaces as a whole: keys that the file does not set get their defaults.
     """
@@ -57,7 +57,7 @@ def _replaced(option: str, value: str, whole: Sequence[str]) -> list[str]:
     """The keys that an option replaces."""
     with one_line_errors():
         if option in _CONFIG:
-            if not Path(value).is_file():  # the parser says so
+            if not Path(value).is_file():  # the parser reports it
                 return []
             content, key, folder = read_yaml(Path(value)), "", Path(value).parent
         else:

@@ -15,7 +15,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.parsing.plain_errors import plain
 
 USER_ERROR = 2
-_FEW_KEYS = 8  # as many as a line has room for
+_FEW_KEYS = 8  # most keys that an error line lists
 
 
 class OneLineErrors(ArgumentParser):
@@ -25,7 +25,7 @@ class OneLineErrors(ArgumentParser):
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def format_help(self, formatter: HelpFormatter | None = None) -> str:
-        """The help, with types as Python writes them: `type: Path` and not `type: <class 'Path'>`."""
+        """The help, with readable types: `type: Path`, not `type: <class 'Path'>`."""
         return re.sub(r"<class\s+'([\w.]+)'>", r"\1", super().format_help(formatter))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

@@ -1,4 +1,4 @@
-"""A linear layer with a low-rank adapter, in the number format of what it reads."""
+"""A linear layer with a low-rank adapter, computed in the dtype of its input."""
 
 from typing import Any, cast
 
@@ -9,8 +9,8 @@ from torch import Tensor
 class Adapter(Linear):
     """peft's layer, y = W x + s B A x, with one product less in memory.
 
-    peft widens what the layer reads to the float32 of A and B, and computes there: that takes twice the time of the
-    whole training step in bfloat16 on a CPU. Here A and B are rounded instead, as under autocast.
+    peft casts the layer's input to the float32 of A and B, which doubles the time of a whole training step in bfloat16
+    on a CPU. Here A and B are cast to the dtype of the input instead, as under autocast.
     """
 
     def forward(self, x: Tensor, *arguments: Any, **others: Any) -> Tensor:
@@ -21,6 +21,6 @@ class Adapter(Linear):
         down, up = cast("Tensor", self.lora_A[name].weight), cast("Tensor", self.lora_B[name].weight)
         rows = x.flatten(0, -2)
         outputs: Tensor = self.base_layer(rows)
-        kind = outputs.dtype  # not that of x under autocast
+        kind = outputs.dtype  # under autocast, another one than that of x
         outputs.addmm_(rows.to(kind) @ down.to(kind).T, (self.scaling[name] * up).to(kind).T)
         return outputs.view(*x.shape[:-1], -1)

@@ -1,4 +1,4 @@
-"""A pretrained model in a folder."""
+"""Loads a pretrained model from a folder."""
 
 import json
 import sys
@@ -17,23 +17,23 @@ from lit_retrieval.pretrained.lora import add_adapters
 from lit_retrieval.pretrained.weights import weight_files, weights_sha256
 from lit_retrieval.ranges import check_at_least, check_choice
 
-_OF_FLA = "fuse_cross_entropy"  # a key in the configurations of fla's models alone
+_OF_FLA = "fuse_cross_entropy"  # a key that only configurations of fla's models have
 Precision = Literal["float32", "bfloat16"]
 _ROWS, TIME = 2, 12  # of the tokens on which calls are compared
-ALLOWED = 1e-4  # of the largest logit, in float32: a state that is forgotten costs from 3e-3 on
+ALLOWED = 1e-4  # of the largest logit, in float32; a forgotten state makes a difference of 3e-3 or more
 
 
 class Folder:
-    """A causal language model of transformers or fla in a folder of this machine; its own code is never run.
+    """A causal language model of transformers or fla, loaded from a local folder; code in the folder is never run.
 
-    Word i of the task is its token i, and it predicts the words of the task alone. At load it is measured in float32
-    whether one call gives what calls of single tokens give, also for rows that go on without the others.
+    Word i of the task is token i of the model, which predicts only the task's words. When loaded, the model is checked
+    in float32: one call must equal calls of single tokens, also for rows that continue without the others.
 
     Args:
-        folder: Its folder, as save_pretrained writes it.
-        precision: The number format of its weights.
-        lora_rank: Rank of the matrices that are trained beside the weights; 0 to train the weights.
-        sha256: The sha256 of its weights; entered by the command, other weights are refused.
+        folder: The model's folder, as written by save_pretrained.
+        precision: Number format of the weights.
+        lora_rank: Rank of LoRA adapters to train in place of the weights; 0 trains the weights.
+        sha256: The sha256 of the weights, set by the command; other weights are refused.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Folder:
 
 
 def check_weights(folder: Path, sha256: str | None) -> None:
-    """Raise `UserError` if a folder has no weights, or others than those with a sha256."""
+    """Raise `UserError` if a folder has no weights, or if their sha256 is another one."""
     weight_files(folder)
     if sha256 is not None and (found := weights_sha256(folder)) != sha256:
         raise UserError(
@@ -81,7 +81,7 @@ def check_tokens(model: Any, vocab_size: int, folder: Path) -> None:
 
 
 def _checked(model: Any, vocab_size: int, folder: Path) -> CachedModel:
-    """The model as a network that keeps the rules."""
+    """The model as a network, checked against the rules."""
     check_tokens(model, vocab_size, folder)
     name = f"{type(model).__name__} in {folder}"
     network, tokens = CachedModel(model, vocab_size, name).eval(), random_tokens(vocab_size)
@@ -93,7 +93,7 @@ def _checked(model: Any, vocab_size: int, folder: Path) -> CachedModel:
 
 
 def random_tokens(vocab_size: int, time: int = TIME) -> torch.Tensor:
-    """Random tokens, `(2, time)`, always the same."""
+    """Random tokens, `(2, time)`, the same in each call."""
     return torch.randint(vocab_size, (_ROWS, time), generator=torch.Generator().manual_seed(0))
 
 
@@ -106,11 +106,11 @@ def read_model(folder: Path, dtype: torch.dtype) -> Any:
         model, report = found.from_pretrained(folder, **given)
     except UserError:
         raise
-    except Exception as error:  # whatever transformers raises for a folder that it can't read
+    except Exception as error:  # transformers may raise anything for a folder that it can't read
         raise UserError(f"transformers can't load {folder}: {describe_error(error)}; set model.pretrained") from error
     if missing := sorted(report["missing_keys"]):
         raise UserError(f"{folder} has no weights for {missing[0]}, which would be random; restore its files")
-    model.get_input_embeddings().padding_idx = None  # its vector would not be trained, and here it is that of a word
+    model.get_input_embeddings().padding_idx = None  # else that token's vector, here a word's, would not be trained
     if model.get_output_embeddings() is None:
         raise UserError(f"{type(model).__name__} in {folder} must be a causal language model; write another folder")
     return model

@@ -1,4 +1,4 @@
-"""A pretrained model as layers of this package."""
+"""Loads a pretrained model as layers of this package."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,25 +19,25 @@ from lit_retrieval.pretrained.folder import ALLOWED, TIME, check_tokens, check_w
 from lit_retrieval.pretrained.layout import FLA, LLAMA, MAMBA, Layout, weights_in
 from lit_retrieval.ranges import check_choice
 
-_WIDEST, _SHORT = 512, 8  # the widest window that is compared as it is, and what a wider one is while it is compared
+_WIDEST, _SHORT = 512, 8  # the widest window that is compared unchanged, and the length of shortened ones
 Trained = Literal["all", "replaced"]
 _EPS = ("rms_norm_eps", "layer_norm_epsilon", "norm_eps")  # names of the same key in several configurations
 _INSTEAD = "use lit_retrieval.pretrained.Folder, which runs any model as it is"
 
 
 class Layers:
-    """A model in a folder as layers of this package, of which any may be replaced by another mixer.
+    """A pretrained model as layers of this package, each of which can be replaced by another mixer.
 
-    LLaMA, Mistral and Ministral become Attention or SlidingWindowAttention and SwiGLU, Mamba becomes Mamba, and GLA,
-    GatedDeltaNet, DeltaNet, RetNet and others of fla its layer and SwiGLU. At load the logits are compared with those
-    of transformers or fla, in float32; a model that differs is refused.
+    LLaMA, Mistral and Ministral become Attention or SlidingWindowAttention and SwiGLU. Mamba becomes Mamba. GLA,
+    GatedDeltaNet, DeltaNet, RetNet and others of fla become fla's layer and SwiGLU. When loaded, the logits are
+    compared in float32 with those of transformers or fla; a model that differs is refused.
 
     Args:
-        folder: Its folder, as save_pretrained writes it.
-        replace: Mixers by class_path in place of the attention or recurrence of some layers, under their numbers from
-            0 on. A mixer whose weights have the same names and shapes begins with those of the layer.
-        train: all weights, or those of the replaced layers and their norms only.
-        sha256: The sha256 of its weights; entered by the command, other weights are refused.
+        folder: The model's folder, as written by save_pretrained.
+        replace: Mixers, by class_path, that replace the attention or recurrence of layers, by layer number from 0. A
+            mixer with weights of the same names and shapes starts with those of the layer.
+        train: Weights to train: all, or only those of the replaced layers and their norms.
+        sha256: The sha256 of the weights, set by the command; other weights are refused.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class Layers:
 
 
 def as_layers(source: Any, vocab_size: int) -> tuple[SequenceModel, Layout]:
-    """A model of transformers or fla as one of ours with the same logits for the first tokens, and its layout.
+    """Convert a model of transformers or fla to one of ours with the same logits; returns it and its layout.
 
-    Raises `UserError` for a model that has no such layers, or other logits.
+    Raises `UserError` if a layer has no counterpart here, or the logits differ.
     """
     weights, name = source.state_dict(), type(source).__name__
     layout = next((one for one in (LLAMA, MAMBA, FLA) if one.embedding in weights), None)
@@ -109,9 +109,10 @@ def as_layers(source: Any, vocab_size: int) -> tuple[SequenceModel, Layout]:
 
 @torch.no_grad()
 def compare(model: SequenceModel, other: Any) -> float:
-    """The largest difference between the last logits of a model of ours and of another one, in the largest logit.
+    """The largest difference between the last logits of our model and another one, as a share of the largest logit.
 
-    There are more tokens than a window has, so that it shows; one that would take minutes is shorter here.
+    The text is longer than a window, so that a wrong window is noticed. Very wide windows, which would take minutes,
+    are shortened here.
 
     Args:
         model: Ours, in evaluation mode.
@@ -126,7 +127,7 @@ def compare(model: SequenceModel, other: Any) -> float:
 
 @contextmanager
 def _short_windows(model: SequenceModel, other: Any) -> Iterator[int]:
-    """Windows of `_SHORT` tokens in place of more than `_WIDEST` inside, as different as before; yields the longest."""
+    """A block with windows above `_WIDEST` tokens shortened to about `_SHORT`, still distinct; yields the longest."""
     holders = [(mixer, "window") for mixer in model.mixers if isinstance(mixer, SlidingWindowAttention)]
     if getattr(other.config, "sliding_window", None):
         holders.append((other.config, "sliding_window"))
@@ -143,7 +144,7 @@ def _short_windows(model: SequenceModel, other: Any) -> Iterator[int]:
 
 
 def _missing(layout: Layout, blocks: int, weights: dict[str, Any]) -> str:
-    """The first name of a norm, or beginning of a mixer's names, that no weight has; empty if there is none."""
+    """The first name of a norm, or prefix of a mixer's weights, that is missing; empty if none is."""
     for norm, beginning in layout.places(blocks * len(layout.block)):
         if norm not in weights or not any(name.startswith(beginning) for name in weights):
             return norm if norm not in weights else f"{beginning}weight"
@@ -151,7 +152,7 @@ def _missing(layout: Layout, blocks: int, weights: dict[str, Any]) -> str:
 
 
 def _stages(source: Any, layout: Layout) -> Iterator[Stage]:
-    """The mixers of one block after the other; those of fla are its own layers."""
+    """The mixers, block by block; for models of fla they are fla's own layers."""
     config = source.config
     if layout is MAMBA:
         options = {
@@ -166,7 +167,7 @@ def _stages(source: Any, layout: Layout) -> Iterator[Stage]:
 
 
 def _taken(layer: nn.Module, *, hidden_size: int, layer_idx: int) -> nn.Module:
-    """A layer that is there already."""
+    """Return the existing `layer`; the sizes are not used."""
     return layer
 
 
@@ -187,7 +188,7 @@ def _attention(config: Any, layer: nn.Module) -> MixerFactory:
 
 
 def _begin_as(mixer: nn.Module, other: nn.Module) -> None:
-    """Give a mixer the weights of another one, if they have the same names and shapes."""
+    """Copy the weights of another mixer to a mixer if they have the same names and shapes."""
     own, given = ({name: one.shape for name, one in module.state_dict().items()} for module in (mixer, other))
     if own == given:
         mixer.load_state_dict(other.state_dict())

@@ -1,4 +1,4 @@
-"""Where models of transformers and fla have the weights of our layers."""
+"""Names of our layers' weights in models of transformers and fla."""
 
 from collections.abc import Iterator
 from typing import NamedTuple, cast
@@ -17,8 +17,8 @@ class Layout(NamedTuple):
     """The names of the weights in a kind of model.
 
     Args:
-        embedding, final_norm: Two of them.
-        block: For each mixer of a block, the name of its norm and the beginning of its own names; {} is the block.
+        embedding, final_norm: Names of these two weights.
+        block: For each mixer of a block, the name of its norm and the prefix of its weights; {} is the block's number.
     """
 
     embedding: str
@@ -26,7 +26,7 @@ class Layout(NamedTuple):
     block: tuple[tuple[str, str], ...]
 
     def places(self, num_mixers: int) -> Iterator[tuple[str, str]]:
-        """The name of the norm, and the beginning of the names, of one mixer after the other."""
+        """The name of the norm and the prefix of the weights, mixer by mixer."""
         for place in range(num_mixers):
             block, part = divmod(place, len(self.block))
             norm, beginning = self.block[part]
@@ -68,7 +68,7 @@ def weights_out(model: SequenceModel, layout: Layout) -> dict[str, Tensor]:
 
 
 def weights_in(model: SequenceModel, layout: Layout, weights: dict[str, Tensor]) -> None:
-    """Give a model of ours the weights of another one; raises `UserError` unless each has its place.
+    """Copy the weights of another model to one of ours; raises `UserError` if a weight has no counterpart.
 
     Args:
         model: The model, which may have fewer tokens.
@@ -97,7 +97,7 @@ def weights_in(model: SequenceModel, layout: Layout, weights: dict[str, Tensor])
 
 
 def _out(mixer: nn.Module) -> dict[str, Tensor]:
-    """The weights of a mixer under the names of the others' layers."""
+    """The weights of a mixer under their names in transformers or fla."""
     own = mixer.state_dict()
     if isinstance(mixer, Attention):
         rows = [heads * mixer.head_dim for heads in (mixer.num_heads, mixer.num_kv_heads, mixer.num_kv_heads)]
@@ -111,7 +111,7 @@ def _out(mixer: nn.Module) -> dict[str, Tensor]:
 
 
 def _in(mixer: nn.Module, theirs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `_out`; what has no place here keeps its name."""
+    """The inverse of `_out`; a weight without a counterpart keeps its name."""
     left = dict(theirs)
     if isinstance(mixer, Attention):
         q, k, v = (left.pop(f"{name}_proj.weight") for name in "qkv")
@@ -123,10 +123,10 @@ def _in(mixer: nn.Module, theirs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _regroup(weight: Tensor, head_dim: int, step: int) -> Tensor:
-    """The rows of each head in another order: every `step`-th from the first on, then from the second, and so on.
+    """Reorder the rows of each head: first every `step`-th from the first on, then from the second on, and so on.
 
-    Rotary positions turn pairs of elements: ours are neighbors, those of transformers half a head apart. A step of 2
-    leads from ours to theirs, and one of `head_dim / 2` back.
+    Rotary positions rotate pairs of elements. In our layers they are neighbors, in transformers half a head apart. A
+    step of 2 converts ours to theirs, a step of `head_dim / 2` converts back.
 
     Args:
         weight: `(heads * head_dim, hidden_size)`.

@@ -1,4 +1,4 @@
-"""What loads a pretrained model."""
+"""The interface of a loader of pretrained models."""
 
 from typing import Protocol
 
@@ -8,10 +8,10 @@ from torch import nn
 class PretrainedLoader(Protocol):
     """Loads a pretrained model; in YAML, a `class_path` with its `init_args`.
 
-    Weights that it freezes (`requires_grad_(False)`) are not written into checkpoints: it must load the same again. An
-    argument `folder` with one `sha256: str | None = None` beside it lets a run know the weights of that folder.
+    Frozen weights (`requires_grad_(False)`) are not written into checkpoints, so the loader must load the same ones
+    again. If it has arguments `folder` and `sha256: str | None = None`, the run checks the weights in that folder.
     """
 
     def load(self, *, vocab_size: int) -> nn.Module:
-        """Load a network for so many tokens, in training mode; see `NetworkFactory`."""
+        """Load a network for this vocabulary size, in training mode; see `NetworkFactory`."""
         ...

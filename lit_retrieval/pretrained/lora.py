@@ -1,4 +1,4 @@
-"""Low-rank adapters in place of the weights."""
+"""Low-rank adapters (LoRA), trained in place of the weights."""
 
 import re
 import warnings
@@ -11,14 +11,14 @@ from lit_retrieval.errors import UserError, missing_package
 
 
 def add_adapters(model: Any, tokens: Tensor, rank: int) -> None:
-    """Freeze a model, and give its linear layers trained adapters: y = W x + 2 B A x (Hu et al., arXiv:2106.09685).
+    """Freeze a model, and add trained adapters to its linear layers: y = W x + 2 B A x (Hu et al., arXiv:2106.09685).
 
-    Warns of weights without one, such as the experts of a mixture, whose matrices are not linear layers. Adapters are
-    in float32, whatever the precision of the weights, in which they are computed.
+    Warns of weights without an adapter, such as those of a mixture of experts, whose matrices are not linear layers.
+    Adapters are stored in float32, and computed in the precision of the weights.
 
     Args:
         model: A causal language model; its head has no adapter.
-        tokens: Any, `(batch, time)`, to see which layers run as such.
+        tokens: Any tokens, `(batch, time)`, to find the linear layers that are called.
         rank: Rows of A.
     """
     try:
@@ -40,7 +40,7 @@ def add_adapters(model: Any, tokens: Tensor, rank: int) -> None:
 
 
 def _warn_of_others(model: Any, layers: list[str]) -> None:
-    """Warn of matrices without adapters: those of experts, `(experts, ...)`, and those that a fused kernel takes."""
+    """Warn of matrices without adapters: those of experts, `(experts, ...)`, and those read by fused kernels."""
     head, found = model.get_output_embeddings(), set()
     for name, part in model.named_modules():
         if name in layers or part is head:
@@ -55,9 +55,9 @@ def _warn_of_others(model: Any, layers: list[str]) -> None:
 
 
 def _running_layers(model: Any, tokens: Tensor) -> list[str]:
-    """The names of the linear layers that are called: fused kernels take the weights of others as they are.
+    """The names of the linear layers that are called; fused kernels read the weights of others directly.
 
-    So does Mamba's kernel for a GPU, with those of `out_proj` beside a `conv1d`.
+    An `out_proj` beside a `conv1d` is left out too, because Mamba's GPU kernel reads its weights.
     """
     fused = {id(part.out_proj) for part in model.modules() if hasattr(part, "out_proj") and hasattr(part, "conv1d")}
     leave_out = {id(model.get_output_embeddings()), *fused}
@@ -76,7 +76,7 @@ def _running_layers(model: Any, tokens: Tensor) -> list[str]:
 
 
 def merge_adapters(model: Any) -> Any:
-    """Put each adapter's product into the weights that it stands beside; without adapters nothing changes."""
+    """Add each adapter's product to the weights of its layer; without adapters nothing changes."""
     adapted = [(name, part) for name, part in model.named_modules() if hasattr(part, "lora_A")]
     for name, part in adapted:
         part.merge(safe_merge=True)

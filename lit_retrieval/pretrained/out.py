@@ -1,4 +1,4 @@
-"""A trained model as a folder of transformers or fla."""
+"""Exports a trained model as a folder of transformers or fla."""
 
 import inspect
 import sys
@@ -20,12 +20,12 @@ from lit_retrieval.pretrained.layout import FLA, LLAMA, MAMBA, Layout, weights_o
 from lit_retrieval.pretrained.lora import merge_adapters
 
 _ALLOWED = 1e-5  # of the largest logit, in float32
-_PLACES = 2**17  # of a model that was not given any: rotary positions have no end, but a configuration names one
+_PLACES = 2**17  # default number of positions; rotary positions have no limit, but a configuration needs one
 _OF_FLA = {
     "DeltaNet": "DeltaNet", "GatedDeltaNet": "GatedDeltaNet", "GatedLinearAttention": "GLA",
     "KimiDeltaAttention": "KDA", "LinearAttention": "LinearAttention", "MultiScaleRetention": "RetNet",
 }  # fmt: skip
-_NAMED_OTHERWISE = {"attn_mode": "mode"}  # keys of fla's configurations, and its layers' names for them
+_NAMED_OTHERWISE = {"attn_mode": "mode"}  # keys of fla's configurations whose layers have another name for them
 _KNOWN = (
     "transformers and fla have models of Mamba alone, and of SwiGLU after Attention, SlidingWindowAttention or fla's "
     f"{', '.join(_OF_FLA)}"
@@ -34,12 +34,12 @@ _Placed = Sequence[tuple[int, Any]]
 
 
 def as_causal_model(model: nn.Module) -> Any:
-    """A trained model as a causal language model of transformers or fla, on the CPU and in float32.
+    """Convert a trained model to a causal language model of transformers or fla, on the CPU and in float32.
 
-    It may be changed by it. Adapters are merged into the weights.
+    `model` may be changed. Adapters are merged into the weights.
 
     Raises:
-        UserError: For a model that they don't have; it names the layer.
+        UserError: If neither has such a model; the error names the layer.
     """
     if isinstance(model, WholeModel) and isinstance(model.network, CachedModel):
         return _merged(model.network)
@@ -62,7 +62,7 @@ def as_causal_model(model: nn.Module) -> Any:
 
 @torch.no_grad()
 def _merged(network: CachedModel) -> Any:
-    """The model of a network with its adapters merged; raises `UserError` if its logits are then others."""
+    """The model of a network with its adapters merged; raises `UserError` if this changes its logits."""
     model, tokens = network.model.cpu().float().eval(), random_tokens(network.vocab_size)
     before = model(input_ids=tokens, use_cache=False).logits
     after = merge_adapters(model)(input_ids=tokens, use_cache=False).logits
@@ -75,7 +75,7 @@ def _merged(network: CachedModel) -> Any:
 
 
 def _made(model: SequenceModel) -> tuple[Layout, Any]:
-    """Where another model has its weights, and that model, with random weights."""
+    """The layout of the other model, and that model with random weights."""
     placed = list(enumerate(model.mixers))
     options = {
         "vocab_size": model.vocab_size, "hidden_size": model.embedding.shape[1],
@@ -112,7 +112,7 @@ def _mamba(placed: _Placed) -> dict[str, Any]:
 
 
 def _llama(placed: _Placed) -> tuple[str, dict[str, Any]]:
-    """The name of LLaMA or its relative with windows, and its keys."""
+    """The name of LLaMA, or of its variant with windows, and the keys of its configuration."""
     _same(placed, "kind", lambda one: "attention" if isinstance(one, Attention) else _kind(one))
     if (position := _same(placed, "position", lambda one: one.position)) != "rope":
         raise UserError(f"layer 0, {_kind(placed[0][1])}, can't be exported: position must be rope, got {position}")
@@ -142,7 +142,7 @@ def _build(name: str, options: dict[str, Any]) -> Any:
 
 
 def _build_of_fla(placed: _Placed, options: dict[str, Any]) -> Any:
-    """A model of fla, with the arguments of its layers that are keys of the model's configuration too."""
+    """A model of fla; arguments of its layers that are keys of its configuration are copied."""
     _transformers()
     kind = _same(placed, "kind", _kind)
     if kind not in _OF_FLA or sys.platform != "linux":
@@ -165,7 +165,7 @@ def _transformers() -> Any:
 
 
 def _same(placed: _Placed, key: str, value: Callable[[Any], Any]) -> Any:
-    """What a value is in all layers; raises `UserError`, which names the layer, if it is not the same."""
+    """A value that all layers share; raises `UserError`, which names the layer, if one differs."""
     (first, one), *others = placed
     expected = value(one)
     for place, other in others:

@@ -1,4 +1,4 @@
-"""The identity of the weights in a folder."""
+"""Finds and hashes the weights in a folder."""
 
 import hashlib
 from pathlib import Path

@@ -19,12 +19,12 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.d
 
 
 def save_checkpoint(content: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint atomically: after a crash at any moment, the old file or the new one is there.
+    """Write a checkpoint atomically: after a crash, either the old file or the new one exists.
 
     While the file is being replaced, the hashes of both versions are in the `.sha256` file.
 
     Args:
-        content: Tensors, numbers, text, and lists and dicts of them; `UserError` for any other type.
+        content: Tensors, numbers, text, and lists and dicts of these; other types raise `UserError`.
         path: The file; its folder is created if needed.
     """
     _check_plain(content, "")
@@ -50,15 +50,23 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], str]:
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}; write best, last or the path of a .ckpt file in --ckpt_path")
     known = _hashes(path)  # before and after: another process may be replacing the file
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if _beside(path).exists() and digest not in {*known, *_hashes(path)}:
+            raise DamagedCheckpointError(f"{path} is damaged: its sha256 is not the one in {_beside(path).name}")
+        file.seek(0)
+        content = _read(file, path)
+    if not isinstance(content, dict) or "pytorch-lightning_version" not in content:
+        raise DamagedCheckpointError(
+            f"{path} is not a checkpoint of a training run; write a .ckpt file that `fit` has written"
+        )
+    return content, digest
+
+
+def _read(file: IO[bytes], path: Path) -> Any:
+    """What `torch.load` finds in an open file; raises `DamagedCheckpointError`."""
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if _beside(path).exists() and digest not in {*known, *_hashes(path)}:
-                raise DamagedCheckpointError(f"{path} is damaged: its sha256 is not the one in {_beside(path).name}")
-            file.seek(0)
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except DamagedCheckpointError:
-        raise
+        return torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError:
         raise DamagedCheckpointError(
             f"{path} can't be read as a checkpoint; it has objects other than tensors, numbers and text"
@@ -67,11 +75,6 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], str]:
         raise DamagedCheckpointError(
             f"{path} can't be read as a checkpoint; it is damaged or another kind of file"
         ) from None
-    if not isinstance(content, dict) or "pytorch-lightning_version" not in content:
-        raise DamagedCheckpointError(
-            f"{path} is not a checkpoint of a training run; write a .ckpt file that `fit` has written"
-        )
-    return content, digest
 
 
 def remove_checkpoint(path: Path) -> None:
@@ -81,7 +84,7 @@ def remove_checkpoint(path: Path) -> None:
 
 
 def _check_plain(value: Any, key: str) -> None:
-    """Raise `UserError` unless all exact types are allowed: a subclass would be pickled by its class."""
+    """Raise `UserError` unless all exact types are allowed; a subclass would be pickled with its class."""
     if type(value) in (dict, OrderedDict, list, tuple, set):
         for name, child in value.items() if isinstance(value, dict) else enumerate(value):
             _check_plain(child, f"{key}.{name}" if key else str(name))

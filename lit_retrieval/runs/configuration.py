@@ -24,9 +24,9 @@ _OF_THE_MACHINE = {
 
 
 def effective(configuration: dict[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that its result depends on, flat: `{"data.sizes.0": 8, ...}`.
+    """The keys of a configuration that its result depends on, flat: `{"data.sizes.0": 8, ...}`.
 
-    Keys that are null are left out, so a new option that is not used does not change the run.
+    Null keys are left out, so that a new, unused option does not change the run.
     """
     return dict(_flatten(configuration, ""))
 

@@ -1,4 +1,4 @@
-"""What no version says of a run: the code of a user's own classes, and the files that parts of data and model read."""
+"""Hashes of a user's own classes, and of the files that parts of data and model read."""
 
 import ast
 import hashlib
@@ -13,14 +13,14 @@ from lit_retrieval.runs.configuration import effective
 
 _PACKAGE = Path(__file__).parents[1]
 _INSTALLED = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-_PACKAGES = {"site-packages", "dist-packages"}  # folders of packages that another environment or a user has
+_PACKAGES = {"site-packages", "dist-packages"}  # folders of installed packages, also of other environments
 
 
 def own_code(configuration: dict[str, Any]) -> dict[str, str]:
-    """A hash of the code of each class and function of a user's own that a run depends on, by its path.
+    """Hash the code of each user-defined class and function of a run, by its path.
 
-    Also of each file that a class reads, by its key. Only modules that are already imported are looked at, as those of
-    a configuration are that was read.
+    Each file that a class reads is hashed too, by its key. Only imported modules are hashed; those of a parsed
+    configuration are imported.
     """
     values = {key: value for key, value in effective(configuration).items() if isinstance(value, str)}
     names = {value for value in values.values() if "." in value}
@@ -30,7 +30,7 @@ def own_code(configuration: dict[str, Any]) -> dict[str, str]:
 
 
 def _is_path(values: dict[str, str], key: str) -> bool:
-    """Whether a key of data or model is an argument that its class annotates as a path."""
+    """Whether a key of data or model is annotated as a path by its class."""
     owner, _, name = key.rpartition(".init_args.")
     if not key.startswith(("data.", "model.")) or (found := _imported(values.get(f"{owner}.class_path", ""))) is None:
         return False
@@ -39,19 +39,25 @@ def _is_path(values: dict[str, str], key: str) -> bool:
 
 
 def _file_hash(path: Path) -> str:
-    """The sha256 of a file; empty for a folder, and for one that is gone."""
+    """The sha256 of a file; empty for a folder or a missing file."""
     if not path.is_file():
         return ""
+    state = path.stat()
+    return _read_hash(path, state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _read_hash(path: Path, *_version: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache
 def code_hash(named: Any) -> str:
-    """A hash of the files of a class and its bases, or of a function, that are neither installed nor of this package.
+    """A hash of the source files of a class and its bases, or of a function, without installed packages and this one.
 
-    Comments and layout don't count, nor do modules that these files import. Empty if there is no such file. An object
-    keeps its hash, since what is in memory does not change with the file.
+    Comments, layout and imported modules don't count. It is empty if there is no such file. An object keeps its hash,
+    because the code in memory does not change with the file.
     """
     files = {file for one in getattr(named, "__mro__", [named]) if (file := _own_file(one)) is not None}
     texts = [ast.unparse(ast.parse(file.read_text(encoding="utf-8"))) for file in sorted(files)]
@@ -68,7 +74,7 @@ def _imported(name: str) -> Any:
 def _own_file(named: Any) -> Path | None:
     try:
         source = inspect.getsourcefile(named)
-    except (OSError, TypeError):  # it is of a notebook, or built in
+    except (OSError, TypeError):  # defined in a notebook, or built in
         return None
     file = Path(source or "")
     is_installed = any(file.is_relative_to(folder) for folder in (_PACKAGE, *_INSTALLED))

@@ -25,7 +25,7 @@ class Found(NamedTuple):
     Args:
         path: The file.
         content: Its content.
-        sha256: Of the file.
+        sha256: The sha256 of the file.
         damaged: An error line for each newer checkpoint that is damaged.
     """
 
@@ -47,14 +47,14 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The checkpoint with the best score, where the folder's configuration has it written."""
-        configuration = self.configuration()  # anything, if somebody has written into the file
+        """The checkpoint with the best score, at the path that the folder's configuration sets."""
+        configuration = self.configuration()  # may have any content, if somebody has edited the file
         given = (configuration.get("checkpoint") if isinstance(configuration, dict) else None) or {}
         folder = Path(given.get("dirpath") or self.path / "checkpoints").expanduser()
         name = given.get("filename", "best")
         if name is not None and "{" not in name and not given.get("enable_version_counter"):
             return folder / f"{name}.ckpt"
-        found = self.newest()  # which knows the name that a pattern has led to
+        found = self.newest()  # it stores the name that a pattern has become
         states = {} if found is None else found.content["callbacks"]
         paths = [one["best_model_path"] for key, one in states.items() if key.startswith("BestCheckpoint")]
         return folder / Path(next(iter(paths), "best.ckpt")).name
@@ -88,7 +88,7 @@ class RunFolder:
             remove_checkpoint(path)
 
     def configuration(self) -> dict[str, Any] | None:
-        """The configuration with which the run was started, as this version writes it; None in a new folder."""
+        """The run's configuration in the format of this version; None in a new folder."""
         try:
             content: dict[str, Any] = yaml.safe_load((self.path / "config.yaml").read_text())
         except FileNotFoundError:
@@ -107,7 +107,7 @@ class RunFolder:
         return found
 
     def newest_beside(self) -> "RunFolder":
-        """The last folder that `--fresh` has created for this run, or this one."""
+        """The newest folder that `--fresh` has created for this run; this one if there is none."""
         there = list(takewhile(Path.exists, self._names()))
         return RunFolder(there[-1]) if there else self
 
@@ -124,10 +124,10 @@ class RunFolder:
     def writing(self, seen: Sequence[Path] | None = None) -> Iterator[None]:
         """Lock the folder for one writer; raises `FolderInUseError` if another process has the lock.
 
-        Also if it has written since the files to resume from were `seen`, if they are given.
+        It also raises if the checkpoints are no longer those that were `seen`.
 
-        The lock is a file next to the folder, which is created later, and ends with the process. A file system without
-        locks is not guarded.
+        The lock is a file next to the folder, because the folder is created later. It ends with the process. A file
+        system without locks is not protected.
         """
         with self._open_lock() as file:
             try:
@@ -144,7 +144,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def undone_after(self, is_mistake: Callable[[Exception], bool]) -> Iterator[None]:
-        """Remove the folder after a mistake, if it was created in this block and has no checkpoint; under the lock."""
+        """After a mistake, remove the folder if this block created it and it has no checkpoint; needs the lock."""
         is_new = not self.path.exists()
         try:
             yield
@@ -171,12 +171,12 @@ class RunFolder:
 
 
 def after_steps(step: int) -> str:
-    """`after 1 step`, `after 1,000 steps`."""
+    """The text `after 1 step`, `after 1,000 steps`."""
     return f"after {step:,} step" + ("" if step == 1 else "s")
 
 
 def _add_what_was_not_a_key(value: Any) -> None:
-    """Enter what an older version did where a configuration of this one has a key: MQAR wrote all of its answers."""
+    """Set keys that older versions did not have to what those versions did: MQAR wrote all of its answers."""
     if isinstance(value, dict) and value.get("class_path") == "lit_retrieval.tasks.MQAR":
         value["init_args"] = {"answers": "written", **(value.get("init_args") or {})}
     for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():

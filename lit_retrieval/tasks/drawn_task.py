@@ -31,6 +31,11 @@ class DrawnTask(Task):
         rng = np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))  # all 64 bits of each
         return self.draw(rng, size)
 
+    @property
+    def estimates_lengths(self) -> bool:
+        """Whether `longest_reply` is an estimate from samples; False if a subclass knows it."""
+        return bool(self._longest)
+
     def longest_reply(self, size: int, regime: Regime) -> int:
         """Twice the longest reply of `num_probed` samples; override it if that may be too short."""
         return self._probe(size, regime, np.arange(self.num_probed))

@@ -93,6 +93,11 @@ class Mixture(Task):
             whole.length[rows], whole.prompt_length[rows] = part.length, part.prompt_length
         return whole.transcripts(sizes, kinds)
 
+    @property
+    def estimates_lengths(self) -> bool:
+        """Whether one of the tasks does."""
+        return any(task.estimates_lengths for task in self.tasks)
+
     def longest_reply(self, size: int, regime: Regime) -> int:
         """The longest among the tasks."""
         return max(task.longest_reply(size, regime) for task in self.tasks)

@@ -62,6 +62,11 @@ class ReadAgain(Task):
         rows.length[:], rows.prompt_length[:] = again + once.length, again + once.prompt_length
         return rows._replace(answers=once.answers, distances=once.distances).transcripts(once.sizes, once.kinds)
 
+    @property
+    def estimates_lengths(self) -> bool:
+        """Whether the task does."""
+        return self.task.estimates_lengths
+
     def longest_reply(self, size: int, regime: Regime) -> int:
         """The longest reply of the task."""
         return self.task.longest_reply(size, regime)

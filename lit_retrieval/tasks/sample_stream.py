@@ -1,12 +1,12 @@
 """The samples of one split, by index."""
 
+import sys
 from typing import Literal, get_args
 
 import numpy as np
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_at_most, check_between, check_choice
-from lit_retrieval.tasks.drawn_task import DrawnTask
 from lit_retrieval.tasks.random import Counts, derive_seed, draw_weighted
 from lit_retrieval.tasks.sizes import Sizes, SizeSpec
 from lit_retrieval.tasks.task import Regime, Task, Transcripts
@@ -69,14 +69,15 @@ class SampleStream:
         return self._sample(indices, self.sizes.values[choices])
 
     def _sample(self, indices: Counts, sizes: Counts) -> Transcripts:
-        """Write samples; raises `UserError` if a reply is longer than the task says, which an estimate may be."""
+        """Write samples; raises `UserError` if a reply is longer than the task says, unless that is an estimate."""
         found = self.task.sample(self.seed, indices, sizes, self.regime)
-        if type(self.task).longest_reply is DrawnTask.longest_reply or self.task.vocabulary.is_text:
+        if self.task.vocabulary.is_text:
             return found
         replies = found.length - found.prompt_length
         for size in np.unique(sizes).tolist():
             if size not in self._longest:
-                self._longest[size] = self.task.longest_reply(size, self.regime)
+                longest = self.task.longest_reply(size, self.regime)
+                self._longest[size] = sys.maxsize if self.task.estimates_lengths else longest
             if (longest := int(replies[sizes == size].max())) > self._longest[size]:
                 raise UserError(
                     f"longest_reply of {type(self.task).__name__} must be {longest} or more for size {size} in regime "

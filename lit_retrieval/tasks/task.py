@@ -168,6 +168,11 @@ class Task(ABC):
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; the regime and the sizes have been checked. See `sample`."""
 
+    @property
+    def estimates_lengths(self) -> bool:
+        """Whether the latest `longest_reply` is an estimate, which a sample may exceed; False unless overridden."""
+        return False
+
     @abstractmethod
     def longest_reply(self, size: int, regime: Regime) -> int:
         """An upper bound on the tokens after the prompt in a right transcript, retrieved ones included."""

@@ -65,7 +65,7 @@ def distinct(mixers: Iterable[nn.Module]) -> list[nn.Module]:
 
 
 def _copy(mixer: nn.Module) -> nn.Module:
-    """A copy of a mixer; the mixer itself if it can't be copied, for example if it holds a non-leaf tensor."""
+    """A copy of a mixer; the mixer itself if it can't be copied, for example because it holds a non-leaf tensor."""
     try:
         return deepcopy(mixer)
     except Exception:  # `mixers check` has a rule for it; training does not need it

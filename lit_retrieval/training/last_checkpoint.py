@@ -13,7 +13,7 @@ from lit_retrieval.runs import RunFolder, after_steps
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes a checkpoint after each validation and at the end of training, and keeps the newest ones.
+    """Keeps the newest checkpoints from validations and the end of training.
 
     Checkpoints are written between two optimizer steps, so they hold all that a run needs to resume, and no accumulated
     gradients are lost. One more is written before the step that the first validation follows, so that an error in

@@ -80,7 +80,7 @@ def _check_parts(models: dict[str, Any], of_stages: dict[str, Any], first_state:
 
 
 class SequenceModule(LightningModule):
-    """Trains a sequence model on transcripts, and scores it in a closed loop, with its searches run.
+    """Trains a sequence model on transcripts and scores it in a closed loop.
 
     By default the loss covers the model's own tokens, not the prompt or retrieved tokens (see data.train_targets), and
     the optimizer is AdamW with a linear warm-up and a cosine schedule to zero.
@@ -147,7 +147,7 @@ class SequenceModule(LightningModule):
         norm_eps: float | None = None,
         head: Literal["untied"] | None = None,
         residual: Literal["rescaled"] | None = None,
-        auxiliary_loss_weight: float = 1.0,
+        auxiliary_loss_weight: float | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -175,9 +175,9 @@ class SequenceModule(LightningModule):
         self.learning_rate = learning_rate
         self.warmup_samples = warmup_samples
         self.weight_decay = weight_decay
-        self.auxiliary_loss_weight = auxiliary_loss_weight
+        self.auxiliary_loss_weight = 1.0 if auxiliary_loss_weight is None else auxiliary_loss_weight
         numbers = {"learning_rate": (learning_rate, 0), "warmup_samples": (warmup_samples, 0)}
-        numbers["auxiliary_loss_weight"] = (auxiliary_loss_weight, 0)
+        numbers["auxiliary_loss_weight"] = (self.auxiliary_loss_weight, 0)
         check_numbers("model", **numbers, weight_decay=(weight_decay, 0))
         self.scores = nn.ModuleDict()
         self.graphs: StepGraphs | None = None  # set by the callback `Gpu`, as is the next one

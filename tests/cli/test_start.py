@@ -1,5 +1,6 @@
 """Which run a command finds, and how its checkpoint is read."""
 
+import contextlib
 import gc
 import importlib
 import json
@@ -9,6 +10,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +18,11 @@ import torch
 import yaml
 
 from lit_retrieval.cli import main, read_configuration
+from lit_retrieval.cli.retrieval_cli import SameStart
+from lit_retrieval.cli.start import Start, differences_in_content
 from lit_retrieval.data import BatchDataset
 from lit_retrieval.data.suite import hash_samples
+from lit_retrieval.errors import UserError
 from lit_retrieval.runs import RunFolder, code_hash, own_code, run_hash
 from lit_retrieval.runs.checkpoint_file import save_checkpoint
 from lit_retrieval.runs.configuration import _OF_THE_MACHINE
@@ -26,6 +31,15 @@ from lit_retrieval.tasks import IsTree, SampleStream, save_samples
 QUICKSTART = Path(__file__).parents[2] / "configs/experiments/quickstart.yaml"
 STREAM = SampleStream(IsTree(max_size=4), "cot", [4], 0, "test")
 ONE_STEP = ["--trainer.max_steps", "1"]
+WITH_CACHE = """
+from pathlib import Path
+from lit_retrieval.tasks import IsTree
+
+class Cached(IsTree):
+    def __init__(self, cache: Path, max_size: int = 4) -> None:
+        super().__init__(max_size=max_size)
+        cache.write_text("as it was computed")
+"""
 SUITE = {"name": "trees", "version": "0.0.1", "sha256": {"cot": hash_samples(STREAM, 3)}}
 FOR_TEST = [
     [],
@@ -235,6 +249,42 @@ def test_a_run_of_before_the_hashes_of_code_goes_on(command, capsys, monkeypatch
             command("fit", *ONE_STEP, *stages, *given)
         assert not ended.value.code and f"{older} is finished" in capsys.readouterr().out
     command("test", *ONE_STEP, *stages, "--ckpt_path", "best")
+
+
+def test_a_run_of_before_the_hashes_of_files_and_one_that_writes_its_file_go_on(command, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(".")
+    Path("own_task_with_a_cache.py").write_text(WITH_CACHE)
+    task = {"class_path": "own_task_with_a_cache.Cached", "init_args": {"max_size": 4, "cache": "cache.txt"}}
+    given = ["--data.task", json.dumps(task), *ONE_STEP]
+    command("fit", *given)
+    assert Path("cache.txt").is_file()
+    (run,) = Path("runs").glob("quickstart-????????")
+    for more in ([], ["--run_dir", str(run)]):
+        with pytest.raises(SystemExit) as ended:
+            command("fit", *given, *more)
+        assert not ended.value.code and f"{run} is finished" in capsys.readouterr().out
+    assert "code_sha256.data.task.init_args.cache" not in str(differences_in_content(*configurations(given)))
+
+
+def configurations(given):
+    """Those of two machines, of which one has the file that a task reads, and another path of a model."""
+    here = read_configuration(["fit", *given])
+    return {**here, "code_sha256": None}, here
+
+
+@pytest.mark.parametrize(
+    ("drawn", "steps", "said"),
+    [("a", 2, ""), ("b", 2, "ranks 0 and 1 draw different samples"), ("a", 3, "all ranks must have one configuration")],
+)
+def test_ranks_that_start_differently_are_refused(monkeypatch, drawn, steps, said):
+    def gather(ranks, own):
+        ranks[:] = [own, (own[0], {"trainer": {"max_steps": steps}}, drawn)]
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    data = SimpleNamespace(samples_sha256="a", task=IsTree(max_size=4))
+    start = SameStart(Start(None), {"trainer": {"max_steps": 2}})
+    with pytest.raises(UserError, match=said) if said else contextlib.nullcontext():
+        start.setup(SimpleNamespace(world_size=2, datamodule=data), None, "fit")
 
 
 def test_functions_that_are_named_as_they_are_have_a_hash_too(monkeypatch, tmp_path):

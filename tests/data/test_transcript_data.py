@@ -1,9 +1,7 @@
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from broken_tasks import Parity, Short
 
 from lit_retrieval.data import Suite, TranscriptData
@@ -14,12 +12,15 @@ from lit_retrieval.tasks import (
     Author,
     IsTree,
     KHops,
+    Mixture,
+    ReadAgain,
     SampleStream,
     SetDisjointness,
     describe,
     load_samples,
     save_samples,
 )
+from lit_retrieval.tasks.drawn_task import DrawnTask
 from lit_retrieval.vocabulary import FIRST_WORD, Vocabulary
 
 TASK = IsTree(max_size=16)
@@ -50,7 +51,7 @@ def test_another_batch_size_goes_on_at_the_next_sample(monkeypatch, batch_size):
         (second, 5, 12 + 2 * batch_size),
         (third, 9, 12 + 2 * batch_size + 8),
     ):
-        data.trainer = SimpleNamespace(global_rank=0, world_size=1, batches=batches)
+        data.trainer = SimpleNamespace(global_rank=0, world_size=1, batches=batches, state=SimpleNamespace(fn="fit"))
         assert data.samples_trained == samples
         assert next(iter(data.train_dataloader().sampler)).tolist() == list(range(samples, samples + data.batch_size))
         following = {3: second, 5: third}.get(batches)
@@ -67,8 +68,8 @@ def test_fewer_samples_than_ranks_are_refused(options):
         data.val_dataloader()
 
 
-def limited(limit, ranks=1):
-    data = TranscriptData(TASK, "cot", [8], test_samples=10, eval_batch_size=4)
+def limited(limit, ranks=1, test_samples=10):
+    data = TranscriptData(TASK, "cot", [8], test_samples=test_samples, eval_batch_size=4)
     data.trainer = SimpleNamespace(global_rank=0, world_size=ranks, limit_test_batches=limit)
     return data
 
@@ -86,7 +87,9 @@ def test_a_limit_that_leaves_out_nothing_is_silent(limit, ranks, recwarn):
 
 
 def test_a_share_of_the_batches_of_each_rank_is_refused():
-    with pytest.raises(UserError, match=r"limit_test_batches must be a number of batches on several ranks, .* got 0.5"):
+    with pytest.raises(UserError, match=r"limit_test_batches must be a number of batches where ranks .* got 0.5"):
+        limited(0.5, ranks=2, test_samples=9).test_dataloader()
+    with pytest.warns(UserWarning, match="leaves out the last 6 of 10 samples"):
         limited(0.5, ranks=2).test_dataloader()
 
 
@@ -254,17 +257,24 @@ def test_samples_that_are_not_those_of_a_checkpoint_are_told(recwarn):
     same.load_state_dict({"batches": 3, "samples": 12})  # of an older version
     assert not recwarn
     for data in (other, reordered):
-        with pytest.warns(UserWarning, match="same seed gives other samples or words than in training; .* check-class"):
+        with pytest.warns(UserWarning, match="same seed gives other samples or words than in training, .* check-class"):
             data.load_state_dict(state)
 
 
-@pytest.mark.parametrize("is_same", [True, False])
-def test_ranks_that_draw_other_samples_are_refused(is_same):
-    def gather(own):
-        return torch.stack([own, own if is_same else own + 1])
+def test_a_test_draws_no_training_samples():
+    data, tested = (TranscriptData(Parity(), "cot", [4]) for _ in range(2))
+    tested.task.draw = None
+    tested.trainer = SimpleNamespace(state=SimpleNamespace(fn="test"))
+    tested.load_state_dict(data.state_dict())
 
-    data = TranscriptData(Parity(), "cot", [4])
-    strategy = SimpleNamespace(all_gather=gather, root_device="cpu")
-    data.trainer = SimpleNamespace(global_rank=1, world_size=2, strategy=strategy)
-    with nullcontext() if is_same else pytest.raises(UserError, match="the ranks draw different samples of one index"):
-        data.setup("fit")
+
+@pytest.mark.parametrize("wrap", [lambda task: task, lambda task: Mixture([task]), ReadAgain])
+def test_a_reply_may_be_longer_than_an_estimate(wrap):
+    class Growing(Parity):
+        longest_reply = DrawnTask.longest_reply
+
+        def problem(self, seed, index, size):
+            return super().problem(seed, index, size * (3 if index > 900 else 1))
+
+    data = TranscriptData(wrap(Growing()), "cot", [4], batch_size=1000)
+    assert next(iter(data.train_dataloader())).length.max() > 3 * 4

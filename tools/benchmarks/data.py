@@ -22,7 +22,7 @@ from lit_retrieval.tasks.random import Counts
 _SUITES = Path(__file__).parents[2] / "data" / "evaluation"
 _LENGTHS = (16, 64, 256)  # tokens of the user
 _STEP_LENGTH = 64  # tokens of the user in a training step
-_DRAWN = 4  # samples of each size that tell how long its problems are
+_DRAWN = 4  # samples of each size whose lengths are measured
 _AT_ONCE = 32  # sizes
 
 
@@ -35,7 +35,7 @@ def suites() -> Iterator[tuple[str, TranscriptData]]:
 
 
 def tasks() -> dict[str, Task]:
-    """The task of every suite, by the suite's name; the first of those that ask for the same task."""
+    """The different tasks of the suites, each by the name of its first suite."""
     found: dict[str, Task] = {}
     for name, suite in suites():
         if describe(suite.task) not in map(describe, found.values()):
@@ -46,13 +46,13 @@ def tasks() -> dict[str, Task]:
 def data(batch: int = 64, rounds: int = 5, seconds: float = 0.2, steps: bool = True) -> None:
     """Time sample generation on one thread, alone and as a share of a training step, for the task of every suite.
 
-    Samples are generated as for training: tokens written, searches answered, and converted to tensors. Each task is
-    timed at the sizes at which its prompts have about 16, 64 and 256 tokens; `-` where it has no such size. The
+    Samples are generated as for training: tokens are written, searches answered, and all converted to tensors. Each
+    task is timed at sizes whose prompts have about 16, 64 and 256 tokens; `-` means that it has no such size. The
     training step is forward, backward and AdamW of mamba_0.5M on all threads, on problems of 64 tokens.
 
     Args:
         batch: Samples per batch.
-        rounds: Measurements of each speed; the table shows their medians.
+        rounds: Number of measurements; the table shows their medians.
         seconds: Duration of each measurement.
         steps: Whether to time training steps too.
     """
@@ -81,7 +81,7 @@ def data(batch: int = 64, rounds: int = 5, seconds: float = 0.2, steps: bool = T
 
 
 def _sizes(task: Task) -> dict[int, int]:
-    """The size whose problems come nearest to each length, by the length; none that is a quarter off."""
+    """For each length, the size whose problems come nearest to it; none if it is a quarter off."""
     sizes, lengths = np.empty(0, np.int64), np.empty(0)
     for first in range(1, 2 * _LENGTHS[-1], _AT_ONCE):
         more = np.fromiter(_sizes_from(task, first), np.int64)

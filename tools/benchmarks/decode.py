@@ -29,8 +29,8 @@ def decode(
     """Time closed-loop decoding against reading the whole prefix again for every token.
 
     Both write the true transcripts of IsTree on binary graphs, so the times do not depend on what a model has learned.
-    Ours keeps its state and removes finished rows. The other side is the plain loop: it reads all rows from the start
-    for each new token, until the last row has finished. The two are timed alternately.
+    Ours keeps its state and removes finished rows. The baseline reads all rows from the start for each new token, until
+    the last row has finished. The two are timed alternately.
 
     Args:
         model: Name of a file in configs/model, without its extension.
@@ -80,15 +80,15 @@ def commits(
     rounds: int = 3,
     threads: int = 1,
 ) -> None:
-    """Time closed-loop decoding of this commit against another one's, alternately, each in a process of its own.
+    """Time closed-loop decoding of this commit against another commit, alternately, in separate processes.
 
-    Both write the true transcripts of IsTree on binary graphs, as in `decode`. The times are those of the processor, so
-    that other programs on the machine matter less.
+    Both write the true transcripts of IsTree on binary graphs, as in `decode`. Processor time is measured, so that
+    other programs matter less.
 
     Args:
-        checkout: A folder with the other commit, as `git worktree add` makes it.
-        models: Names of files in configs/model, without extension, or `none` for a model without work: what is left is
-            the time of the turns, searches and answers.
+        checkout: A folder with the other commit, such as one made by `git worktree add`.
+        models: Names of files in configs/model, without extension. `none` is a model without work, which leaves only
+            the time of turns, searches and answers.
         sizes: Vertices of the graphs.
         regime: Regime of the transcripts.
         batch: Rows decoded together.

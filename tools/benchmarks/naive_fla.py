@@ -1,4 +1,4 @@
-"""fla's layers with recurrences computed one step at a time, to compare our kernels with."""
+"""fla's layers with step-by-step recurrences, as a baseline for our kernels."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from lit_retrieval.ops.linear_recurrence import linear_recurrence_naive
 
 @contextmanager
 def naive_recurrences() -> Iterator[None]:
-    """Make fla's layers run fla's `naive` recurrences, and Mamba-2, which has none, a PyTorch loop."""
+    """Make fla's layers run fla's `naive` recurrences; Mamba-2, which has none, runs a PyTorch loop."""
     with (
         patch.object(recurrences, "_run", _run),
         patch.object(mamba, "linear_recurrence", linear_recurrence_naive),

@@ -31,15 +31,15 @@ class _Case(NamedTuple):
 def ops(batch: int = 64, time: int = 128, dim: int = 128, rounds: int = 5) -> None:
     """Time each recurrence, forward and backward, against chunked and step-by-step versions in PyTorch.
 
-    The last column is the time to copy the bytes that must be moved on this device, as a share of our time: each input
-    and output is read or written once forward, and it and its gradient once backward.
+    The last column compares with a lower limit: the time to copy the bytes that must be moved, as a share of our time.
+    These are each input and output once in forward, and each of them and its gradient once in backward.
 
     Args:
         batch: Sequences per batch.
         time: Steps per sequence.
         dim: Channels of Mamba's scan and of the linear RNN; the matrix-valued recurrences have 4 heads of 16 keys and
             16 values.
-        rounds: Measurements of each, after one that is not counted.
+        rounds: Number of measurements of each, after one that is not counted.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     table = Table("recurrence", "ms", "chunked", "step by step", "times as fast", "copy, share of ours")

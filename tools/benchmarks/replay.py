@@ -1,4 +1,4 @@
-"""Decodes right transcripts with a model that computes its logits; `python -m benchmarks.replay` does so on request."""
+"""Decodes right transcripts with a model that really computes its logits, also as `python -m benchmarks.replay`."""
 
 import sys
 from collections.abc import Callable
@@ -20,7 +20,7 @@ NO_MODEL = "none"  # a name for a model without work
 
 
 class Replaying:
-    """A model that computes its logits, then chooses the true next token: real work on transcripts of real lengths."""
+    """A model that computes its logits, then writes the true next token, so that work and lengths are realistic."""
 
     def __init__(self, model: Callable[..., Any], tokens: Tensor, vocab_size: int) -> None:
         self._model, self._tokens, self._vocab_size = model, F.pad(tokens, (0, 1)), vocab_size
@@ -53,11 +53,11 @@ class Problem:
 
     @property
     def num_words(self) -> int:
-        """The tokens that follow the prompts."""
+        """The number of tokens after the prompts."""
         return int((self.transcripts.length - self.transcripts.prompt_length).sum())
 
     def decode(self) -> float:
-        """The seconds of processor time in which the transcripts are written again."""
+        """Decode the transcripts; returns the seconds of processor time."""
         start = process_time()
         replies = self._decode(self.max_new_tokens)
         seconds = process_time() - start
@@ -65,7 +65,7 @@ class Problem:
         return seconds
 
     def warm_up(self) -> None:
-        """Write a few tokens, so that kernels are loaded and memory is allocated."""
+        """Write a few tokens to load kernels and allocate memory."""
         self._decode(8)
 
     def _decode(self, max_new_tokens: int) -> Any:

@@ -95,25 +95,27 @@ def train(
     alternatives: bool = True,
     processor_time: bool = False,
 ) -> None:
-    """Time a training step, forward and backward, of our 0.5M models, and of alternatives.
+    """Time a training step, forward and backward, of our 0.5M models and of alternatives.
 
     Each model is timed alternately with our Transformer and the alternative, in one run, so that other load slows all
-    of them. Of each two steps the second is timed, as in training, where a step follows one of the same model. Layers
-    of fla are compared with themselves on recurrences of one step at a time: fla's `naive` ones, or a PyTorch loop for
-    Mamba-2, which has none; first in a model, where both sides share most of the time (SwiGLU, norms, the head), then
-    as one layer alone, on inputs of the model's width. The two Mamba-1 both have width 64, 16 blocks, state 16 and
-    expansion 2; mambapy's has no norm after its last block. The two Transformers have equal sizes (head_dim=16 is set
-    because LlamaConfig may keep another) and equal numbers of trainable parameters. All share one frozen embedding,
-    tied to the head. The optimizer is not timed.
+    of them. Steps come in pairs, of which the second is timed, because in training a step follows one of the same
+    model. The optimizer is not timed.
+
+    Layers of fla are compared with the same layers on step-by-step recurrences: fla's `naive` ones, or a PyTorch loop
+    for Mamba-2, which has none. They are compared in a model, where both sides share most of the time (SwiGLU, norms,
+    the head), and as one layer alone, on inputs of the model's width. Both Mamba-1 models have width 64, 16 blocks,
+    state 16 and expansion 2; mambapy's has no norm after its last block. The two Transformers have equal sizes
+    (head_dim=16 is set because LlamaConfig may keep another) and equal numbers of trainable parameters. All models
+    share one frozen embedding, tied to the head.
 
     Args:
         models: Files in configs/model without `_0.5M.yaml`; all if absent.
         batch: Sequences per batch.
         time: Tokens per sequence.
         vocab_size: Number of tokens.
-        rounds: Turns of each model, after one that is not counted.
-        alternatives: Whether to time alternatives too; else each model is compared with our Transformer alone.
-        processor_time: Whether to take the processor's time, of all threads, in place of the clock's.
+        rounds: Timed turns of each model, after one that is not counted.
+        alternatives: Whether to time alternatives too; if not, each model is compared only with our Transformer.
+        processor_time: Whether to measure processor time, over all threads, instead of elapsed time.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     clock = process_time if processor_time else perf_counter
@@ -140,7 +142,7 @@ def train(
 
 
 def _other_side(name: str, ours: SequenceModel, device: str) -> tuple[str, nn.Module | None]:
-    """What a model is compared with, and its name; None if nothing, as for naive recurrences on a GPU."""
+    """The name and the model to compare with; None if there is none, as for naive recurrences on a GPU."""
     if name in _OF_PACKAGES:
         package, make = _OF_PACKAGES[name]
         return package, _make(package, make, ours.embedding).to(device)
@@ -157,7 +159,7 @@ def _make(package: str, make: Callable[[Tensor], nn.Module], embedding: Tensor) 
 
 
 def _time_layer(model: SequenceModel, batch: int, time: int, rounds: int) -> list[str]:
-    """Milliseconds of the model's first mixer alone, and how many times as fast it is as one step at a time."""
+    """Milliseconds of the model's first mixer alone, and its speedup over one step at a time."""
     layer = model.mixers[0]
     x = torch.randn(batch, time, model.embedding.shape[1], requires_grad=True)
     ours_ms, other_ms = _time_in_turns([layer, _Naive(layer)], x, rounds)

@@ -21,12 +21,12 @@ _RIGHT_ANSWERS = {"class_path": "lit_retrieval.training.RightAnswers"}
 
 
 class Point(NamedTuple):
-    """A layer at a budget of state.
+    """A layer with a budget of state.
 
     Args:
-        state_bits: The budget; that of the shape for the table, a smaller one for the frontier.
-        setting: The model that meets it.
-        suites: The suites that are run with it.
+        state_bits: The budget: the shape's for the table, a smaller one for the frontier.
+        setting: The model that meets the budget.
+        suites: The suites to run with this budget.
     """
 
     state_bits: int
@@ -35,9 +35,9 @@ class Point(NamedTuple):
 
 
 def find_points(layer: Layer, protocol: Protocol, folder: Path) -> list[Point]:
-    """The points of a layer, found once and kept in `folder`; raises `UserError` if it can't meet the budgets.
+    """The points of a layer, found once and stored in `folder`; raises `UserError` if it can't meet the budgets.
 
-    A smaller budget without a setting of its own has no point, and a layer with attention behind it has one point.
+    A smaller budget has a point only if it needs another setting. A layer with attention behind it has one point.
     """
     path = folder / "points.json"
     asked = identity(layer, protocol)
@@ -54,7 +54,7 @@ def find_points(layer: Layer, protocol: Protocol, folder: Path) -> list[Point]:
 
 
 def identity(layer: Layer, protocol: Protocol) -> dict[str, Any]:
-    """What the points and the speed of a layer depend on."""
+    """All that the points and the speed of a layer depend on."""
     parts = [layer.class_path, layer.init_args, layer.states, layer.with_attention, layer.code()]
     return {"layer": json.loads(json.dumps(parts)), "of": protocol.sha256}
 
@@ -63,7 +63,7 @@ def grid(
     layer: Layer, point: Point, protocol: Protocol, rates: Sequence[float] | None = None,
     seeds: Sequence[int] | None = None, suites: Sequence[str] | None = None,
 ) -> Grid:  # fmt: skip
-    """The grid of a point; `rates`, `seeds` and `suites` are those of the protocol and of the point if absent."""
+    """The grid of a point; by default with the rates and seeds of the protocol and the suites of the point."""
     hours, minutes = divmod(round(protocol.minutes * 60) // 60, 60)
     seconds = round(protocol.minutes * 60) % 60
     fixed: dict[str, Any] = {
@@ -87,9 +87,10 @@ def grid(
 
 
 def trials_of(layer: Layer, points: Sequence[Point], protocol: Protocol) -> list[list[Trial]]:
-    """The trials of each point, those of `grid`; one of each suite is read, and the others differ in three keys.
+    """The trials of each point, as `grid` defines them.
 
-    If the layer's code is a user's own, a hash of it is part of theirs: other code has other trainings.
+    Only one trial of each suite is parsed, because the others differ in three keys. If the layer is a user's own, a
+    hash of its code is part of a trial's hash, so changed code is trained again.
     """
     rates, seeds, code = protocol.learning_rates, protocol.seeds, layer.code()
     return [
@@ -104,7 +105,7 @@ def trials_of(layer: Layer, points: Sequence[Point], protocol: Protocol) -> list
 
 
 def _vary(trial: Trial, changes: dict[str, Any]) -> Trial:
-    """The trial with other values of keys that it has."""
+    """The trial with other values of some of its keys."""
     arguments, configuration = list(trial.arguments), copy.deepcopy(trial.configuration)
     for key, value in changes.items():
         arguments[arguments.index(f"--{key}") + 1] = str(value)
@@ -116,7 +117,7 @@ def _vary(trial: Trial, changes: dict[str, Any]) -> Trial:
 
 
 def of_code(trial: Trial, code: str) -> Trial:
-    """The trial of a layer whose own code has a hash."""
+    """The trial with the hash of a user's code."""
     return trial._replace(hash=f"{trial.hash}-{code}") if code else trial
 
 
@@ -127,7 +128,7 @@ def failure(trial: Trial, folder: Path) -> str | None:
 
 
 def is_over(trial: Trial, folder: Path, again: bool = False) -> bool:
-    """Whether a trial has finished, or failed in a way that recurs at every start and is not to be run `again`."""
+    """Whether a trial has finished, or has failed in a way that would recur; with `again` failures are not over."""
     is_finished = (files.trial_folder(folder, trial.hash) / "result.json").exists()
     return is_finished or (not again and is_final(failure(trial, folder) or ""))
 

@@ -1,4 +1,4 @@
-"""One statement of rows: `python tools/compare.py differ rows.csv deltanet mamba --suite mqar`, is the first better?"""
+"""Tests whether one layer is better: `python tools/compare.py differ rows.csv deltanet mamba --suite mqar`."""
 
 from collections.abc import Sequence
 from math import erfc, sqrt
@@ -16,7 +16,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.parsing import OneLineErrors
 
 _Z = 1.96  # of a 95% interval
-_LEAST = 1e-300  # a p-value below it is said to be below it
+_LEAST = 1e-300  # smaller p-values are printed as "below" this one
 _DOES_NOT_HOLD = 1
 
 
@@ -28,7 +28,7 @@ class Cell(NamedTuple):
 
     @property
     def shares(self) -> npt.NDArray[np.float64]:
-        """The right answers of each sample, the mean over seeds, so scaled that their mean is the accuracy."""
+        """The share of right answers of each sample, averaged over seeds; their mean is the accuracy."""
         right: npt.NDArray[np.float64] = np.mean(self.seeds, 0, dtype=np.float64)
         return right * (float(self.row["accuracy"]) / float(right.mean()) if right.any() else 0.0)
 
@@ -86,10 +86,10 @@ def find(found: submitted.Submitted, name: str, suite: str, size: int | None, bu
 
 
 def statement(found: submitted.Submitted, one: Cell, other: Cell) -> tuple[str, bool]:
-    """What is known of two rows, and whether the first is better, as `significance.differences` defines it.
+    """A sentence about two rows, and whether the first is better, as `significance.differences` defines it.
 
-    On the same samples the test is the sign test; on those of two suites, where samples are not paired, a z-test of the
-    two means. Holm's correction is over all pairs of the table and this one.
+    In one suite the test is the sign test. Between two suites, whose samples are not paired, it is a z-test of the two
+    means. Holm's correction is over all pairs of the table and this one.
     """
     first, second = one.shares, other.shares
     is_paired = all(one.row[key] == other.row[key] for key in ("suite", "size"))

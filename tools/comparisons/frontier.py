@@ -16,7 +16,7 @@ STYLE = (Path(__file__).parent / "frontier.css").read_text()
 HIGHLIGHTED = {
     "attention": 0, "mamba": 1, "window": 3, "deltanet": 4, "gla": 5, "linear_attention": 6, "rwkv7": 8, "lstm": 9,
 }  # fmt: skip
-_PACKAGES, _OWN = ("lit_retrieval.", "fla."), 2  # layers of other packages stand out in one color
+_PACKAGES, _OWN = ("lit_retrieval.", "fla."), 2  # layers of other packages share one highlight color
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 460, 320, 44, 40, 28, 24
 _COLUMNS, _LEGEND, _LETTER = 2, 44, 7  # plots in a row of the picture; pixels of its legend, and of a letter in it
 _MARKS = "Hollow: the layer may search its context. Square: one attention layer behind it. Dashed: what M bits allow."
@@ -26,11 +26,11 @@ class Panel(NamedTuple):
     """One plot.
 
     Args:
-        suite: The suite, and the one that answers its question with searches, if there is one.
+        suite: The suite, and the suite with searches for the same question, if there is one.
         size: The tested size.
-        curves: Points of each layer: bits of state and its row, the fewest bits first.
-        repaired: Points of the suite with searches, of the largest budget.
-        random_bits: Bits of the random-access code; None if the suite is none.
+        curves: Points of each layer: bits of state and the row, ordered by bits.
+        repaired: Points of the suite with searches at the largest budget.
+        random_bits: Bits of the random-access code; None for other suites.
     """
 
     suite: str
@@ -61,7 +61,7 @@ def panels(
 
 
 class _Axes:
-    """Bits on a logarithmic scale, and accuracy, as pixels."""
+    """Converts bits (on a logarithmic scale) and accuracy to pixels."""
 
     def __init__(self, panel: Panel) -> None:
         bits = [point[0] for points in panel.curves.values() for point in points]
@@ -86,7 +86,7 @@ def palette(theme: Theme) -> str:
 
 
 def legend(panels: Sequence[Panel]) -> dict[str, int]:
-    """The layers of the plots that stand out, and the numbers of their colors."""
+    """The highlighted layers, with the numbers of their colors."""
     curves = {name: points for panel in panels for name, points in panel.curves.items()}
     first = [*HIGHLIGHTED, *sorted(curves.keys() - HIGHLIGHTED.keys())]
     colors = {name: _color(name, curves[name]) for name in first if name in curves and not _is_repair(curves[name])}
@@ -117,11 +117,11 @@ def picture(panels: Sequence[Panel], theme: Theme) -> str:
 
 
 def draw(panel: Panel, place: str = "") -> str:
-    """The plot; layers that are not `HIGHLIGHTED` are pale until the pointer is on them.
+    """The plot as SVG; layers that are not `HIGHLIGHTED` are pale until the pointer is on them.
 
     Args:
-        panel: What it shows.
-        place: Attributes of the SVG element: where a picture has it.
+        panel: The data.
+        place: Attributes of the SVG element, such as its position in a picture.
     """
     axes = _Axes(panel)
     parts = [f'<svg class="frontier" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" {place} '
@@ -136,7 +136,7 @@ def draw(panel: Panel, place: str = "") -> str:
 
 
 def _color(name: str, points: Sequence[tuple[int, Row]]) -> int | None:
-    """The number of a layer's color; one with an attention layer behind it has that of the layer without."""
+    """The number of a layer's color; with an attention layer behind it, a layer keeps its color."""
     if not points[0][1]["class_path"].startswith(_PACKAGES):
         return _OWN
     return HIGHLIGHTED.get(name.removesuffix("_attention") if _is_repair(points) else name)

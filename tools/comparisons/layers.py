@@ -23,10 +23,10 @@ class Layer:
     Args:
         name: Its name in the tables.
         class_path: Its class.
-        init_args: Arguments that are given to it besides those that the command finds.
-        states: Arguments with the values among which the command finds those that meet the budget of state; those of
-            `settings.KNOBS` that the class has and `init_args` does not set, if absent.
-        with_attention: Whether each block has one attention layer behind it.
+        init_args: Fixed arguments, besides those that the command finds.
+        states: Arguments that set the size of the state, with the values to try. If absent, those of `settings.KNOBS`
+            that the class has and `init_args` does not set.
+        with_attention: Whether an attention layer follows the layer in each block.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Layer:
             ) from None
 
     def code(self) -> str:
-        """A hash of the code of the class, if it is a user's own: rows of other code are not those of this layer."""
+        """A hash of the code of a user's own class, so that rows of changed code are not taken for this layer's."""
         return code_hash(self.load())[:8]
 
 
@@ -57,7 +57,7 @@ def read_known() -> dict[str, Layer]:
 
 
 def find_layers(names: list[str], init_args: str | None) -> list[Layer]:
-    """The layers that a command line names: `all`, names of the file, or classes; `init_args` is for a single class."""
+    """The layers named on a command line: `all`, names in the file, or classes; `init_args` needs a single class."""
     known = read_known()
     if init_args is not None and len(names) != 1:
         raise UserError("--init_args must follow a single class; compare several layers by several commands")

@@ -1,4 +1,4 @@
-"""The page of a comparison: one HTML file, which needs no server and loads nothing."""
+"""Writes the page of a comparison: one HTML file without external resources."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -64,7 +64,7 @@ def _style() -> str:
 
 
 def _data(summary: Summary, names: Sequence[str]) -> str:
-    """The layers, and for each cell the pairs that differ (1), do not (0) and have no test (-), for the script."""
+    """Data for the script: the layers, and for each cell whether pairs differ (1), do not (0) or lack a test (-)."""
     tested = summary.right_answers()
     different = {
         cell: [
@@ -140,7 +140,7 @@ def _told(row: Row | None) -> str:
 
 
 def plots(found: Sequence[Row], protocol: Protocol) -> list[frontier.Panel]:
-    """The plots of accuracy against bits of state; none without several budgets."""
+    """The plots of accuracy against bits of state; empty without several budgets."""
     codes: dict[tuple[str, int], int | None] = {}
     for name in protocol.frontier.suites:
         suite = protocol.suite(name)

@@ -1,4 +1,4 @@
-"""What a comparison fixes: suites, model shape, budgets, learning rates and seeds, with a version and a hash."""
+"""The protocol of a comparison: suites, model shape, budgets, learning rates and seeds, with a version and a hash."""
 
 import hashlib
 import json
@@ -29,15 +29,15 @@ EXPERIMENT = str(FOLDER.parent / "experiments/quickstart.yaml")  # whose data, m
 
 @dataclass(frozen=True)
 class Shape:
-    """What all models share.
+    """The shape that all models share.
 
     Args:
         hidden_size: Elements of each token's vector.
-        conv_kernel: Tokens that the Canon layer before each compared layer sees.
-        repeat: Blocks, each of a Canon layer, the compared layer and a SwiGLU.
-        parameters: Budget of the parameters of all blocks; the width of the SwiGLU meets it within 5%.
-        state_bits: Most bits of state that a recurrence may have.
-        length: Tokens after which the state is measured to meet this budget.
+        conv_kernel: Number of tokens that the Canon layer before each compared layer sees.
+        repeat: Number of blocks, each a Canon layer, the compared layer and a SwiGLU.
+        parameters: Budget of parameters of all blocks, met within 5% by the width of the SwiGLU.
+        state_bits: Maximum bits of state of a recurrence.
+        length: Number of tokens after which the state is measured against this budget.
     """
 
     hidden_size: int
@@ -53,9 +53,9 @@ class Frontier:
     """Accuracy against bits of state.
 
     Args:
-        state_bits: Further budgets of state, below that of the shape.
-        suites: The suites that are run with each of them.
-        repairs: The retrieval suites that answer the same question with a search, by suite.
+        state_bits: Further budgets of state, below the shape's.
+        suites: The suites to run with each of these budgets.
+        repairs: For each suite, the retrieval suite that answers the same question with a search.
     """
 
     state_bits: list[int] = field(default_factory=list)
@@ -68,18 +68,18 @@ class Protocol:
     """A protocol; see the files in configs/compare.
 
     Args:
-        name: Name of its file.
-        version: Number of its version; a change of anything that it fixes needs a new one.
-        shape: What all models share.
+        name: Name of the file.
+        version: Version number; any change of the protocol needs a new one.
+        shape: The shape that all models share.
         suites: Suites by name, each with the keys of its trainings: `data`, the file of a frozen test set, relative to
-            the protocol's, and others, such as trainer.max_steps.
+            the protocol's file, and others, such as trainer.max_steps.
         learning_rates: Peak learning rates, of which validation chooses one for each layer and suite.
-        seeds: Random seeds of the first weights and the training samples; test samples are those of the suite.
+        seeds: Random seeds of the initial weights and the training samples; test samples are the suite's.
         fixed: Further keys of all trainings.
         frontier: Accuracy against bits of state.
-        minutes: Most minutes of a training; one that takes longer is `too slow`.
-        gpus: Share of a GPU per training, where there is one.
-        reference: Name of the recurrence to whose speed others are compared.
+        minutes: Time limit of a training, in minutes; one that takes longer is `too slow`.
+        gpus: Share of a GPU per training, if there is one.
+        reference: Name of the recurrence that others are compared with in speed.
         sha256: Hash of all of the above and of the suites' files.
         folder: Folder of its file.
     """
@@ -100,7 +100,7 @@ class Protocol:
 
     @property
     def identity(self) -> str:
-        """Name, version and the beginning of the hash: rows of different ones never share a table."""
+        """Name, version and prefix of the hash; rows with different identities never share a table."""
         return f"{self.name}-{self.version}-{self.sha256[:8]}"
 
     def suite(self, name: str) -> "Suite":
@@ -128,7 +128,8 @@ def read_protocol(path: Path) -> Protocol:
     content = {**optional, **content}
     check_kinds(content, _KINDS, path)
     try:
-        shape, frontier = Shape(**content.pop("shape")), Frontier(**content.pop("frontier"))
+        parts = {key: value for key, value in content.pop("frontier").items() if value is not None}
+        shape, frontier = Shape(**content.pop("shape")), Frontier(**parts)
     except TypeError as error:
         raise UserError(f"the parts of {path} must have the keys in tools/comparisons/protocol.py: {error}") from None
     _check_parts(shape, frontier, path)
@@ -158,7 +159,7 @@ def read_protocol(path: Path) -> Protocol:
 
 
 def _check_parts(shape: Shape, frontier: Frontier, path: Path) -> None:
-    """Raise `UserError` for a value of another kind in the parts of a protocol."""
+    """Raise `UserError` if a value in the parts of a protocol has a wrong type."""
     check_kinds(vars(shape), dict.fromkeys(vars(shape), int), path, "shape.")
     for name, number in vars(shape).items():
         check_at_least(f"shape.{name}", number, 1, f"it in {path}")
@@ -169,7 +170,7 @@ def _check_parts(shape: Shape, frontier: Frontier, path: Path) -> None:
 
 
 def _hash(path: Path, suites: dict[str, Any]) -> str:
-    """The sha256 of what the file and those of its suites say, whatever their comments and layout."""
+    """The sha256 of the content of the file and of its suites' files, without comments and layout."""
     parts = [read_yaml(path)]
     for suite, keys in sorted(suites.items()):
         file = keys.get("data") if isinstance(keys, dict) and all(isinstance(key, str) for key in keys) else None
@@ -204,7 +205,7 @@ class Suite:
         self._random_bits: Callable[[int], int | None] = data.task.random_bits
 
     def random_bits(self, size: int) -> int | None:
-        """The random bits of a code, of which one is asked for; None if the task is no code or may be searched."""
+        """The random bits of a random-access code; None for other tasks, and if the model may search."""
         return None if self.regime == "retrieval" else self._random_bits(size)
 
     def ceiling(self, size: int, state_bits: int) -> float | None:
@@ -214,10 +215,10 @@ class Suite:
 
 
 def is_near(number: int, other: int) -> bool:
-    """Whether a number of parameters or of bits counts as another."""
+    """Whether two numbers of parameters, or of bits, count as equal."""
     return abs(number - other) <= TOLERANCE * other
 
 
 def interval(share: float, samples: int) -> tuple[float, float]:
-    """The 95% interval over samples of an accuracy; means over seeds of the same samples count them once."""
+    """The 95% interval over samples of an accuracy; in a mean over seeds, each sample counts once."""
     return wilson(share, samples)

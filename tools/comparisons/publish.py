@@ -1,4 +1,4 @@
-"""Publishes rows: `python tools/compare.py publish compare/laptop-1-*/laptop.csv` writes them, page and picture."""
+"""Publishes rows, their page and picture: `python tools/compare.py publish compare/laptop-1-*/laptop.csv`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ THEMES: dict[Theme, str] = {"light": "", "dark": "_dark"}
 
 
 def main(words: Sequence[str]) -> None:
-    """Write what the checkout has of a protocol's rows, in place of what it had."""
+    """Replace a protocol's published rows in the checkout."""
     parser = OneLineErrors(
         description="Write rows and the picture of accuracy against bits of state to data/results/compare, and their "
         "page to docs/compare."
@@ -32,7 +32,7 @@ def main(words: Sequence[str]) -> None:
 def publish(found: submitted.Submitted, checkout: Path) -> list[Path]:
     """Write the files of some rows; returns their paths.
 
-    Raises `UserError` if layers of the table that is there are not among the rows.
+    Raises `UserError` if a layer in the published table is not among the rows.
     """
     name = found.protocol.name
     table = checkout / f"data/results/compare/{name}.csv"

@@ -37,7 +37,7 @@ _STATUSES = {"a mistake in its configuration": "refused", "a loss that is not fi
 
 
 class Winner(NamedTuple):
-    """The trials of the learning rate that validation has chosen, one for each seed, with their results and folders."""
+    """The trials with the learning rate chosen by validation, one for each seed, with their results and folders."""
 
     rate: float
     results: list[dict[str, Any]]
@@ -45,10 +45,10 @@ class Winner(NamedTuple):
 
 
 def choose(trials: Sequence[Trial], folder: Path) -> Winner | None:
-    """The learning rate of the best validation, the mean over seeds of the best of each run; None if none finished.
+    """Choose the learning rate by each run's best validation, averaged over seeds; None if no run has finished.
 
-    The accuracy counts, then the loss, then the lower rate. A rate with a failed seed is not chosen; the row says so
-    unless it diverged or was refused.
+    Rates are compared by accuracy, then loss; a tie goes to the lower rate. A rate with a failed seed is not chosen;
+    the row says so unless the run diverged or was refused.
     """
     by_rate: dict[float, list[Trial]] = {}
     for trial in trials:
@@ -145,7 +145,7 @@ def _failed(reasons: list[str]) -> dict[str, Any]:
 
 
 def _left_out(trials: Sequence[Trial], folder: Path) -> list[str]:
-    """The learning rates that validation could not choose, as a training has crashed that may run another time."""
+    """The learning rates that were left out because a training crashed, although it might run another time."""
     missing = {_rate(trial): failure(trial, folder) for trial in trials if not is_over(trial, folder)}
     return [
         f"the learning rate {rate:g} is left out until the same command runs it again: {reason or 'interrupted'}"
@@ -184,7 +184,7 @@ def _scores(
 
 
 def _is_finished(run: RunFolder) -> bool:
-    """Whether training had all its steps or had solved the task; else its time limit has stopped it."""
+    """Whether training took all its steps or solved the task, rather than being stopped by a time limit."""
     newest = run.newest()
     return newest is None or bool(newest.content["is_finished"])
 
@@ -199,15 +199,15 @@ def write(rows: Iterable[dict[str, Any]], columns: Sequence[str], path: Path) ->
 
 
 def samples_file(path: Path) -> Path:
-    """The file of the samples beside one of rows: `laptop.samples.csv` beside `laptop.csv`."""
+    """The file of samples for a file of rows: `laptop.samples.csv` for `laptop.csv`."""
     return path.with_name(f"{path.stem}.samples.csv")
 
 
 def read(paths: Sequence[Path]) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """The rows of files and of the samples beside them; raises `UserError` unless all are of one protocol.
+    """Read rows and their samples from files; raises `UserError` unless all are of one protocol.
 
-    Of rows of the same layer, suite, size and budget in several files, the first with an accuracy counts, with its
-    samples. A layer's name stands for one class.
+    If several files have a row of the same layer, suite, size and budget, the first with an accuracy counts, with its
+    samples. Two classes must not share a layer's name.
     """
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     samples: dict[tuple[str, ...], dict[str, str]] = {}
@@ -234,7 +234,7 @@ def read(paths: Sequence[Path]) -> tuple[list[dict[str, str]], list[dict[str, st
 
 
 def _check_classes(found: Iterable[dict[str, str]]) -> None:
-    """Raise `UserError` if two layers have one name."""
+    """Raise `UserError` if two layers share a name."""
     classes: dict[str, str] = {}
     for row in found:
         name, path = row["recurrence"], row["class_path"]

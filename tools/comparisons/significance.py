@@ -13,14 +13,15 @@ LEVEL = 0.05
 
 
 def sign_test(one: Counts, other: Counts) -> float:
-    """The two-sided p-value of: on a sample, either is as likely to have more right answers as the other.
+    """The two-sided p-value of the sign test, that neither layer tends to have more right answers on a sample.
 
-    Samples with as many right answers of both do not count; of the others, the number with more right answers of the
-    first is binomial with 1/2 (with one answer a sample this is McNemar's exact test, doi:10.1007/BF02295996).
+    Samples on which both have the same number of right answers do not count. Under the hypothesis, the first layer is
+    better on a binomial number of the others, with probability 1/2. (With one answer per sample this is McNemar's exact
+    test, doi:10.1007/BF02295996.)
 
     Args:
         one: Right answers of each sample, `(samples,)`.
-        other: The same of the other layer, on the same samples.
+        other: The same for the other layer, on the same samples.
     """
     more, fewer = int((one > other).sum()), int((one < other).sum())
     total, few = more + fewer, min(more, fewer)
@@ -39,9 +40,9 @@ def _log_factorials(last: int) -> npt.NDArray[np.float64]:
 
 
 def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
-    """Which hypotheses are rejected, so that any true one is with a probability of `level` at most.
+    """Which hypotheses are rejected; the probability to reject any true one is at most `level`.
 
-    The smallest p-value must be at most level / m, the next level / (m - 1), and so on; the first that is not ends it
+    The smallest p-value must be at most level / m, the next level / (m - 1), and so on, up to the first that is larger
     (Holm 1979, A simple sequentially rejective multiple test procedure).
     """
     order = sorted(range(len(p_values)), key=lambda place: p_values[place])
@@ -56,8 +57,9 @@ def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
 def differences(cells: Mapping[str, Mapping[str, list[Counts]]]) -> dict[str, set[tuple[str, str]]]:
     """The pairs of layers that differ in each cell, each pair in both orders.
 
-    A pair differs if the sign test of the right answers of each sample, summed over seeds, is past Holm's correction
-    over all pairs of all cells, and every seed of the one has a higher accuracy than every seed of the other.
+    A pair differs if two things hold. The sign test of the right answers of each sample, summed over seeds, is
+    significant after Holm's correction over all pairs of all cells. And every seed of the one has a higher accuracy
+    than every seed of the other.
 
     Args:
         cells: Right answers by cell, layer and seed, each `(samples,)`, of the same samples.

@@ -17,16 +17,16 @@ _BATCH, _STEPS = 64, 8
 def speed_ratios(
     model: SequenceModel, reference: SequenceModel, length: int, rounds: int, accelerator: str = "auto"
 ) -> dict[str, str]:
-    """How many times as fast as the reference the model trains and decodes.
+    """The model's training and decoding speed relative to the reference.
 
-    `training` is a forward and a backward of 64 sequences, `decoding` 8 steps of a token after each of them. The two
-    models are timed alternately, so that other load slows both: on a GPU if there is one and trainings may use it, else
-    by the processor's time.
+    `training` is a forward and a backward pass of 64 sequences, `decoding` 8 steps of one token after each of them. The
+    two models are timed alternately, so that other load slows both. They run on a GPU if there is one and trainings may
+    use it; otherwise processor time is measured.
 
     Args:
         model, reference: The models, in evaluation mode, with `WORDS` words.
         length: Tokens of a sequence.
-        rounds: Timed turns of each, after one that is not counted.
+        rounds: Timed turns of each model, after one that is not counted.
         accelerator: `trainer.accelerator` of the trainings, which run on a CPU if it is `cpu`.
     """
     device = "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
@@ -58,7 +58,7 @@ def _decode(model: SequenceModel, tokens: Tensor) -> float:
 
 
 def _now(tokens: Tensor) -> float:
-    """Seconds, when the device has done what it was asked for."""
+    """The time in seconds, after waiting for the device."""
     if tokens.is_cuda:
         torch.cuda.synchronize()
         return perf_counter()

@@ -1,4 +1,4 @@
-"""Rows from files, which anyone may have written, checked against the protocol that they name."""
+"""Reads rows from untrusted files, and checks them against the protocol that they name."""
 
 import zlib
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ class Submitted(NamedTuple):
 
 
 def read(paths: Sequence[Path], protocol: str | None = None) -> Submitted:
-    """The rows of files; raises `UserError` unless they are of the protocol's file, and what its rows can be.
+    """Read rows from files; raises `UserError` unless they follow the protocol.
 
     Args:
-        paths: CSV files, each with the file of its samples beside it; of equal rows the first with an accuracy counts.
-        protocol: The protocol's file; that of configs/compare if absent.
+        paths: CSV files, each with the file of its samples beside it; of equal rows, the first with an accuracy counts.
+        protocol: The protocol's file; the one in configs/compare if absent.
     """
     found, samples = rows.read(paths)
     read = protocol_of(found, protocol)
@@ -43,7 +43,7 @@ def read(paths: Sequence[Path], protocol: str | None = None) -> Submitted:
 
 
 def protocol_of(found: Sequence[Row], name: str | None) -> Protocol:
-    """The protocol of rows; raises `UserError` if its file has become another."""
+    """The protocol of rows; raises `UserError` if its file has changed since."""
     identity = found[0]["protocol"]
     protocol = read_protocol(find_protocol(name or identity.rpartition("-")[0].rpartition("-")[0]))
     if protocol.identity != identity:
@@ -55,7 +55,7 @@ def protocol_of(found: Sequence[Row], name: str | None) -> Protocol:
 
 
 def _check(row: Row, protocol: Protocol, suites: dict[str, Suite]) -> None:
-    """Raise `ValueError` unless a row is one of the protocol."""
+    """Raise `ValueError` unless a row follows the protocol."""
     suite = suites.get(row["suite"])
     _must(suite is not None, "suite", ", ".join(protocol.suites), row["suite"])
     assert suite is not None

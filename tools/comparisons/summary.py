@@ -17,7 +17,7 @@ class Summary:
     """The rows of one protocol.
 
     Args:
-        rows: Its rows.
+        rows: The protocol's rows.
         samples: The rows of the samples.
     """
 
@@ -36,7 +36,7 @@ class Summary:
         return mean(map(float, filter(None, found))) if all(found) else None
 
     def ordered(self) -> list[str]:
-        """The layers, those of the highest mean first, those without one last."""
+        """The layers, ordered by mean accuracy, highest first; those without a mean come last."""
         return sorted(self.layers, key=lambda layer: (-(self.mean(layer) or -1), layer))
 
     def differences(self) -> dict[str, set[tuple[str, str]]]:
@@ -53,12 +53,12 @@ class Summary:
 
 
 def shown(row: Row | None) -> str:
-    """The accuracy of a cell, or why there is none."""
+    """The accuracy of a cell, or the reason why there is none."""
     return "" if row is None else f"{float(row['accuracy']):.3f}" if row["accuracy"] else row["status"]
 
 
 def show(rows: Sequence[Row], names: set[str]) -> None:
-    """Print the table of some layers, and what its rows say for a reason; few layers stand side by side."""
+    """Print the table of some layers and the reasons in its rows; a few layers are shown as columns."""
     summary = Summary(rows)
     heads = ["layer", "mean", *(f"{suite} {size}" for suite, size in summary.cells), "bits of state", "parameters",
              "training speed", "decoding speed"]  # fmt: skip
@@ -67,7 +67,7 @@ def show(rows: Sequence[Row], names: set[str]) -> None:
     made = Table(*first, box=None)
     for line in others:
         made.add_row(*line)
-    width = Console(width=_WIDEST).measure(made).maximum  # a terminal wraps lines that it has no room for
+    width = Console(width=_WIDEST).measure(made).maximum  # a terminal wraps longer lines
     Console(width=max(Console().width, width)).print(made)
     told = [row for row in rows if row["recurrence"] in names and row["reason"]]
     for reason in dict.fromkeys(f"{row['recurrence']} {row['status']}: {row['reason']}" for row in told):

@@ -25,14 +25,15 @@ _FAILED = 1
 
 
 class Verdict(NamedTuple):
-    """What a row's trainings gave when they were run again.
+    """The results of a row's trainings when they were repeated.
 
     Args:
-        row: The row.
-        accuracy: The accuracy now; None if a training failed.
-        state_bits: The bits of state at the row's size now.
-        parameters: The parameters of all blocks now.
-        same_samples: Whether the same samples have as many right answers for every seed; None without published ones.
+        row: The published row.
+        accuracy: The new accuracy; None if a training failed.
+        state_bits: The new number of state bits at the row's size.
+        parameters: The new number of parameters of all blocks.
+        same_samples: Whether every sample has the same number of right answers for every seed; None if no samples were
+            published.
     """
 
     row: dict[str, str]
@@ -43,7 +44,7 @@ class Verdict(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether the accuracy is within the published interval or spread over seeds, of such a model."""
+        """Whether the accuracy is within the published interval or range of seeds, and the model has the same size."""
         if self.accuracy is None or self._other:
             return False
         low = min(float(self.row[name]) for name in ("low", "lowest_seed"))
@@ -52,7 +53,7 @@ class Verdict(NamedTuple):
 
     @property
     def _other(self) -> str:
-        """What of the model is not as published; empty if nothing is."""
+        """How the model differs from the published one; empty if it does not."""
         now = {"state_bits": (self.state_bits, "bits of state"), "parameters": (self.parameters, "parameters")}
         differing = [
             f"{number:,} {what}, published {int(self.row[name]):,}"
@@ -95,7 +96,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def choose(found: Rows, words: Sequence[str]) -> Rows:
-    """The rows with an accuracy that fit all words: of words of the same column, one must fit."""
+    """The rows with an accuracy that match the words; of several words for one column, one must match."""
     columns = ("recurrence", "suite", "state_budget")
     asked: dict[str, list[str]] = {}
     for word in words:
@@ -112,7 +113,7 @@ def choose(found: Rows, words: Sequence[str]) -> Rows:
 def verify(
     chosen: Rows, samples: Rows, protocol: Protocol, output: Path, slots: int, any_commit: bool = False
 ) -> Iterator[Verdict]:
-    """Run the trainings of rows again; raises `UserError` if another commit has begun one, unless `any_commit`."""
+    """Repeat the trainings of rows; raises `UserError` if another commit has begun one, unless `any_commit`."""
     commit = files.commit()
     grouped: dict[tuple[str, ...], Rows] = {}
     for row in chosen:

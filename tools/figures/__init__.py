@@ -1,1 +1,1 @@
-"""What every figure shares: its style, and diagrams as SVG."""
+"""The common style of all figures, and diagrams as SVG."""

@@ -1,4 +1,4 @@
-"""The colors of every figure and page of ours, on a light page and on a dark one."""
+"""The colors of our figures and pages, in a light and a dark theme."""
 
 from typing import Literal, NamedTuple
 
@@ -9,11 +9,11 @@ class Colors(NamedTuple):
     """The colors of a theme, as hexadecimal numbers.
 
     Args:
-        background: Of the page.
-        ink: Of text, axes and outlines.
-        muted: Of a guess, a grid and what is missing.
-        lines: Of architectures: transformer, mamba and hybrid, then others by name. Those of the three are close to
-            Okabe and Ito's, which people who are color-blind can tell apart.
+        background: Color of the page.
+        ink: Color of text, axes and outlines.
+        muted: Color of the line of a guess, of a grid and of missing values.
+        lines: Colors of architectures: transformer, mamba and hybrid, then others by name. The first three are close to
+            Okabe and Ito's, which color-blind people can tell apart.
     """
 
     background: str

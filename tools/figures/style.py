@@ -1,4 +1,4 @@
-"""The style of every figure: fonts, colors by architecture, the line of a guess and intervals, in light and dark."""
+"""The style of all figures: fonts, colors by architecture, the line of a guess and intervals, in light and dark."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ _DPI = 150
 
 @contextmanager
 def drawn_in(theme: Theme) -> Iterator[None]:
-    """Figures that are made and saved inside have the colors of this theme."""
+    """A block in which figures are made and saved in the colors of a theme."""
     colors = COLORS[theme]
     inks = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "legend.labelcolor")
     backgrounds = ("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor")
@@ -43,12 +43,12 @@ def drawn_in(theme: Theme) -> Iterator[None]:
 
 
 def ink() -> str:
-    """The color of text in the theme that is drawn."""
+    """The color of text in the current theme."""
     return str(rcParams["text.color"])
 
 
 def architecture_colors(names: Iterable[str]) -> dict[str, str]:
-    """A color for each architecture: the same in every panel, and for the paper's three in every figure."""
+    """A color for each architecture, the same in all panels; the paper's three have the same colors in all figures."""
     ordered = [*_ARCHITECTURES, *sorted(set(names) - set(_ARCHITECTURES))]
     return {name: f"C{number % 10}" for number, name in enumerate(ordered)}
 
@@ -59,7 +59,7 @@ def draw_guess(axes: Axes, chance: float, label: str | None = None) -> None:
 
 
 def guess_handle() -> Line2D:
-    """The line of a guess, for a legend that is made by hand."""
+    """The line of a guess, for a custom legend."""
     return Line2D([], [], color=COLORS["light"].muted, label="guess", **_GUESS)
 
 
@@ -71,7 +71,7 @@ def draw_points(axes: Axes, places: Sequence[float], points: Sequence[Point], **
 
 
 def save(figure: Figure, path: Path, theme: Theme) -> list[Path]:
-    """Write a figure as PNG and PDF, or in the dark as PNG alone, NAME_dark.png; returns the files."""
+    """Write a figure as PNG and PDF, in the dark theme only as PNG, NAME_dark.png; returns the files."""
     if theme == "dark":
         files = [path.with_name(f"{path.name}_dark.png")]
     else:

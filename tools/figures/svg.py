@@ -8,7 +8,7 @@ from typing import NamedTuple
 from figures.colors import COLORS, Colors, Theme
 
 _SANS, _MONO = "system-ui, sans-serif", "ui-monospace, SFMono-Regular, Menlo, monospace"
-_EM = 0.62  # width of a letter of a monospaced font, as a share of its size; a little more than any has
+_EM = 0.62  # width of a letter in a monospaced font, as a share of its size; an upper bound over fonts
 _SIZE = 14
 HEIGHT = 26
 
@@ -46,8 +46,8 @@ class Drawing:
 
     Args:
         width, height: In pixels.
-        theme: Of the page it is for.
-        title: What it shows, for screen readers.
+        theme: Theme of the page.
+        title: Description for screen readers.
     """
 
     def __init__(self, width: float, height: float, theme: Theme, title: str) -> None:
@@ -57,7 +57,7 @@ class Drawing:
 
     def words(self, x: float, y: float, text: str, *, anchor: str = "start", muted: bool = False, size: int = _SIZE,
               mono: bool = False, bold: bool = False) -> None:  # fmt: skip
-        """Write text whose base line begins, or with `anchor` middle or end has its middle or end, at x, y."""
+        """Write text at x, y, which is the start, middle or end of its base line, as `anchor` says."""
         color = self.colors.muted if muted else self.colors.ink
         weight = ' font-weight="600"' if bold else ""
         self._shapes.append(

@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Put fla on the CPU, before its tests are imported: without a GPU its device is "cuda" all the same."""
+    """Set fla's device to the CPU before its tests are imported; even without a GPU it would be "cuda"."""
     import fla.utils
 
     from lit_retrieval.ops import fla_cpu
@@ -62,7 +62,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def smaller(name: str, value: Any, is_model: bool = False) -> Any:
-    """The value of a test's parameter, cut if it is a size: fewer tokens, rows, layers or, for packed rows, ends."""
+    """The value of a test's parameter, reduced if it is a number of tokens, rows or layers, or ends of packed rows."""
     if name == "cu_seqlens" and isinstance(value, list | tuple) and value and value[-1] > MOST_TOKENS:
         return _smaller_ends(list(value))
     if not isinstance(value, int) or isinstance(value, bool):
@@ -75,7 +75,7 @@ def smaller(name: str, value: Any, is_model: bool = False) -> Any:
 
 
 def _smaller_ends(ends: list[int]) -> list[int]:
-    """Shorter sequences; none becomes empty that was not."""
+    """Shorten sequences, without making any of them empty."""
     smaller_ends = [0]
     for start, end in pairwise(ends):
         length = end - start
@@ -126,7 +126,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def outcome_of(outcome: str, error: BaseException | None) -> str:
-    """ "passed", "skipped", "refused" by us, "not covered" by us, "stopped" by the time limit, or "failed"."""
+    """One of "passed", "skipped", "refused" or "not covered" (by us), "stopped" (by the time limit), "failed"."""
     if outcome != "failed":
         return outcome
     if isinstance(error, TooSlowError):

@@ -17,13 +17,13 @@ from lit_retrieval.runs import RunFolder
 TOOLS = Path(__file__).parents[1]
 SMOKE = TOOLS.parent / "configs" / "sweeps" / "smoke.yaml"
 TO_SAVE = 25.0  # seconds between the signal and the end
-MOST_BYTES = 15 * 2**20  # of a file that is brought back
+MOST_BYTES = 15 * 2**20  # per file to bring back
 
 
 def cells(check: Check, grid: Path, regimes: list[str], slots: int) -> None:
-    """Train cells of a grid file while there is time; what has not finished by then is packed, to be resumed.
+    """Train cells of a grid file while there is time; unfinished trials are packed, so that they can be resumed.
 
-    Leaves results.csv and curves.csv in the results' folder, and what each unfinished trial needs in unfinished.N.tar.
+    The results' folder then has results.csv, curves.csv and, for unfinished trials, files unfinished.N.tar.
     """
     sweep = Path("/tmp") / f"gpu_check_{grid.stem}" if check.device == "cuda" else check.out / "cells"
     command = [sys.executable, str(TOOLS / "sweep.py"), str(SMOKE if check.is_tiny else grid), "--output", str(sweep)]
@@ -38,7 +38,7 @@ def cells(check: Check, grid: Path, regimes: list[str], slots: int) -> None:
 
 
 def _end(process: "subprocess.Popen[bytes]", seconds: float) -> int:
-    """Wait for a sweep so long, then ask it to save its trials; returns its status."""
+    """Wait for a sweep for some seconds, then ask it to save its trials; returns its status."""
     try:
         return process.wait(max(1.0, seconds))
     except subprocess.TimeoutExpired:

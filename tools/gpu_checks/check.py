@@ -1,4 +1,4 @@
-"""What every phase is given: where it runs, how long it may take, and where its rows go."""
+"""The context of a phase: its device, its time limit and its results file."""
 
 import json
 import math
@@ -26,11 +26,11 @@ class Check:
     """One phase of a check.
 
     Args:
-        phase: Its name.
+        phase: The phase's name.
         out: The folder of the results.
         device: cuda or cpu.
-        is_tiny: Whether to take the smallest sizes.
-        deadline: When it has to be over, by `time.monotonic`.
+        is_tiny: Whether to use the smallest sizes.
+        deadline: The time at which the phase must be over, by `time.monotonic`.
     """
 
     phase: str
@@ -50,14 +50,17 @@ class Check:
 
     @contextmanager
     def attempt(self, **values: Any) -> Iterator[None]:
-        """Turn an error into a row with these values, so that the rest of the phase runs."""
+        """A block in which an error becomes a row with these values, so that the rest of the phase runs."""
         try:
             yield
         except Exception as error:  # whatever it is, the other models are checked
             self.row(**values, error=f"{type(error).__name__}: {one_line(error)}"[:160])
 
     def milliseconds(self, function: Callable[[], object], seconds: float, most: int = 10_000) -> tuple[float, int]:
-        """The median time of a call after two to warm up, for about so many seconds; by events where there is a GPU."""
+        """The median milliseconds of a call, and the number of calls, over some seconds after two calls to warm up.
+
+        On a GPU, CUDA events measure the time.
+        """
         seconds = 0.0 if self.is_tiny else seconds
         times: list[float] = []
         for _ in range(1 if self.is_tiny else 2):
@@ -94,7 +97,7 @@ def device_name(device: str) -> str:
 
 @cache
 def versions() -> dict[str, str]:
-    """The versions of what the numbers depend on; `none` for what is not installed."""
+    """The versions of the packages that numbers depend on; `none` if one is not installed."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

@@ -19,7 +19,7 @@ _SIZES = {
 
 
 def fit(check: Check) -> None:
-    """Fit our models at the same time for some steps with two validations, chains of thought at 16 vertices."""
+    """Fit our models at the same time, for some steps and two validations, on chains of thought at 16 vertices."""
     folder = Path(tempfile.mkdtemp())
     logs = {name: (folder / f"{name}.txt").open("wb") for name in (OWN[:1] if check.is_tiny else OWN)}
     processes = {

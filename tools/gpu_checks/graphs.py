@@ -1,4 +1,4 @@
-"""The phases that compare ways of taking training steps, in Lightning's own loop: as CUDA graphs, compiled by block."""
+"""The phases that compare training steps in Lightning's loop with steps as CUDA graphs and with compiled blocks."""
 
 import time
 import warnings
@@ -66,7 +66,7 @@ class _Steps(Callback):
 
 
 def graphs(check: Check) -> None:
-    """Of a step as a graph and without: milliseconds, and whether the weights are the same after 20 steps.
+    """Compare steps with and without a CUDA graph: milliseconds, and whether the weights are equal after 20 steps.
 
     `same` compares graphs with the same steps unrecorded, bit for bit, and `whole_off` relative to the weights' norm;
     `off` compares with Lightning's steps, whose learning rate is not rounded.
@@ -88,7 +88,7 @@ def _compare(check: Check, name: str, length: Length) -> None:
 
 
 def blocks(check: Check) -> None:
-    """Of a step as a graph with compiled blocks and without: milliseconds, and how far the weights are apart."""
+    """Compare steps as a graph with and without compiled blocks: milliseconds, and the distance of the weights."""
     cases = [*((name, _LENGTHS[0]) for name in OWN), ("transformer_0.5M", _LENGTHS[1])]
     for name, (size, regime) in [("transformer_0.5M", (4, "vanilla"))] if check.is_tiny else cases:
         with check.attempt(name=name, regime=regime):
@@ -100,7 +100,7 @@ def blocks(check: Check) -> None:
 
 
 def rates(check: Check) -> None:
-    """Samples a second of the nine models of the paper, chains of thought at 16 vertices, each alone on the GPU."""
+    """Samples per second of the paper's nine models on chains of thought at 16 vertices, each alone on the GPU."""
     names = [f"{kind}_{size}" for kind in ("transformer", "mamba", "hybrid") for size in ("0.5M", "1M", "2M")]
     for name in ("transformer_tiny",) if check.is_tiny else names:
         with check.attempt(name=name):
@@ -118,7 +118,7 @@ def _train(
     check: Check, name: str, length: Length, way: Way, compiles: Literal["blocks"] | None = None,
     counts: dict[bool, tuple[int, int]] = _STEPS,
 ) -> _Steps:  # fmt: skip
-    """Train a fresh model; what is written about graphs that fail is a row."""
+    """Train a fresh model; warnings about failed graphs become rows."""
     (size, regime), steps = length, _Steps(check, way, counts[check.is_tiny])
     task = IsTree(max_size=size)
     data = TranscriptData(task, regime, [size], batch_size=_batch(check), val_samples=4)

@@ -1,4 +1,4 @@
-"""The phases that look at the machine and at the scan."""
+"""The phases that measure the machine and the selective scan."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ _SCANNED = ("y", "last_state", "x", "dt", "A", "B", "C", "state")
 
 
 def env(check: Check) -> None:
-    """The machine: versions, memory bandwidth, float32 arithmetic; compiles the data's kernels for all phases."""
+    """Report versions, memory bandwidth and float32 arithmetic; also compiles the data's kernels for all phases."""
     check.row(is_printed=False)
     if check.device == "cuda":
         properties = torch.cuda.get_device_properties(0)
@@ -39,7 +39,7 @@ def env(check: Check) -> None:
 
 
 def scan(check: Check) -> None:
-    """The selective scan: its numbers against float64, and its time against that of copying its bytes."""
+    """Compare the selective scan's values with float64, and its time with copying the same number of bytes."""
     for steps in (1, 2, 63) if check.is_tiny else (1, 8, 63, 65, 130, 613):
         with check.attempt(steps=steps):
             _compare_scan(check, steps)

@@ -14,18 +14,18 @@ from gpu_checks.check import Check
 from gpu_checks.ready import NAMES, REFERENCE, Problem
 
 PROGRAM = Path(__file__).parents[1] / "gpu_check.py"
-# Those that have not been compared without TF32 (docs/gpu.md).
+# Models that have not been compared without TF32 (docs/gpu.md).
 IEEE = ("gated_deltanet_0.5M", "simple_gla_0.5M", "kda_0.5M", "rwkv7_0.5M")
 STEPS = 50
 
 
 def models(check: Check, names: Sequence[str] = ()) -> None:
-    """Check these models, or all, each in a process of its own, as many at a time as there are cores."""
+    """Check these models, or all, in separate processes, as many at once as there are cores."""
     _in_processes(check, names or (("mamba_0.5M",) if check.is_tiny else NAMES))
 
 
 def ieee(check: Check) -> None:
-    """Check models whose kernels multiply in TF32 unless they are told otherwise, as a run tells them."""
+    """Check, with the settings of a run, models whose kernels use TF32 by default."""
     _in_processes(check, ("gru_0.5M",) if check.is_tiny else IEEE)
 
 

@@ -1,4 +1,4 @@
-"""The phases that look at our own models: bits, profile, training, decoding and precisions."""
+"""The phases about our own models: bits, profile, training, decoding and precisions."""
 
 import time
 from collections import Counter
@@ -21,7 +21,7 @@ _TINY: list[Length] = [(4, "vanilla")]
 
 
 def bits(check: Check) -> None:
-    """Whether gradients are the same bits every time, with and without deterministic algorithms."""
+    """Report whether gradients are bit-identical every time, with and without deterministic algorithms."""
     for name, (size, regime) in _cases(check, 2):
         for deterministic in (False, True):
             with check.attempt(name=name, regime=regime, deterministic=deterministic):
@@ -34,7 +34,7 @@ def bits(check: Check) -> None:
 
 
 def profiles(check: Check) -> None:
-    """Of one step of training: time to launch it, time until it is done, kernels, and the time that they are busy."""
+    """Profile one training step: time to launch it, time until it is done, number of kernels, and their time."""
     for name, (size, regime) in _cases(check, 2):
         with check.attempt(name=name, regime=regime):
             problem = Problem(name, check.device, size, regime, _rows(check))
@@ -79,7 +79,7 @@ def _longest(kernels: list[tuple[str, float]], most: int = 12) -> list[tuple[str
 
 
 def train(check: Check) -> None:
-    """Milliseconds of a step and peak memory, from short rows to the longest of the paper."""
+    """Measure milliseconds of a step and peak memory, from short rows to the paper's longest."""
     for name, (size, regime) in _cases(check, len(_LENGTHS)):
         with check.attempt(name=name, size=size, regime=regime):
             _train(check, name, size, regime)
@@ -96,7 +96,7 @@ def _train(check: Check, name: str, size: int, regime: Regime) -> None:
 
 
 def decoding(check: Check) -> None:
-    """Milliseconds of a token when many rows are decoded together, and whether graphs of it write the same."""
+    """Measure milliseconds per token when many rows are decoded together, and whether graphs write the same tokens."""
     rows, most = (4, 5) if check.is_tiny else (256, 250)
     for name in OWN:
         with check.attempt(name=name):
@@ -125,7 +125,7 @@ def _share_of_same(found: Replies, wanted: Replies) -> float:
 
 
 def precisions(check: Check) -> None:
-    """Forward and backward in lower precisions, and how far the loss is from that in float32."""
+    """Time forward and backward in lower precisions, and compare the loss with float32."""
     names = ("transformer_0.5M",) if check.is_tiny else (*OWN, "window_0.5M")
     for name in names:
         problem = Problem(name, check.device, 4 if check.is_tiny else 8, "retrieval", 4 if check.is_tiny else 16)
@@ -151,7 +151,7 @@ def _in_precision(problem: Problem, precision: str, device: str) -> tuple[float,
 
 
 def _cases(check: Check, lengths: int) -> Iterator[tuple[str, Length]]:
-    """Our models with so many lengths of rows, the shortest first."""
+    """Our models with the `lengths` shortest lengths of rows, shortest first."""
     if check.is_tiny:
         yield from ((OWN[0], length) for length in _TINY)
     else:

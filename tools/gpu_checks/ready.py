@@ -16,8 +16,8 @@ from lit_retrieval.training.gpu_setup import set_float32
 Length = tuple[int, Regime]  # vertices, and how they are answered
 OWN = ("mamba_0.5M", "transformer_0.5M", "hybrid_0.5M")
 REFERENCE = Path(__file__).parents[2] / "tests" / "data" / "gpu_reference.json"
-RANDOM = {"raven_0.5M"}  # adds noise in training, which no two devices share
-NAMES = sorted({path.stem for path in MODEL_FILES.glob("*_0.5M.yaml")} - RANDOM)  # those that are compared on a GPU
+RANDOM = {"raven_0.5M"}  # adds noise in training, which differs between devices
+NAMES = sorted({path.stem for path in MODEL_FILES.glob("*_0.5M.yaml")} - RANDOM)  # models to compare on a GPU
 _CLIP = 1.0
 
 
@@ -25,12 +25,12 @@ class Problem:
     """A ready model with fresh weights, and a batch of IsTree for it, on one device.
 
     Args:
-        name: A file in configs/model, without its ending.
+        name: A file in configs/model, without its extension.
         device: cuda or cpu.
         size: Vertices of the graphs.
-        regime: How they are answered.
+        regime: Regime of the answers.
         count: Samples in the batch.
-        split: The stream that they are from.
+        split: Stream of the samples.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Problem:
         return self.inputs.shape[1]
 
     def loss(self) -> Tensor:
-        """The mean loss over the tokens that the model writes."""
+        """The mean loss over the model's own tokens."""
         logits, _ = self.model(self.inputs, positions=self.positions)
         return F.cross_entropy(logits.float(), self.targets)
 

@@ -1,4 +1,4 @@
-"""The first loss and gradient of every ready model, as a CPU computes them, and how far others are from them."""
+"""The first loss and gradient of every ready model on a CPU, as a reference for other devices."""
 
 import json
 import math
@@ -10,15 +10,15 @@ import torch
 from gpu_checks.ready import NAMES, Problem
 
 SIZE, COUNT = 8, 8  # vertices, samples
-_SMALL = 1e-3  # gradients below this share of the whole are compared with the whole
+_SMALL = 1e-3  # differences of gradients below this share of the whole gradient are relative to the whole
 
 
 class Marks(NamedTuple):
-    """What is kept of a first step.
+    """The loss and two numbers of each gradient in a first step.
 
     Args:
-        loss: In nats a token.
-        gradients: Of each parameter's gradient its norm, and its product with numbers that rise from -1 to 1.
+        loss: In nats per token.
+        gradients: For each parameter the norm of its gradient, and its dot product with numbers that rise from -1 to 1.
     """
 
     loss: float
@@ -26,7 +26,7 @@ class Marks(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How far one first step is from another, relative to the latter, and the parameter that is furthest."""
+    """The relative difference of a first step from another one, and the parameter with the largest difference."""
 
     loss: float
     gradient: float
@@ -54,7 +54,7 @@ def write(path: Path) -> None:
 
 
 def read(path: Path, name: str) -> Marks | None:
-    """Read what the reference file says of one model; None if its loss is not finite on a CPU."""
+    """Read one model from the reference file; None if its loss is not finite on a CPU."""
     content = json.loads(path.read_text())[name]
     return content and Marks(content["loss"], {key: tuple(pair) for key, pair in content["gradients"].items()})
 

@@ -15,15 +15,15 @@ _TEST = "python -m lit_retrieval test --config configs/experiments/hotpotqa.yaml
 
 
 class Answer(NamedTuple):
-    """How a model has answered a question.
+    """A model's answer to a question.
 
     Args:
-        id: Of the question.
+        id: Id of the question.
         n: Number of paragraphs.
         order: required or free.
         em: 1 for an exact match, else 0.
-        f1: From 0 to 1.
-        searches: How many were run.
+        f1: F1 score, from 0 to 1.
+        searches: Number of searches.
     """
 
     id: str
@@ -49,7 +49,7 @@ def read_answers(path: Path) -> list[Answer]:
 
 
 def kept(runs: Mapping[Path, Sequence[Answer]]) -> list[str]:
-    """The ids that all runs have right with the two gold paragraphs alone, sorted."""
+    """The sorted ids of questions that all runs answer right when only the two gold paragraphs are given."""
     right = []
     for path, answers in runs.items():
         alone = [answer for answer in answers if answer.n == 2]
@@ -66,7 +66,7 @@ def join(parts: Sequence[tuple[Path, Sequence[Answer]]], label: str) -> dict[tup
     """The answers of one curve by order and n, and then by id.
 
     At n = 2 both orders have the same prompt, so answers to one count for both. Raises `UserError` if two files have
-    the same question, and if the questions are not the same at each order and n.
+    the same question, or if the questions differ between orders or values of n.
     """
     cells: dict[tuple[str, int], dict[str, Answer]] = {}
     for path, answers in parts:

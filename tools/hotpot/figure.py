@@ -1,4 +1,4 @@
-"""Figure 6 of the paper, ours beside the paper's, and its numbers as a table."""
+"""Figure 6 of the paper with our values beside the paper's, and our values as a table."""
 
 from collections.abc import Mapping, Sequence
 from statistics import mean
@@ -13,8 +13,8 @@ from hotpot.answers import ORDERS, Answer
 
 _TITLES = {"required": "Retrieval required", "free": "Retrieval free"}
 _IN_STYLE = {"rnn": "mamba"}
-_TAKEN = 3  # colors of the paper's architectures
-_ASIDE = 0.06  # paragraphs between the bars of two curves
+_TAKEN = 3  # colors that the paper's architectures use
+_ASIDE = 0.06  # horizontal shift between the bars of two curves, in paragraphs
 _HEAD = (
     "model", "order", "paragraphs", "questions", "exact match", "95% interval", "F1", "searches", "difference",
     "95% interval, paired",
@@ -24,7 +24,7 @@ Cells = Mapping[tuple[str, int], Mapping[str, Answer]]
 
 
 def draw(curves: Mapping[str, Cells], paper: Sequence[PaperValue]) -> Figure:
-    """Exact match over the number of paragraphs, a panel for each order: ours with intervals, the paper's dashed."""
+    """Draw exact match over the number of paragraphs, one panel per order: ours with intervals, the paper's dashed."""
     drawn = Figure(figsize=(10, 4.2), layout="constrained")
     panels = drawn.subplots(1, 2, sharey=True)
     for axes, order in zip(panels, ORDERS, strict=True):
@@ -41,7 +41,7 @@ def draw(curves: Mapping[str, Cells], paper: Sequence[PaperValue]) -> Figure:
 
 
 def markdown(curves: Mapping[str, Cells]) -> str:
-    """A line for each curve, order and n; the difference is from the first curve, on the same questions."""
+    """A table with a row for each curve, order and n; differences are from the first curve, on the same questions."""
     first = next(iter(curves.values()))
     lines = [
         _line(label, order, n, cell, None if cells is first else first.get((order, n)))
@@ -79,7 +79,7 @@ def _draw_paper(axes: Axes, values: Sequence[PaperValue]) -> None:
 
 
 def _draw_curve(axes: Axes, cells: Cells, order: str, label: str, number: int) -> None:
-    """A curve with its intervals, moved a little to the side so that those of others stay visible."""
+    """Draw a curve with its intervals, shifted sideways so that other curves stay visible."""
     numbers = sorted(n for there, n in cells if there == order)
     points = []
     for n in numbers:

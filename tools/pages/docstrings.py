@@ -1,4 +1,4 @@
-"""Classes as the galleries of the site show them: their docstrings, arguments and ready files."""
+"""Entries of the site's galleries: docstrings, arguments and ready files of classes."""
 
 import inspect
 import re
@@ -15,9 +15,9 @@ def head(one: type) -> str:
 
 
 def definition(one: type) -> str:
-    """The docstring up to the arguments, a line for each paragraph, without literal blocks and what announces them.
+    """The docstring up to the arguments, one line per paragraph, without literal blocks and their introductions.
 
-    A paragraph that is indented, a formula, and a table stay as they are.
+    Indented paragraphs, formulas and tables are not changed.
     """
     text = re.split(r"^Args:", inspect.getdoc(one) or "", maxsplit=1, flags=re.MULTILINE)[0] + "\n"
     text = re.sub(r"::\n\n(?:(?: {4}.*)?\n)+", "::\n\n", text)
@@ -29,13 +29,13 @@ def definition(one: type) -> str:
 
 
 def linked(text: str) -> str:
-    """The text with links to the papers that it names by arXiv's number or by doi."""
+    """The text with arXiv numbers and DOIs turned into links."""
     text = re.sub(r"\b((?:arXiv:)?(\d{4}\.\d{5})|arXiv:(\d{4}\.\d{4}))\b", r"[\1](https://arxiv.org/abs/\2\3)", text)
     return re.sub(r"\bdoi:(10\.\S+?)(?=[.,)]*(?:\s|$))", r"[doi:\1](https://doi.org/\1)", text)
 
 
 def ready(one: type, room: str, folder: str) -> list[str]:
-    """The names of the files in a folder of `configs` that name the class, which `room` exports."""
+    """The files in a folder of `configs` that use the class, which is exported by `room`."""
     pattern = re.compile(rf"\b{re.escape(room)}\.(?:text\.)?{one.__name__}\b")
     return [
         file.stem for file in sorted((ROOT / "configs" / folder).glob("*.yaml")) if pattern.search(file.read_text())

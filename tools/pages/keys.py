@@ -25,7 +25,7 @@ _SKIPPED = ("help", "config", "print_config")
 
 
 class Key(NamedTuple):
-    """A key with its default, or an empty text if it has none, and a sentence about it."""
+    """A key with its default (empty if it has none) and a sentence about it."""
 
     name: str
     default: str
@@ -44,7 +44,7 @@ def page() -> str:
 
 
 def groups() -> list[tuple[str, list[Key]]]:
-    """The groups of keys as the help has them, their titles and keys; first the keys that are in no part."""
+    """The titles and keys of the groups in the help; keys outside groups come first."""
     command: list[Key] = []
     parts = []
     for group in re.split(r"\n\n(?=\S)", _help()):
@@ -70,7 +70,7 @@ def _entries(lines: list[str]) -> Iterator[list[str]]:
 
 
 def _key(option: str, about: str) -> Key | None:
-    """A key; None for a group as a whole, and for options that are no keys."""
+    """A key; None for a whole group, and for options that are not keys."""
     name = re.findall(r"--([\w.]+)", option)[0]
     if name.split(".")[-1] in _SKIPPED or about == "Path to a configuration file.":
         return None
@@ -81,7 +81,7 @@ def _key(option: str, about: str) -> Key | None:
 
 
 def _help() -> str:
-    """The help of `fit` from its first group on, an option a line."""
+    """The help of `fit` from its first group on, one option per line."""
     printed = io.StringIO()
     with patch.dict(os.environ, {"COLUMNS": "100000"}), redirect_stdout(printed), suppress(SystemExit):
         main(["fit", "--help"])

@@ -1,4 +1,4 @@
-"""Markdown of the checkout as pages of the site, whose links may leave the folder docs."""
+"""Converts Markdown files of the checkout to pages of the site; their links may leave the folder docs."""
 
 import os
 import posixpath
@@ -18,15 +18,15 @@ MOVED = {
     "lit_retrieval/constructions/README.md": "constructions.md",
 }
 _MADE = "docs/reference/keys.md"  # from the parser, when the site is built
-_FILES = "files"  # folder of the site for what pages link to and is no page
+_FILES = "files"  # folder of the site for linked files that are not pages
 _LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
 _FENCE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
-# GitHub chooses a picture by the reader's system, the site by its own switch.
+# GitHub chooses the light or dark picture by the reader's system, the site by its own switch.
 _PICTURE = re.compile(r'<picture>\s*<source [^>]*srcset="(.+?)">\s*<img alt="(.+?)" src="(.+?)"[^>]*>\s*</picture>')
 
 
 def sources() -> dict[str, str]:
-    """Every Markdown file that is a page: its path in the checkout, and that in the site."""
+    """Every Markdown file that becomes a page: its path in the checkout and its path in the site."""
     docs = {f"docs/{path.relative_to(ROOT / 'docs').as_posix()}" for path in (ROOT / "docs").rglob("*.md")}
     return {source: source.removeprefix("docs/") for source in sorted(docs)} | MOVED
 
@@ -47,12 +47,12 @@ def listing(folder: str, attached: set[str]) -> str:
 
 
 def attached_page(path: str) -> str:
-    """Where a file or folder of the checkout that is no page lies in the site."""
+    """The path in the site of a file or folder of the checkout that is not a page."""
     return f"{_FILES}/{path}/index.md" if (ROOT / path).is_dir() else f"{_FILES}/{path}"
 
 
 def rewrite(text: str, source: str, site: str, attached: set[str]) -> str:
-    """The text with links that are right in the site; blocks of code stay as they are."""
+    """The text with links changed for the site; code blocks are not changed."""
     parts = _FENCE.split(text)
     for number in range(0, len(parts), 2):
         parts[number] = _LINK.sub(lambda found: _target(found[1], source, site, attached), parts[number])
@@ -60,7 +60,7 @@ def rewrite(text: str, source: str, site: str, attached: set[str]) -> str:
 
 
 def _target(link: str, source: str, site: str, attached: set[str]) -> str:
-    """A link of a page; raises `UserError` if there is no such file."""
+    """A link of a page, changed for the site; raises `UserError` if there is no such file."""
     path, hash_sign, anchor = link.partition("#")
     if not path or re.match(r"[a-z]+:", path):
         return link

@@ -1,4 +1,4 @@
-"""The tutorials: from Python files with cells to notebooks, and from notebooks to pages of the site."""
+"""Converts tutorials from Python files with cells to notebooks, and from notebooks to pages of the site."""
 
 import base64
 import json
@@ -22,10 +22,10 @@ class Page(NamedTuple):
 
 
 def from_source(text: str) -> dict[str, Any]:
-    """A notebook without outputs, of a Python file in which `# %%` begins each cell.
+    """A notebook without outputs, from a Python file in which `# %%` begins each cell.
 
-    `# %% [markdown]` begins a cell of text, in comments, and `# %% FILE.py` code that is written to this file. Where
-    all lines of a cell are comments that begin with `!`, they are commands of the shell.
+    `# %% [markdown]` begins a text cell, written as comments, and `# %% FILE.py` a cell whose code is written to that
+    file. If all lines of a cell are comments that begin with `!`, they are shell commands.
     """
     _, *parts = _CELL.split(text)
     titles_and_bodies = zip(parts[::2], parts[1::2], strict=True)
@@ -45,12 +45,12 @@ def _cell(number: int, title: str, body: str) -> dict[str, Any]:
 
 
 def _source(lines: list[str]) -> list[str]:
-    """Lines as a notebook has them: all but the last with their end."""
+    """Lines in a notebook's format: all but the last end with a newline."""
     return [*(f"{line}\n" for line in lines[:-1]), *lines[-1:]]
 
 
 def page(path: Path, attached: set[str]) -> Page:
-    """The page of a notebook that has its outputs; files that it links to are added to `attached`."""
+    """The page of a notebook with outputs; files that it links to are added to `attached`."""
     parts: list[str] = []
     pictures: dict[str, bytes] = {}
     source = path.relative_to(ROOT).as_posix()
@@ -75,6 +75,6 @@ def page(path: Path, attached: set[str]) -> Page:
 
 
 def _block(language: str, text: str) -> str:
-    """A block of code, with a fence that is longer than those in it."""
+    """A code block, with a fence longer than any in its text."""
     fence = "`" * max(3, *(1 + len(found) for found in re.findall("`{3,}", text)), 3)
     return f"{fence}{language}\n{text.strip(chr(10))}\n{fence}"

@@ -22,7 +22,7 @@ _GUESS = 0.5  # half of the graphs are trees
 def draw_bars(cells: Sequence[Cell], figure: str) -> Figure | None:
     """Draw one figure: a row for each architecture, a column for each model size; None without cells.
 
-    With one model size the architectures stand side by side.
+    With one model size, the architectures are side by side.
     """
     cells = [cell for cell in cells if cell.figure == figure]
     architectures = sorted({cell.architecture for cell in cells}, reverse=True)
@@ -32,7 +32,7 @@ def draw_bars(cells: Sequence[Cell], figure: str) -> Figure | None:
     kinds = list(product(architectures, model_sizes))
     columns = len(model_sizes) if len(model_sizes) > 1 else len(architectures)
     rows = len(kinds) // columns
-    # One group of bars is narrow, so that its text can be read on a phone.
+    # A single group of bars gets a narrow figure, so that its text can be read on a phone.
     is_narrow = len({cell.n for cell in cells}) == 1
     width = 2.2 * columns + 0.4 if is_narrow else max(7.0, 3.2 * columns + 0.6)
     drawn = Figure(figsize=(width, 2.3 * rows + (0.8 if is_narrow else 0.4)), layout="constrained")

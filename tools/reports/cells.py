@@ -20,9 +20,9 @@ class Cell(NamedTuple):
         model_size: Name of the model's size, such as 0.5M.
         n: Number of vertices.
         regime: vanilla, cot or retrieval.
-        rows: Our trials, one for each seed: the best by validation, if there are several.
+        rows: Our trials, one for each seed; of several, the best by validation.
         paper: The paper's accuracy; None if the paper has none.
-        paper_size: The paper's model size: its smallest where it has no model of ours.
+        paper_size: The paper's model size; its smallest if it has no model of our size.
     """
 
     figure: str
@@ -40,12 +40,12 @@ class Cell(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """Our closed-loop accuracy as the paper counts it: an undecided answer is worth a guess."""
+        """Our mean closed-loop accuracy as the paper counts it: an undecided answer scores like a guess."""
         return mean(self.ours("paper_score"))
 
 
 def find_cells(rows: Sequence[Row], paper: Sequence[PaperValue]) -> list[Cell]:
-    """All cells with a trial on IsTree, trained and scored on graphs of the same size."""
+    """All cells that have a trial on IsTree, trained and scored on graphs of the same size."""
     found = [
         row
         for row in rows

@@ -1,4 +1,4 @@
-"""One score a model of a sweep over tasks with levels of difficulty, as in MAD (arXiv:2403.17844, section 3.2)."""
+"""One score per model in sweeps over tasks with levels of difficulty, as in MAD (arXiv:2403.17844, section 3.2)."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,9 +10,9 @@ Accuracies = dict[str, dict[str, float]]  # by model and level
 
 
 def best_accuracies(rows: Iterable[Row]) -> Accuracies:
-    """The best test, as in MAD, of each model and level, such as over learning rates; means over seeds.
+    """The best test accuracy of each model and level, for example over learning rates, as in MAD; means over seeds.
 
-    Where a model has a level in several regimes, each regime is a model of its own.
+    If a model has a level in several regimes, each regime counts as a separate model.
     """
     best: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     rows = [row for row in rows if row.level]
@@ -30,9 +30,9 @@ def best_accuracies(rows: Iterable[Row]) -> Accuracies:
 
 
 def markdown(rows: Iterable[Row]) -> str | None:
-    """Two tables: each model's score, the mean over tasks of the mean over levels, and its levels; None without levels.
+    """Two tables: each model's score (the mean over tasks of means over levels), and its levels; None without levels.
 
-    A model that lacks a level has no score yet, and its means say of how many levels they are.
+    A model without all levels has no score yet, and its means say how many levels they cover.
     """
     found = best_accuracies(rows)
     levels = sorted({level for one in found.values() for level in one}, key=lambda level: (_task(level), level))

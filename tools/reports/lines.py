@@ -15,15 +15,16 @@ from reports.rows import Row, best_of_seeds
 
 _STYLES = {"vanilla": "-", "cot": "--", "retrieval": ":"}
 _MARKERS = "os^Dv<>Pp*"  # one for each model of an architecture
-_MOST_INSIDE = 5  # lines of a legend that leave room for the points
-_LEGEND = 2.6  # inches of a legend beside them
+_MOST_INSIDE = 5  # most lines of a legend inside a panel
+_LEGEND = 2.6  # width in inches of a legend beside the panels
 
 
 def draw_state_bits(rows: Sequence[Row]) -> Figure | None:
-    """Draw accuracy against bits of state, with the ceiling that they set; None without a random-access code.
+    """Draw accuracy against bits of state, with the ceiling for this state; None without a random-access code.
 
-    The ceiling is p <= H^-1(1 - M/n), for M bits of state, n random bits any one of which may be asked for, and H the
-    binary entropy (arXiv:2402.18510, Theorem 4.6). It holds for random-access codes where the model may not search.
+    The ceiling is p <= H^-1(1 - M/n), where M is the number of state bits, n the number of random bits, one of which is
+    asked for, and H the binary entropy (arXiv:2402.18510, Theorem 4.6). It holds for random-access codes if the model
+    can't search.
     """
     colors = architecture_colors(row.architecture for row in rows)
     rows = [row for row in rows if row.distribution == CODE and row.regime != "retrieval"]
@@ -52,18 +53,18 @@ def draw_state_bits(rows: Sequence[Row]) -> Figure | None:
 
 
 def ceiling_line(random_bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bits of state and the best accuracy that they allow, from 0.55 on; each `(200,)`."""
+    """Bits of state and the highest accuracy for each, from 0.55 on; each `(200,)`."""
     bits = random_bits * np.append(np.geomspace(0.00723, 1, 199), 1000)
     return bits, np.array([ceiling(one, random_bits) for one in bits])
 
 
 def draw_lengths(rows: Sequence[Row]) -> Figure | None:
-    """Draw accuracy against problem size, of models that were scored on several; None without such a model."""
+    """Draw accuracy against problem size for models that were scored on several sizes; None without such a model."""
     return _by_task(rows, lambda row: row.by_size if len(row.by_size) > 1 else {}, "problem size")
 
 
 def draw_distances(rows: Sequence[Row]) -> Figure | None:
-    """Draw accuracy against how many tokens back the answer is; None where no task has distances."""
+    """Draw accuracy against the distance to the answer in tokens; None if no task has distances."""
     return _by_task(rows, lambda row: row.by_distance, "tokens back, at least")
 
 
@@ -89,7 +90,7 @@ def draw_curves(rows: Sequence[Row]) -> Figure | None:
 
 
 def _by_task(rows: Sequence[Row], groups: Callable[[Row], dict[int, dict[str, float]]], label: str) -> Figure | None:
-    """A panel for each task: the means over seeds of each model, against the values by which `groups` has scores."""
+    """A panel for each task: each model's mean over seeds against the values by which `groups` groups the scores."""
     colors, rows = architecture_colors(row.architecture for row in rows), [row for row in rows if groups(row)]
     tasks = sorted({row.task for row in rows})
     if not tasks:
@@ -116,7 +117,7 @@ def _kind(row: Row) -> str:
 
 
 def _markers(lines: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """A marker for each line, given as its architecture and its name; lines of one architecture have different ones."""
+    """A marker for each line (architecture and name); lines of the same architecture get different markers."""
     of_architecture: dict[str, dict[str, str]] = defaultdict(dict)
     for architecture, name in lines:
         given = of_architecture[architecture]
@@ -142,7 +143,7 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
 
 
 def _finish(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draw what all panels have: the accuracy of a guess, the legend and the grid."""
+    """Draw the common parts of all panels: the accuracy of a guess, the legend and the grid."""
     if chances := [row.chance for row in rows if row.chance is not None]:
         draw_guess(axes, median(chances), "guess")
     axes.set(ylim=(-0.02, 1.05), ylabel="closed-loop accuracy")

@@ -1,4 +1,4 @@
-"""Accuracies against a number: that at the end of a point's or a test's name, or the problem size."""
+"""Accuracies against a number: the number at the end of a point's or a test's name, or the problem size."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -7,11 +7,11 @@ from reports.rows import Row
 
 
 class Measured(NamedTuple):
-    """An accuracy that is drawn.
+    """An accuracy to draw.
 
     Args:
-        number: What varies.
-        seed: Of the model.
+        number: The number that varies.
+        seed: Random seed of the model.
         accuracy, low, high: Closed-loop accuracy with its interval over test samples.
     """
 
@@ -23,14 +23,14 @@ class Measured(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """What is drawn against what.
+    """The content of a panel.
 
     Args:
-        title, label: Above the panel and under its axis.
-        lines: What is measured, by the name of each line.
+        title, label: Texts above the panel and below its axis.
+        lines: Accuracies by the name of each line.
         guess: Accuracy of a blind guess.
-        names: Words for some of the numbers.
-        expected: Shares at some of the numbers that are drawn as a thin line, and its name.
+        names: Words that replace some of the numbers.
+        expected: Shares to draw as a thin line, by number, and the name of the line.
     """
 
     title: str
@@ -42,12 +42,12 @@ class Panel(NamedTuple):
 
 
 def of_point(row: Row) -> list[Measured]:
-    """The accuracy at the number that ends a point's name, as 16 of `small_16`."""
+    """The accuracy at the number at the end of a point's name, such as 16 in `small_16`."""
     return [_measured(float(row.model_size), row.seed, row.scores)]
 
 
 def of_test(row: Row) -> list[Measured]:
-    """The accuracy at the number that ends a test's name, as 0.1 of `wrong 0.1`, or at 0."""
+    """The accuracy at the number at the end of a test's name, such as 0.1 in `wrong 0.1`; at 0 without one."""
     return [_measured(float(row.test.rpartition(" ")[2] or 0), row.seed, row.scores)]
 
 
@@ -62,7 +62,7 @@ def of_sizes(row: Row) -> list[Measured]:
 
 
 def best_heads(rows: Iterable[Row], all_heads: int) -> list[Measured]:
-    """For each seed and number of heads the best set of heads, as `heads 0 3` of two; a test without a name has all."""
+    """The best set of heads for each seed and number of heads; `heads 0 3` names two, a test without a name has all."""
     best: dict[tuple[str, float], Measured] = {}
     for row in rows:
         kept = float(len(row.test.replace("none", "").split()) - 1) if row.test else float(all_heads)
@@ -74,7 +74,7 @@ def best_heads(rows: Iterable[Row], all_heads: int) -> list[Measured]:
 def lines_of(
     rows: Iterable[Row], names: dict[str, str], measure: Callable[[Row], list[Measured]]
 ) -> dict[str, list[Measured]]:
-    """A line for each name of `names`, from the rows whose points' or tests' names begin with its key."""
+    """A line for each entry of `names`, from the rows whose point or test has a name that begins with its key."""
     rows = list(rows)
     lines = {
         name: [

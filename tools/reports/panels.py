@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from reports.measured import Panel
 
 _MARKERS = "osD^v"
-_APART = 0.06  # of lines at the same number
+_APART = 0.06  # distance between lines at the same number
 
 
 def draw_panels(panels: Sequence[Panel]) -> Figure:
-    """Draw panels side by side; lines are means over seeds, with the lowest and the highest end of their intervals."""
+    """Draw panels side by side; lines are means over seeds, with the lowest and highest end of the seeds' intervals."""
     figure = Figure(figsize=(4.4 * len(panels), 3.4), layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _draw(axes, panel)

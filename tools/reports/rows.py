@@ -41,8 +41,8 @@ class Row(NamedTuple):
     Args:
         point: Its name in the grid, such as `mamba_0.5M`.
         test: Name of the test, in a sweep with several tests of each model; else empty.
-        level: Its task and what is changed there, in a sweep over tasks with levels of difficulty; else empty.
-        seed: Seed of the model and the samples.
+        level: The task and its changed keys, in a sweep over tasks with levels of difficulty; else empty.
+        seed: Random seed of the model and the samples.
         task: Class of the task.
         distribution: Distribution of the task.
         regime: vanilla, cot or retrieval.
@@ -82,7 +82,7 @@ class Row(NamedTuple):
 
     @property
     def chance(self) -> float | None:
-        """The accuracy of a guess, which is what an undecided answer is worth; None if every answer was decided."""
+        """The accuracy of a guess, which an undecided answer scores; None if every answer was decided."""
         scores = [self.scores, *self.by_size.values()]
         worth = [
             (one["paper_score"] - one["closed_loop_accuracy"]) / one["undecided"] for one in scores if one["undecided"]
@@ -91,7 +91,7 @@ class Row(NamedTuple):
 
     @property
     def validated(self) -> float:
-        """The best accuracy of a validation; that of the test in results without a curve."""
+        """The best validation accuracy; in results without a curve, the test accuracy."""
         return max((point.accuracy for point in self.curve), default=self.scores["closed_loop_accuracy"])
 
     @property
@@ -109,7 +109,7 @@ class Row(NamedTuple):
         return int(self.by_size[size].get("state_bits", self.state_bits))
 
     def random_bits_of(self, size: int) -> int | None:
-        """The random bits of a code of a size; in older results only of tasks that have a bit in each word."""
+        """The random bits of a random-access code of a size; in older results only for tasks with one bit per word."""
         bits = self.by_size[size].get("random_bits", size if self.task in ("Counting", "Index") else None)
         return None if bits is None else int(bits)
 
@@ -156,9 +156,9 @@ def read_rows(paths: Iterable[Path]) -> list[Row]:
 
 
 def best_of_seeds(rows: Iterable[Row]) -> list[Row]:
-    """One row for each seed: of several, such as those of a grid of learning rates, that of the best validation.
+    """One row for each seed; of several, such as from a grid of learning rates, the one with the best validation.
 
-    The accuracy counts, then the loss; of equal ones the first hash, so that the order of the rows does not matter.
+    Rows are compared by accuracy, then loss, then hash, so that their order does not matter.
     """
     best: dict[str, list[Row]] = {}
     for row in rows:
@@ -219,7 +219,7 @@ def _is_number(text: str) -> bool:
 
 
 def _groups(scores: dict[str, float], kind: str) -> dict[int, dict[str, float]]:
-    """The scores of each size or distance, by quantity; sizes also have their bits of state and random bits."""
+    """The scores of each size or distance, by quantity; sizes also have bits of state and random bits."""
     groups: dict[int, dict[str, float]] = {}
     for text, value in scores.items():
         name = ScoreName.parse(text)

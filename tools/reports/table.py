@@ -12,10 +12,10 @@ _HEAD = (
 
 
 def markdown(cells: Sequence[Cell]) -> str:
-    """A line for each cell.
+    """The table, with a row for each cell.
 
-    `ours` is the mean over seeds of the accuracy as the paper counts it, an undecided answer as a guess. The interval
-    is that of the closed-loop accuracy over the test samples, from the lowest end of any seed to the highest.
+    `ours` is the mean accuracy over seeds as the paper counts it, where an undecided answer scores like a guess. The
+    interval of the closed-loop accuracy over test samples reaches from the lowest end of any seed to the highest.
     """
     lines = ["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD)]
     return "\n".join([*lines, *(_line(cell) for cell in cells)]) + "\n"

@@ -1,4 +1,4 @@
-"""Commands of the package as processes: fresh ones, or forked from one that has imported everything."""
+"""Runs commands of the package as processes: new ones, or forked from one that has imported everything."""
 
 import ctypes
 import importlib
@@ -18,7 +18,7 @@ from lit_retrieval.training.preemption import SIGNALS
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _STARTING = threading.Lock()
-_OF_TORCHRUN = {"WORLD_SIZE", "TORCHELASTIC_RUN_ID"}  # a trial is none of the processes that a launcher has started
+_OF_TORCHRUN = {"WORLD_SIZE", "TORCHELASTIC_RUN_ID"}  # removed, because a launcher has not started the trials
 
 
 class Running(Protocol):
@@ -29,7 +29,7 @@ class Running(Protocol):
         ...
 
     def terminate(self) -> None:
-        """Ask it to save itself and end."""
+        """Ask the command to save the run and exit."""
         ...
 
     def wait(self) -> int:
@@ -41,7 +41,7 @@ class Start(Protocol):
     """Starts `python -m lit_retrieval ARGUMENTS` in a folder, with its output at the end of a file."""
 
     def __call__(self, arguments: Sequence[str], folder: str, log: Path, environment: Mapping[str, str]) -> Running:
-        """Start it; `environment` holds what differs from that of this process."""
+        """Start it with these additional environment variables."""
         ...
 
 
@@ -57,9 +57,10 @@ def start_fresh(arguments: Sequence[str], folder: str, log: Path, environment: M
 
 
 def start_warm(arguments: Sequence[str], folder: str, log: Path, environment: Mapping[str, str]) -> Running:
-    """Fork a process that has imported everything; it is started by the first call, with that call's environment.
+    """Fork a server process that has imported everything; the first call starts the server, with its environment.
 
-    That of this process is as before: it may have run kernels, and Numba refuses another number of threads after them.
+    This process is not forked itself, because it may have run kernels, after which Numba refuses another number of
+    threads.
     """
     context = get_context("forkserver")
     context.set_forkserver_preload(["sweeps.preload"])
@@ -91,9 +92,9 @@ class _Forked:
 
 
 def _run(arguments: list[str], folder: str, log: str, environment: dict[str, str]) -> None:
-    """What `python -m lit_retrieval` does, in a process that has imported it."""
-    die_with_parent()  # the server, which ends with the sweep
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # which the server blocks
+    """Do the same as `python -m lit_retrieval`, in a process that has imported the package."""
+    die_with_parent()  # the parent is the server, which ends with the sweep
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # the server blocks them
     with open(log, "ab") as output:
         for descriptor in (1, 2):
             os.dup2(output.fileno(), descriptor)
@@ -107,6 +108,6 @@ def _run(arguments: list[str], folder: str, log: str, environment: dict[str, str
 
 
 def die_with_parent() -> None:
-    """Let the system ask this process to end when its parent ends: `fit` saves, and the next sweep resumes it."""
+    """Let the system end this process when its parent ends; `fit` then saves, and the next sweep resumes it."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -16,8 +16,8 @@ class Curve(NamedTuple):
     Args:
         steps: Optimizer steps before each validation, `(validations,)`.
         accuracy: Closed-loop accuracy, `(validations,)`.
-        exact_match: With teacher forcing, `(validations,)`.
-        loss: In nats per token, `(validations,)`.
+        exact_match: Exact match with teacher forcing, `(validations,)`.
+        loss: Loss in nats per token, `(validations,)`.
         samples_per_second: Median over training.
     """
 
@@ -45,8 +45,8 @@ def read_curve(run: Path) -> Curve:
 def still_rising(accuracy: list[float], exact_match: list[float], loss: list[float], samples: int) -> bool:
     """Whether the learning curve was still rising when training ended.
 
-    That is so if the accuracy is below 0.99 and the last quarter of the validations is better than all before: the
-    accuracy or the exact match by more than two standard errors of `samples` samples, or the loss by more than 5%.
+    It was if the accuracy is below 0.99, and the last quarter of the validations is better than all earlier ones: in
+    accuracy or exact match by more than two standard errors of `samples` samples, or in loss by more than 5%.
     """
     first = min(len(loss) - 1, math.ceil(len(loss) * 3 / 4))
     if first < 1 or max(accuracy) >= 0.99:

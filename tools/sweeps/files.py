@@ -11,7 +11,7 @@ from lit_retrieval.files import write_atomically
 
 
 def trial_folder(sweep: Path, identity: str) -> Path:
-    """The folder of a trial, with `run/`, `log.txt`, `trial.json`, with SLURM `job.json`, and at last `result.json`."""
+    """The folder of a trial: `run/`, `log.txt`, `trial.json`, with SLURM `job.json`, and finally `result.json`."""
     return sweep / "trials" / identity
 
 
@@ -37,9 +37,9 @@ def write_text(text: str, path: Path) -> None:
 
 
 def commit(folder: Path | None = None) -> str:
-    """The commit of a checkout, such as `abc1234`, or `abc1234-dirty-1a2b3c4` with a hash of what has changed in files.
+    """The commit of a checkout, such as `abc1234`, or `abc1234-dirty-1a2b3c4` with a hash of uncommitted changes.
 
-    COMMIT of the environment is that of ours.
+    The environment variable COMMIT overrides the commit of this checkout.
     """
     if folder is None and (told := os.environ.get("COMMIT")):
         return told

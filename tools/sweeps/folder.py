@@ -1,4 +1,4 @@
-"""The folder of a sweep: one process at a time writes into it, and its trials are of one commit and tested alike."""
+"""The folder of a sweep: it has one writer at a time, and all its trials share a commit and the way of testing."""
 
 import errno
 import fcntl
@@ -25,7 +25,7 @@ _NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
 def alone(folder: Path) -> Iterator[None]:
     """Lock the folder for one sweep; the system releases it when the process ends.
 
-    A file system without locks is not guarded, and a line says so.
+    A file system without locks is not protected; a line is printed about it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
@@ -52,7 +52,7 @@ def check_commits(chosen: Sequence[Trial], folder: Path, commit: str) -> None:
 
 
 def rename(chosen: Sequence[Trial], folder: Path) -> None:
-    """Write the names that points and levels have now into the files of trials that began under other names."""
+    """Update the names of points and levels in the files of trials that began under other names."""
     for trial in chosen:
         names = {"point": trial.point, "level": trial.level}
         for name in ("trial.json", "result.json"):
@@ -63,7 +63,7 @@ def rename(chosen: Sequence[Trial], folder: Path) -> None:
 
 
 def check_tests(chosen: Sequence[Trial], folder: Path) -> None:
-    """Raise `UserError` if a finished trial was tested otherwise than is asked for now, or stopped by another limit."""
+    """Raise `UserError` if a finished trial was tested in another way, or stopped by another time limit."""
     for trial in chosen:
         path, now = files.trial_folder(folder, trial.hash) / "result.json", how_tested(trial)
         result = files.read(path) or {}
@@ -87,7 +87,7 @@ def _tests_of(tested: dict[str, Any]) -> Any:
 
 
 def minutes_of(limit: Any) -> float:
-    """The minutes of a `trainer.max_time`, such as 00:00:10:00 or {'minutes': 10}; infinitely many of None."""
+    """The minutes of a `trainer.max_time`, such as 00:00:10:00 or {'minutes': 10}; infinity for None."""
     if limit is None:
         return math.inf
     text, units = str(limit), ("days", "hours", "minutes", "seconds")
@@ -96,7 +96,7 @@ def minutes_of(limit: Any) -> float:
 
 
 def how_tested(trial: Trial) -> dict[str, Any]:
-    """What a result depends on beside the hash of its trial, as JSON has it."""
+    """All that a result depends on besides the hash of its trial, as JSON values."""
     data = {key: trial.configuration["data"].get(key) for key in ("test_samples", "test_file", "suite")}
     trainer = {key: trial.configuration["trainer"].get(key) for key in ("max_time", "limit_test_batches")}
     words = [word for _, keys in trial.tests for word in keys]

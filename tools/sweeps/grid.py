@@ -40,30 +40,31 @@ class Grid:
     """A set of trials: every point with every level of every task, every combination of values and every seed.
 
     Keys are those of the command line: `data.regime`, `model.learning_rate`, or `model` with a file of all its keys.
-    Where several of fixed, points, tasks, grid and regimes have a key, the last one counts; a key such as
-    `trainer.callbacks+` has the elements of all.
+    If several of fixed, points, tasks, grid and regimes (in this order) set a key, the last one counts. The values of a
+    key such as `trainer.callbacks+` are joined.
 
     Args:
         experiment: Configuration that all trials vary; paths are relative to the grid's file.
         points: Names, each with its keys and values; report.py reads names such as `mamba_0.5M`.
-        tasks: Names, each with its `keys` and values, and `changes`, a list of the keys and values in which each of its
-            other levels of difficulty differs; report.py averages the best trial of each level.
+        tasks: Names, each with `keys` and their values, and `changes`, a list of the changed keys and values of each
+            further level of difficulty. report.py averages the best trial of each level.
         grid: Keys, each with a list of values.
         regimes: Regimes, each with keys and values for its trials.
         fixed: Keys, each with a value for all trials.
-        tested: Keys, each with a value for `test` alone, such as the data.seed of a frozen test set.
-        tests: Names, each with the keys and values of a test of the trained model, such as another retriever; each test
+        tested: Keys, each with a value only for `test`, such as the data.seed of a frozen test set.
+        tests: Names, each with the keys and values of a test of the trained model, such as another retriever. Each test
             has a row in results.csv.
         seeds: Random seeds of the model and its samples.
-        checkpoint: The tested one: best, by closed-loop accuracy of validation, or last, as in the paper.
-        cpus: Processor cores per trial, OMP_NUM_THREADS and NUMBA_NUM_THREADS of its commands.
-        gpus: Share of a GPU per trial, where there is one; small models share one. Or shares by words of a trial's
-            point, regime and sizes, of which the last row that fits counts: `{any: 0.25, retrieval 128: 0.5}`. With
-            `--on here` the slots share the GPUs, and SLURM gives whole ones.
-        retries: Restarts of a trial that crashes; it resumes from its newest checkpoint.
-        stop_on_plateau: Validations without a rise of closed-loop accuracy after which training stops; never if absent.
+        checkpoint: The checkpoint to test: best, by closed-loop accuracy of validation, or last, as in the paper.
+        cpus: Processor cores per trial, set as OMP_NUM_THREADS and NUMBA_NUM_THREADS of its commands.
+        gpus: Share of a GPU per trial, if there is one. Or shares by words of a trial's point, regime and sizes, such
+            as `{any: 0.25, retrieval 128: 0.5}`; the last row that matches counts. With `--on here` the slots share the
+            GPUs; with SLURM each trial gets whole ones.
+        retries: Number of restarts of a crashed trial, which resumes from its newest checkpoint.
+        stop_on_plateau: Number of validations without a rise of closed-loop accuracy after which training stops; never
+            if absent.
         slurm: Parameters that `submitit` passes to SLURM: slurm_partition, timeout_min, ...
-        warm: Whether trials are forked from a process that has imported everything, which saves ten seconds a command.
+        warm: Whether to fork trials from a process that has imported everything, which saves ten seconds per command.
     """
 
     experiment: str
@@ -85,7 +86,7 @@ class Grid:
 
 
 def check_kinds(given: dict[str, Any], kinds: dict[str, Any], path: Path, part: str = "") -> None:
-    """Raise `UserError` for the first key of a file, or of a `part` of it, whose value is not of its kind."""
+    """Raise `UserError` for the first key of a file, or of a `part` of it, whose value has a wrong type."""
     for name, value in given.items():
         kind = kinds.get(name, object)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind not in (bool, object)):
@@ -93,7 +94,7 @@ def check_kinds(given: dict[str, Any], kinds: dict[str, Any], path: Path, part: 
 
 
 def check_each(name: str, values: Any, kind: Any, least: float, path: Path) -> None:
-    """Raise `UserError` unless all elements of a list are of a kind, and `least` or more if they are numbers."""
+    """Raise `UserError` unless all elements of a list have a given type, and numbers among them are `least` or more."""
     if not isinstance(values, list):
         raise UserError(f"{name} must be a list, got {values}; set it in {path}")
     for value in values:
@@ -107,16 +108,16 @@ class Trial(NamedTuple):
 
     Args:
         hash: Hash of the configuration; equal for equal trials.
-        point: Name of its point.
+        point: Name of the point.
         seed: Random seed.
         arguments: Arguments of `fit` and `test`; paths are relative to `place`.
         configuration: All keys with their values.
         place: Folder to run the commands in.
-        checkpoint: The tested one, best or last.
+        checkpoint: The checkpoint to test, best or last.
         gpus: Share of a GPU.
-        level: Name of its task and of what is changed there, such as `copying vocab_size=32`; empty without tasks.
+        level: Task and changed keys, such as `copying vocab_size=32`; empty without tasks.
         tests: Name and further arguments of each test.
-        is_warm: Whether its commands are forked from a process that has imported everything.
+        is_warm: Whether to fork the commands from a process that has imported everything.
     """
 
     hash: str
@@ -178,7 +179,7 @@ def read_grid(path: Path) -> Grid:
 
 
 def _read_content(path: Path) -> dict[str, Any]:
-    """The keys of a grid's file, with values of their kinds; raises `UserError` for others."""
+    """The keys of a grid's file; raises `UserError` for unknown keys and wrong types."""
     try:
         content = read_yaml(path)
     except OSError:
@@ -198,7 +199,7 @@ def _read_content(path: Path) -> dict[str, Any]:
 
 
 def _is_task(task: Any) -> bool:
-    """Whether a task of a grid has keys, and no changes or a list of keys with values."""
+    """Whether a task of a grid is valid: it has keys and, optionally, a list of changes."""
     parts = task if isinstance(task, dict) else {}
     keys, changes = parts.get("keys"), parts.get("changes", [])
     are_keys = isinstance(changes, list) and all(isinstance(one, dict) and one for one in changes)
@@ -213,7 +214,7 @@ def _keys(grid: Grid) -> Iterator[str]:
 
 
 def trials(grid: Grid, folder: Path) -> list[Trial]:
-    """All different trials of a grid whose file is in `folder`, in its order.
+    """All different trials of a grid whose file is in `folder`, in the grid's order.
 
     An unknown key ends the process with one line and status 2.
     """
@@ -235,14 +236,14 @@ def trials(grid: Grid, folder: Path) -> list[Trial]:
         )  # fmt: skip
         _check_same(found.setdefault(identity, trial), trial)
     unique = list(found.values())
-    for words in filter(None, (words for _, words in tests)):  # a mistake in them ends this before any training
+    for words in filter(None, (words for _, words in tests)):  # find mistakes in them before any training
         read_configuration(["test", *unique[0].arguments, *words])
     shares = find_shares(grid.gpus, [trial.words for trial in unique])
     return [trial._replace(gpus=share) for trial, share in zip(unique, shares, strict=True)]
 
 
 def _check_same(same: Trial, trial: Trial) -> None:
-    """Raise `UserError` for two trials of one hash that differ in their arguments or names: one would be left out."""
+    """Raise `UserError` for two trials with one hash but different arguments or names; one would be left out."""
     if same.arguments != trial.arguments:
         before = set(pairwise(same.arguments))
         given = (pair for pair in pairwise(trial.arguments) if pair[0].startswith("--") and pair not in before)
@@ -258,10 +259,10 @@ def _check_same(same: Trial, trial: Trial) -> None:
 
 
 def levels(grid: Grid) -> list[tuple[str, dict[str, Any]]]:
-    """The levels of all tasks, by name, with their keys; one without a name or keys if there are no tasks.
+    """The names and keys of the levels of all tasks; without tasks, one level without a name or keys.
 
-    A level is named by the first key of its change and, where that is the same in others of its task, by all keys.
-    Raises `UserError` if two have the same name.
+    A level is named by the first key of its change or, if another level of its task has the same, by all keys. Raises
+    `UserError` if two levels have the same name.
     """
     found: list[tuple[str, dict[str, Any]]] = [] if grid.tasks else [("", {})]
     for name, task in grid.tasks.items():
@@ -278,7 +279,7 @@ def levels(grid: Grid) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _changed(change: dict[str, Any], count: int) -> str:
-    """The first keys of a change with their values, which name a level."""
+    """The name of a level: the first keys of its change with their values."""
     pairs = islice(change.items(), count)
     return " ".join(f"{key.rpartition('.')[2]}={_text(value).strip('[]')}" for key, value in pairs)
 
@@ -296,13 +297,13 @@ def _combinations(grid: Grid, folder: Path) -> Iterator[tuple[str, str, int, dic
 
 
 def _regime(grid: Grid, keys: dict[str, Any], folder: Path) -> str:
-    """The regime of a trial with these keys; a value of another kind as text, which the command refuses."""
+    """The regime of a trial with these keys; a value of a wrong type becomes text, which the command refuses."""
     found = keys.get("data.regime")
     return str(found or read_configuration(["fit", *_arguments(grid, keys, folder)])["data"]["regime"])
 
 
 def _arguments(grid: Grid, keys: dict[str, Any], folder: Path) -> list[str]:
-    """The experiment and the keys as options; a file of a whole part comes first, or it would undo keys within it."""
+    """The experiment and the keys as options; a file of a whole part comes first, so that it does not undo its keys."""
     found = ["--config", _beside(folder, grid.experiment)]
     for key, value in sorted(keys.items(), key=lambda item: item[0] not in _FILES):
         found += [f"--{key}", _beside(folder, value) if key in _FILES else _text(value)]
@@ -310,7 +311,7 @@ def _arguments(grid: Grid, keys: dict[str, Any], folder: Path) -> list[str]:
 
 
 def _joined(*parts: dict[str, Any]) -> dict[str, Any]:
-    """The keys of all parts: of several values the last counts, but those of a `KEY+` come one after the other."""
+    """Join the keys of all parts: the last of several values counts, but the values of `KEY+` are concatenated."""
     keys: dict[str, Any] = {}
     for key, value in (item for part in parts for item in part.items()):
         before = keys.get(key)

@@ -23,13 +23,13 @@ def wilson(share: float, samples: int) -> tuple[float, float]:
 
 
 def paired(only_first: int, only_second: int, samples: int) -> tuple[float, float]:
-    """The 95% interval of the difference of two shares of the same samples, the first less the second.
+    """The 95% interval of the difference of two shares of the same samples, the first minus the second.
 
     With b and c each 1/2 larger and N larger by 2, it is ((b - c) +- z sqrt(b + c - (b - c)^2 / N)) / N  (Agresti and
     Min 2005, doi:10.1002/sim.1781).
 
     Args:
-        only_first, only_second: Samples that are successes in one and not in the other, b and c.
+        only_first, only_second: Numbers of samples that are successes only in the first or the second, b and c.
         samples: Number of samples N, at least 1.
     """
     b, c, total = only_first + 0.5, only_second + 0.5, samples + 2

@@ -10,7 +10,7 @@ from sweeps import files
 from sweeps.curve import still_rising
 from sweeps.intervals import wilson
 
-SHARES = ("closed_loop_accuracy", "all_right", "undecided", "exact_match")  # of samples: these have intervals
+SHARES = ("closed_loop_accuracy", "all_right", "undecided", "exact_match")  # shares of samples, with intervals
 CODE = "random_access_code"  # a distribution of tasks
 BASE = (
     "hash", "point", "level", "test", "seed", "commit", "device", "task", "distribution", "regime", "sizes", "samples",
@@ -26,7 +26,7 @@ CURVES = (
 def write_ledger(sweep: Path) -> int:
     """Write results.csv and curves.csv from all results, in the order in which they finished; returns their number.
 
-    Both files are written whole, so that a killed sweep leaves no partial or repeated row.
+    Both files are written as a whole, so that a killed sweep leaves no partial or repeated row.
     """
     found = [files.read(path) for path in sweep.glob("trials/*/result.json")]
     results = sorted((one for one in found if one is not None), key=lambda one: (one["finished"], one["hash"]))
@@ -102,7 +102,7 @@ def curve(result: dict[str, Any]) -> list[dict[str, Any]]:
 def _scores(size: str | None, scores: dict[str, float], samples: int) -> dict[str, str]:
     named: dict[str, str] = {}
     for name in QUANTITIES:
-        if (value := scores.get(_name(size, name))) is None:  # a quantity that later commits added
+        if (value := scores.get(_name(size, name))) is None:  # a quantity that a later commit has added
             continue
         named |= _share(size, name, value, samples) if name in SHARES else {_name(size, name): f"{value:.6g}"}
     return named

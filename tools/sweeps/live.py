@@ -1,4 +1,4 @@
-"""The progress of a sweep, as a live table."""
+"""Shows the progress of a sweep as a live table."""
 
 import threading
 from collections import Counter
@@ -22,9 +22,10 @@ _SHOWN = 30
 
 @contextmanager
 def watching(trials: Sequence[Trial], sweep: Path) -> Iterator[None]:
-    """Show the trials while they run, and write the ledger whenever one has finished.
+    """A block that shows the running trials, and writes the ledger whenever one has finished.
 
-    Their folders say how they are, wherever they run. If the output is not a terminal, each change is a line.
+    The states are read from the trials' folders, wherever they run. If the output is not a terminal, each change is
+    printed as a line.
     """
     console, over = Console(), threading.Event()
     watcher = threading.Thread(target=_watch, args=(trials, sweep, console, over), daemon=True)
@@ -89,7 +90,7 @@ def label(trial: Trial) -> str:
 
 
 def described(chosen: Sequence[Trial], words: Sequence[str]) -> Sequence[Trial]:
-    """The trials that one of these words describes, those of the first word first; all without words."""
+    """The trials described by one of these words, in the order of the words; all trials without words."""
     found = {word: [one for one in chosen if word in (*label(one).split()[:-1], *one.words)] for word in words}
     if missing := [word for word in words if not found[word]]:
         raise UserError(f"--only must name words that describe trials, got {missing[0]}; --list shows the trials")

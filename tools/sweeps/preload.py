@@ -1,4 +1,4 @@
-"""What a process imports and loads once, before commands are forked from it; see `commands.start_warm`."""
+"""Imports and loads everything once in the server from which commands are forked; see `commands.start_warm`."""
 
 import importlib
 import signal
@@ -10,12 +10,12 @@ from lit_retrieval.ops import fla_cpu
 from lit_retrieval.tasks import Index
 from lit_retrieval.training.preemption import SIGNALS
 
-# A signal to all processes of a sweep, as from `timeout`, must not end this one: its commands would end with it before
-# they save. Each of them lets the signals through again.
+# A signal to all processes of a sweep, such as from `timeout`, must not end this server, because its commands would end
+# with it before they save. Each command unblocks the signals again.
 signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 for module in ("fla.layers", "torch.utils.tensorboard", "tensorboard.backend.event_processing.event_accumulator"):
     importlib.import_module(module)
 fla_cpu.install()
-# A parser that has read the docstrings, and Numba with its registries; no operation of torch, which may start threads.
+# Build a parser, which reads the docstrings, and load Numba's registries; torch operations may start threads.
 read_configuration(["fit", "--config", "quickstart"])
 Index(max_size=4).sample(0, np.arange(2), np.full(2, 4), "vanilla")

@@ -1,4 +1,4 @@
-"""Runners of trials: as processes here, on Ray, or as SLURM jobs."""
+"""Runs trials as local processes, on Ray, or as SLURM jobs."""
 
 import os
 import signal
@@ -24,8 +24,8 @@ from sweeps import files
 from sweeps.grid import Grid, Trial
 from sweeps.trial import run_trial
 
-_TIME_LIMITS = 10_000  # after how many a job is not requeued any more
-_UNANSWERED = 20  # calls of squeue in a row, after which it is given up
+_TIME_LIMITS = 10_000  # most times that a job is requeued
+_UNANSWERED = 20  # failed calls of squeue in a row before giving up
 _ASK_EVERY = 30.0  # seconds between two calls of squeue
 _LOOK_EVERY = 1.0  # seconds; Python handles no signal that comes just before the main thread waits without a limit
 
@@ -39,9 +39,9 @@ def check_slots(slots: int | None, runner: str) -> None:
 
 
 def run_here(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str, slots: int = 1) -> None:
-    """Run `slots` trials at a time, in order; raises `RunEndedError` after a signal, when all are saved.
+    """Run `slots` trials at once, in order; after a signal, raises `RunEndedError` when all are saved.
 
-    Of several GPUs each slot has one, in turn, but for trials that need more than one.
+    With several GPUs, each slot gets one of them, in turn, except for trials that need several.
     """
     free: SimpleQueue[dict[str, str]] = SimpleQueue()
     for place in _places(slots):
@@ -59,7 +59,7 @@ def run_here(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str, slot
         jobs = [pool.submit(run, trial) for trial in trials]
         while wait(jobs, _LOOK_EVERY).not_done:
             if any(job.done() and isinstance(job.exception(), OSError) for job in jobs):
-                stopping.set()  # an error that is not of one trial, such as a full disk: the others save themselves
+                stopping.set()  # an error such as a full disk, not in a trial; the others save themselves
         for job in jobs:
             job.result()
     if stopping.is_set():
@@ -69,7 +69,7 @@ def run_here(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str, slot
 
 
 def _places(slots: int) -> list[dict[str, str]]:
-    """What the commands of each slot find in their environment: its GPU, if this machine has several."""
+    """The environment of each slot's commands: its GPU, if this machine has several."""
     count = torch.cuda.device_count()
     if count < 2:
         return [{}] * slots
@@ -80,7 +80,7 @@ def _places(slots: int) -> list[dict[str, str]]:
 
 @contextmanager
 def _stopping() -> Iterator[threading.Event]:
-    """An event that the first signal sets; a second one has its usual effect."""
+    """An event that is set by the first signal; a second signal has its usual effect."""
     event = threading.Event()
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -96,10 +96,10 @@ def _stopping() -> Iterator[threading.Event]:
 
 
 def run_on_ray(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str) -> None:
-    """Run as many trials at a time as fit, on this machine or on the cluster that RAY_ADDRESS names.
+    """Run as many trials at once as fit, on this machine or on the cluster at RAY_ADDRESS.
 
-    A trial is a process that keeps its own checkpoints, so Ray only schedules it; a worker or a node that Ray loses is
-    started again.
+    A trial is a process that writes its own checkpoints, so Ray only schedules it. If Ray loses a worker or a node, it
+    starts the trial again.
     """
     try:
         import ray
@@ -134,10 +134,10 @@ def _run_one(
 
 
 def run_on_slurm(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str) -> None:
-    """Submit a job for each trial, an array for each number of GPUs, and wait; without SLURM, submitit runs them here.
+    """Submit a job for each trial, in one array per number of GPUs, and wait; without SLURM, submitit runs them here.
 
-    Before its time limit a job gets SIGUSR1: its trial saves itself, and submitit requeues the job. A trial whose job
-    SLURM still has from an earlier start is waited for.
+    Before its time limit a job gets SIGUSR1, saves its trial, and is requeued by submitit. If SLURM still has a trial's
+    job from an earlier start, no new job is submitted.
     """
     os.environ.setdefault("SUBMITIT_PREEMPT_SIGNAL", "USR1")  # read on import; `fit` gets the signal too
     try:
@@ -175,7 +175,7 @@ def run_on_slurm(trials: Sequence[Trial], grid: Grid, sweep: Path, commit: str) 
         time.sleep(_ASK_EVERY)
         try:
             queued, failures = _queued(queued, sweep), 0
-        except UserError:  # a scheduler that is busy does not answer now and then
+        except UserError:  # a busy scheduler may fail to answer
             failures += 1
             if failures > _UNANSWERED:
                 raise
@@ -195,10 +195,10 @@ def _queued(trials: Sequence[Trial], sweep: Path) -> list[Trial]:
 
 
 class _Job:
-    """`run_trial` in a form that submitit can stop before a time limit, and start again after it."""
+    """Runs `run_trial` so that submitit can stop it before a time limit, and requeue it."""
 
     def __call__(self, *arguments: Any) -> None:
-        """Run or resume a trial, in a thread, since submitit calls `checkpoint` in the main one."""
+        """Run or resume a trial in a thread, because submitit calls `checkpoint` in the main thread."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=run_trial, args=(*arguments, self._stopping))
         self._thread.start()
@@ -206,7 +206,7 @@ class _Job:
             self._thread.join(_LOOK_EVERY)
 
     def checkpoint(self, *arguments: Any) -> Any:
-        """Let the trial save itself; returns what the requeued job runs."""
+        """Let the trial save itself; returns the callable for the requeued job."""
         from submitit.helpers import DelayedSubmission
 
         self._stopping.set()

@@ -24,7 +24,7 @@ def check_shares(gpus: Any, path: Path) -> None:
 
 
 def find_shares(gpus: Shares, trials: Sequence[Iterable[str]]) -> list[float]:
-    """The share of each trial: that of the last row whose words all describe it.
+    """The share of each trial, from the last row whose words all describe the trial.
 
     Args:
         gpus: A share for all trials, or shares by words, such as `{"any": 0.25, "retrieval 128": 0.5}`.

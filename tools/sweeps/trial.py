@@ -1,4 +1,4 @@
-"""One trial: `fit` and each `test` as processes, restarted when they crash, skipped when they are done."""
+"""Runs one trial: `fit` and each `test` as processes, restarted after a crash, skipped if finished."""
 
 import shlex
 import threading
@@ -28,7 +28,7 @@ _NOTE_EVERY = 10.0
 
 
 def is_final(reason: str) -> bool:
-    """Whether a failure recurs at every start; others, such as a lack of memory, may not."""
+    """Whether a failure would recur at every start; others, such as a lack of memory, may not."""
     return any(f" ended with {told}" in reason for told in _FINAL.values())
 
 
@@ -38,9 +38,9 @@ def run_trial(
 ) -> None:  # fmt: skip
     """Run a trial to its end, or resume it.
 
-    Its folder then has `result.json`, or a `trial.json` with the status `failed` and the reason; or, after a stop, the
-    status `waiting`. Training that has ended, also at its time limit, does not go on; `trainer.max_time` is for all
-    its starts together.
+    Its folder then has `result.json`, or a `trial.json` with the status `failed` and the reason, or, after a stop, with
+    the status `waiting`. A training that has ended, also at its time limit, is not continued; `trainer.max_time` limits
+    all starts of the training together.
 
     Args:
         trial: The trial.
@@ -48,8 +48,8 @@ def run_trial(
         commit: Commit of the code, for the record.
         retries: Restarts after a crash.
         cpus: Number of threads.
-        stopping: Event that makes the trial save itself and end.
-        environment: Further variables of its commands.
+        stopping: Event after which the trial saves itself and ends.
+        environment: Additional environment variables of the commands.
     """
     folder, stopping = files.trial_folder(sweep, trial.hash), stopping or threading.Event()
     if (folder / "result.json").exists() or stopping.is_set():
@@ -85,7 +85,7 @@ def _persist(
     trial: Trial, step: str, tested: Sequence[str], folder: Path, notes: dict[str, Any], retries: int,
     environment: Mapping[str, str], stopping: threading.Event,
 ) -> str:  # fmt: skip
-    """Run a step until it succeeds; returns why it failed, or an empty text."""
+    """Run a step until it succeeds; returns the reason of a failure, else an empty text."""
     while True:
         notes["attempts"] += step == "fit"
         status, minutes = _run(trial, step, tested, folder, notes, environment, stopping)
@@ -108,14 +108,14 @@ def _run(
     trial: Trial, step: str, tested: Sequence[str], folder: Path, notes: dict[str, Any],
     environment: Mapping[str, str], stopping: threading.Event,
 ) -> tuple[int, float]:  # fmt: skip
-    """Run one command to its end, or stop it once `stopping` is set; returns its status and its minutes."""
+    """Run one command to its end, or until `stopping` is set; returns its exit status and its minutes."""
     folder.mkdir(parents=True, exist_ok=True)
     arguments = [
         step, *trial.arguments, "--run_dir", str(folder.resolve() / "run"), "--trainer.devices", _devices(trial),
         "--trainer.enable_progress_bar", "false",
         *(["--ckpt_path", trial.checkpoint, *tested] if step == "test" else _time_left(trial, notes["minutes"])),
     ]  # fmt: skip
-    # A forked process can't use CUDA after that from which it is forked has, and fla does when it is imported.
+    # A forked process can't use CUDA if its parent has used it, and importing fla does.
     is_warm = trial.is_warm and not torch.cuda.is_available()
     start: Start = start_warm if is_warm else start_fresh
     begun = noted = time.monotonic()
@@ -136,18 +136,18 @@ def _run(
 
 
 def _end(process: Running) -> int:
-    """Let a command save the run and end, and wait for it; returns its status. A test starts over the next time."""
+    """Let a command save the run and end; returns its exit status. (A test will start over the next time.)"""
     process.terminate()
     return process.wait()
 
 
 def _devices(trial: Trial) -> str:
-    """The devices of a trial: its GPUs where it has several, else one."""
+    """The devices of a trial: its number of GPUs if it has several, else 1."""
     return str(int(trial.gpus)) if trial.gpus > 1 and torch.cuda.is_available() else "1"
 
 
 def _time_left(trial: Trial, minutes: float) -> list[str]:
-    """The rest of the time limit for a training that has had some minutes; without a limit or minutes, nothing."""
+    """Options with the rest of a training's time limit after some minutes; empty without a limit or minutes."""
     limit = trial.configuration["trainer"].get("max_time")
     if limit is None or not minutes:
         return []
@@ -157,7 +157,7 @@ def _time_left(trial: Trial, minutes: float) -> list[str]:
 
 
 def _result(trial: Trial, folder: Path, notes: dict[str, Any], found: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What `result.json` has: the scores of the first test, and under `tests` those of each if they have names."""
+    """The content of `result.json`: the scores of the first test and, under `tests`, those of each named test."""
     curve = read_curve(folder / "run")
     batch = trial.configuration["data"]["batch_size"] * trial.configuration["trainer"]["accumulate_grad_batches"]
     return {
@@ -176,7 +176,7 @@ def _result(trial: Trial, folder: Path, notes: dict[str, Any], found: dict[str, 
 
 
 def _random_bits(trial: Trial, scores: dict[str, Any]) -> dict[str, int]:
-    """The random bits of a problem of each tested size, where a task of ours is a random access code."""
+    """The random bits of a problem of each tested size, if the task is one of our random access codes."""
     task = trial.configuration["data"]["task"]
     arguments = task.get("init_args", {})
     made = locate(task["class_path"]) if arguments.get("distribution") == CODE else None

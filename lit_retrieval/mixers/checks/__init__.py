@@ -1,4 +1,4 @@
-"""Checks of a mixer, ours, fla's or a user's: one short function a rule, and the table of them."""
+"""Checks of any mixer (ours, fla's or a user's): one short function per rule, and the table of rules."""
 
 from lit_retrieval.mixers.checks.case import Case
 from lit_retrieval.mixers.checks.check import check_mixer, constants_moved, report

@@ -1,4 +1,4 @@
-"""Rules of time: a state stands for all tokens before it, and no token for one before it."""
+"""Rules about time: causality, and a state that replaces all tokens before it."""
 
 import math
 import random
@@ -53,7 +53,7 @@ def keeps_nan_out_of_the_past(case: Case) -> str:
 
 @torch.no_grad()
 def reads_its_state(case: Case) -> str:
-    """Where earlier tokens matter to the whole sequence, they matter through the state."""
+    """If earlier tokens change later outputs in one call, they also do so through the state."""
     x = case.draw(2, 9)
     whole, alone = case.run(x)[0][:, 5:], case.run(x[:, 5:])[0]
     carried = case.run(x, [5, 4])[0][:, 5:]
@@ -68,14 +68,14 @@ def reads_its_state(case: Case) -> str:
 
 @torch.no_grad()
 def agrees_in_pieces(case: Case) -> str:
-    """A sequence cut in two gives what the whole one gives."""
+    """A sequence in two pieces gives the same as in one."""
     x = case.draw(2, 7)
     return case.compare(case.run(x, [3, 4])[0], case.run(x)[0], f"3 + 4 tokens must give what 7 in one call do; {_FIX}")
 
 
 @torch.no_grad()
 def agrees_in_long_pieces(case: Case) -> str:
-    """Cut in two, not at the end of a kernel's chunk, a long sequence gives what the whole one gives."""
+    """A long sequence in two pieces, split inside a kernel's chunk, gives the same as in one."""
     x = case.draw(2, 130)
     shown = case.run(x, [62, 68])[0]
     return case.compare(shown, case.run(x)[0], f"62 + 68 tokens must give what 130 in one call do; {_FIX}")
@@ -83,7 +83,7 @@ def agrees_in_long_pieces(case: Case) -> str:
 
 @torch.no_grad()
 def agrees_in_random_pieces(case: Case) -> str:
-    """Cut into pieces of random lengths, two tokens or more each, a sequence gives what the whole one gives."""
+    """A sequence in pieces of random lengths, two tokens or more each, gives the same as in one."""
     numbers, most, shown = random.Random(0), 130, ""
     x = case.draw(2, most)
     whole = case.run(x)[0]
@@ -98,7 +98,7 @@ def agrees_in_random_pieces(case: Case) -> str:
 
 @torch.no_grad()
 def agrees_token_by_token(case: Case) -> str:
-    """One token at a time gives what the whole sequence gives."""
+    """One token at a time gives the same as the whole sequence."""
     x = case.draw(2, 7)
     steps = case.run(x, [1] * 7)[0]
     return case.compare(steps, case.run(x)[0], f"7 tokens one by one must give what 7 in one call do; {_FIX}")
@@ -106,7 +106,7 @@ def agrees_token_by_token(case: Case) -> str:
 
 @torch.no_grad()
 def keeps_sequences_apart(case: Case) -> str:
-    """A sequence goes on as before after another one was read."""
+    """Reading another sequence in between does not change how a sequence continues."""
     x = case.draw(2, 7)
     first, state = case.mixer(x[:, :3], None)
     case.run(case.draw(2, 5, seed=1))
@@ -120,7 +120,7 @@ def keeps_sequences_apart(case: Case) -> str:
 
 @torch.no_grad()
 def has_independent_rows(case: Case) -> str:
-    """A row does not depend on the others, and goes on alone when they have left."""
+    """A row does not depend on the other rows, and continues alone after they are removed."""
     x, rows = case.draw(4, 7), torch.tensor([3, 1], device=case.weight.device)
     y = case.run(x)[0]
     case.compare(case.run(x[rows])[0], y[rows], "a row must not depend on the other rows; reduce over time or channels")
@@ -133,7 +133,7 @@ def has_independent_rows(case: Case) -> str:
 
 @torch.no_grad()
 def trains_as_it_evaluates(case: Case) -> str:
-    """A training step computes what evaluation mode does, over more tokens than fla's layers have other code for."""
+    """Training mode computes the same as evaluation mode, on more tokens than fla's special code for short ones."""
     x = case.draw(2, 70)
     expected = case.run(x)[0]
     with case.training():
@@ -147,7 +147,7 @@ def trains_as_it_evaluates(case: Case) -> str:
 
 @torch.inference_mode()
 def decodes_ragged_prompts(case: Case) -> str:
-    """Prompts of several lengths are decoded as `decoding.generate` does, and each agrees with its own run."""
+    """Prompts of different lengths, decoded together as in `decoding.generate`, give the same as separate runs."""
     lengths, shown = [4, 6, 11, 16], ""
     x = case.draw(len(lengths), max(lengths))
     common, live = min(lengths), list(range(len(lengths)))

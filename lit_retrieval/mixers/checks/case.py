@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lit_retrieval.conformance import BrokenRuleError, NotApplicableError
 from lit_retrieval.mixers.mixer import State, evaluating, without_states
 
-# Largest difference of two ways to compute the same, relative to the largest output; recurrences add up many roundings.
+# Largest relative difference between two ways to compute the same; recurrences accumulate many rounding errors.
 _ALLOWED = {torch.float64: 1e-9, torch.float32: 5e-4, torch.bfloat16: 0.2, torch.float16: 0.05}
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 _ALLOWED_IN_TF32 = 0.02  # a GPU may multiply float32 numbers in TF32, which has 10 bits after the point
@@ -23,7 +23,7 @@ class Case(NamedTuple):
     Args:
         mixer: The mixer, in evaluation mode; rules do not change it.
         hidden_size: Elements of each token's vector.
-        make: Makes the same mixer with other weights; None where a rule needs none.
+        make: Makes the same mixer with other weights; None if no rule needs one.
     """
 
     mixer: nn.Module
@@ -38,12 +38,12 @@ class Case(NamedTuple):
         return next(floating, torch.zeros(0))
 
     def draw(self, batch: int, time: int, seed: int = 0) -> Tensor:
-        """Random inputs, `(batch, time, hidden_size)`, that leave the global random state alone."""
+        """Random inputs, `(batch, time, hidden_size)`; the global random state is not changed."""
         drawn = torch.randn(batch, time, self.hidden_size, generator=torch.Generator().manual_seed(seed))
         return drawn.to(self.weight)
 
     def run(self, x: Tensor, lengths: Sequence[int] = ()) -> tuple[Tensor, State]:
-        """Outputs and last state of the mixer, with `x (batch, time, hidden_size)` cut into pieces."""
+        """Outputs and last state of the mixer, with `x (batch, time, hidden_size)` split into pieces."""
         outputs, state = [], None
         for piece in x.split(list(lengths), 1) if lengths else (x,):  # type: ignore[no-untyped-call]
             y, state = self.mixer(piece, state)
@@ -52,9 +52,9 @@ class Case(NamedTuple):
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """Training mode inside, without states and PyTorch's dropouts; after it modes and buffers are as before."""
+        """A block in training mode, without states and PyTorch's dropout; modes and buffers are restored after it."""
         kept = {name: (one, one.clone()) for name, one in self.mixer.named_buffers() if not one.is_inference()}
-        with evaluating(self.mixer), without_states():  # the former restores the modes of all parts
+        with evaluating(self.mixer), without_states():  # `evaluating` restores the modes of all parts
             self.mixer.train()
             for part in self.mixer.modules():
                 if isinstance(part, _DROPOUTS):
@@ -68,7 +68,7 @@ class Case(NamedTuple):
                     setattr(self.mixer.get_submodule(path), leaf, buffer)  # forward may have put another there
 
     def as_dtype(self, dtype: torch.dtype) -> "Case":
-        """The same with a copy of the mixer in another dtype."""
+        """The case with a copy of the mixer in another dtype."""
         if any(one.is_complex() for one in (*self.mixer.parameters(), *self.mixer.buffers())):
             raise NotApplicableError("it has complex numbers, which become real in another dtype")
         return self._replace(mixer=deepcopy(self.mixer).to(dtype))
@@ -86,8 +86,8 @@ class Case(NamedTuple):
         Args:
             actual, expected: Tensors of one shape.
             what: What must hold, and the fix, for the message.
-            dtype: Whose rounding to allow; that of `actual` if absent.
-            floor: As `relative_difference` has it.
+            dtype: The dtype whose rounding errors to allow; that of `actual` if absent.
+            floor: See `relative_difference`.
         """
         limit = self.allowed(dtype or actual.dtype)
         difference = relative_difference(actual, expected, floor)

@@ -14,14 +14,14 @@ from lit_retrieval.mixers.checks.table import RULES
 from lit_retrieval.mixers.fla_layer import FlaLayer, make_mixer
 from lit_retrieval.mixers.mixer import MixerFactory
 
-_MOVED = 0.02  # the standard deviation of usual first weights
+_MOVED = 0.02  # a usual standard deviation of initial weights
 
 
 def check_mixer(mixer: nn.Module, hidden_size: int) -> None:
-    """Raise `UserError`, one line, if the mixer, in evaluation mode, breaks a cheap rule.
+    """Raise a one-line `UserError` if the mixer, in evaluation mode, breaks a cheap rule.
 
-    Some 50 runs on a few tokens, on the mixer's device and in the caller's autocast, with `constants_moved`. The caller
-    keeps the global random state, which the mixer may draw from.
+    This takes about 50 runs on a few tokens, on the mixer's device, in the caller's autocast and with
+    `constants_moved`. The mixer may draw random numbers, so the caller must save the global random state.
     """
     name = path_of(mixer.layer if isinstance(mixer, FlaLayer) else mixer)
     with constants_moved(mixer):
@@ -29,7 +29,7 @@ def check_mixer(mixer: nn.Module, hidden_size: int) -> None:
 
 
 def report(factory: MixerFactory, hidden_size: int, layer_idx: int, device: str = "cpu") -> Iterator[Verdict]:
-    """The verdicts of all rules on the mixer that a factory makes, with its constants moved as in `constants_moved`."""
+    """The verdicts of all rules on the mixer that a factory makes, checked with `constants_moved`."""
     try:
         mixer = make_mixer(factory, hidden_size, layer_idx)
     except UserError as error:
@@ -43,9 +43,9 @@ def report(factory: MixerFactory, hidden_size: int, layer_idx: int, device: str 
 
 @contextmanager
 def constants_moved(module: nn.Module) -> Iterator[None]:
-    """Trained parameters whose elements are all equal with a little noise inside, and as they were after it.
+    """A block in which constant trained parameters (all elements equal) get a little noise; restored after it.
 
-    Where an output projection begins with zeros, as in RWKV-7, nothing else of the module would be seen.
+    Without it, an output projection that starts at zero, as in RWKV-7, would hide the rest of the module.
     """
     kept = [(parameter, parameter.detach().clone()) for parameter in constants(module)]
     for parameter, _ in kept:

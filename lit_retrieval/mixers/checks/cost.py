@@ -1,4 +1,4 @@
-"""What a mixer costs at two lengths; these rules report, and are never broken."""
+"""The cost of a mixer at two lengths; these rules only report, and are never broken."""
 
 import time
 
@@ -20,20 +20,20 @@ def of_the_state(case: Case) -> str:
 
 
 def of_training(case: Case) -> str:
-    """Bytes a token that a forward pass keeps for the backward pass."""
+    """Bytes per token that a forward pass keeps for the backward pass."""
     short, long = (_kept_bytes(case, length) / length for length in (_SHORT, _LONG))
     return f"{short:,.0f} bytes a token, {long:,.0f}: {_growth(short, long)}"
 
 
 @torch.no_grad()
 def of_time(case: Case) -> str:
-    """Microseconds a token of a forward pass."""
+    """Microseconds per token of a forward pass."""
     short, long = (1e6 * _seconds(case, length) / length for length in (_SHORT, _LONG))
     return f"{short:,.1f} us a token, {long:,.1f}: {_growth(short, long)}"
 
 
 def _growth(short: float, long: float) -> str:
-    """How a number changes when the length is multiplied by 4; timings are noisy, hence the wide bounds."""
+    """Describe how a number grows when the length is multiplied by 4; bounds are wide, because timings are noisy."""
     ratio = long / short if short else 1.0
     return "constant" if ratio < 1.5 else f"grows {ratio:.1f} times"
 

@@ -1,4 +1,4 @@
-"""Rules of training: gradients reach the inputs, every weight and the first state."""
+"""Rules about training: gradients reach the inputs, every weight and the initial state."""
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ def reach_every_parameter(case: Case) -> str:
 
 
 def reach_the_first_state(case: Case) -> str:
-    """Gradients flow through a state that is handed on, to the tokens before it."""
+    """Gradients flow through a passed state to the tokens before it."""
     before = case.draw(2, 5, seed=1).requires_grad_()
     _, state = case.run(before)
     if not any(one.numel() and (one.is_floating_point() or one.is_complex()) for one in tensors_of(state)):
@@ -50,12 +50,12 @@ def reach_the_first_state(case: Case) -> str:
 
 
 def agree_in_pieces(case: Case) -> str:
-    """Gradients of a sequence in pieces are those of the whole."""
+    """Gradients of a sequence in pieces equal those of the whole sequence."""
     x = case.draw(2, _TIME).requires_grad_()
     named = {"inputs": x, **{name: one for name, one in case.mixer.named_parameters() if one.requires_grad}}
     whole = _gradients(case, x, (), list(named.values()))
     pieces = _gradients(case, x, (7, 1, 12), list(named.values()))
-    shown, floor = "", 0.01 * max(float(one.abs().max()) for one in whole)  # a key's bias has none but rounding
+    shown, floor = "", 0.01 * max(float(one.abs().max()) for one in whole)  # a key bias has only rounding errors
     for name, actual, expected in zip(named, pieces, whole, strict=True):
         what = f"the gradient of {name} must be the same in pieces of 7, 1 and 12 tokens; don't detach the state"
         shown = case.compare(actual, expected, what, floor=floor)
@@ -67,5 +67,5 @@ def _gradients(case: Case, x: Tensor, lengths: tuple[int, ...], sources: list[Te
 
 
 def _loss(y: Tensor) -> Tensor:
-    """A weighted sum of `y`, in which no two elements count the same."""
+    """A weighted sum of `y`, with different weights for all elements."""
     return (y * torch.linspace(-1, 2, y.numel(), dtype=y.dtype, device=y.device).view(y.shape)).sum()

@@ -1,4 +1,4 @@
-"""Rules of the interface: what a mixer takes, returns and remembers."""
+"""Rules about the interface: inputs, outputs and state of a mixer."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from lit_retrieval.mixers.mixer import count_elements, leaves
 
 @torch.no_grad()
 def returns_output_and_state(case: Case) -> str:
-    """`forward(x)` returns two things, the first a tensor."""
+    """`forward(x)` returns a pair, whose first element is a tensor."""
     result = case.mixer(case.draw(2, 5))
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Tensor):
         kinds = [type(one).__name__ for one in result] if isinstance(result, tuple) else type(result).__name__
@@ -21,7 +21,7 @@ def returns_output_and_state(case: Case) -> str:
 
 @torch.no_grad()
 def keeps_the_shape(case: Case) -> str:
-    """The outputs have the shape and the dtype of the inputs, for one row and one token too."""
+    """The outputs have the shape and the dtype of the inputs, also for one row and one token."""
     for batch, time in ((3, 7), (1, 7), (3, 1), (1, 1)):
         x = case.draw(batch, time)
         y = case.mixer(x)[0]
@@ -35,7 +35,7 @@ def keeps_the_shape(case: Case) -> str:
 
 @torch.no_grad()
 def has_a_state_with_batch_first(case: Case) -> str:
-    """A state is made of tensors with the batch first, ints, None and tuples."""
+    """A state consists of tensors with the batch first, ints, None and tuples."""
     count = 0
     for batch in (2, 3):
         parts = list(leaves(case.mixer(case.draw(batch, 5))[1]))
@@ -55,7 +55,7 @@ def has_a_state_with_batch_first(case: Case) -> str:
 
 
 def says_how_it_decodes(case: Case) -> str:
-    """How a layer of fla goes on after its first tokens."""
+    """Report how a layer of fla decodes: with its cache, or by reading all tokens again."""
     if not isinstance(case.mixer, FlaLayer):
         raise NotApplicableError("it is no layer of fla")
     how = {
@@ -67,7 +67,7 @@ def says_how_it_decodes(case: Case) -> str:
 
 @torch.no_grad()
 def counts_its_state(case: Case) -> str:
-    """`state_size(length)` is the number of elements that the state really has."""
+    """`state_size(length)` is the actual number of elements of the state."""
     size = getattr(case.mixer, "state_size", None)
     if not callable(size):
         raise BrokenRuleError(

@@ -1,4 +1,4 @@
-"""Rules of where a mixer runs: number formats, devices, compilers, copies and files."""
+"""Rules about the environment of a mixer: dtypes, devices, compilers, copies and files."""
 
 import io
 import random
@@ -22,7 +22,7 @@ def _agrees_in(dtype: torch.dtype, case: Case) -> str:
     other = case.as_dtype(dtype)
     try:
         y = other.run(x.to(dtype))[0]
-    except Exception as error:  # what a mixer does with a format that it can't take is its own affair
+    except Exception as error:  # a mixer may raise anything for a dtype that it does not support
         raise NotApplicableError(f"it refuses {name}: {describe_error(error)}") from error
     if y.dtype != dtype:
         raise BrokenRuleError(f"outputs of {name} inputs must be {name}, got {y.dtype}; end forward with .to(x.dtype)")
@@ -36,7 +36,7 @@ agrees_in_bfloat16 = partial(_agrees_in, torch.bfloat16)
 
 @torch.no_grad()
 def agrees_on_cuda(case: Case) -> str:
-    """A CUDA device gives what the CPU gives."""
+    """A CUDA device gives the same as the CPU."""
     if not torch.cuda.is_available():
         raise NotApplicableError("there is no CUDA device here")
     x = case.draw(2, 130).cpu()
@@ -49,13 +49,13 @@ def agrees_on_cuda(case: Case) -> str:
 
 
 def agrees_compiled(case: Case) -> str:
-    """`torch.compile` changes nothing: neither the tracing of forward, nor that of backward."""
+    """`torch.compile` changes neither forward nor backward."""
     try:
         return f"aot_eager {_compile(case, 'aot_eager')}"
     except BrokenRuleError:
         raise
     except Exception as error:
-        shown = _compile(case, "eager")  # forward alone; raises where that can't be traced either
+        shown = _compile(case, "eager")  # forward only; raises if it can't be traced either
         raise BrokenRuleError(
             f"torch.compile must trace backward too, with aot_eager it raised {describe_error(error)}; forward alone "
             f"(eager) {shown}"
@@ -66,7 +66,7 @@ def _compile(case: Case, backend: str) -> str:
     x = case.draw(2, 3).requires_grad_()  # few tokens, because a loop over them is unrolled
     torch.compiler.reset()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what the compiler leaves to Python
+        warnings.simplefilter("ignore")  # about parts that the compiler leaves to Python
         y, _ = torch.compile(case.mixer, backend=backend)(x)
         y.sum().backward()
     torch.compiler.reset()
@@ -84,7 +84,7 @@ def can_be_copied(case: Case) -> str:
 
 @torch.no_grad()
 def can_be_saved(case: Case) -> str:
-    """Saved after two calls in training mode, and loaded into a new mixer, it gives the same."""
+    """A mixer saved after two calls in training mode, and loaded into a new mixer, gives the same."""
     try:
         trained, copied = case._replace(mixer=deepcopy(case.mixer)), deepcopy(case.mixer)
     except Exception as error:
@@ -132,7 +132,7 @@ def starts_from_the_seed(case: Case) -> str:
 
 @torch.no_grad()
 def trains_after_decoding(case: Case) -> str:
-    """It trains after it has decoded more tokens than before, since what it keeps is no tensor of inference mode."""
+    """A mixer can be trained after it has decoded more tokens than before: it caches no inference-mode tensors."""
     with torch.inference_mode():
         case.mixer(case.draw(2, 150), None)
     with case.training(), torch.enable_grad():

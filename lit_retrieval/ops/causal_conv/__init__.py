@@ -1,4 +1,4 @@
-"""A short causal depthwise convolution, with SiLU or without, and the choice of its implementation."""
+"""A short causal depthwise convolution, with or without SiLU, and the choice of its implementation."""
 
 from torch import Tensor
 

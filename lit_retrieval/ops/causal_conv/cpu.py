@@ -1,8 +1,8 @@
 """A causal depthwise convolution, with SiLU or without, in Numba, forward and backward, for float32 on a CPU.
 
 PyTorch's convolution takes `(batch, dim, time)`, so a mixer would transpose before and after it. Here `dim` stays last,
-and 8, 16 or 32 channels are one SIMD vector, see `ops/lanes.py`. The backward computes the convolution again instead of
-keeping it. Each thread takes whole samples.
+and 8, 16 or 32 channels are one SIMD vector, see `ops/lanes.py`. The backward recomputes the convolution instead of
+storing it. Each thread takes whole samples.
 """
 
 from typing import Any
@@ -196,7 +196,7 @@ def _weights_backward(width: Any, b: int, sums_grad: Any, padded: Any, weight_gr
 
 @njit(fastmath=FAST_MATH, cache=True, error_model="numpy")
 def _inputs_backward(width: Any, sums_grad: Any, weight: Any, padded_grad: Any) -> None:
-    """The gradients of the inputs: each is part of the sums of its own step and of the next `kernel - 1` ones."""
+    """The gradients of the inputs; each input contributes to its own step and the next `kernel - 1` steps."""
     (steps, dim), kernel = padded_grad.shape, len(weight)
     for d in range(0, dim, WIDTH * len(width)):
         for t in range(steps):

@@ -1,4 +1,4 @@
-"""Our CPU kernels, in place of fla's functions for tensors on a CPU; CUDA tensors still use fla's."""
+"""Our CPU kernels, which replace fla's functions for CPU tensors; CUDA tensors still use fla's."""
 
 from lit_retrieval.ops.fla_cpu.install import install
 

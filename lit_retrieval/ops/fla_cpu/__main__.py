@@ -1,4 +1,4 @@
-"""Prints docs/fla.md: the table of fla's functions and of what runs in their place on a CPU."""
+"""Prints docs/fla.md: the table of fla's functions and their replacements on a CPU."""
 
 from itertools import groupby
 

@@ -1,4 +1,4 @@
-"""Calls of our functions with the arguments of fla's."""
+"""Calls our functions with the arguments of fla's."""
 
 import inspect
 import warnings
@@ -18,12 +18,12 @@ OURS = {"self": "layer", "transpose_state_layout": "state_v_first"}
 
 
 def with_arguments_of(theirs: Callable[..., Any], ours: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """Our function, called as theirs and with its defaults; an argument that it doesn't have must be at its default.
+    """Our function with the signature of theirs; an argument that ours doesn't have must be at its default.
 
     Args:
         theirs: fla's function, of which only the signature is used.
         ours: A function whose parameters have the names of fla's, in any order.
-        name: Where fla has the function, for the message.
+        name: The function's path in fla, for the message.
 
     Raises:
         UserError: In a call, for another value of an argument that ours doesn't have.
@@ -81,7 +81,7 @@ def _is_left_out(key: str, value: Any, parameters: dict[str, inspect.Parameter],
 
 
 def _with_new_names(given: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
-    """The arguments with the new names of deprecated ones, as fla has them: with a warning, and never both."""
+    """The arguments with deprecated names replaced by fla's new ones, with a warning; giving both is an error."""
     for old, new in OURS.items():
         if old in given and new in known:
             if given.get(new):

@@ -18,12 +18,12 @@ from lit_retrieval.ops.fla_cpu.arguments import with_arguments_of
 from lit_retrieval.ops.fla_cpu.attention import flash
 from lit_retrieval.ops.fla_cpu.table import FLASH_ATTENTION_USERS, TABLE, Row
 
-_WITH_SECOND_DERIVATIVES = "rotary_embedding_fwdbwd"  # the only backward function that is linear, and its own forward
+_WITH_SECOND_DERIVATIVES = "rotary_embedding_fwdbwd"  # the only linear backward function, which is also the forward
 
 
 @cache
 def install() -> None:
-    """Let fla's functions, layers and models run on CPU tensors; a second call does nothing."""
+    """Make fla's functions, layers and models run on CPU tensors; a second call does nothing."""
     importlib.import_module("fla")
     rebind(TABLE)
     _lend_flash_attention()
@@ -32,8 +32,8 @@ def install() -> None:
 def rebind(table: Iterable[Row]) -> None:
     """Replace each function in every loaded module that holds it; modules loaded later import ours from those.
 
-    fla's package loads its layers and models, and with them almost all its modules; a row loads the others. A row whose
-    function this version of fla has not is left out, with a warning.
+    Importing fla loads almost all its modules; a row loads the others. A row whose function does not exist in this
+    version of fla is left out, with a warning.
     """
     replaced: dict[int, tuple[Any, Any]] = {}
     for row in table:
@@ -57,7 +57,7 @@ def rebind(table: Iterable[Row]) -> None:
 
 
 def _lend_flash_attention() -> None:
-    """Give fla's layers our stand-ins for the functions of flash-attn, for tensors that it can't take."""
+    """Give fla's layers our replacements of flash-attn's functions, for tensors that flash-attn can't take."""
     for path in FLASH_ATTENTION_USERS:
         try:
             module = importlib.import_module(path)
@@ -123,7 +123,7 @@ def _refuse(row: Row) -> Callable[..., Any]:
 
 
 def _with_word_of_slowness(ours: Callable[..., Any], row: Row) -> Callable[..., Any]:
-    """The function, whose first call warns."""
+    """The function, with a warning in its first call that it is slow."""
 
     @cache
     def warn() -> None:
@@ -138,7 +138,7 @@ def _with_word_of_slowness(ours: Callable[..., Any], row: Row) -> Callable[..., 
 
 
 def _once_differentiable(ours: Callable[..., Any]) -> Callable[..., Any]:
-    """A backward function that refuses second derivatives: fla doesn't save enough for them."""
+    """A backward function that refuses second derivatives, because fla doesn't save enough for them."""
 
     @wraps(ours)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -161,7 +161,7 @@ def _for_cpu(ours: Callable[..., Any], theirs: Callable[..., Any]) -> Callable[.
 def _for_gpu(
     theirs: Callable[..., Any], ours: Callable[..., Any], instead: on_gpu.Instead | None
 ) -> Callable[..., Any]:
-    """Their function or, where it is replaced, another one: ours by default."""
+    """Their function, or its replacement on a GPU: by default ours."""
     if instead is None:
         return theirs
     is_replaced, other = instead.when, instead.function or ours
@@ -174,7 +174,7 @@ def _for_gpu(
 
 
 def _is_on_cpu(*args: Any, **kwargs: Any) -> bool:
-    """Whether the first tensor is on a CPU; a method's first argument is its layer, whose input comes next."""
+    """Whether the first tensor is on a CPU; a method's first argument is the layer, the next one its input."""
     values = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
     first = next(values, None)
     return first is not None and first.is_cpu

@@ -1,4 +1,4 @@
-"""The forwards of fla's Mamba and Mamba-2, and what their heirs share with them."""
+"""The forwards of fla's Mamba and Mamba-2, and functions shared with their successors."""
 
 from typing import Any
 
@@ -91,12 +91,12 @@ def recur_by_fla(
 
 
 def _without_padding(x: Tensor, mask: Tensor | None) -> Tensor:
-    """X with zeros at padding tokens, where the mask `(batch, time)` is 0: the convolution's bias is not a token."""
+    """Set x to zero at padding, where the mask `(batch, time)` is 0; a convolution's bias makes it nonzero again."""
     return x if mask is None or mask.shape != x.shape[:2] else x * mask.unsqueeze(-1).to(x.dtype)
 
 
 def project(layer: Any, x: Tensor, sizes: list[int]) -> list[Tensor]:
-    """Gate, x, B with C, and others, by parts of one weight: parts of one output would have to be copied."""
+    """Compute gate, x, B with C, and others by slices of the weight; slices of one output would have to be copied."""
     weights = torch.split(layer.in_proj.weight, sizes)
     biases = [None] * len(sizes) if layer.in_proj.bias is None else torch.split(layer.in_proj.bias, sizes)
     return [F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True)]
@@ -120,7 +120,7 @@ def _convolve_and_activate(layer: Any, x: Tensor, weight: Tensor, bias: Tensor |
 
 
 def gate_and_norm(y: Tensor, gate: Tensor, layer: Any) -> Tensor:
-    """The gated norm at the end of Mamba-2 and its heirs: over groups of channels, before the gate or after it."""
+    """The gated norm at the end of Mamba-2 and its successors: over groups of channels, before or after the gate."""
     norm = layer.norm
     y = y if norm.norm_before_gate else silu_gate(y, gate)
     if norm.group_size in (None, y.shape[-1]):

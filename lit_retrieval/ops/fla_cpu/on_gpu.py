@@ -1,7 +1,8 @@
-"""What runs on a GPU in place of some of fla's functions, when, and why: `INSTEAD`.
+"""Replacements of some of fla's functions on a GPU, with their conditions and reasons: `INSTEAD`.
 
-Most of it is our form for a CPU, which is PyTorch for tensors on a GPU: where fla's kernels refuse the tensors or a
-package is missing, and where their numbers or gradients are wrong. docs/layers.md prints the reasons.
+fla's functions are replaced if their kernels refuse the tensors, if a package is missing, or if their values or
+gradients are wrong. Most replacements are our CPU functions, which use PyTorch on a GPU. docs/layers.md prints the
+reasons.
 """
 
 import sys
@@ -22,12 +23,12 @@ _LEAST = 16  # rows and columns of a matrix that Triton multiplies
 
 
 class Instead(NamedTuple):
-    """What replaces a function of fla's on a GPU.
+    """The replacement of a function of fla's on a GPU.
 
     Args:
         why: The reason, a sentence without its full stop, which docs/layers.md prints.
-        when: Whether it is replaced in a call, from the call's arguments.
-        function: What runs, with fla's arguments; our form for a CPU if absent.
+        when: Decides from a call's arguments whether to replace the function.
+        function: The replacement, with fla's arguments; our CPU function if absent.
     """
 
     why: str
@@ -51,9 +52,9 @@ def has_gate(*args: Any, **kwargs: Any) -> bool:
 
 
 def refuses_gates(*args: Any, **kwargs: Any) -> bool:
-    """Whether fla refuses the backward of its kernels with a gate for each head: Triton compiles one of them wrongly.
+    """Whether fla refuses the backward of its kernels with a gate for each head.
 
-    That is so on Hopper with Triton 3.4.0 to 3.7.0.
+    On Hopper, Triton 3.4.0 to 3.7.0 compile one of these kernels wrongly.
     """
     return _compiles_gates_wrongly()
 
@@ -71,17 +72,17 @@ def is_float32(*args: Any, **kwargs: Any) -> bool:
 
 
 def computes_in_float32(*args: Any, **kwargs: Any) -> bool:
-    """Whether a layer's products are not of half precision: its first argument is the layer, then come its inputs."""
+    """Whether a layer's products are not in half precision; the first argument is the layer, then its inputs."""
     return product_dtype(_first(*args, **kwargs)) not in (torch.bfloat16, torch.float16)
 
 
 def lacks_flash_attention(*args: Any, **kwargs: Any) -> bool:
-    """Whether flash-attn can't be called: it is not installed, or takes no tensors of this precision."""
+    """Whether flash-attn is not installed, or does not take tensors of this precision."""
     return not _has_flash_attention() or is_float32(*args, **kwargs)
 
 
 def wants_gradients(*args: Any, **kwargs: Any) -> bool:
-    """Whether the tensors are of a kind that a kernel without a backward, and for half precision, can't take."""
+    """Whether the tensors need gradients or are not half precision, which the kernel does not support."""
     tensors = (one for one in (*args, *kwargs.values()) if isinstance(one, Tensor))
     return is_float32(*args, **kwargs) or (torch.is_grad_enabled() and any(one.requires_grad for one in tensors))
 

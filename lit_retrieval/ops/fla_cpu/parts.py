@@ -1,4 +1,4 @@
-"""Rows of several sequences one after another, as fla packs them: `cu_seqlens` has the positions of their ends."""
+"""Packed rows of several sequences, as in fla; `cu_seqlens` has the positions of their ends."""
 
 from collections.abc import Callable, Collection, Sequence
 from functools import wraps
@@ -17,21 +17,22 @@ Nested: TypeAlias = Any
 
 
 def by_parts(function: _Function, whole: Collection[str] = (), outputs: int = 1, unread: float = 0.0) -> _Function:
-    """A recurrence that takes `cu_seqlens` too, `(sequences + 1,)`, and then starts again in each sequence.
+    """Give a recurrence an argument `cu_seqlens`, `(sequences + 1,)`, with which it restarts in each sequence.
 
     Tensors `(1, time, ...)` are split along time; first states, whose names contain "init" or "cache", have one entry
     for each sequence, and so have the last states. The function returns its outputs `(1, time, ...)`, with or without
     last states after them, `initial_state` first. A sequence may be empty: its last state is its first one, or
     `unread`.
 
-    Sequences of the same length are rows of one call. So are those of similar lengths, with zeros after the shorter
-    ones, if no last state is asked for: what comes later changes no output of a recurrence.
+    Sequences of the same length are rows of one call. If no last state is asked for, so are those of similar lengths,
+    padded with zeros, because later tokens do not change earlier outputs.
 
     Args:
-        function: Its tensors of more than two dimensions are along time, but for `whole`; it treats each row by itself.
-        whole: Names of those that are the same for all sequences.
-        outputs: The number of its results that are along time.
-        unread: What is in the last state of an empty sequence that has no first one.
+        function: The recurrence, which treats each row independently. Tensors of more than two dimensions are along
+            time, except for `whole`.
+        whole: Names of tensors that are the same for all sequences.
+        outputs: The number of results that are along time.
+        unread: Value of the last state of an empty sequence without a first state.
 
     Raises:
         UserError: In a call, if there are several rows, or another number of first states than of sequences.
@@ -66,8 +67,8 @@ class Group(NamedTuple):
 
     Args:
         members: Their indices, `(sequences,)`.
-        places: Where each of their tokens is in the packed row, `(sequences, time)`; that of the last one after an end.
-        is_token: Which of `places` are not after an end, `(sequences, time)`; None if all are.
+        places: The index of each token in the packed row, `(sequences, time)`; padding repeats the last one.
+        is_token: False for padding in `places`, `(sequences, time)`; None without padding.
     """
 
     members: Tensor
@@ -81,10 +82,10 @@ class Packing:
     Args:
         lengths: Tokens of each sequence.
         is_padded: Whether lengths in a group may differ, up to twice the shortest; else they are equal.
-        device: Where the tensors are that it takes apart.
+        device: Device of the tensors to split.
 
     Attributes:
-        groups: All sequences but the empty ones.
+        groups: Groups of all sequences except empty ones.
     """
 
     def __init__(self, lengths: list[int], is_padded: bool, device: torch.device) -> None:
@@ -127,7 +128,7 @@ class Packing:
         return taken.masked_fill(~group.is_token.view(*shape, *[1] * (value.dim() - 2)), 0)
 
     def row(self, found: Sequence[Tensor]) -> Tensor:
-        """The reverse of `rows`: `(1, time, ...)` from what each group has."""
+        """The inverse of `rows`: `(1, time, ...)` from one tensor per group."""
         return torch.cat([one.flatten(0, 1) for one in found]).index_select(0, self._order).unsqueeze(0)
 
     def join(self, found: list[Any], firsts: list[Nested], outputs: int, unread: float = 0.0) -> Any:

@@ -1,18 +1,18 @@
-"""The functions of fla that have another form on a CPU: the only list of them, from which `install` and the docs work.
+"""The only list of fla's functions that are replaced on a CPU; `install` and the docs read it.
 
-To add a row, write ours (any module here; arguments are passed by fla's names, so only names must agree, not their
-order) and one line below: the kind, where fla defines the function, its names, and our function.
+To add a row, write our function in any module here and add one line below: the kind, where fla defines the function,
+its names, and our function. Arguments are passed by fla's names, so their order need not agree.
 
 - `ours`: our function in this folder, as "module.function"; or "module", for functions named as fla's; or one of fla
   in PyTorch, "fla.module.function". It is called for CPU tensors, in every module of fla and of the user that holds
-  fla's function, however it is called.
-- `naive`: as `ours`, but slow: a step-by-step function, of fla ("fla.ops.gsa.naive.naive_recurrent_gsa") or of this
-  folder. The first call says so.
-- `refused`: no form for a CPU, and why; a call raises `UserError` with that reason.
-- `through`: fla's own code, which only calls functions of other rows. Nothing is replaced; the docs say that it works.
+  fla's function under any name.
+- `naive`: like `ours`, but a slow step-by-step function, of fla ("fla.ops.gsa.naive.naive_recurrent_gsa") or of this
+  folder. The first call warns.
+- `refused`: not supported on a CPU; a call raises `UserError` with the given reason.
+- `through`: fla's own code, which only calls functions of other rows. Nothing is replaced; the docs list it as working.
 
-An argument that ours does not have is refused by its name, unless it is at its default or among those that only choose
-between kernels (`arguments.CHOOSE_KERNELS`). The decorator `parts.by_parts` gives a recurrence `cu_seqlens`. Then run
+An argument that our function does not have raises an error, unless it is at its default or only chooses between kernels
+(`arguments.CHOOSE_KERNELS`). The decorator `parts.by_parts` gives a recurrence `cu_seqlens`. Then run
 `python -m lit_retrieval.ops.fla_cpu > docs/fla.md`, which writes the table into the docs.
 """
 
@@ -22,7 +22,7 @@ Kind = Literal["ours", "naive", "refused", "through"]
 
 
 class Row(NamedTuple):
-    """What becomes of one function of fla on a CPU; `detail` is our function, or the reason."""
+    """How one function of fla runs on a CPU; `detail` is our function, or the reason of a refusal."""
 
     kind: Kind
     theirs: str

@@ -1,8 +1,8 @@
 """The matrix-valued linear recurrence in Numba, forward and backward, for float32 on a CPU.
 
-The columns of the state don't depend on each other: 8, 16 or 32 of them are computed together, and a row of these is
-one SIMD vector, see `ops/lanes.py`. Dimensions are padded with zeros to multiples of eight. The forward keeps the state
-of every 16th step only; the backward computes the 16 states between two of them again.
+The columns of the state are independent, so 8, 16 or 32 of them are computed together. A row of these is one SIMD
+vector, see `ops/lanes.py`. Dimensions are padded with zeros to multiples of eight. The forward stores only the state of
+every 16th step; the backward recomputes the 16 states in between.
 """
 
 from typing import Any, NamedTuple

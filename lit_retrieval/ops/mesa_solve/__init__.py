@@ -33,8 +33,9 @@ def mesa_solve(
         rate: r, the weight of each step, `(batch, time, heads, 1)`.
         ridge: Added to the diagonal, positive, `(heads, key_dim)`.
         state: The symmetric matrix H before the first step, `(batch, heads, key_dim, key_dim)`; zeros if absent.
-        iterations: The most steps of conjugate gradients. Only float32 on a CPU is solved by them; else exactly.
-        from_diagonal: Whether these begin with the solution for H's diagonal alone, in place of zero.
+        iterations: Maximum number of conjugate-gradient steps, used for float32 on a CPU; other tensors are solved
+            exactly.
+        from_diagonal: Whether conjugate gradients start from the solution for H's diagonal instead of zero.
 
     Returns:
         x, shaped like `q`, and H after the last step. Both carry gradients to every argument, those of exact solutions.

@@ -1,7 +1,7 @@
-"""Gradients of solutions that a kernel finds.
+"""Gradients of solutions of linear equations that a kernel finds.
 
-A solution's gradient is that of its equation: with z = A^{-1} x_grad, which the same kernel finds, that of the right
-side is z, and that of the matrix A is -z x^T. The latter flows through A x, a linear recurrence.
+They follow from the equation A x = q. With z = A^{-1} x_grad, which the same kernel finds, the gradient of q is z, and
+that of A is -z x^T. The latter flows through A x, a linear recurrence.
 """
 
 from collections.abc import Callable

@@ -21,9 +21,9 @@ def rotate(x: Tensor, start: int | Tensor, base: float, capacity: int = 0) -> Te
 
     Args:
         x: `(batch, time, heads, head_dim)`, with an even `head_dim`.
-        start: The first token's position; or that of the only one, as a tensor, `(1,)`, which no host has to read.
+        start: The first token's position. For a single token it may be a tensor `(1,)`, so that the host need not wait.
         base: The rotary embedding's base.
-        capacity: A power of two above the position, if that is a tensor.
+        capacity: A power of two above the position, needed if `start` is a tensor.
 
     Returns:
         The rotated vectors, shaped like `x`.
@@ -39,10 +39,10 @@ def rotate(x: Tensor, start: int | Tensor, base: float, capacity: int = 0) -> Te
     return run(x, turns, start)
 
 
-@cache  # without a bound: a CUDA graph reads its table again, which must not have gone
-@torch.inference_mode(False)  # a table first made while decoding must serve training as well
+@cache  # unbounded, because a CUDA graph reads its table again
+@torch.inference_mode(False)  # so that a table made while decoding can be used in training
 def _table(capacity: int, head_dim: int, base: float, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The turns at positions 0 to `capacity` - 1, a power of two, so that decoding, step by step, needs few tables."""
+    """The rotations at positions 0 to `capacity` - 1, a power of two, so that decoding needs few tables."""
     return _turns(0, capacity, head_dim, base, device, dtype)
 
 

@@ -1,7 +1,7 @@
-"""Rotary positions in Numba, for float32 on a CPU: one pass over memory, where real numbers in PyTorch take three.
+"""Rotary positions in Numba, for float32 on a CPU: one pass over memory instead of PyTorch's three.
 
-Each head's elements are SIMD vectors, see `ops/lanes.py`. The result has each head's tokens together in memory, as
-attention reads them.
+Each head's elements are SIMD vectors, see `ops/lanes.py`. In the result, each head's tokens are contiguous in memory,
+as attention reads them.
 """
 
 from typing import Any

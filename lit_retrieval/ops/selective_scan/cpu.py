@@ -1,8 +1,8 @@
 """Mamba-1's selective scan in Numba, forward and backward, for float32 on a CPU.
 
-The states of different channels don't depend on each other: 8, 16 or 32 channels are one SIMD vector, see
-`ops/lanes.py`, and go through many steps before the next ones. The forward keeps the state of every 16th step only; the
-backward computes the 16 states between two of them again.
+Channels are independent, so 8, 16 or 32 of them are one SIMD vector, see `ops/lanes.py`, which goes through many steps
+before the next ones. The forward stores only the state of every 16th step; the backward recomputes the 16 states in
+between.
 """
 
 from typing import Any, NamedTuple

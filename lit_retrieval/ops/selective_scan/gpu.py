@@ -1,8 +1,8 @@
 """Mamba-1's selective scan in Triton, forward and backward, for CUDA; imported when the first CUDA tensor comes.
 
-One program computes some channels of one sample, one step after the other, with the state in registers. The forward
-keeps the state before every chunk of steps. The backward takes the chunks from last to first: it computes a chunk's
-states again and keeps one before each part of it; then it takes the parts from last to first, with all of a part's
+One program computes some channels of one sample, step by step, with the state in registers. The forward stores the
+state before every chunk of steps. The backward processes the chunks from last to first. It recomputes a chunk's states
+and stores one before each part of the chunk. Then it processes the parts from last to first, with all of a part's
 states in registers. So `(batch, time, state_dim, dim)` is never stored. States and sums are always float32.
 """
 
@@ -21,7 +21,7 @@ LN_2 = tl.constexpr(0.6931471805599453)
 
 
 class Blocks(NamedTuple):
-    """Channels and warps of a program, and the steps of a part: their inputs are in registers at the same time."""
+    """Channels and warps of a program, and the number of steps in a part, whose inputs are in registers together."""
 
     channels: int
     warps: int

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from subprocess import PIPE, Popen
 from typing import Any, Self
 from unittest.mock import patch
@@ -30,13 +30,17 @@ def is_the_same_in_all_processes(case: Case) -> str:
     given = json.dumps({"task": case.written, "sizes": case.sizes, "num_samples": case.num_samples})
     command = [sys.executable, "-m", __name__]
     paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    started = [
-        Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True,
-              env={**os.environ, **paths, "PYTHONHASHSEED": seed})
-        for seed in _HASH_SEEDS
-    ]  # fmt: skip
-    here = _hashes(case)
-    for process, (printed, errors) in [(one, one.communicate(given)) for one in started]:
+    with ExitStack() as stack:  # at an error it closes the input of the processes, which end, and waits
+        started = [
+            stack.enter_context(
+                Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True,
+                      env={**os.environ, **paths, "PYTHONHASHSEED": seed})
+            )
+            for seed in _HASH_SEEDS
+        ]  # fmt: skip
+        here = _hashes(case)
+        ends = [(one, one.communicate(given)) for one in started]
+    for process, (printed, errors) in ends:
         if process.returncode:
             raise NotApplicableError(f"another process can't build it: {(errors.splitlines() or ['?'])[-1]}")
         _compare(here, json.loads(printed.splitlines()[-1]))

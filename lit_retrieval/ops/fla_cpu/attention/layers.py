@@ -1,7 +1,7 @@
-"""Layers of fla whose own code for a CPU refuses it, or decodes in bfloat16 or one token at a time only.
+"""Methods of fla's layers that do not support a CPU, or decode only in bfloat16 or one token at a time.
 
-Each function takes the place of a method of the layer, its first argument. Caches are fla's; with padding, real steps
-of a row are the last ones or the first ones.
+Each function replaces a method of the layer, which is its first argument. Caches are fla's. Padding may be on the left
+or on the right.
 """
 
 from typing import Any, TypedDict, Unpack
@@ -21,7 +21,7 @@ _Answer = tuple[Tensor, None, Any]
 
 
 class _Packed(TypedDict, total=False):
-    """What fla's layers take besides: where each part of a packed row begins, and its end."""
+    """Further arguments of fla's layers: where each part of a packed row begins, and the row's end."""
 
     cu_seqlens: Tensor | None
 
@@ -64,7 +64,7 @@ def forgetting_attention(
 
 
 def _real(attention_mask: Tensor | None, k: Tensor) -> Tensor | None:
-    """Which of the keys are no padding, `(batch, keys)`, or None for all."""
+    """A mask of the keys that are not padding, `(batch, keys)`, or None for all."""
     return None if attention_mask is None else attention_mask[:, -k.shape[1] :].bool()
 
 

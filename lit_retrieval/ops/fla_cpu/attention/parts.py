@@ -1,6 +1,6 @@
-"""What all kinds of attention share: the parts of packed rows, groups of heads, and which keys a query sees.
+"""Shared parts of all kinds of attention: packed rows, groups of heads, and masks of visible keys.
 
-The queries are always the last steps of the keys, so that a function serves a whole sequence and decoding alike.
+The queries are always the last steps of the keys, so that one function serves whole sequences and decoding.
 """
 
 from collections.abc import Callable, Sequence
