@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from fractions import Fraction
 from typing import cast
 
@@ -15,7 +14,8 @@ from lit_retrieval.models.block import Block, recomputed, run_block
 from lit_retrieval.models.compiled_blocks import check_mixers, compile_block
 
 _SOME = (1, 40)  # lengths whose states are compared to find the tensors that grow
-_collected: ContextVar[tuple[Tensor | None, list[Tensor]]] = ContextVar("_collected", default=(None, []))
+# The last one is in use. torch.compile can't trace a ContextVar.
+_collected: list[tuple[Tensor | None, list[Tensor]]] = [(None, [])]
 
 
 @contextmanager
@@ -26,11 +26,11 @@ def auxiliary_losses(is_token: Tensor | None) -> Iterator[list[Tensor]]:
         is_token: Which tokens count, bool `(batch, time)`; with None the list stays empty.
     """
     losses: list[Tensor] = []
-    token = _collected.set((is_token, losses))
+    _collected.append((is_token, losses))
     try:
         yield losses
     finally:
-        _collected.reset(token)
+        _collected.pop()
 
 
 class MixerStack(nn.Module):
@@ -70,7 +70,7 @@ class MixerStack(nn.Module):
             The sum, shaped like `hidden`, and the states after the last token.
         """
         new_states = []
-        is_token, losses = _collected.get()
+        is_token, losses = _collected[-1]
         run = self._trained if states is None and torch.is_grad_enabled() else run_block
         for mixer, norm, state in zip(self.mixers, self.norms, states or (None,) * len(self.mixers), strict=True):
             hidden, new_state, loss = run(mixer, norm, hidden, state, is_token)

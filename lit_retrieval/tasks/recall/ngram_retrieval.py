@@ -32,10 +32,10 @@ class NGramRetrieval(Task):
         retrieval: <StartSearch> w2 w1 <EndSearch> [w1] w1
 
     Three arguments follow Retrievit (arXiv:2603.02874). The answer may have several words (`answer_size`); a search for
-    each uses all words before it: `w2`, then `w2 w1`. The question may be `before` the list: `<s> w2 w1 ? w3 w1 w2 w1
-    w1 w4 ?`; a search then finds the last occurrence (`> w2 w1`), since the first is the question. The queried words
-    may occur several times (`copies`), at a random position in each of as many equal parts of the list. (Retrievit then
-    only reports which of the answers a model gives.)
+    each uses all words before it: `w2`, then `w2 w1`. The question may be `before` the list:
+    `<s> w2 w1 ? w3 w1 w2 w1 w1 w4 ?`; a search then finds the last occurrence (`> w2 w1`), since the first is the
+    question. The queried words may occur several times (`copies`), at a random position in each of as many equal parts
+    of the list. (Retrievit then only reports which of the answers a model gives.)
 
     The size of a problem is the length of its list.
 

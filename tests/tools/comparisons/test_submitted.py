@@ -224,4 +224,4 @@ def test_the_statements_of_the_page_hold(capsys):
         assert status == 0 and said.endswith("holds\n")
         difference, low, high = re.search(r"difference: \+([\d.]+) \(\+([\d.]+) to \+([\d.]+),", said).groups()
         first, second = (f"{float(one):.3f}" for one in re.findall(r": ([\d.]+) \(", said)[:2])
-        assert statement.endswith(f": {first} and {second}, {difference} more ({low} to {high})")
+        assert statement.endswith(f": {first} and {second}, a difference of {difference} ({low} to {high})")
