@@ -151,6 +151,20 @@ def test_each_bar_has_the_height_of_its_trials_and_each_outline_that_of_the_pape
             assert theirs == pytest.approx(PAPERS[architecture, size, n, regime], abs=1e-6)
 
 
+@pytest.mark.parametrize("figure", ["2", "5"])
+def test_the_legend_of_a_narrow_figure_is_inside(distinct, figure):
+    from figures import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from reports import bars
+
+    with style.drawn_in("light"):
+        drawn = bars.draw_bars(find_cells([row for row in distinct if row.sizes == "16"], read_paper()), figure)
+        FigureCanvasAgg(drawn).draw()
+    (legend,) = drawn.legends
+    box = legend.get_window_extent()
+    assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= drawn.bbox.x1 and box.y1 <= drawn.bbox.y1
+
+
 def test_points_stand_at_their_bits_and_lines_at_their_sizes(distinct):
     pytest.importorskip("matplotlib")
     from reports import lines

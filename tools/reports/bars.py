@@ -35,7 +35,9 @@ def draw_bars(cells: Sequence[Cell], figure: str) -> Figure | None:
     # A single group of bars gets a narrow figure, so that its text can be read on a phone.
     is_narrow = len({cell.n for cell in cells}) == 1
     width = 2.2 * columns + 0.4 if is_narrow else max(7.0, 3.2 * columns + 0.6)
-    drawn = Figure(figsize=(width, 2.3 * rows + (0.8 if is_narrow else 0.4)), layout="constrained")
+    legend, legend_columns = _legend(cells), 2 * columns if is_narrow else 7
+    height = 2.3 * rows + 0.4 * -(-len(legend) // legend_columns)
+    drawn = Figure(figsize=(width, height), layout="constrained")
     panels = drawn.subplots(rows, columns, squeeze=False, sharey=True)
     for axes, (architecture, model_size) in zip(panels.flat, kinds, strict=True):
         inside = [cell for cell in cells if (cell.architecture, cell.model_size) == (architecture, model_size)]
@@ -44,8 +46,8 @@ def draw_bars(cells: Sequence[Cell], figure: str) -> Figure | None:
         axes.set_ylabel(f"accuracy, from {_LOWEST}")
     for axes in panels[-1]:
         axes.set_xlabel("vertices")
-    style = {"ncols": 4 if is_narrow else 7, "columnspacing": 1.2, "handlelength": 1.6}
-    drawn.legend(handles=_legend(cells), loc="outside lower center", frameon=False, **style)
+    style = {"ncols": legend_columns, "columnspacing": 1.2, "handlelength": 1.6}
+    drawn.legend(handles=legend, loc="outside lower center", frameon=False, **style)
     return drawn
 
 
