@@ -83,7 +83,7 @@ def test_the_page_of_keys_has_every_key_once():
     assert expected - {"data.vocab_size", "model.vocab_size"} <= set(names)
     assert len(names) == len(set(names))
     (rate,) = [key for key in found if key.name == "model.learning_rate"]
-    assert rate == ("model.learning_rate", "0.0003", "Peak learning rate, of any optimizer.")
+    assert rate == ("model.learning_rate", "0.0003", "Peak learning rate, for any optimizer.")
     assert all(key.about and "(type:" not in key.about for key in found)
     text = keys.page()
     assert "## trainer\n" in text and all(line.count(" | ") >= 2 for line in text.splitlines() if line.startswith("| "))

@@ -33,8 +33,8 @@ class DrawnTask(Task):
 
     @property
     def estimates_lengths(self) -> bool:
-        """Whether `longest_reply` is an estimate from samples; False if a subclass knows it."""
-        return bool(self._longest)
+        """Whether `longest_reply` is an estimate from samples, also if a subclass has used one."""
+        return type(self).longest_reply is DrawnTask.longest_reply or bool(self._longest)
 
     def longest_reply(self, size: int, regime: Regime) -> int:
         """Twice the longest reply of `num_probed` samples; override it if that may be too short."""

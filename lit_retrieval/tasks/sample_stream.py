@@ -71,7 +71,7 @@ class SampleStream:
     def _sample(self, indices: Counts, sizes: Counts) -> Transcripts:
         """Write samples; raises `UserError` if a reply is longer than the task says, unless that is an estimate."""
         found = self.task.sample(self.seed, indices, sizes, self.regime)
-        if self.task.vocabulary.is_text:
+        if self.task.vocabulary.is_text or self.task.estimates_lengths:
             return found
         replies = found.length - found.prompt_length
         for size in np.unique(sizes).tolist():

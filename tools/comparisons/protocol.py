@@ -128,8 +128,7 @@ def read_protocol(path: Path) -> Protocol:
     content = {**optional, **content}
     check_kinds(content, _KINDS, path)
     try:
-        parts = {key: value for key, value in content.pop("frontier").items() if value is not None}
-        shape, frontier = Shape(**content.pop("shape")), Frontier(**parts)
+        shape, frontier = Shape(**content.pop("shape")), Frontier(**content.pop("frontier"))
     except TypeError as error:
         raise UserError(f"the parts of {path} must have the keys in tools/comparisons/protocol.py: {error}") from None
     _check_parts(shape, frontier, path)
