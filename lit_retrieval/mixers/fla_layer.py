@@ -95,6 +95,11 @@ class FlaLayer(nn.Module):
         """Whether fla's model adds a loss of this layer to the cross-entropy, as that of MomAttention does."""
         return self._name in _BALANCED
 
+    @staticmethod
+    def is_balanced(layer: nn.Module) -> bool:
+        """Whether a module is a layer of fla that has such a loss."""
+        return _name_in_fla(layer) in _BALANCED
+
     def forward(self, x: Tensor, state: FlaState | PastInputs | None = None, is_token: Tensor | None = None) -> Any:
         """Mix tokens along time; see `Mixer`. Without gradients, fla writes into the convolutions' state.
 

@@ -16,10 +16,9 @@ from lit_retrieval.data import Batch, TranscriptData
 from lit_retrieval.decoding import ModelGraphs, Replies, decode_in_parts, takes_several
 from lit_retrieval.errors import UserError
 from lit_retrieval.lightning_internals import leave_out_constants, whole_parameters
-from lit_retrieval.mixers import has_auxiliary_loss, without_states
+from lit_retrieval.mixers import without_states
 from lit_retrieval.models import (
     BottleneckModel,
-    MixerStack,
     NetworkFactory,
     SequenceModel,
     Stage,
@@ -34,6 +33,7 @@ from lit_retrieval.pretrained import PretrainedLoader
 from lit_retrieval.ranges import check_numbers
 from lit_retrieval.tasks.task import check_words
 from lit_retrieval.tasks.text import TextTask
+from lit_retrieval.training.added_losses import adds_losses, check_losses
 from lit_retrieval.training.conformance import check_classes, check_complex, check_places
 from lit_retrieval.training.first_state import FirstState, StatePassing, check_passing, read_to_ends
 from lit_retrieval.training.global_step import GlobalStep
@@ -211,12 +211,8 @@ class SequenceModule(LightningModule):
             check_classes(self.model, data, self.trainer)
             leave_out_constants(self)
             remember_matrices(self)
+            check_losses(self.model, self.hparams["auxiliary_loss_weight"], self.first_state is not None)
             if self.first_state is not None:
-                if self._adds_losses:
-                    raise UserError(
-                        "model.first_state adds no auxiliary loss, but a layer has one; leave it out, or set "
-                        "model.auxiliary_loss_weight to 0"
-                    )
                 rows = data.batch_size // self.trainer.world_size
                 self.passing = StatePassing(self.first_state, self.trainer.accumulate_grad_batches, rows)
         for split in ("val", "test"):
@@ -284,15 +280,9 @@ class SequenceModule(LightningModule):
         mean = torch.stack([widen(one) for one in losses]).mean() if losses else None
         return self._loss_of(hidden, targets, num_targets, None if mean is None else self.auxiliary_loss_weight * mean)
 
-    @property
-    def _adds_losses(self) -> bool:
-        """Whether a layer has an auxiliary loss that counts."""
-        mixers = self.model.mixers if isinstance(self.model, MixerStack) else ()
-        return self.auxiliary_loss_weight > 0 and any(has_auxiliary_loss(mixer) for mixer in mixers)
-
     def _is_token(self, tokens: Tensor, length: Tensor) -> Tensor | None:
         """A mask of the tokens before their row's last one, shaped like `tokens`; None without an auxiliary loss."""
-        if not self._adds_losses:
+        if not adds_losses(self.model, self.auxiliary_loss_weight):
             return None
         return torch.arange(tokens.shape[1], device=tokens.device) < length[:, None] - 1
 

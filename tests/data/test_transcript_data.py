@@ -266,6 +266,7 @@ def test_a_test_draws_no_training_samples():
     tested.task.draw = None
     tested.trainer = SimpleNamespace(state=SimpleNamespace(fn="test"))
     tested.load_state_dict(data.state_dict())
+    assert "samples_sha256" not in vars(tested) and "words_sha256" in vars(tested)  # computed when first read
 
 
 @pytest.mark.parametrize("wrap", [lambda task: task, lambda task: Mixture([task]), ReadAgain])

@@ -10,7 +10,7 @@ from reading import check_bounds
 from lit_retrieval.tasks.drawn_task import DrawnTask
 from lit_retrieval.tasks.random import derive_seed
 
-# Their longest replies are rare, or there are none of that length in a few of the regimes.
+# Tasks whose longest replies are rare, or whose bound is not reached in some regimes.
 RARELY_LONG = {
     "composite_recall", "equation", "joint_recall", "mad_in_context_recall", "mad_noisy_in_context_recall_full",
     "mad_fuzzy_in_context_recall", "mad_fuzzy_in_context_recall_full", "associative_recall_4", "read_again",

@@ -8,6 +8,7 @@ import tiny_fit
 import torch
 from broken_layers import Average, Balanced
 from tiny_fit import Recording, fit
+from torch import nn
 from torch.nn import functional as F
 
 from lit_retrieval.data import TranscriptData
@@ -15,6 +16,7 @@ from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import Parallel
 from lit_retrieval.models import Stage
 from lit_retrieval.training import SequenceModule
+from lit_retrieval.training.added_losses import check_losses
 from lit_retrieval.training.step_graph import StepGraphs
 
 
@@ -121,7 +123,7 @@ def test_scores_and_decoding_do_not_ask_for_it(tmp_path):
     assert trainer.validate(module, trainer.datamodule, verbose=False) == [score]
 
 
-@pytest.mark.parametrize(("mixer", "weight"), [(Average, 1.0), (Balanced, 0.0)], ids=["no loss", "weight 0"])
+@pytest.mark.parametrize(("mixer", "weight"), [(Average, None), (Balanced, 0.0)], ids=["no loss", "weight 0"])
 def test_without_a_loss_or_with_a_weight_of_0_nothing_is_asked_for_or_logged(tmp_path, mixer, weight):
     module, trainer = fit(tmp_path, module=partial(Asked, auxiliary_loss_weight=weight), mixer=mixer)
     assert set(module.asked) == {(True, False)}
@@ -135,3 +137,10 @@ def test_a_weight_below_0_and_states_that_are_passed_on_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"first_state adds no auxiliary loss.*auxiliary_loss_weight to 0"):
         fit(tmp_path, module=passing, mixer=Balanced)
     fit(tmp_path, module=partial(passing, auxiliary_loss_weight=0), mixer=Balanced)
+    with pytest.raises(UserError, match=r"auxiliary_loss_weight is 0.5, but no layer of model.stages has an auxiliary"):
+        fit(tmp_path, module=partial(SequenceModule, auxiliary_loss_weight=0.5), mixer=Average)
+
+
+def test_a_loss_inside_a_whole_model_is_told():
+    with pytest.warns(UserWarning, match="the auxiliary loss of Balanced is not added, since it is part of a whole"):
+        check_losses(nn.Sequential(Balanced(8, 0)), None, False)
