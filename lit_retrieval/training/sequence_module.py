@@ -175,6 +175,7 @@ class SequenceModule(LightningModule):
         self.learning_rate = learning_rate
         self.warmup_samples = warmup_samples
         self.weight_decay = weight_decay
+        self.given_auxiliary_weight = auxiliary_loss_weight
         self.auxiliary_loss_weight = 1.0 if auxiliary_loss_weight is None else auxiliary_loss_weight
         numbers = {"learning_rate": (learning_rate, 0), "warmup_samples": (warmup_samples, 0)}
         numbers["auxiliary_loss_weight"] = (self.auxiliary_loss_weight, 0)
@@ -211,7 +212,7 @@ class SequenceModule(LightningModule):
             check_classes(self.model, data, self.trainer)
             leave_out_constants(self)
             remember_matrices(self)
-            check_losses(self.model, self.hparams["auxiliary_loss_weight"], self.first_state is not None)
+            check_losses(self.model, self.given_auxiliary_weight, self.first_state is not None)
             if self.first_state is not None:
                 rows = data.batch_size // self.trainer.world_size
                 self.passing = StatePassing(self.first_state, self.trainer.accumulate_grad_batches, rows)
