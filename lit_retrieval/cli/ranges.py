@@ -11,6 +11,7 @@ LEAST = {
     "limit_train_batches": 1, "log_every_n_steps": 0, "max_epochs": 1, "max_steps": 1, "min_epochs": 0, "min_steps": 0,
     "num_nodes": 1, "num_sanity_val_steps": -1, "val_check_interval": 1,
 }  # fmt: skip
+_BATCHES_OF = {"validate": "limit_val_batches", "test": "limit_test_batches", "predict": "limit_predict_batches"}
 _NO_LIMIT = -1
 _MAY_HAVE_NO_LIMIT = {"max_epochs", "max_steps"}
 
@@ -29,3 +30,10 @@ def check_ranges(configuration: dict[str, Any]) -> None:
         is_no_limit = value == _NO_LIMIT and name in _MAY_HAVE_NO_LIMIT
         if isinstance(value, int | float) and not is_no_limit:
             check_at_least(name, value, least, f"trainer.{name}")
+
+
+def check_some_batches(subcommand: str, trainer: dict[str, Any]) -> None:
+    """Raise `UserError` if `validate`, `test` or `predict` is to run on no batch; `fit` may do without validations."""
+    key = _BATCHES_OF.get(subcommand)
+    if key is not None and trainer.get(key) == 0 and not trainer.get("fast_dev_run"):
+        raise UserError(f"{subcommand} has nothing to do, because trainer.{key} is 0; leave it out")

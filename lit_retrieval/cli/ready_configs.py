@@ -60,7 +60,7 @@ def _find(value: str, part: str) -> str:
         if part == "config" and (inside := Path(value) / "config.yaml").is_file():
             fail(f"{value} is the folder of a run; write --config {inside}")
         names = [path.stem for kind in _FOLDERS[part] for path in (folder() / kind).glob("*.yaml")]
-        nearest = difflib.get_close_matches(Path(value).stem, names, 1, cutoff=0.5)
+        nearest = difflib.get_close_matches(Path(value).stem, names, 1)
         meant = f", or a name such as {nearest[0]}" if nearest else ""
         fail(f"there is no file {value}; write the path of a YAML in --{part}{meant}")
     return str(path)

@@ -19,7 +19,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_retrieval import runs
 from lit_retrieval.cli.endings import is_mistake
-from lit_retrieval.cli.ranges import check_ranges
+from lit_retrieval.cli.ranges import check_ranges, check_some_batches
 from lit_retrieval.cli.start import (
     Prefer,
     Start,
@@ -163,6 +163,7 @@ class RetrievalCLI(LightningCLI):
         self._check_tokenizer()
         configuration = self.configuration()
         check_ranges(configuration)
+        check_some_batches(self.subcommand, configuration["trainer"])
         check_switches(configuration["trainer"])
         super()._set_seed()
         self.start = self._find_start(configuration)

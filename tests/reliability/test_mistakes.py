@@ -139,6 +139,11 @@ MISTAKES = [
     (["fit", "TINY", "--trainer.val_check_interval", "0.5"], "must be 1 or more, got 0.5"),
     (["fit", "TINY", "--trainer.limit_train_batches", "0.5"], "must be 1 or more, got 0.5"),
     (["fit", "TINY", "--trainer.limit_val_batches", "0.1"], "limit_val_batches"),
+    *[
+        ([command, "TINY", f"--trainer.limit_{split}_batches", zero], f"nothing to do, because trainer.limit_{split}_")
+        for command, split in (("validate", "val"), ("test", "test"), ("predict", "predict"))
+        for zero in ("0", "0.0")
+    ],
     (["fit", "TINY", "--trainer.enable_checkpointing", "false"], "--trainer.fast_dev_run 10"),
     (["fit", "TINY", "--trainer.barebones", "true"], "trainer.barebones=True can't be used"),
     (["fit", "TINY", "--trainer.strategy", "ddp_spawn"], "write ddp"),
