@@ -7,9 +7,10 @@ from lit_retrieval.ops.fla_cpu.table import TABLE, Row
 _HEAD = """\
 # flash-linear-attention on a CPU
 
-fla's kernels need a GPU. After `install()` its functions, layers and whole models also take tensors on a CPU, however
-they are called; `FlaLayer` and the command line call it themselves. Tensors on a GPU go to fla's own functions, but for
-[some that refuse them or are wrong](layers.md#flas-layers), which ours replace there too.
+fla's kernels need a GPU. After `install()`, fla's functions, layers and whole models also accept tensors on a CPU,
+however you call them. `FlaLayer` and the command line call `install()` themselves. Tensors on a GPU still go to fla's
+own functions. [Some of these](layers.md#flas-layers) refuse such tensors or compute wrong results; ours replace them
+on a GPU too.
 
 ```python
 from lit_retrieval.ops import fla_cpu
@@ -18,13 +19,13 @@ fla_cpu.install()
 from fla.ops.gla import chunk_gla  # our kernel for tensors on a CPU
 ```
 
-Half precision is computed in float32, and the outputs have the dtype of the inputs. An argument that our function does
-not take is an error that names it, unless it only chooses between kernels. Layers that call the package flash-attn
-do without it on a CPU.
+Half precision is computed in float32, and the outputs have the dtype of the inputs. If our function does not take an
+argument of fla's, the error names the argument; arguments that only choose between kernels are ignored. Layers that
+call the package flash-attn work without it on a CPU.
 
-This page is made from the table in `lit_retrieval/ops/fla_cpu/table.py`, by `python -m lit_retrieval.ops.fla_cpu >
-docs/fla.md`. A function that is not listed runs on a GPU only. fla's own tests say what works:
-[fla_suite.md](fla_suite.md).
+`python -m lit_retrieval.ops.fla_cpu > docs/fla.md` writes this page, from the table in
+`lit_retrieval/ops/fla_cpu/table.py`. A function that is not listed runs on a GPU only. fla's own tests show what works:
+[fla_suite.md](fla_suite.md). In the table, "ours" is our function, with its name if fla's differs.
 
 | fla's function | on a CPU |
 |---|---|
