@@ -3,8 +3,10 @@
 import re
 import shlex
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -68,11 +70,14 @@ class Run:
         folder: The run's folder.
         model: The next-token model: `logits, state = run.model(tokens, state)`.
         data: The task, `regime`, `retriever` and `max_new_tokens`, and streams of samples.
+        precision: `trainer.precision` of the run. `sample`, `generate` and `score` use autocast for a mixed one, as the
+            command `test` does; weights trained in bf16-true or 64-true are computed with in float32.
     """
 
     folder: Path
     model: SequenceModel
     data: TranscriptData
+    precision: str = "32-true"
 
     @property
     def task(self) -> Task:
@@ -83,25 +88,35 @@ class Run:
         """Draw problems, the same ones each time, and let the model solve them."""
         return [written for part in self._draw("predict", count) for written in self.generate(part)]
 
-    def generate(self, prompts: str | Transcripts, num_answers: int | None = None) -> list[Written]:
+    def generate(self, prompts: str | Sequence[str] | Transcripts, num_answers: int | None = None) -> list[Written]:
         """Complete prompts by greedy decoding, with the model's searches run.
 
         Args:
-            prompts: One prompt, words separated by spaces (a text for a task in text), or samples, of which the prompts
-                are used.
+            prompts: One prompt, words separated by spaces (a text for a task in text), a list of them, or samples, of
+                which the prompts are used.
             num_answers: Answers after which the reply to one prompt ends; if absent, the most that samples of the task
                 have. Samples have their own.
 
         Raises `UserError` for a word that is not in the task's vocabulary, and warns of a prompt that does not begin or
         end as all of the task's do.
         """
-        if isinstance(prompts, str):
-            return [self._written(reply, []) for reply in self._answer(prompts, num_answers)]
-        expected = (self.task.answer_texts(prompts.reply(row)) for row in range(len(prompts)))
-        return [self._written(*pair) for pair in zip(self._decode(prompts), expected, strict=True)]
+        if isinstance(prompts, Transcripts):
+            expected = (self.task.answer_texts(prompts.reply(row)) for row in range(len(prompts)))
+            return [self._written(*pair) for pair in zip(self._decode(prompts), expected, strict=True)]
+        _check_kind("prompts", prompts, (str, list, tuple), "a text, a list of texts or samples")
+        texts = [prompts] if isinstance(prompts, str) else prompts
+        for text in texts:
+            _check_kind("a prompt", text, str, "a text")
+        written: list[Written] = []
+        for text in texts:
+            written += [self._written(reply, []) for reply in self._answer(text, num_answers)]
+        return written
 
     def score(self, samples: int = 100) -> float:
-        """The closed-loop accuracy on the first test samples, as the command `test` reports it."""
+        """The closed-loop accuracy on the first test samples, as the command `test` reports it.
+
+        For a run in bf16-true or 64-true the two may differ; see `precision`.
+        """
         scores = make_scores(self.data)
         for part in self._draw("test", samples):
             batch = collate(part)
@@ -112,7 +127,16 @@ class Run:
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
 
+    def _autocast(self) -> AbstractContextManager[object]:
+        """Lightning's autocast for the run's precision; on a CPU it takes 16-mixed as bf16-mixed."""
+        device = self._device.type
+        dtype = {"16": torch.float16, "bf16": torch.bfloat16}.get(self.precision.removesuffix("-mixed"))
+        if dtype is None:
+            return nullcontext()
+        return torch.autocast(device, torch.bfloat16 if device == "cpu" else dtype, cache_enabled=False)
+
     def _draw(self, split: str, count: int) -> Iterator[Transcripts]:
+        _check_kind("the number of samples", count, Integral, "a whole number")
         check_at_least("the number of samples", count, 1, "count or samples")
         source, batch_size = self.data.source(split), self.data.eval_batch_size
         if source.num_samples is not None:
@@ -122,7 +146,9 @@ class Run:
 
     def _decode(self, transcripts: Transcripts) -> Replies:
         data = self.data
-        return decode_in_parts(self.model, transcripts, data.task, data.retriever, data.max_new_tokens, self._device)
+        given = data.task, data.retriever, data.max_new_tokens, self._device
+        with self._autocast():
+            return decode_in_parts(self.model, transcripts, *given)
 
     def _answer(self, prompt: str, num_answers: int | None) -> Replies:
         data, tokens = self.data, self.task.vocabulary.read_prompt(prompt)
@@ -131,10 +157,12 @@ class Run:
         (others,) = self._draw("predict", min(_ALIKE, self.data.eval_batch_size))
         self._warn_if_unlike(tokens, others)
         counts = [_last_answers(others) if num_answers is None else num_answers]
+        _check_kind("num_answers", counts[0], Integral, "a whole number")
         check_at_least("num_answers", counts[0], 1, "num_answers")
         check_text(self.model, len(tokens), data.max_new_tokens)
         begun = begin([[tokens]], data.task, data.retriever, data.max_new_tokens, counts)
-        return generate(self.model, begun, self._device)
+        with self._autocast():
+            return generate(self.model, begun, self._device)
 
     def _warn_if_unlike(self, prompt: Ids, part: Transcripts) -> None:
         """Warn if all prompts of some samples begin with another token, or end with one."""
@@ -157,6 +185,12 @@ def _last_answers(part: Transcripts) -> int:
     return max(1, int(((part.answers != PAD).sum(1) - before).max()))
 
 
+def _check_kind(name: str, value: object, kinds: type | tuple[type, ...], told: str) -> None:
+    """Raise `UserError` unless an argument is of one of these kinds; a bool is not a number."""
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise UserError(f"{name} must be {told}, got {one_line(repr(value)):.80}")
+
+
 def fit(command: str) -> Run:
     """Train as the command `fit` does, in this process, and load the run with its best checkpoint.
 
@@ -168,6 +202,7 @@ def fit(command: str) -> Run:
 
     Raises `UserError`, in one line, for what the command refuses.
     """
+    _check_kind("command", command, str, "a text, as in a shell")
     folder = train(shlex.split(command))
     if folder is None:
         raise UserError("fit must leave a run to load, and trainer.fast_dev_run leaves none; leave it out")
@@ -187,14 +222,18 @@ def load(folder: str | Path, checkpoint: str | Path = "best", device: str = "cpu
     Raises `UserError`, in one line, if there is no such run, if the checkpoint is damaged or of another model, and if
     another version of the package wrote the configuration and this one can't read it.
     """
+    for name, path in (("folder", folder), ("checkpoint", checkpoint)):
+        _check_kind(name, path, (str, Path), "a path")
     run = RunFolder(Path(folder).expanduser())
     content, (module, data) = _read_checkpoint(run, checkpoint), _build(run)
     warn_of_other_code(run)
+    configuration = run.configuration() or {}
     if torch.device(device).type == "cuda":
-        Gpu(**(run.configuration() or {}).get("gpu", {})).set_arithmetic()
+        Gpu(**configuration.get("gpu", {})).set_arithmetic()
     module.on_load_checkpoint(content)
     module.load_state_dict(content["state_dict"])
-    return Run(run.path, cast("SequenceModel", module.model).to(device).eval(), data)
+    precision = str((configuration.get("trainer") or {}).get("precision") or "32-true")
+    return Run(run.path, cast("SequenceModel", module.model).to(device).eval(), data, precision)
 
 
 def _read_checkpoint(run: RunFolder, checkpoint: str | Path) -> dict[str, Any]:

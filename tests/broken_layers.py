@@ -36,6 +36,13 @@ class NoIndex(Average):
         super().__init__(hidden_size, 0)
 
 
+class OtherNames(Average):
+    """Its arguments have other names."""
+
+    def __init__(self, dim: int, layer_idx: int = 0) -> None:
+        super().__init__(dim, layer_idx)
+
+
 class Raising(Average):
     """Its constructor fails."""
 
@@ -89,6 +96,14 @@ class Squeezed(Average):
         return y.squeeze(0), h
 
 
+class Float64(Average):
+    """Its outputs are float64 whatever its inputs are."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        y, h = super().forward(x, state)
+        return y.to(torch.float64 if x.dtype == torch.float32 else torch.float32), h
+
+
 class DictState(Average):
     """Its state is a dict."""
 
@@ -116,6 +131,13 @@ class NoSize(nn.Module):
         return self.inner(x, state)
 
 
+class NoneState(Average):
+    """It needs no state and returns None, but its state_size is that of one."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        return self.in_proj(x) * self.decay, None
+
+
 class WrongSize(Average):
     """Its state_size counts one element too many."""
 
@@ -129,6 +151,15 @@ class Noisy(Average):
     def forward(self, x: Tensor, state: Any = None) -> Any:
         y, h = super().forward(x, state)
         return y + 0.1 * torch.randn_like(y), h
+
+
+class InPlace(Average):
+    """It changes its inputs in place."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        with torch.no_grad():
+            x.mul_(0.5)
+        return super().forward(x, state)
 
 
 class Foreseeing(Average):
@@ -290,6 +321,16 @@ class Unsaved(Average):
         return y * self.features.to(x), h
 
 
+class LateWeights(Average):
+    """It creates a weight in its first forward."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        if not hasattr(self, "extra"):
+            self.extra = nn.Parameter(torch.ones_like(self.decay))
+        y, h = super().forward(x, state)
+        return y * self.extra, h
+
+
 class Unseeded(Average):
     """Its first weights are drawn by a generator that no seed reaches."""
 
@@ -399,12 +440,15 @@ BROKEN: dict[Any, tuple[str, str]] = {
     Failing: ("result", "it raised RuntimeError: "),
     Wide: ("shape", "got (3, 7, 32) float32"),
     Squeezed: ("shape", "got (7, 16) float32"),
+    Float64: ("shape", "outputs must have the dtype of the input"),
     DictState: ("state", "got a dict; write a NamedTuple"),
     BatchSecond: ("state", "must have the batch first, got (1, 2, 16) for a batch of 2"),
     NoSize: ("state_size", "a mixer must have state_size(self, length)"),
     WrongSize: ("state_size", "state_size(1) must be 16"),
+    NoneState: ("state_size", "forward must return the state: state_size(1) says 16 elements, got 0"),
     WrongLater: ("state_size", "state_size(130) must be 16"),
     Noisy: ("deterministic", "draw nothing in forward then"),
+    InPlace: ("deterministic", "forward must not change its input in place; write `x = x * 0.5`"),
     Foreseeing: ("causal", "outputs before token 1 must not depend on it"),
     Forgetful: ("reads its state", "start from `state` where it is given"),
     Late: ("in pieces", "3 + 4 tokens must give what 7 in one call do"),
@@ -428,6 +472,7 @@ BROKEN: dict[Any, tuple[str, str]] = {
     Float32: ("bfloat16", "end forward with .to(x.dtype)"),
     Uncopied: ("deepcopy", "keep all that forward uses in the module"),
     Unsaved: ("state_dict", "register what forward uses as a parameter or a buffer"),
+    LateWeights: ("state_dict", "got extra; create all parameters in __init__"),
     Unseeded: ("seed", "must depend only on the random seed"),
     Warming: ("state_dict", "register what forward uses as a parameter or a buffer"),
     Tabled: ("inference mode", "make what it keeps for later calls, such as a table, in __init__"),

@@ -49,6 +49,26 @@ class Elsewhere(Parity):
         return task
 
 
+class OtherValidation(Parity):
+    """It is validated in other words."""
+
+    @property
+    def validation(self) -> Task:
+        task = Parity()
+        task.vocabulary = Vocabulary(["0", "1", "yes", "no"])
+        return task
+
+
+class Undecided(Parity):
+    """Its chain of thought comes to the other answer."""
+
+    def write_turns(self, problem: Any, regime: str) -> Any:
+        (turn,) = super().write_turns(problem, regime)
+        *steps, answer = turn.reply.split()
+        other = {"YES": "NO", "NO": "YES"}[answer] if regime == "cot" else answer
+        return [Turn(turn.prompt, " ".join([*steps, other]))]
+
+
 class AnySize(Parity):
     """It takes sizes that there can't be."""
 
@@ -256,6 +276,8 @@ class Abstract(WordTask):
 BROKEN: dict[type[Task], tuple[str, str]] = {
     Forgotten: ("attributes", "Forgotten must have vocabulary and answer_words and chance; call super().__init__(...)"),
     Elsewhere: ("attributes", "evaluation must have the task's vocabulary, and has other words"),
+    OtherValidation: ("attributes", "validation must have the task's vocabulary, and has other words"),
+    Undecided: ("same answers", "a problem must have the same answers in all regimes, and sample 0 has"),
     AnySize: ("sizes", "check_size(-1) must raise UserError"),
     FromRandom: ("same twice", "draw from `rng` alone"),
     FromNumpy: ("same twice", "draw from `rng` alone"),

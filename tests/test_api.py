@@ -17,6 +17,7 @@ import lit_retrieval
 from lit_retrieval.cli import main
 from lit_retrieval.decoding import UNDECIDED, Replies, rows_at_once
 from lit_retrieval.errors import DamagedCheckpointError, UserError
+from lit_retrieval.models import SequenceModel
 from lit_retrieval.runs import save_checkpoint
 from lit_retrieval.tasks import IsTree, SampleStream, save_samples
 
@@ -77,6 +78,14 @@ def test_a_prompt_in_words_is_answered_as_a_sample_with_the_same_prompt(run):
     assert written.reply == sample.reply and written.answers == sample.answers and written.expected == []
 
 
+def test_prompts_in_a_list_are_answered_in_order(run):
+    prompts = [sample.text.split("?")[0] + "?" for sample in run.sample(3)]
+    alone = [run.generate(prompt)[0] for prompt in prompts]
+    for given in (prompts, tuple(prompts)):
+        assert [one.text for one in run.generate(given)] == [one.text for one in alone]
+    assert run.generate([]) == []
+
+
 @pytest.mark.parametrize(
     ("prompt", "said"),
     [("1 ~ 2 ?", "begin with '<s>', this one begins with '1'"), ("<s> 1 ~ 2", "end with '?', this one ends with '2'")],
@@ -98,6 +107,48 @@ def test_the_score_is_that_of_the_command_test(run, folder):
     (file,) = folder.rglob("scores.json")
     assert 0 < run.score(40) < 1
     assert run.score(40) == pytest.approx(json.loads(file.read_text())["scores"]["closed_loop_accuracy"])
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The dtypes of autocast in which models are computed; None without autocast."""
+    found, forward = [], SequenceModel.forward
+
+    def record(model, *args, **options):
+        found.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None)
+        return forward(model, *args, **options)
+
+    monkeypatch.setattr(SequenceModel, "forward", record)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("bf16-mixed", torch.bfloat16), ("16-mixed", torch.bfloat16), (16, torch.bfloat16), ("bf16", torch.bfloat16),
+     ("32-true", None), ("bf16-true", None), ("64-true", None), (None, None)],
+)  # fmt: skip
+def test_a_run_in_mixed_precision_is_decoded_in_it(precision, dtype, copy, seen):
+    change(copy, lambda configuration: configuration["trainer"].update(precision=precision))
+    run = lit_retrieval.load(copy)
+    for decode in (lambda: run.score(1), lambda: run.sample(1), lambda: run.generate("<s> 1 ~ 2 ?")):
+        decode()
+        assert seen and set(seen) == {dtype}
+        seen.clear()
+    run.model(torch.ones(1, 3, dtype=torch.long))
+    assert seen == [None]
+
+
+def test_the_score_in_mixed_precision_is_that_of_the_command_test(copy, seen, monkeypatch, capsys):
+    change(copy, lambda configuration: configuration["trainer"].update(precision="bf16-mixed"))
+    run = lit_retrieval.load(copy)
+    score = run.score(40)
+    computed = seen.copy()
+    seen.clear()
+    monkeypatch.setattr("sys.argv", ["lit_retrieval"])
+    main(["test", *TINY, "--trainer.precision", "bf16-mixed", "--run_dir", str(copy), "--ckpt_path", "best"])
+    (file,) = copy.rglob("scores.json")
+    assert score == pytest.approx(json.loads(file.read_text())["scores"]["closed_loop_accuracy"])
+    assert set(seen) == set(computed) == {torch.bfloat16}
 
 
 def test_no_more_rows_are_decoded_together_than_have_room(run, monkeypatch):
@@ -286,11 +337,25 @@ def test_a_run_without_any_checkpoint_has_no_last_one(copy):
         (lambda run: run.generate(" "), "a prompt must have one token or more, got ' '"),
         (lambda run: run.sample(0), "the number of samples must be 1 or more, got 0"),
         (lambda run: run.score(-1), "the number of samples must be 1 or more, got -1"),
+        (lambda run: run.generate("<s> 1 ~ 2 ?", "b"), "num_answers must be a whole number, got 'b'"),
+        (lambda run: run.generate("<s> 1 ~ 2 ?", 1.5), "num_answers must be a whole number, got 1.5"),
+        (lambda run: run.generate(3), "prompts must be a text, a list of texts or samples, got 3"),
+        (lambda run: run.generate(None), "prompts must be a text, a list of texts or samples, got None"),
+        (lambda run: run.generate(np.zeros((99, 99))), "prompts must be .* got array"),
+        (lambda run: run.generate(["<s> 1 ~ 2 ?", 3]), "a prompt must be a text, got 3"),
+        (lambda run: run.generate(["<s> 1 ~ 2 ?", " "]), "a prompt must have one token or more, got ' '"),
+        (lambda run: run.score("8"), "the number of samples must be a whole number, got '8'"),
+        (lambda run: run.score(2.5), "the number of samples must be a whole number, got 2.5"),
+        (lambda run: run.sample(True), "the number of samples must be a whole number, got True"),
+        (lambda run: lit_retrieval.load(3), "folder must be a path, got 3"),
+        (lambda run: lit_retrieval.load(run.folder, None), "checkpoint must be a path, got None"),
+        (lambda run: lit_retrieval.fit(["--config", "quickstart"]), "command must be a text, as in a shell, got "),
     ],
 )
 def test_a_mistake_in_a_call_is_one_line(call, said, run):
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=said) as raised:
         call(run)
+    assert "\n" not in str(raised.value)
 
 
 def test_the_worked_example_of_the_readme_runs(folder, monkeypatch, capsys):

@@ -15,6 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lit_retrieval.cli.help import COMMANDS, is_ours, rewrite, title_of_group
 from lit_retrieval.cli.ready_configs import find_config
 from lit_retrieval.errors import UserError, one_line
+from lit_retrieval.mixers.mixer import RENAME, takes_hidden_size
 from lit_retrieval.parsing import OneLineErrors, fail, one_line_errors, read_yaml
 
 Built = TypeVar("Built")
@@ -26,8 +27,16 @@ yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, one: dumper.represent
 class Parser(OneLineErrors, LightningArgumentParser):
     """A parser with one-line errors and a short usage."""
 
+    named: type | None = None  # the class whose init_args it parses
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"prog": "python -m lit_retrieval", **kwargs})  # also for the help of a class
+
+    def add_class_arguments(self, class_type: type, nested_key: str | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Add the arguments of a class, and remember the class if the parser is for its init_args alone."""
+        if nested_key is None:
+            self.named, self.is_for_mixer = class_type, "hidden_size" in (kwargs.get("skip") or ())
+        return super().add_class_arguments(class_type, nested_key, *args, **kwargs)
 
     def format_help(self, formatter: HelpFormatter | None = None) -> str:
         """The help, with a usage of one line, our keys first and Lightning's Trainer last."""
@@ -53,9 +62,23 @@ class Parser(OneLineErrors, LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with one line, which names a missing file or a missing package of fla's layers."""
         wrong_place = _of_optimizer, _other_program, _no_option
-        missing = _missing_file, _missing_arguments, _wrong_call, _missing_package
+        missing = _missing_file, self._missing_arguments, _wrong_call, _missing_package
         rewritten = (one(message) for one in (*wrong_place, *missing))
         super().error(next(filter(None, rewritten), message), ex)
+
+    def _missing_arguments(self, message: str) -> str:
+        """The message for a class without its required arguments, or a command without a task; empty for others."""
+        if re.fullmatch(r"the following arguments are required: \w+\.data\.task", message):
+            return "there is no task; write --config NAME, such as --config quickstart, or the class in --data.task"
+        found = re.fullmatch(r"the following arguments are required: (\w+(?:, \w+)*)", message)
+        if found is None:
+            return ""
+        if self.named is None:
+            return f"the class that was named needs {found[1]}; write init_args beside its class_path"
+        name = f"{self.named.__module__}.{self.named.__qualname__}"
+        if self.is_for_mixer and not takes_hidden_size(self.named):
+            return f"{name} needs {found[1]}, {RENAME}"
+        return f"{name} needs {found[1]}; write init_args beside its class_path"
 
 
 def _of_optimizer(message: str) -> str:
@@ -86,14 +109,6 @@ def _missing_file(message: str) -> str:
     if found is None or found[2].startswith("{") or Path(found[2]).is_file():
         return ""
     return f"there is no file {found[2]}; write the path of a YAML in {found[1]}"
-
-
-def _missing_arguments(message: str) -> str:
-    """The message for a class without its required arguments, or a command without a task; empty for other errors."""
-    if re.fullmatch(r"the following arguments are required: \w+\.data\.task", message):
-        return "there is no task; write --config NAME, such as --config quickstart, or the class in --data.task"
-    found = re.fullmatch(r"the following arguments are required: (\w+(?:, \w+)*)", message)
-    return f"the class that was named needs {found[1]}; write init_args beside its class_path" if found else ""
 
 
 def _wrong_call(message: str) -> str:

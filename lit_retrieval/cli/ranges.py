@@ -32,6 +32,17 @@ def check_ranges(configuration: dict[str, Any]) -> None:
             check_at_least(name, value, least, f"trainer.{name}")
 
 
+def check_has_end(subcommand: str, trainer: dict[str, Any]) -> None:
+    """Raise `UserError` if `fit` would have no last step, at which the learning rate is zero."""
+    steps, has_no_epochs = trainer.get("max_steps"), trainer.get("max_epochs") == _NO_LIMIT
+    is_endless = steps == _NO_LIMIT and (has_no_epochs or trainer.get("limit_train_batches") is None)
+    if subcommand == "fit" and is_endless and not trainer.get("fast_dev_run"):
+        raise UserError(
+            f"trainer.max_steps must be set, got {steps}: the stream of samples has no end; write a number of steps, "
+            "or set trainer.limit_train_batches and trainer.max_epochs"
+        )
+
+
 def check_some_batches(subcommand: str, trainer: dict[str, Any]) -> None:
     """Raise `UserError` if `validate`, `test` or `predict` is to run on no batch; `fit` may do without validations."""
     key = _BATCHES_OF.get(subcommand)

@@ -19,7 +19,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_retrieval import runs
 from lit_retrieval.cli.endings import is_mistake
-from lit_retrieval.cli.ranges import check_ranges, check_some_batches
+from lit_retrieval.cli.ranges import check_has_end, check_ranges, check_some_batches
 from lit_retrieval.cli.start import (
     Prefer,
     Start,
@@ -126,6 +126,22 @@ class SameStart(Callback):
                 )
 
 
+class News(Callback):
+    """Prints the lines of a run's start once training starts: until then the run may be refused.
+
+    Args:
+        lines: What to print.
+    """
+
+    def __init__(self, lines: tuple[str, ...]) -> None:
+        self.lines = lines
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the lines, before the progress bar is shown."""
+        for line in self.lines if trainer.is_global_zero else ():
+            print(line, flush=True)
+
+
 # A cache of parsers: the attributes of a RetrievalCLI that hold its parser, by the parser's commands.
 _PARSERS: dict[frozenset[str], dict[str, Any]] = {}
 
@@ -163,18 +179,17 @@ class RetrievalCLI(LightningCLI):
         self._check_tokenizer()
         configuration = self.configuration()
         check_ranges(configuration)
-        check_some_batches(self.subcommand, configuration["trainer"])
+        check_some_batches(str(self.subcommand), configuration["trainer"])
         check_switches(configuration["trainer"])
+        check_has_end(str(self.subcommand), configuration["trainer"])
         super()._set_seed()
         self.start = self._find_start(configuration)
         self._before = configuration
-        if not self.start.is_finished:
-            self._build()  # before printing the news, because a run that can't be built is not a new run
-        if is_first_rank():
-            for line in self.start.news:
-                print(line, flush=True)
         if self.start.is_finished:
+            if is_first_rank():
+                print(*self.start.news, sep="\n", flush=True)
             sys.exit()
+        self._build()
         if (place := meeting_place(self.trainer)) is not None:
             print(place, flush=True)
         with self._only_writer():
@@ -318,7 +333,7 @@ class RetrievalCLI(LightningCLI):
             writes_scores=folder is not None, shows_bar=given["enable_progress_bar"] is not False,
         )  # fmt: skip
         check_callbacks(_listed(given["callbacks"]), default)
-        given["callbacks"] = [*_listed(given["callbacks"]), *default]
+        given["callbacks"] = [*_listed(given["callbacks"]), News(self.start.news), *default]
         if not any(isinstance(one, ProgressBar) for one in given["callbacks"]):
             given["enable_progress_bar"] = False  # or Lightning would add its own
         if self.subcommand == "fit":

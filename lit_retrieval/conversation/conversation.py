@@ -8,7 +8,7 @@ from lit_retrieval.conversation import rules
 from lit_retrieval.conversation.reply import UNDECIDED, Replies, Reply
 from lit_retrieval.conversation.rules import NONE, Rows, Rules
 from lit_retrieval.conversation.turns import Places, Turns
-from lit_retrieval.errors import UserError
+from lit_retrieval.errors import UserError, one_line
 from lit_retrieval.retrieval import Retriever, short_words
 from lit_retrieval.vocabulary import FAILED, PAD, Ids, Vocabulary
 
@@ -122,19 +122,24 @@ class Conversations:
         except TimeoutError:
             self._rows.num_timeouts[row] += 1
             found = np.array([FAILED], np.int32)
-        self._check_found(found)
-        self._make_room(len(found))
-        rules.insert(self._rows, row, found.astype(np.int32))
+        tokens = self._read_found(found)
+        self._make_room(len(tokens))
+        rules.insert(self._rows, row, tokens)
 
-    def _check_found(self, found: Ids) -> None:
-        """Raise `UserError` unless a retriever returned at least one token of the vocabulary."""
-        is_array = isinstance(found, np.ndarray) and found.ndim == 1 and np.issubdtype(found.dtype, np.integer)
-        if not is_array or not len(found) or not 0 <= found.min() <= found.max() < len(self._vocabulary):
+    def _read_found(self, found: object) -> Ids:
+        """The tokens that a retriever returned; raises `UserError` unless they are one or more of the vocabulary."""
+        try:
+            tokens = np.asarray(found)
+        except (TypeError, ValueError):  # such as rows of several lengths
+            tokens = np.empty(0)
+        is_row = tokens.ndim == 1 and len(tokens) > 0 and np.issubdtype(tokens.dtype, np.integer)
+        if not is_row or not 0 <= tokens.min() <= tokens.max() < len(self._vocabulary):
             name = getattr(self._retriever, "__name__", type(self._retriever).__name__)  # a function has its own
             raise UserError(
-                f"{name} must return an array of one or more token ids from 0 to "
-                f"{len(self._vocabulary) - 1}, got {found!r}; return [FAILED] where nothing matches"
+                f"{name} must return an array or a list of one or more token ids from 0 to "
+                f"{len(self._vocabulary) - 1}, got {one_line(repr(found)):.80}; return [FAILED] where nothing matches"
             )
+        return tokens.astype(np.int32)
 
     def _make_room(self, count: int) -> None:
         """Double the capacity if a row may not have room for `count` more tokens."""

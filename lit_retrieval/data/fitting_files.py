@@ -1,14 +1,18 @@
 """Checks that a sample file fits its task, and that test files are not training samples."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks import Regime, SampleFile, Task, describe, load_samples
+
+_AT_ONCE = 65_536  # samples of a file read together
 
 
 def load_fitting(path: Path, task: Task, regime: Regime) -> SampleFile:
@@ -35,16 +39,23 @@ def load_fitting(path: Path, task: Task, regime: Regime) -> SampleFile:
     return file
 
 
-def check_apart(files: dict[str, SampleFile], task: Task, seed: int, sizes: Iterable[int]) -> None:
-    """Raise `UserError` if a file to score holds training samples: of the same stream and of the same sizes.
+def check_apart(
+    files: dict[str, SampleFile], task: Task, seed: int, sizes: Iterable[int], eval_sizes: Iterable[int]
+) -> None:
+    """Raise `UserError` if samples to score are trained on: of the same stream and of the same sizes.
+
+    Of files that do not say from which stream they are, equal samples are a warning, because small problems repeat.
 
     Args:
         files: The files by key: data.train_file, data.val_file and data.test_file.
         task: The task, which generates the training samples if there is no data.train_file.
-        seed: Random seed of the training samples.
+        seed: Random seed of the generated samples.
         sizes: Sizes of the training samples.
+        eval_sizes: Sizes of the samples to score that are generated.
     """
     train = files.get("data.train_file")
+    if train is not None:
+        _check_generated(files, train, task, seed, eval_sizes)
     trained = (_stream(describe(task), seed, "fit") if train is None else _stream_of(train)), train and _hash(train)
     sizes = set(sizes if train is None else train.sizes)
     for key, file in files.items():
@@ -55,6 +66,35 @@ def check_apart(files: dict[str, SampleFile], task: Task, seed: int, sizes: Iter
                 f"{key} must have samples that are not trained on, got some of the stream `fit` with the same seed; "
                 "write it with --split validate or test"
             )
+        if key != "data.train_file" and train is not None and None in (_stream_of(file), _stream_of(train)):
+            _warn_of_common(file, train, key)
+
+
+def _check_generated(
+    files: dict[str, SampleFile], train: SampleFile, task: Task, seed: int, sizes: Iterable[int]
+) -> None:
+    """Raise `UserError` if the training file has the samples that would be generated for a split without a file."""
+    for split, key in (("validate", "data.val_file"), ("test", "data.test_file")):
+        is_same = _stream_of(train) == _stream(describe(task), seed, split) and not set(sizes).isdisjoint(train.sizes)
+        if key not in files and is_same:
+            raise UserError(
+                f"data.train_file must not have samples to score, got those of the stream `{split}` with the same "
+                "seed; write it with --split fit"
+            )
+
+
+def _warn_of_common(file: SampleFile, train: SampleFile, key: str) -> None:
+    trained = set(_digests(train))
+    if count := sum(digest in trained for digest in _digests(file)):
+        rank_zero_warn(f"{count:,} of {len(file):,} samples of {key} are also in data.train_file")
+
+
+def _digests(file: SampleFile) -> Iterator[bytes]:
+    """A hash of each sample's tokens."""
+    for start in range(0, len(file), _AT_ONCE):
+        part = file.take(np.arange(start, min(start + _AT_ONCE, len(file))))
+        for tokens, length in zip(part.tokens, part.length.tolist(), strict=True):
+            yield blake2b(tokens[:length].tobytes(), digest_size=16).digest()
 
 
 def _hash(file: SampleFile) -> str:

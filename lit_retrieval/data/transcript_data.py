@@ -212,7 +212,12 @@ class TranscriptData(LightningDataModule):
         return self._loader(BatchDataset(self.stream("fit"), self.first_samples, passes, every_token), sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The same `val_samples` every time."""
+        """The same `val_samples` every time; warns in `fit` if the test asks the same problems."""
+        if self._validates_on_the_test() and self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            rank_zero_warn(
+                "validations ask the first problems of the test, so best.ckpt is chosen on test problems: use "
+                "--ckpt_path last, or set data.val_file or, for HotpotQA, data.task.init_args.held_out"
+            )
         return self._eval_loader("validate")
 
     def test_dataloader(self) -> DataLoader[Batch]:
@@ -285,6 +290,14 @@ class TranscriptData(LightningDataModule):
         """The arguments that the training samples depend on."""
         return str([describe(self.task), self.regime, self.sizes, self.seed, self.draws_from_file])
 
+    def _validates_on_the_test(self) -> bool:
+        """Whether validation and test, both without a file, ask a finite number of problems, the same one first."""
+        streams = [self.stream(split) for split in ("validate", "test") if split not in self._files]
+        if len(streams) < 2 or None in (stream.num_samples for stream in streams):
+            return False
+        first, other = (stream.take(np.zeros(1, np.int64)).tokens for stream in streams)
+        return np.array_equal(first, other)
+
     def _eval_loader(self, split: str) -> DataLoader[Batch]:
         file = self._files.get(split)
         stream = self.stream(split)
@@ -334,7 +347,7 @@ class TranscriptData(LightningDataModule):
         """Read the files of some splits; raises `UserError` for another task's file, or if it has training samples."""
         files = {split: load_fitting(path, self.task, self.regime) for split, path in paths.items() if path is not None}
         named = {f"data.{_KEYS[split]}_file": file for split, file in files.items()}
-        check_apart(named, self.task, self.seed, self.train_values)
+        check_apart(named, self.task, self.seed, self.train_values, Sizes.parse(self.eval_sizes).values.tolist())
         if isinstance(self.task, Imported) and (evaluated := files.get("test") or files.get("validate")):
             files["predict"] = evaluated
         return files

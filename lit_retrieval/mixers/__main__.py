@@ -14,7 +14,7 @@ from lit_retrieval.conformance import path_of, print_report
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers.checks import report
 from lit_retrieval.mixers.fla_layer import class_of
-from lit_retrieval.mixers.mixer import MixerFactory
+from lit_retrieval.mixers.mixer import RENAME, MixerFactory, takes_hidden_size
 from lit_retrieval.parsing import OneLineErrors, fail, limit_imports, put_first
 from lit_retrieval.ranges import check_at_least
 
@@ -42,12 +42,22 @@ def check(
 
 
 class Parser(OneLineErrors):
-    """The parser of the command line and of its subcommand."""
+    """The parser of the command line, of its subcommand and of the class."""
+
+    named: type | None = None
+
+    def add_class_arguments(self, class_type: type, nested_key: str | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Add the arguments of a class, and remember the class."""
+        self.named = class_type
+        return super().add_class_arguments(class_type, nested_key, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print a one-line error that says how to set an argument of the class."""
         if found := re.fullmatch(r"the following arguments are required: (\w+)(?:, \w+)*", message):
-            message = f"the class needs {found[1]} beside hidden_size and layer_idx; set --mixer.{found[1]}"
+            name, fix = "the class", f" beside hidden_size and layer_idx; set --mixer.{found[1]}"
+            if self.named is not None:
+                name, fix = path_of(self.named), fix if takes_hidden_size(self.named) else f", {RENAME}"
+            message = f"{name} needs {found[1]}{fix}"
         elif found := re.fullmatch(r"unrecognized arguments: --(\w+)\b.*", message):
             is_ours = difflib.get_close_matches(found[1], inspect.signature(check).parameters, 1)
             message += "" if is_ours else f"; an argument of the class is --mixer.{found[1]}"

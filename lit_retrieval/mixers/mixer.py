@@ -1,5 +1,6 @@
 """The interface of a mixer: a module that mixes along time (or channels) and returns its state."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -68,6 +69,16 @@ class MixerFactory(Protocol):
     def __call__(self, *, hidden_size: int, layer_idx: int) -> nn.Module:
         """Make the mixer of layer `layer_idx`, counted from 0, for vectors of `hidden_size` elements."""
         ...
+
+
+RENAME = "but a mixer gets hidden_size and layer_idx; rename the arguments of its __init__"
+"""The end of a message about a class for which `takes_hidden_size` is false."""
+
+
+def takes_hidden_size(made: Callable[..., Any]) -> bool:
+    """Whether a class or function can be called with `hidden_size`, as a `MixerFactory` is."""
+    parameters = inspect.signature(made).parameters.values()
+    return any(one.name == "hidden_size" or one.kind is one.VAR_KEYWORD for one in parameters)
 
 
 @runtime_checkable

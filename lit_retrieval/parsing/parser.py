@@ -23,6 +23,7 @@ class OneLineErrors(ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
+        self._negative_number_matcher = re.compile(r"-\.?\d")  # argparse takes -1e-3 after a space for an option
 
     def format_help(self, formatter: HelpFormatter | None = None) -> str:
         """The help, with readable types: `type: Path`, not `type: <class 'Path'>`."""

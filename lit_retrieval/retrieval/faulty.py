@@ -85,7 +85,13 @@ class FaultyRetriever:
 
         return search_or_err
 
+    @property
+    def _depth(self) -> int:
+        """The number of faulty retrievers inside this one; each draws other random numbers."""
+        return self.retriever._depth + 1 if isinstance(self.retriever, FaultyRetriever) else 0
+
     def _draw(self, searched: bytes) -> tuple[bool, int]:
         """Whether a search gets a wrong result, and a random number that selects it."""
-        share, choice = np.frombuffer(blake2b(searched, digest_size=16).digest(), "<u8").tolist()
+        drawn_from = blake2b(searched, digest_size=16, salt=bytes([self._depth])).digest()
+        share, choice = np.frombuffer(drawn_from, "<u8").tolist()
         return share < self.rate * 2**64, choice

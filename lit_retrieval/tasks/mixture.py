@@ -68,8 +68,13 @@ class Mixture(Task):
 
     @property
     def evaluation(self) -> "Mixture":
-        """The mixture of the tasks that each task is evaluated on."""
+        """The mixture of the tasks that each task is tested on."""
         return Mixture([task.evaluation for task in self.tasks], self.weights)
+
+    @property
+    def validation(self) -> "Mixture":
+        """The mixture of the tasks that each task is validated on."""
+        return Mixture([task.validation for task in self.tasks], self.weights)
 
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""

@@ -52,6 +52,11 @@ class ReadAgain(Task):
         """The same wrapper around the task's `evaluation`."""
         return ReadAgain(self.task.evaluation, self.passes)
 
+    @property
+    def validation(self) -> "ReadAgain":
+        """The same wrapper around the task's `validation`."""
+        return ReadAgain(self.task.validation, self.passes)
+
     def write(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; see `Task.sample`."""
         once = self.task.write(seed, indices, sizes, regime)

@@ -21,7 +21,7 @@ class SampleStream:
     then problem i // s at size i mod s of the s sizes.
 
     Args:
-        task: The task; splits other than `fit` draw from its `evaluation`.
+        task: The task; `validate` draws from its `validation`, `test` and `predict` from its `evaluation`.
         regime: The regime of the replies.
         sizes: Sizes of the problems, one drawn for each sample.
         seed: Seed of the experiment.
@@ -30,7 +30,7 @@ class SampleStream:
 
     def __init__(self, task: Task, regime: Regime, sizes: SizeSpec, seed: int, split: str) -> None:
         check_choice("split", split, get_args(Split), "SampleStream")
-        self.task = task if split == "fit" else task.evaluation
+        self.task = {"fit": task, "validate": task.validation}.get(split, task.evaluation)
         self.regime = regime
         self.sizes = Sizes.parse(sizes)
         check_between("seed", seed, 0, 2**64 - 1, "data.seed")

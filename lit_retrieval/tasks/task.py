@@ -126,8 +126,13 @@ class Task(ABC):
 
     @property
     def evaluation(self) -> "Task":
-        """The task for validation, test and prediction, with the same vocabulary; for most tasks the task itself."""
+        """The task for test and prediction, with the same vocabulary; for most tasks the task itself."""
         return self
+
+    @property
+    def validation(self) -> "Task":
+        """The task for validation, with the same vocabulary; `evaluation`, unless a task overrides it."""
+        return self.evaluation
 
     def sample(self, seed: int, indices: Counts, sizes: Counts, regime: Regime) -> Transcripts:
         """Write transcripts; sample i depends only on `(seed, i, size)` and the task's arguments.

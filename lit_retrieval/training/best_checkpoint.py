@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.training.last_checkpoint import LastCheckpoint
+from lit_retrieval.training.score_name import falls
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -41,6 +42,8 @@ class BestCheckpoint(ModelCheckpoint):
         **others: Any,
     ) -> None:
         _check_names(filename, save_top_k, bool(others.get("auto_insert_metric_name", True)))
+        if mode == "max" and falls(monitor):
+            raise UserError(f"{monitor} is better if it is lower; set checkpoint.mode min")
         super().__init__(
             monitor=monitor, mode=mode, save_top_k=save_top_k, filename=filename,
             enable_version_counter=enable_version_counter, **others,

@@ -5,17 +5,19 @@ from copy import deepcopy
 from itertools import chain
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
 from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import evaluating
-from lit_retrieval.mixers.checks import check_mixer
+from lit_retrieval.mixers.checks import check_mixer, describe_unused
 from lit_retrieval.models import MixerStack, WholeModel, check_length, check_network
 from lit_retrieval.tasks.checks import check_task
 
 _SAMPLES = 64  # samples of each size whose lengths are measured
+_FEW = 8  # samples of the largest size, whose longest is the length of a check
 
 
 def check_classes(model: nn.Module, data: TranscriptData, trainer: Trainer) -> None:
@@ -32,11 +34,19 @@ def check_classes(model: nn.Module, data: TranscriptData, trainer: Trainer) -> N
             for mixer in distinct(model.mixers):
                 copy = plugin.convert_module(_copy(mixer).to(device))
                 with plugin.forward_context(), evaluating(copy):
-                    check_mixer(copy, model.embedding.shape[1])
+                    check_mixer(copy, model.embedding.shape[1], _longest(data))
+                    warning = describe_unused(copy, model.embedding.shape[1])
+                if warning:
+                    rank_zero_warn(warning)
         elif isinstance(model, WholeModel) and not getattr(model.network, "is_checked", False):
             network = plugin.convert_module(_copy(model.network).to(device))
             with plugin.forward_context(), evaluating(network):
                 check_network(network, model.vocab_size, device)
+
+
+def _longest(data: TranscriptData) -> int:
+    """The tokens of a long training sample."""
+    return int(data.some_of_size(max(data.train_values), _FEW).length.max())
 
 
 def check_places(model: nn.Module, data: TranscriptData) -> None:

@@ -77,9 +77,11 @@ class LastCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop after the last step, and never inside one; Lightning validates where training stops."""
-        self._stops_after_step |= trainer.should_stop or is_last_step(trainer)
-        trainer.should_stop = self._stops_after_step and (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if trainer.should_stop and not is_last_step(trainer):
+        is_last = is_last_step(trainer)
+        self._stops_after_step |= trainer.should_stop or is_last
+        is_complete = is_last or (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        trainer.should_stop = self._stops_after_step and is_complete
+        if trainer.should_stop and not is_last:
             is_over = any((timer.time_remaining() or 0) <= 0 for timer in _timers(trainer))
             self._is_out_of_time = trainer.strategy.broadcast(is_over)
 
@@ -133,14 +135,20 @@ class LastCheckpoint(Checkpoint):
 
 
 def is_last_step(trainer: Trainer) -> bool:
-    """Whether training is complete."""
-    return trainer.global_step >= trainer.max_steps > 0
+    """Whether training is complete, by its steps or by its epochs."""
+    return trainer.global_step >= trainer.max_steps > 0 or (_is_in_last_epoch(trainer) and trainer.is_last_batch)
+
+
+def _is_in_last_epoch(trainer: Trainer) -> bool:
+    return trainer.current_epoch + 1 == trainer.max_epochs
 
 
 def _ends_with_validation(trainer: Trainer) -> bool:
     """Whether a validation follows the optimizer step that is about to begin, unless a time limit stops it."""
-    batches, interval = trainer.fit_loop.total_batch_idx + trainer.accumulate_grad_batches, trainer.val_check_interval
+    accumulated, interval = trainer.accumulate_grad_batches, trainer.val_check_interval
+    batches, of_epoch = trainer.fit_loop.total_batch_idx + accumulated, trainer.fit_loop.batch_idx + accumulated
     is_due = (isinstance(interval, int) and batches % interval == 0) or trainer.global_step == trainer.max_steps - 1
+    is_due |= _is_in_last_epoch(trainer) and of_epoch >= trainer.num_training_batches
     return is_due and trainer.limit_val_batches != 0
 
 

@@ -86,13 +86,13 @@ class ProgressLines(Callback):
         """Print the line."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking and trainer.is_global_zero:
             since, first = self._began
-            step, last = trainer.global_step, trainer.max_steps
+            step, last = trainer.global_step, trainer.estimated_stepping_batches  # trainer.max_steps, or that of epochs
             seconds = (time.monotonic() - since) / max(1, step - first) * (last - step)
             values = {name: float(value) for name, value in trainer.callback_metrics.items()}
             print(progress_line(step, last, values, seconds), flush=True)
 
 
-def progress_line(step: int, last: int, values: dict[str, float], seconds: float) -> str:
+def progress_line(step: int, last: float, values: dict[str, float], seconds: float) -> str:
     """One line, such as `step 350/700  loss 0.041  accuracy 0.893  531 samples/s  0:01:10 left`.
 
     Args:

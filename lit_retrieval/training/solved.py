@@ -6,6 +6,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_retrieval.errors import UserError
 from lit_retrieval.ranges import check_at_least
+from lit_retrieval.training.score_name import falls
+
+_ROUNDING = 1e-6  # of an accuracy in float32
 
 
 class SolvedStopping(Callback):
@@ -19,7 +22,7 @@ class SolvedStopping(Callback):
 
     def __init__(self, validations: int = 2, accuracy: float = 1.0, monitor: str = "val/closed_loop_accuracy") -> None:
         check_at_least("validations", validations, 1, "trainer.callbacks.init_args.validations")
-        if monitor.endswith("loss"):
+        if falls(monitor):
             raise UserError(f"SolvedStopping needs an accuracy, got {monitor}; set another monitor")
         self.validations = validations
         self.accuracy = accuracy
@@ -30,7 +33,8 @@ class SolvedStopping(Callback):
         """Count the solved validations in a row; the score is the same on all ranks."""
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
-        self._solved = self._solved + 1 if float(trainer.callback_metrics[self.monitor]) >= self.accuracy else 0
+        is_solved = float(trainer.callback_metrics[self.monitor]) >= self.accuracy - _ROUNDING
+        self._solved = self._solved + 1 if is_solved else 0
         if self._solved >= self.validations:
             trainer.should_stop = True
 

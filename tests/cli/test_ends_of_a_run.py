@@ -80,12 +80,23 @@ def assert_same(one, other):
         assert torch.equal(tensor, other["state_dict"][name]), name
 
 
+def epochs(count, batches):
+    """The options of a run that ends after so many epochs of so many batches."""
+    of_trainer = {"max_epochs": count, "limit_train_batches": batches, "max_steps": -1}
+    return [word for name, value in of_trainer.items() for word in (f"--trainer.{name}", str(value))]
+
+
 # The options of a command, the steps that its first run validates, and where the run stops.
 FINISHED = {
     "off the interval": ([], [2, 4, 5]),
     "on the interval": (["--trainer.val_check_interval", "5"], [5]),
     "before the interval": (["--trainer.val_check_interval", "350"], [5]),
     "micro-batches": (["--trainer.accumulate_grad_batches", "3", "--trainer.val_check_interval", "6"], [2, 4, 5]),
+    "an epoch": (epochs(1, 3), [2, 3]),
+    "epochs": ([*epochs(2, 3), "--trainer.val_check_interval", "4"], [4, 6]),
+    "epochs of one interval": ([*epochs(2, 2), "--trainer.val_check_interval", "2"], [2, 4]),
+    "an epoch whose last step is short": ([*epochs(1, 3), "--trainer.accumulate_grad_batches", "2"], [1, 2]),
+    "steps before epochs": ([*epochs(3, 3), "--trainer.max_steps", "5"], [2, 4, 5]),
     "solved": (["--trainer.callbacks", SOLVED], [2]),
     "plateau": (["--trainer.callbacks", PLATEAU], [2, 4]),
     "solved at the time limit": (["--trainer.callbacks", SOLVED, "--trainer.max_time", "00:00:00:02"], [2]),
@@ -107,6 +118,8 @@ def test_a_run_ends_with_a_validation_and_is_finished(fit, validated, case):
     shown = fit(*options)
     assert validated == steps and re.search(rf"validation after {steps[-1]} steps?\b", shown)
     assert {"best", f"step_{steps[-1]}"} <= set(saved())
+    if not any(name in case for name in ("solved", "plateau")):
+        assert [f"step {step}/{steps[-1]} " in shown for step in steps] == [True] * len(steps)
     assert f"run is finished after {steps[-1]} step" in fit(*options)
     assert validated == steps
 
@@ -214,11 +227,13 @@ def test_a_signal_waits_for_no_validation_but_the_last(fit, command, validated, 
         assert_same(checkpoint(name), checkpoint(name, "whole"))
 
 
-@pytest.mark.parametrize(("interval", "kept"), [("2", 1), ("5", 4), ("350", 4)])
+@pytest.mark.parametrize(
+    ("interval", "others", "kept"), [("2", [], 1), ("5", [], 4), ("350", [], 4), ("350", epochs(1, 3), 2)]
+)
 def test_what_fails_in_the_first_validation_finds_a_checkpoint_and_is_repeated(
-    fit, validated, monkeypatch, interval, kept
+    fit, validated, monkeypatch, interval, others, kept
 ):
-    options = ["--trainer.val_check_interval", interval]
+    options = ["--trainer.val_check_interval", interval, *others]
     fit(*options, folder="whole")
     steps = list(validated)
 
@@ -233,5 +248,5 @@ def test_what_fails_in_the_first_validation_finds_a_checkpoint_and_is_repeated(
     validated.clear()
     assert f"resuming run after {kept} step" in fit(*options)
     assert validated == steps
-    for name in ("step_5", "best"):
+    for name in (f"step_{steps[-1]}", "best"):
         assert_same(checkpoint(name), checkpoint(name, "whole"))

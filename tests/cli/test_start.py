@@ -322,11 +322,34 @@ def test_a_run_says_where_it_is_and_what_comes_next(command, capfd, monkeypatch)
     assert json.loads((folder / "scores.json").read_text())["checkpoint"] == "best.ckpt"
 
 
-def test_a_run_that_can_not_be_built_is_not_called_a_new_one(command, capfd):
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--trainer.devices", "0"], "devices"),
+        (["--trainer.max_steps", "-1"], "max_steps"),
+        (["--model.stages", "[{mixers: [{class_path: broken_layers.DictState}]}]"], "broken_layers.DictState"),
+        (["--model.first_state", "same", "--model.recompute", "blocks"], "model.recompute"),
+    ],
+    ids=["not built", "without an end", "a layer that breaks a rule", "blocks that can't be recomputed"],
+)
+def test_a_run_that_is_refused_is_not_called_a_new_one(command, capfd, arguments, named):
     with pytest.raises(SystemExit) as stopped:
-        command("fit", *ONE_STEP, "--trainer.devices", "0")
+        command("fit", *ONE_STEP, *arguments)
     said = capfd.readouterr()
-    assert stopped.value.code == 2 and "devices" in said.err and said.out == ""
+    assert stopped.value.code == 2 and named in said.err and said.out == ""
+    assert not list(Path.cwd().glob("runs/quickstart-*"))
+
+
+def test_a_run_prints_its_start_once(command, capfd):
+    command("fit", *ONE_STEP, "--run_dir", "run")
+    assert capfd.readouterr().out.splitlines().count("new run in run") == 1
+    command("fit", "--trainer.max_steps", "2", "--run_dir", "run", "--prefer", "command_line")
+    assert capfd.readouterr().out.splitlines().count("resuming run after 1 step, from step_1.ckpt") == 1
+    with pytest.raises(SystemExit):
+        command("fit", "--trainer.max_steps", "2", "--run_dir", "run")
+    assert capfd.readouterr().out.splitlines() == [
+        "run is finished after 2 steps; test it with `test --ckpt_path best`, or add --fresh"
+    ]
 
 
 def test_a_run_that_starts_from_a_file_says_what_it_takes_over(command, capfd):

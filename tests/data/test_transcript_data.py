@@ -138,6 +138,28 @@ def test_samples_that_are_trained_on_are_not_scored(tmp_path, key):
     TranscriptData(TASK, "cot", [8], seed=5, **{key: other})
 
 
+@pytest.mark.parametrize("split", ["validate", "test"])
+def test_a_file_with_the_samples_to_score_is_not_trained_on(tmp_path, split):
+    path = write(tmp_path / "scored.npz", split=split)
+    key = {"validate": "val_file", "test": "test_file"}[split]
+    with pytest.raises(UserError, match=rf"data\.train_file must not have samples to score, got .* stream `{split}`"):
+        TranscriptData(TASK, "cot", [8], seed=5, train_file=path)
+    other = write(tmp_path / "other.npz", split="fit", seed=7)
+    TranscriptData(TASK, "cot", [8], seed=5, train_file=path, **{key: other})
+    TranscriptData(TASK, "cot", [8], seed=6, train_file=path)
+    TranscriptData(TASK, "cot", [8], seed=5, train_file=path, eval_sizes=[4, 16])
+
+
+@pytest.mark.parametrize("key", ["val_file", "test_file"])
+def test_samples_of_a_training_file_without_a_stream_are_told_where_they_are_scored(tmp_path, key):
+    stream, files = SampleStream(TASK, "cot", [8], 5, "fit"), {}
+    for name, indices in {"all": np.arange(30), "half": np.arange(20, 40)}.items():
+        files[name] = tmp_path / f"{name}.npz"
+        save_samples(files[name], TASK.vocabulary, [stream.take(indices)], {"regime": "cot"})
+    with pytest.warns(UserWarning, match=rf"10 of 20 samples of data\.{key} are also in data\.train_file"):
+        TranscriptData(TASK, "cot", [8], train_file=files["all"], **{key: files["half"]})
+
+
 def test_a_file_with_other_kinds_or_answers_is_refused_and_one_with_other_names_of_kinds_is_told(tmp_path):
     one, two = KHops(min_hops=1, max_hops=2), KHops(min_hops=2, max_hops=2)
     path = write(tmp_path / "hops.npz", task=one)

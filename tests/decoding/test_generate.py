@@ -191,7 +191,10 @@ def test_cached_logits_equal_those_of_the_full_forward(architecture, name):
         assert [reply.tokens[at] for at in chosen] == cached[[at - 1 for at in chosen]].argmax(-1).tolist()
 
 
-@pytest.mark.parametrize("found", [[], [[1]], [9999], [-1], [0.5], None, "v1"], ids=str)
+BROKEN = [[], [[1]], [9999], [-1], [0.5], None, "v1", ((1,), (1, 2)), ("v1",), (True,), (0.5,), (-1,) * 999, 3]
+
+
+@pytest.mark.parametrize("found", BROKEN, ids=lambda found: f"{found!r:.20}")
 def test_a_retriever_that_returns_no_tokens_of_the_vocabulary_is_refused_in_one_line(found):
     class Broken:
         def __call__(self, context, query, vocabulary):
@@ -201,11 +204,23 @@ def test_a_retriever_that_returns_no_tokens_of_the_vocabulary_is_refused_in_one_
         return found
 
     task, transcripts = sample("is_tree_binary", "retrieval", 2)
-    with pytest.raises(UserError, match="Broken must return an array of one or more token ids from 0 to") as error:
+    with pytest.raises(UserError, match="Broken must return an array or a list of one or more token ids") as error:
         play(Oracle(transcripts, len(task.vocabulary)), task, transcripts, Broken())
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 250
     with pytest.raises(UserError, match="search must return an array"):
         play(Oracle(transcripts, len(task.vocabulary)), task, transcripts, search)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.int64])
+def test_a_retriever_may_return_a_list_of_token_ids(kind):
+    def search(context, query, vocabulary):
+        found = task.retriever(context, query, vocabulary)
+        return found.astype(kind) if kind is np.int64 else kind(found.tolist())
+
+    task, transcripts = sample("is_tree_binary", "retrieval", 4)
+    oracle = Oracle(transcripts, len(task.vocabulary))
+    given, own = (play(oracle, task, transcripts, one) for one in (search, task.retriever))
+    assert [given[row] for row in range(4)] == [own[row] for row in range(4)]
 
 
 @pytest.mark.parametrize("architecture", ["transformer", "mamba", "hybrid"])

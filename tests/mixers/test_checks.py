@@ -14,7 +14,8 @@ from lit_retrieval.conformance import path_of
 from lit_retrieval.errors import UserError
 from lit_retrieval.mixers import FlaLayer, Mamba, as_mixer
 from lit_retrieval.mixers.__main__ import main
-from lit_retrieval.mixers.checks import RULES, check_mixer, constants_moved, report
+from lit_retrieval.mixers.checks import RULES, Case, check_mixer, constants_moved, describe_unused, report
+from lit_retrieval.mixers.checks.along_time import is_causal_over
 
 WITHOUT_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU it runs")
 CHEAP = {rule.name for rule in RULES if rule.is_cheap}
@@ -77,6 +78,69 @@ def test_what_is_cheap_to_see_is_refused_in_one_line(layer):
     line = str(refused.value)
     assert line.startswith(f"broken_layers.{layer.__name__} breaks the rule `{rule}`: ") and said in line
     assert f"python -m lit_retrieval.mixers check broken_layers.{layer.__name__}" in line and "\n" not in line
+
+
+class LongForeseeing(Average):
+    """Each token sees those after it in inputs of 200 tokens or more."""
+
+    def forward(self, x, state=None):
+        return super().forward(x - 0.1 * x.mean(1, keepdim=True) if x.shape[1] >= 200 else x, state)
+
+
+def test_a_layer_that_sees_the_future_in_long_inputs_only_is_refused_before_a_run_of_that_length():
+    mixer = LongForeseeing(16, 0).eval()
+    for length in (0, 199):
+        check_mixer(mixer, 16, length)
+    with pytest.raises(UserError, match="LongForeseeing breaks the rule `causal`: the first 147 of 294 outputs must"):
+        check_mixer(mixer, 16, 294)
+    with pytest.raises(UserError, match="the first 512 of 1024 outputs"):
+        check_mixer(mixer, 16, 10**6)
+
+
+def test_outputs_that_overflow_in_long_inputs_are_not_taken_for_the_future():
+    class Growing(Average):
+        def forward(self, x, state=None):
+            y, h = super().forward(x, state)
+            return y * (3e38 if x.shape[1] > 200 else 1), h
+
+    check_mixer(Growing(16, 0).eval(), 16, 294)
+
+
+@pytest.mark.parametrize("name", [*MIXERS, *(FLA if sys.platform == "linux" else ())])
+def test_a_ready_mixer_is_causal_in_long_inputs_and_uses_all_weights(name):
+    factory = MIXERS[name] if name in MIXERS else partial(make_fla, name)
+    mixer = as_mixer(factory(hidden_size=HIDDEN_SIZE, layer_idx=0)).eval()
+    with constants_moved(mixer):
+        is_causal_over(300, Case(mixer, HIDDEN_SIZE))
+    assert not describe_unused(mixer, HIDDEN_SIZE)
+
+
+def test_weights_that_are_used_in_one_mode_or_by_the_auxiliary_loss_alone_are_used():
+    class ByMode(Average):
+        has_auxiliary_loss = True
+
+        def __init__(self, hidden_size, layer_idx):
+            super().__init__(hidden_size, layer_idx)
+            for name in ("noise", "sharpness", "router", "gate", "bias"):
+                setattr(self, name, nn.Parameter(torch.zeros(hidden_size)))
+
+        def forward(self, x, state=None, is_token=None):
+            y, h = super().forward(x, state)
+            y = y + (self.noise if self.training else self.sharpness)
+            return (y, h) if is_token is None else (y, h, self.router.square().sum())
+
+    told = describe_unused(ByMode(16, 0).eval(), 16)
+    assert "ByMode: gate and 1 more will not be trained" in told
+
+
+def test_a_layer_without_a_gradient_gets_no_warning():
+    class Refusing(Average):
+        def forward(self, x, state=None):
+            if torch.is_grad_enabled():
+                raise NotImplementedError
+            return super().forward(x, state)
+
+    assert not describe_unused(Refusing(16, 0).eval(), 16)
 
 
 def test_noise_in_training_mode_is_no_mistake():
@@ -190,7 +254,8 @@ def test_arguments_of_the_class_are_taken(given, without_compiling, capsys):
         (["check", "lit_retrieval.mixers.Mamba", "--mixer.state_dmi", "3"], "state_dmi"),
         (["check", "lit_retrieval.mixers.Mamba", "--hiden_size", "3"], "--hiden_size 3; did you mean hidden_size?"),
         (["check", "lit_retrieval.mixers.Mamba", "--conv", "3"], "an argument of the class is --mixer.conv"),
-        (["check", "torch.nn.GRUCell"], "the class needs input_size beside hidden_size and layer_idx; set --mixer.inp"),
+        (["check", "torch.nn.GRUCell"], "GRUCell needs input_size beside hidden_size and layer_idx; set --mixer.input"),
+        (["check", "broken_layers.OtherNames"], "OtherNames needs dim, but a mixer gets hidden_size and layer_idx; re"),
         (["check"], "the following arguments are required: check.mixer"),
         pytest.param(["check", "lit_retrieval.mixers.GRU", "--device", "cuda"], "no CUDA device", marks=WITHOUT_CUDA),
         (["check", "lit_retrieval.mixers.GRU", "--hidden_size", "0"], "1 or more, got 0; set --hidden_size"),

@@ -168,11 +168,11 @@ def test_hyperparameters_that_differ_are_named_and_either_may_win(command):
 
 
 def test_a_run_that_was_moved_keeps_its_best_checkpoint(command):
-    command("fit", *SHORT, "--checkpoint.monitor", "val/loss", "--checkpoint.mode", "max")
+    command("fit", *SHORT, "--checkpoint.monitor", "val/searches")
     best = torch.load("run/checkpoints/best.ckpt")["callbacks"]
     shutil.move("run", "moved")
     runs.remove_checkpoint(Path("moved/checkpoints/step_6.ckpt"))
-    moved = [*SHORT[:-1], "moved", "--checkpoint.monitor", "val/loss", "--checkpoint.mode", "max"]
+    moved = [*SHORT[:-1], "moved", "--checkpoint.monitor", "val/searches"]
     assert "resuming moved after 4 steps" in command("fit", *moved)
     scores = [
         {key: state["best_model_score"] for key, state in callbacks.items() if "Best" in key}

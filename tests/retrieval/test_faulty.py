@@ -30,6 +30,12 @@ def test_it_errs_in_its_share_of_the_queries(rate, fault):
     assert np.array_equal(answers(FaultyRetriever(rate, fault, ShortFormRetriever())), found)
 
 
+def test_faults_within_faults_are_drawn_apart():
+    found = answers(FaultyRetriever(0.5, "nothing", FaultyRetriever(0.5, "wrong")))
+    shares = (found == FAILED).mean(), ((found != FAILED) & (found != SAMPLES.answers[:, 0])).mean()
+    assert np.allclose(shares, (0.5, 0.25), atol=0.06)
+
+
 def test_a_wrong_word_is_another_of_the_context():
     found = answers(FaultyRetriever(1, "wrong"))
     is_there = (SAMPLES.tokens[:, :9] == found[:, None]).any(1)

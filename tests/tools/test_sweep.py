@@ -21,7 +21,7 @@ from sweeps.ledger import write_ledger
 from sweeps.live import described, table
 from sweeps.runners import check_slots
 from sweeps.shares import find_shares
-from sweeps.trial import run_trial
+from sweeps.trial import run_trial, validated_samples
 from tiny_sweep import ROOT, TINY, write_grid
 
 from lit_retrieval.errors import UserError
@@ -486,3 +486,18 @@ def test_a_trial_of_another_commit_is_one_line_and_nothing_is_deleted(place, mon
 def test_a_ledger_without_results_is_its_head(place):
     assert write_ledger(place) == 0
     assert len((place / "results.csv").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "limit", "validated"),
+    [(None, None, 512), ("val.npz", None, 20), (None, 2, 64), ("val.npz", 2, 20), (None, 0.5, 256), (None, 1.0, 512)],
+)
+def test_the_samples_of_a_validation_are_those_that_are_scored(tmp_path, file, limit, validated):
+    task = IsTree(max_size=4)
+    stream = SampleStream(task, "vanilla", [4], 0, "validate")
+    save_samples(tmp_path / "val.npz", task.vocabulary, [stream.take(np.arange(20))], {"regime": "vanilla"})
+    configuration = {
+        "data": {"val_samples": 512, "val_file": file, "eval_batch_size": 32},
+        "trainer": {"limit_val_batches": limit},
+    }
+    assert validated_samples(configuration, tmp_path) == validated

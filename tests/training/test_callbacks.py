@@ -3,7 +3,9 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from lit_retrieval import training
+from lit_retrieval.errors import UserError
 from lit_retrieval.training import BestCheckpoint, Inspection, LastCheckpoint, default_callbacks
+from lit_retrieval.training.score_name import QUANTITIES
 
 # Callbacks that a user names in trainer.callbacks.
 CHOSEN = {"Curriculum", "KeptHeads", "PlateauStopping", "RightAnswers", "SolvedStopping"}
@@ -24,6 +26,17 @@ def test_every_callback_is_in_the_list_or_chosen_by_a_user():
     ours = {name for name in training.__all__ if isinstance(getattr(training, name), type)}
     ours = {name for name in ours if issubclass(getattr(training, name), Callback)} - CHOSEN
     assert set(names(default())) == ours - {"ProgressBar"}
+
+
+@pytest.mark.parametrize("quantity", QUANTITIES)
+def test_the_best_checkpoint_of_a_score_that_should_fall_needs_the_mode_min(quantity):
+    monitor = f"val/size_8/{quantity}"
+    assert BestCheckpoint(monitor, "min").mode == "min"
+    if quantity in ("loss", "undecided", "timeouts"):
+        with pytest.raises(UserError, match=f"{monitor} is better if it is lower; set checkpoint.mode min"):
+            BestCheckpoint(monitor)
+    else:
+        assert BestCheckpoint(monitor).mode == "max"
 
 
 @pytest.mark.parametrize("shows_bar", [True, False])

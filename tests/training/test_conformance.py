@@ -52,6 +52,30 @@ def test_the_command_line_ends_with_that_line_and_status_2(word, tmp_path, monke
     assert ended.value.code == 2 and "Traceback" not in err and word in line
 
 
+def test_the_command_line_names_a_class_with_other_arguments(monkeypatch, capfd):
+    for stages, said in (
+        ("[{mixers: [{class_path: broken_layers.OtherNames}]}]", "but a mixer gets hidden_size and layer_idx; rename"),
+        ("[{mixers: [{class_path: lit_retrieval.mixers.Parallel}]}]", "needs mixers; write init_args beside its class"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["fit", "--config", "quickstart", "--model.stages", stages])
+        line = capfd.readouterr().err.splitlines()[-1]
+        assert line.startswith(("error: broken_layers.OtherNames", "error: lit_retrieval.mixers.")) and said in line
+
+
+def test_a_layer_that_does_not_use_a_weight_trains_with_a_warning(tmp_path):
+    with pytest.warns(UserWarning, match=r"broken_layers\.Unused: gate will not be trained"):
+        fit(tmp_path, mixer=broken_layers.Unused)
+
+
+def test_a_layer_is_checked_at_the_length_of_the_training_samples(tmp_path, monkeypatch):
+    lengths = []
+    monkeypatch.setattr("lit_retrieval.training.conformance.check_mixer", lambda *given: lengths.append(given[2]))
+    _, trainer = fit(tmp_path)
+    data = trainer.datamodule
+    assert lengths == [data.some_of_size(16, 8).length.max()]
+
+
 def test_a_function_that_makes_no_module_is_refused(tmp_path):
     def make(hidden_size, layer_idx):
         return math.sqrt(hidden_size)

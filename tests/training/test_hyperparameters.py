@@ -12,7 +12,7 @@ seed_everything: 3
 model: {hidden_size: 8, embedding: learned}
 data: {sizes: [4, 8], seed: 1}
 trainer: {max_steps: 5}
-checkpoint: {monitor: val/loss}
+checkpoint: {monitor: val/loss, mode: min}
 run_dir: run
 """
 

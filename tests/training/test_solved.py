@@ -44,6 +44,10 @@ def test_only_validations_of_training_count(run):
     assert not validate(callback, run, 1.0)
 
 
+def test_an_accuracy_that_equals_the_limit_counts():
+    assert validate(SolvedStopping(validations=1, accuracy=0.9), trainer(), 450 / 500)
+
+
 def test_no_validations_is_a_mistake():
     with pytest.raises(UserError, match="validations must be 1 or more, got 0"):
         SolvedStopping(validations=0)
@@ -61,3 +65,18 @@ def test_no_validations_is_a_mistake():
 def test_a_plateau_is_where_an_accuracy_does_not_rise_or_a_loss_does_not_fall(monitor, scores, stops):
     callback = PlateauStopping(patience=2, monitor=monitor)
     assert any([callback._evaluate_stopping_criteria(torch.tensor(score))[0] for score in scores]) == stops
+
+
+@pytest.mark.parametrize(
+    ("monitor", "threshold", "score", "stops"),
+    [
+        ("val/closed_loop_accuracy", 1.0, 1.0, True),
+        ("val/closed_loop_accuracy", 0.9, 450 / 500, True),
+        ("val/closed_loop_accuracy", 0.9, 449 / 500, False),
+        ("val/loss", 0.1, 0.1, True),
+        ("val/undecided", 0.1, 0.11, False),
+    ],
+)
+def test_a_score_that_equals_the_threshold_ends_training(monitor, threshold, score, stops):
+    callback = PlateauStopping(stopping_threshold=threshold, monitor=monitor)
+    assert callback._evaluate_stopping_criteria(torch.tensor(score))[0] == stops

@@ -72,6 +72,18 @@ def right_answers(run: Path) -> tuple[Counts, Counts, Counts]:
         return content["right"], content["asked"], content["sizes"]
 
 
+def answers_of_size(run: Path, size: int) -> tuple[Counts, Counts]:
+    """Right answers and answers of each test sample of a size, each `(samples,)`.
+
+    If samples have different numbers of answers, both are in parts of an answer, so many that all samples have equally
+    many: a sample weighs the same whatever its number of answers, as in the accuracy.
+    """
+    right, asked, sizes = right_answers(run)
+    right, asked = (counts[sizes == size].astype(np.int64) for counts in (right, asked))
+    whole = np.lcm.reduce(asked)
+    return right * (whole // asked), np.full_like(asked, whole)
+
+
 def encode(counts: Counts) -> str:
     """Numbers below 65,536 as text; `decode` reads it."""
     return base64.b85encode(zlib.compress(counts.astype("<u2").tobytes(), 9)).decode()
@@ -96,7 +108,7 @@ def rows_of_point(
             if winner is None:
                 rows.append({**row, **_failed([reason for trial in own if (reason := failure(trial, folder))])})
                 continue
-            of_size = [_of_seed(run, size) for run in winner.folders]
+            of_size = [answers_of_size(run, size) for run in winner.folders]
             scores = _scores(winner, size, suites[name], of_size, protocol)
             scores["reason"] = "; ".join(filter(None, [scores["reason"], *_left_out(own, folder)]))
             rows.append({**row, **speed, **scores})
@@ -113,11 +125,6 @@ def refused_rows(layer: Layer, protocol: Protocol, suites: dict[str, Suite], rea
         for name, suite in suites.items()
         for size in suite.sizes
     ]
-
-
-def _of_seed(run: Path, size: int) -> tuple[Counts, Counts]:
-    right, asked, sizes = right_answers(run)
-    return right[sizes == size], asked[sizes == size]
 
 
 def _head(

@@ -144,13 +144,10 @@ def _verdict(row: dict[str, str], again: Sequence[Trial], samples: Rows, output:
         return Verdict(row, None, 0, parameters, None)
     of_seed, same = [], []
     for trial in again:
-        right, asked, sizes = rows.right_answers(files.trial_folder(output, trial.hash))
-        is_size = sizes == int(row["size"])
-        of_seed.append(float(np.mean(right[is_size] / asked[is_size])))
+        right, asked = rows.answers_of_size(files.trial_folder(output, trial.hash), int(row["size"]))
+        of_seed.append(float(np.mean(right / asked)))
         named = {key: row[key] for key in rows.OF_SAMPLES[:5]} | {"seed": str(trial.seed)}
-        same += [
-            np.array_equal(rows.decode(one["right"]), right[is_size]) for one in samples if named.items() <= one.items()
-        ]
+        same += [np.array_equal(rows.decode(one["right"]), right) for one in samples if named.items() <= one.items()]
     result = files.read(files.trial_folder(output, again[0].hash) / "result.json") or {}
     bits = int(result["state_bits_of_sizes"][row["size"]])
     return Verdict(row, float(np.mean(of_seed)), bits, parameters, all(same) if same else None)

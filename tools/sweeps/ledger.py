@@ -48,7 +48,7 @@ def row(result: dict[str, Any]) -> dict[str, Any]:
     data, course, samples = result["configuration"]["data"], result["curve"], result["samples"]
     total = sum(samples.values())
     trained = course["steps"][-1] * result["samples_per_step"] if course["steps"] else 0
-    rising = still_rising(course["accuracy"], course["exact_match"], course["loss"], data["val_samples"])
+    rising = still_rising(course["accuracy"], course["exact_match"], course["loss"], _validated(result))
     scores = result["scores"]
     if len(samples) == 1:  # a single size is not logged separately
         alone = next(iter(samples))
@@ -91,12 +91,17 @@ def curve(result: dict[str, Any]) -> list[dict[str, Any]]:
         {
             **of_trial,
             "samples": step * result["samples_per_step"],
-            **_share(None, "closed_loop_accuracy", accuracy, data["val_samples"]),
+            **_share(None, "closed_loop_accuracy", accuracy, _validated(result)),
             "exact_match": f"{exact:.6g}",
             "loss": f"{loss:.6g}",
         }
         for step, accuracy, exact, loss in columns
     ]
+
+
+def _validated(result: dict[str, Any]) -> int:
+    """The number of samples of a validation; results of earlier versions have it in their configuration alone."""
+    return int(result.get("validated", result["configuration"]["data"]["val_samples"]))
 
 
 def _scores(size: str | None, scores: dict[str, float], samples: int) -> dict[str, str]:

@@ -13,6 +13,7 @@ import torch
 
 from lit_retrieval.errors import PREEMPTED
 from lit_retrieval.runs import RunFolder
+from lit_retrieval.tasks import read_manifest
 from sweeps import files
 from sweeps.commands import Running, Start, start_fresh, start_warm
 from sweeps.curve import read_curve
@@ -167,12 +168,24 @@ def _result(trial: Trial, folder: Path, notes: dict[str, Any], found: dict[str, 
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "configuration": trial.configuration,
         "samples_per_step": batch,
+        "validated": validated_samples(trial.configuration, Path(trial.place)),
         "curve": curve._asdict(),
         "tested": how_tested(trial),
         "random_bits": _random_bits(trial, next(iter(found.values()))),
         **next(iter(found.values())),
         **({"tests": found} if list(found) != [""] else {}),
     }
+
+
+def validated_samples(configuration: dict[str, Any], place: Path) -> int:
+    """The number of samples of a validation, of a task without end; a validation file is relative to `place`."""
+    data, limit = configuration["data"], configuration["trainer"].get("limit_val_batches")
+    file, batch = data.get("val_file"), data["eval_batch_size"]
+    count = int(data["val_samples"] if file is None else read_manifest(place / Path(file).expanduser())["samples"])
+    if limit is None:
+        return count
+    taken = limit if isinstance(limit, int) else int(limit * -(-count // batch))
+    return min(count, int(batch) * taken)
 
 
 def _random_bits(trial: Trial, scores: dict[str, Any]) -> dict[str, int]:

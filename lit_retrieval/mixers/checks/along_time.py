@@ -16,9 +16,14 @@ _FIX = "return the state after the last token, and start from `state` where it i
 def is_deterministic(case: Case) -> str:
     """In evaluation mode the same input gives the same bits twice."""
     x = case.draw(2, 7)
+    kept = x.clone()
     first, second = case.run(x)[0], case.run(x)[0]
     if torch.equal(first, second):
         return "the same bits twice"
+    if not torch.equal(x, kept):
+        raise BrokenRuleError(
+            "forward must not change its input in place; write `x = x * 0.5` instead of `x *= 0.5` or `x.mul_(0.5)`"
+        )
     what = "the same input must give the same output in eval mode; draw nothing in forward then"
     if not x.is_cuda:
         raise BrokenRuleError(what)
@@ -38,6 +43,18 @@ def is_causal(case: Case) -> str:
             f"outputs before token {at} must not depend on it; let each token see itself and earlier ones only",
         )  # fmt: skip
     return f"earlier output {shown}"
+
+
+@torch.no_grad()
+def is_causal_over(length: int, case: Case) -> str:
+    """The second half of a sequence of `length` tokens changes no output in the first half."""
+    x, half = case.draw(1, length), length // 2
+    x[:, half:] = 1 - 3 * x[:, half:]  # another mean than the first half
+    whole, alone = case.run(x)[0][:, :half], case.run(x[:, :half])[0]
+    if not (whole.isfinite().all() and alone.isfinite().all()):
+        raise NotApplicableError("its outputs are not finite")
+    what = f"the first {half} of {length} outputs must not depend on later tokens; let each token see earlier ones only"
+    return f"earlier output {case.compare(whole, alone, what)}"
 
 
 @torch.no_grad()

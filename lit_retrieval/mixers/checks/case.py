@@ -24,11 +24,18 @@ class Case(NamedTuple):
         mixer: The mixer, in evaluation mode; rules do not change it.
         hidden_size: Elements of each token's vector.
         make: Makes the same mixer with other weights; None if no rule needs one.
+        saved: Names in its state_dict before it ran.
     """
 
     mixer: nn.Module
     hidden_size: int
     make: Callable[[], nn.Module] | None = None
+    saved: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, mixer: nn.Module, hidden_size: int, make: Callable[[], nn.Module] | None = None) -> "Case":
+        """The case of a mixer that has not run yet."""
+        return cls(mixer, hidden_size, make, frozenset(mixer.state_dict()))
 
     @property
     def weight(self) -> Tensor:

@@ -1,13 +1,17 @@
 """Rules about training: gradients reach the inputs, every weight and the initial state."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 
 from lit_retrieval.conformance import BrokenRuleError, NotApplicableError
+from lit_retrieval.mixers.auxiliary_loss import run_mixer
 from lit_retrieval.mixers.checks.case import Case
 from lit_retrieval.mixers.mixer import tensors_of
 
 _TIME = 20
+_LONG = 150  # as in the other checks before a run
 
 
 def reach_the_inputs(case: Case) -> str:
@@ -60,6 +64,23 @@ def agree_in_pieces(case: Case) -> str:
         what = f"the gradient of {name} must be the same in pieces of 7, 1 and 12 tokens; don't detach the state"
         shown = case.compare(actual, expected, what, floor=floor)
     return shown
+
+
+@torch.enable_grad()
+def find_unused(case: Case) -> list[str]:
+    """The trained parameters that neither the outputs nor the auxiliary loss use, in training and evaluation mode."""
+    unused = {name: one for name, one in case.mixer.named_parameters() if one.requires_grad}
+    for mode in (case.training, nullcontext):  # some use a parameter in one mode only, or only sometimes
+        if not unused:
+            break
+        x = case.draw(2, _LONG)
+        with mode():
+            y, _, loss = run_mixer(case.mixer, x, None, torch.ones_like(x[..., 0], dtype=torch.bool))
+            total = y.sum() if loss is None else y.sum() + loss
+            if total.requires_grad:
+                found = torch.autograd.grad(total, list(unused.values()), allow_unused=True)
+                unused = {name: unused[name] for name, one in zip([*unused], found, strict=True) if one is None}
+    return list(unused)
 
 
 def _gradients(case: Case, x: Tensor, lengths: tuple[int, ...], sources: list[Tensor]) -> tuple[Tensor, ...]:

@@ -25,10 +25,14 @@ def keeps_the_shape(case: Case) -> str:
     for batch, time in ((3, 7), (1, 7), (3, 1), (1, 1)):
         x = case.draw(batch, time)
         y = case.mixer(x)[0]
-        if y.shape != x.shape or y.dtype not in (x.dtype, _dtype_of_products(x)):
+        if y.shape != x.shape:
             raise BrokenRuleError(
                 f"outputs must be like the input, {_say(x)}, got {_say(y)}; end forward with a projection to "
                 "hidden_size, and keep batch and time of 1"
+            )
+        if y.dtype not in (x.dtype, _dtype_of_products(x)):
+            raise BrokenRuleError(
+                f"outputs must have the dtype of the input, {_say(x)}, got {_say(y)}; return y.to(x.dtype)"
             )
     return f"(3, 7, {case.hidden_size}) to the same; one row or token too"
 
@@ -77,6 +81,11 @@ def counts_its_state(case: Case) -> str:
     counts = []
     for length in (1, 5, 20, 130):
         held, said = count_elements(case.mixer(case.draw(1, length))[1]), size(length)
+        if not held and isinstance(said, int) and said > 0:
+            raise BrokenRuleError(
+                f"forward must return the state: state_size({length}) says {said} elements, got 0; write `return y, "
+                "state`, or let state_size return 0 if it has no state"
+            )
         if held != said:
             raise BrokenRuleError(
                 f"state_size({length}) must be {held}, the elements that the state has after {length} tokens, got "

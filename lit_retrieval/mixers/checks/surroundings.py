@@ -85,6 +85,11 @@ def can_be_copied(case: Case) -> str:
 @torch.no_grad()
 def can_be_saved(case: Case) -> str:
     """A mixer saved after two calls in training mode, and loaded into a new mixer, gives the same."""
+    if made := sorted(case.mixer.state_dict().keys() - case.saved):
+        raise BrokenRuleError(
+            f"forward must not add to the state_dict, or a checkpoint can't be loaded, got {made[0]}; create all "
+            "parameters in __init__"
+        )
     try:
         trained, copied = case._replace(mixer=deepcopy(case.mixer)), deepcopy(case.mixer)
     except Exception as error:

@@ -19,8 +19,9 @@ def has_its_attributes(case: Case) -> str:
         case.task.check_attributes()
     except UserError as error:
         raise BrokenRuleError(str(error)) from error
-    if case.task.evaluation.vocabulary.words != case.task.vocabulary.words:
-        raise BrokenRuleError("evaluation must have the task's vocabulary, and has other words; use the same in both")
+    for name in ("evaluation", "validation"):
+        if getattr(case.task, name).vocabulary.words != case.task.vocabulary.words:
+            raise BrokenRuleError(f"{name} must have the task's vocabulary, and has other words; use the same in both")
     return f"{len(case.task.vocabulary):,} words, {len(case.task.answer_words):,} end a turn"
 
 

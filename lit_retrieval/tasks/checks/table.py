@@ -13,6 +13,7 @@ RULES: list[Rule[Case]] = [
     Rule("index alone", samples.depends_on_its_index_alone, ("same twice",), is_cheap=True),
     Rule("distinct", samples.differs_from_others, ("index alone",), is_cheap=True),
     Rule("answers", transcripts.ends_with_its_answers, ("same twice",), is_cheap=True),
+    Rule("same answers", transcripts.has_the_same_answers, ("answers",)),
     Rule("regime", transcripts.is_of_its_regime, ("answers",), is_cheap=True),
     Rule("bounds", transcripts.keeps_to_its_bounds, ("same twice",), is_cheap=True),
     Rule("oracle", transcripts.is_solved_by_its_oracle, ("answers",), is_cheap=True),

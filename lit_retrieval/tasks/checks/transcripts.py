@@ -8,12 +8,13 @@ import numpy as np
 from lit_retrieval.conformance import BrokenRuleError
 from lit_retrieval.conversation import Author, Reply, Turns, spans
 from lit_retrieval.retrieval import EitherFormRetriever
-from lit_retrieval.tasks.checks.case import Case, rows_of
+from lit_retrieval.tasks.checks.case import Case, Row, rows_of
 from lit_retrieval.tasks.task import Regime, Transcripts
 from lit_retrieval.tasks.text.text_task import TextTask
 from lit_retrieval.vocabulary import FAILED, SPECIAL_WORDS
 
 _FAILED = SPECIAL_WORDS[FAILED]
+_GIVEN = (Author.PROMPT, Author.ASKED)
 _MANY = 32  # samples, or searches: fewer of them could, by chance, all lack what a rule looks for
 _PATIENT = 5.0  # seconds: a busy machine must not turn a result into FAILED here
 
@@ -79,6 +80,29 @@ def ends_with_its_answers(case: Case) -> str:
             counts.add(len(answers))
         _check_judge(case, found)
     return f"answers a sample: {min(counts)} to {max(counts)}"
+
+
+def has_the_same_answers(case: Case) -> str:
+    """A problem has the same answers in all regimes."""
+    first, *others = case.regimes
+    rows, compared = case.rows(first), 0
+    for regime in others:
+        for index, (row, other) in enumerate(zip(rows, case.rows(regime), strict=True)):
+            if _questions(row) != _questions(other):
+                continue  # a regime may ask other questions
+            compared += 1
+            if row.answers != other.answers:
+                words = (" ".join(case.task.vocabulary.words[token] for token in one.answers) for one in (row, other))
+                raise BrokenRuleError(
+                    f"a problem must have the same answers in all regimes, and sample {index} has {next(words)!r} in "
+                    f"{first} and {next(words)!r} in {regime}; correct one of them"
+                )
+    return f"{compared} samples have equal questions in two regimes" if compared else "no question is in two regimes"
+
+
+def _questions(row: Row) -> list[tuple[int, int]]:
+    """The tokens that are given to the model, apart from results of searches, with their authors."""
+    return [one for one in zip(row.tokens, row.author, strict=True) if one[1] in _GIVEN]
 
 
 def _check_judge(case: Case, found: Transcripts) -> None:

@@ -31,9 +31,10 @@ class HotpotQA(TextTask):
     r"""Questions that two of several paragraphs answer together, from a file of HotpotQA.
 
     HotpotQA is arXiv:1809.09600; arXiv:2402.18510, section 6.2, varies the number of paragraphs and their order. The
-    size is the number of paragraphs. Validation, test and prediction ask each question of `file` at each size. The
-    choice of paragraphs depends only on the question's id, and the paragraphs of a smaller size are among those of a
-    larger size. At size 2 both orders have the same prompt. A question at size 3::
+    size is the number of paragraphs. Validation, test and prediction ask each question of `file` at each size; with
+    `held_out`, validation asks questions of `train_file` instead, so that no test question chooses the best checkpoint.
+    The choice of paragraphs depends only on the question's id, and the paragraphs of a smaller size are among those of
+    a larger size. At size 2 both orders have the same prompt. A question at size 3::
 
         - Fallow Ness: Fallow Ness is a town of fishermen.
         - Ada Brenlow: Ada Brenlow painted landscapes. She was born in Tellmark.
@@ -62,6 +63,8 @@ class HotpotQA(TextTask):
         only: A file with ids of questions, one per line; other questions are not evaluated.
         most_paragraphs: Questions with fewer paragraphs are left out, so all sizes up to it have the same questions.
         sha256: The sha256 of tokenizer.json, entered by the command; another tokenizer is refused.
+        held_out: Number of questions at the end of `train_file` that are for validation, not for training; if absent,
+            validation asks the questions of `file`.
     """
 
     retriever = PassageRetriever()
@@ -76,6 +79,7 @@ class HotpotQA(TextTask):
         only: Path | None = None,
         most_paragraphs: int = 8,
         sha256: str | None = None,
+        held_out: int | None = None,
     ) -> None:
         super().__init__(tokenizer, sha256)
         check_choice("order", order, get_args(Order))
@@ -91,13 +95,31 @@ class HotpotQA(TextTask):
         if train_file is not None:
             self._questions = read_questions(Path(train_file), f"{_ARGUMENTS}.train_file", most_paragraphs)
         self._check_apart()
+        self.held_out = held_out
+        self._validated = self._evaluated if held_out is None else self._hold_out(held_out)
 
     @property
     def evaluation(self) -> "HotpotQA":
         """The same task with the questions of `file`, one after the other."""
+        return self._asking(self._evaluated)
+
+    @property
+    def validation(self) -> "HotpotQA":
+        """The same task with the questions that are held out, or those of `file`."""
+        return self._asking(self._validated)
+
+    def _asking(self, questions: list[Question]) -> "HotpotQA":
         other = copy(self)
-        other._questions, other.num_problems = self._evaluated, len(self._evaluated)
+        other._questions, other.num_problems = questions, len(questions)
         return other
+
+    def _hold_out(self, count: int) -> list[Question]:
+        """Remove the last training questions, and return them."""
+        if self.train_file is None:
+            raise UserError(f"{_ARGUMENTS}.held_out takes questions of train_file, which is not set; set both")
+        check_between("held_out", count, 1, len(self._questions) - 1, f"{_ARGUMENTS}.held_out")
+        self._questions, last = self._questions[:-count], self._questions[-count:]
+        return last
 
     def about(self, problem: int) -> dict[str, int | str]:
         """Id and order of a question; see `Task.about`."""

@@ -3,12 +3,14 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from text_tokenizers import byte_level, save
 
 from lit_retrieval.conversation import Author
+from lit_retrieval.data import TranscriptData
 from lit_retrieval.errors import UserError
 from lit_retrieval.tasks import SampleStream
 from lit_retrieval.tasks.checks import report
@@ -174,6 +176,34 @@ def test_questions_for_evaluation_are_not_trained_on(tokenizer, tmp_path):
     HotpotQA(tokenizer, even, train_file=odd)
     with pytest.raises(UserError, match=r"got 10 of the same, such as 'own01'; set another file in .*\.shots"):
         HotpotQA(tokenizer, OWN, shots=odd)
+
+
+def test_questions_that_are_held_out_are_validated_and_not_trained_on(tokenizer, tmp_path):
+    even, odd = split_in_two(tmp_path)
+    task = HotpotQA(tokenizer, even, train_file=odd, held_out=3)
+    streams = {split: SampleStream(task, "vanilla", [2], 0, split) for split in ("fit", "validate", "test")}
+    found = {split: one.take(np.arange(one.num_samples or 64)) for split, one in streams.items()}
+    asked = {split: {task.answer_texts(one.reply(row))[0] for row in range(len(one))} for split, one in found.items()}
+    right = [record["answer"] for record in RECORDS]
+    assert streams["validate"].num_samples == 3 and asked["validate"] == set(right[1::2][-3:])
+    assert asked["fit"] == set(right[1::2][:-3]) and asked["test"] == set(right[::2])
+    with pytest.raises(UserError, match="held_out must be 1 to 9, got 10"):
+        HotpotQA(tokenizer, even, train_file=odd, held_out=10)
+    with pytest.raises(UserError, match="held_out takes questions of train_file, which is not set"):
+        HotpotQA(tokenizer, even, held_out=1)
+
+
+@pytest.mark.parametrize("held_out", [None, 3])
+def test_a_validation_on_questions_of_the_test_is_told(tokenizer, tmp_path, held_out, recwarn):
+    even, odd = split_in_two(tmp_path)
+    task = HotpotQA(tokenizer, even, train_file=odd, held_out=held_out)
+    data = TranscriptData(task, "vanilla", [2], val_samples=4, batch_size=2, eval_batch_size=2)
+    data.trainer = SimpleNamespace(
+        state=SimpleNamespace(fn="fit"), global_rank=0, world_size=1, limit_val_batches=1.0, fast_dev_run=False
+    )
+    data.val_dataloader()
+    told = [str(one.message) for one in recwarn if "best.ckpt is chosen on test problems" in str(one.message)]
+    assert len(told) == (held_out is None)
 
 
 def test_only_some_questions_are_evaluated(tokenizer, tmp_path):

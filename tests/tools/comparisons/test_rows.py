@@ -14,6 +14,18 @@ def test_numbers_come_back_from_their_text():
     assert rows.decode(rows.encode(numbers)).tolist() == numbers.tolist()
 
 
+@pytest.mark.parametrize(
+    ("asked", "right", "parts", "whole"),
+    [([4, 4, 4], [4, 0, 3], [4, 0, 3], 4), ([4, 1, 6], [4, 1, 3], [12, 12, 6], 12)],
+)
+def test_samples_with_different_numbers_of_answers_weigh_the_same(tmp_path, asked, right, parts, whole):
+    (tmp_path / "run").mkdir()
+    np.savez(tmp_path / "run" / rows.NAME, right=[*right, 1], asked=[*asked, 1], sizes=[8, 8, 8, 4])
+    found = rows.answers_of_size(tmp_path, 8)
+    assert found[0].tolist() == parts and found[1].tolist() == [whole] * 3
+    assert np.mean(found[0] / found[1]) == pytest.approx(np.mean(np.divide(right, asked)))
+
+
 def result(rate, seed, accuracy, loss):
     return {"curve": {"accuracy": [0.1, accuracy], "loss": [9.0, loss]}, "rate": rate, "seed": seed}
 
