@@ -310,16 +310,20 @@ class TranscriptData(LightningDataModule):
                     f"data.{name} must have {self._rank()[1]} samples or more, one for each rank, got {samples}; set "
                     "it, or lower trainer.devices"
                 )
-        if split != "predict" and self.trainer is not None and not getattr(self.trainer, "fast_dev_run", False):
-            self._tell_left_out(f"limit_{_KEYS[split]}_batches", num_samples)
+        if self.trainer is not None and not getattr(self.trainer, "fast_dev_run", False):
+            self._tell_left_out(split, num_samples)
         if file:
             return self._loader(FileDataset(file), FiniteBatchIndices(self.eval_batch_size, num_samples, *self._rank()))
         # Rows of one size are about as long, and all rows of a batch wait for the longest prompt.
         sampler = FiniteBatchIndices(self.eval_batch_size, num_samples, *self._rank(), stream.by_size(num_samples))
         return self._loader(BatchDataset(stream), sampler)
 
-    def _tell_left_out(self, name: str, num_samples: int) -> None:
-        """Warn if a limit of the trainer leaves out samples; raises `UserError` if the ranks' numbers differ."""
+    def _tell_left_out(self, split: str, num_samples: int) -> None:
+        """Warn if a limit of the trainer leaves out samples that would be scored.
+
+        Raises `UserError` if a limit is less than a batch, or if the ranks' numbers of batches differ.
+        """
+        name = f"limit_{_KEYS[split]}_batches"
         limit, batches = getattr(self.trainer, name), -(-num_samples // self.eval_batch_size)
         world_size = self._rank()[1]
         ranks = (FiniteBatchIndices(self.eval_batch_size, num_samples, rank, world_size) for rank in range(world_size))
@@ -329,7 +333,12 @@ class TranscriptData(LightningDataModule):
                 f"{limit}; set trainer.{name}"
             )
         taken = limit if isinstance(limit, int) else int(batches * limit)
-        if 0 < taken < batches:
+        if limit and not taken:
+            raise UserError(
+                f"trainer.{name}={limit} must be a batch or more, and there {'is' if batches == 1 else 'are'} {batches}"
+                "; write a number of batches, or lower data.eval_batch_size"
+            )
+        if split != "predict" and 0 < taken < batches:
             left = num_samples - taken * self.eval_batch_size
             rank_zero_warn(f"trainer.{name}={limit} leaves out the last {left:,} of {num_samples:,} samples")
 

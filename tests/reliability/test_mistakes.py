@@ -140,7 +140,10 @@ MISTAKES = [
     (["fit", "TINY", "--trainer.val_check_interval", "1.0"], "trainer.val_check_interval=1.0 can't be used"),
     (["fit", "TINY", "--trainer.val_check_interval", "0.5"], "must be 1 or more, got 0.5"),
     (["fit", "TINY", "--trainer.limit_train_batches", "0.5"], "must be 1 or more, got 0.5"),
-    (["fit", "TINY", "--trainer.limit_val_batches", "0.1"], "limit_val_batches"),
+    *[
+        ([command, "TINY", f"--trainer.limit_{split}_batches", "0.1"], f"limit_{split}_batches=0.1 must be a batch")
+        for command, split in (("fit", "val"), ("validate", "val"), ("test", "test"), ("predict", "predict"))
+    ],
     *[
         ([command, "TINY", f"--trainer.limit_{split}_batches", zero], f"nothing to do, because trainer.limit_{split}_")
         for command, split in (("validate", "val"), ("test", "test"), ("predict", "predict"))
