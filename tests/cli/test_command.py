@@ -117,7 +117,7 @@ def test_a_resumed_run_goes_on_with_the_samples_it_has_not_seen(monkeypatch):
         (["--data.seed", str(10**23)], f"got {10**23}; set data.seed"),
         (["--data.sizes", "[4, 4]"], "sizes must be listed once each, got [4, 4]"),
         (["--checkpoint.monitor", "val/closed_lop_accuracy"], "such as val/closed_loop_accuracy"),
-        (["--checkpoint.monitor", "val/size_5/loss"], "got val/size_5/loss; set its monitor"),
+        (["--checkpoint.monitor", "val/size_5/exact_match"], "got val/size_5/exact_match; set its monitor"),
         (["--trainer.callbacks", PLATEAU], "PlateauStopping must monitor a score that is logged, got val/accuracy"),
         (["--data.train_file", "none.npz"], "there is no file none.npz"),
         (["--data.val_file", "."], "write the path of a file of samples"),
