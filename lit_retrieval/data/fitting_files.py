@@ -108,7 +108,14 @@ def _stream_of(file: SampleFile) -> str | None:
 
 
 def _stream(task: Any, seed: Any, split: Any) -> str:
-    return json.dumps([task, seed, split], sort_keys=True)
+    return json.dumps([_without_nulls(task), seed, split], sort_keys=True)
+
+
+def _without_nulls(value: Any) -> Any:
+    """A description without null arguments, so that a new argument does not change the streams of older files."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    return [_without_nulls(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _named(task: Any) -> str:

@@ -327,7 +327,7 @@ class TranscriptData(LightningDataModule):
         limit, batches = getattr(self.trainer, name), -(-num_samples // self.eval_batch_size)
         world_size = self._rank()[1]
         ranks = (FiniteBatchIndices(self.eval_batch_size, num_samples, rank, world_size) for rank in range(world_size))
-        if isinstance(limit, float) and limit < 1 and len({len(one) for one in ranks}) > 1:
+        if split != "predict" and isinstance(limit, float) and limit < 1 and len({len(one) for one in ranks}) > 1:
             raise UserError(
                 f"trainer.{name} must be a number of batches where ranks have different numbers of them, got "
                 f"{limit}; set trainer.{name}"

@@ -42,7 +42,7 @@ class BestCheckpoint(ModelCheckpoint):
         **others: Any,
     ) -> None:
         _check_names(filename, save_top_k, bool(others.get("auto_insert_metric_name", True)))
-        if mode == "max" and falls(monitor):
+        if monitor and mode == "max" and falls(monitor):
             raise UserError(f"{monitor} is better if it is lower; set checkpoint.mode min")
         super().__init__(
             monitor=monitor, mode=mode, save_top_k=save_top_k, filename=filename,

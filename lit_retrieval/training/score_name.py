@@ -13,12 +13,13 @@ TRAIN_NAMES = (
     "train/memory_gb", "train/largest_size", "train/auxiliary_loss",
 )  # fmt: skip
 _KINDS = ("task", "size", "distance")  # in the order of table rows
-_FALLING = {"loss", "undecided", "timeouts"}
+_FALLING = {"undecided", "timeouts"}  # and every loss
 
 
 def falls(name: str) -> bool:
     """Whether a logged score is better if it is lower."""
-    return ScoreName.parse(name).quantity in _FALLING
+    quantity = ScoreName.parse(name).quantity
+    return quantity.endswith("loss") or quantity in _FALLING
 
 
 class Group(NamedTuple):

@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,6 +22,7 @@ from lit_retrieval.tasks import (
     save_samples,
 )
 from lit_retrieval.tasks.drawn_task import DrawnTask
+from lit_retrieval.tasks.sample_file import manifest_path
 from lit_retrieval.vocabulary import FIRST_WORD, Vocabulary
 
 TASK = IsTree(max_size=16)
@@ -136,6 +138,16 @@ def test_samples_that_are_trained_on_are_not_scored(tmp_path, key):
     TranscriptData(TASK, "cot", [4, 16], seed=5, **{key: of_training})  # of other sizes
     TranscriptData(TASK, "cot", [8], train_file=of_training, **{key: other})
     TranscriptData(TASK, "cot", [8], seed=5, **{key: other})
+
+
+def test_a_file_without_an_argument_that_is_null_now_is_of_the_same_stream(tmp_path):
+    path = write(tmp_path / "fit.npz", split="fit")
+    manifest = manifest_path(path)
+    content = json.loads(manifest.read_text())
+    content["task"]["init_args"]["newer"] = None
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="must have samples that are not trained on"):
+        TranscriptData(TASK, "cot", [8], seed=5, val_file=path)
 
 
 @pytest.mark.parametrize("split", ["validate", "test"])

@@ -130,7 +130,7 @@ def test_weights_that_are_used_in_one_mode_or_by_the_auxiliary_loss_alone_are_us
             return (y, h) if is_token is None else (y, h, self.router.square().sum())
 
     told = describe_unused(ByMode(16, 0).eval(), 16)
-    assert "ByMode: gate and 1 more will not be trained" in told
+    assert "ByMode: gate and 1 more got no gradient" in told
 
 
 def test_a_layer_without_a_gradient_gets_no_warning():

@@ -5,7 +5,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lit_retrieval import training
 from lit_retrieval.errors import UserError
 from lit_retrieval.training import BestCheckpoint, Inspection, LastCheckpoint, default_callbacks
-from lit_retrieval.training.score_name import QUANTITIES
+from lit_retrieval.training.score_name import QUANTITIES, falls
 
 # Callbacks that a user names in trainer.callbacks.
 CHOSEN = {"Curriculum", "KeptHeads", "PlateauStopping", "RightAnswers", "SolvedStopping"}
@@ -37,6 +37,10 @@ def test_the_best_checkpoint_of_a_score_that_should_fall_needs_the_mode_min(quan
             BestCheckpoint(monitor)
     else:
         assert BestCheckpoint(monitor).mode == "max"
+
+
+def test_every_loss_falls():
+    assert falls("train/auxiliary_loss") and falls("val/my_loss") and not falls("val/lossless")
 
 
 @pytest.mark.parametrize("shows_bar", [True, False])

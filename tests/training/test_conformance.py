@@ -64,7 +64,7 @@ def test_the_command_line_names_a_class_with_other_arguments(monkeypatch, capfd)
 
 
 def test_a_layer_that_does_not_use_a_weight_trains_with_a_warning(tmp_path):
-    with pytest.warns(UserWarning, match=r"broken_layers\.Unused: gate will not be trained"):
+    with pytest.warns(UserWarning, match=r"broken_layers\.Unused: gate got no gradient"):
         fit(tmp_path, mixer=broken_layers.Unused)
 
 

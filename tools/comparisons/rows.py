@@ -32,6 +32,7 @@ COLUMNS = (
     "ceiling", "samples", "test_samples", "seeds", "minutes", "suite_sha256", "version", "commit", "device", "finished",
     "command",
 )  # fmt: skip
+_MOST = 2**16 - 1
 OF_SAMPLES = ("protocol", "recurrence", "suite", "size", "state_budget", "seed", "right")
 _STATUSES = {"a mistake in its configuration": "refused", "a loss that is not finite": "diverged"}
 
@@ -85,7 +86,12 @@ def answers_of_size(run: Path, size: int) -> tuple[Counts, Counts]:
 
 
 def encode(counts: Counts) -> str:
-    """Numbers below 65,536 as text; `decode` reads it."""
+    """Numbers below 65,536 as text; `decode` reads it. Raises `UserError` for a larger one."""
+    if counts.max(initial=0) > _MOST:
+        raise UserError(
+            f"a sample must have {_MOST:,} parts of an answer or fewer, got {counts.max():,}; give the samples of "
+            "a suite fewer different numbers of answers"
+        )
     return base64.b85encode(zlib.compress(counts.astype("<u2").tobytes(), 9)).decode()
 
 

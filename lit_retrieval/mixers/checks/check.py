@@ -45,8 +45,8 @@ def describe_unused(mixer: nn.Module, hidden_size: int) -> str:
     except Exception:  # a mixer may raise anything; the first training step will show it
         return ""
     others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    fix = "use it in forward without detach and torch.no_grad, or remove it"
-    return f"{_name(mixer)}: {names[0]}{others} will not be trained, since it gets no gradient; {fix}" if names else ""
+    fix = "if forward never uses it, or only under detach or torch.no_grad, it will not be trained"
+    return f"{_name(mixer)}: {names[0]}{others} got no gradient from a few random tokens; {fix}" if names else ""
 
 
 def report(factory: MixerFactory, hidden_size: int, layer_idx: int, device: str = "cpu") -> Iterator[Verdict]:

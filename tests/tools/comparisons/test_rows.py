@@ -12,6 +12,8 @@ from lit_retrieval.errors import UserError
 def test_numbers_come_back_from_their_text():
     numbers = np.array([0, 1, 255, 256, 65535, 3])
     assert rows.decode(rows.encode(numbers)).tolist() == numbers.tolist()
+    with pytest.raises(UserError, match="65,535 parts of an answer or fewer, got 65,536"):
+        rows.encode(numbers + 1)
 
 
 @pytest.mark.parametrize(
