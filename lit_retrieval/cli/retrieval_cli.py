@@ -9,15 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lit_retrieval import runs
 from lit_retrieval.cli.endings import is_mistake
 from lit_retrieval.cli.ranges import check_has_end, check_ranges, check_some_batches
 from lit_retrieval.cli.start import (
@@ -27,12 +24,12 @@ from lit_retrieval.cli.start import (
     begin_fit,
     check_code,
     check_model,
-    differences_in_content,
     hashes,
     is_first_rank,
     known_to,
     warn_of_other_code,
 )
+from lit_retrieval.cli.start_callbacks import News, SameStart, SaveConfiguration
 from lit_retrieval.cli.switches import (
     check_callbacks,
     check_folders,
@@ -43,10 +40,9 @@ from lit_retrieval.cli.switches import (
     meeting_place,
 )
 from lit_retrieval.errors import UserError, one_line
-from lit_retrieval.files import write_atomically
 from lit_retrieval.parsing import Replace, files_are_told
 from lit_retrieval.pretrained import weights_sha256
-from lit_retrieval.tasks import describe, read_manifest
+from lit_retrieval.tasks import read_manifest
 from lit_retrieval.tokens import is_same_tokenizer, tokenizer_sha256
 from lit_retrieval.training import (
     AtomicCheckpointIO,
@@ -63,83 +59,6 @@ from lit_retrieval.training import (
 )
 
 _KNOWING = ("construction", "pretrained")  # models that may be evaluated without training
-_ORDERS = ("fresh", "prefer")  # keys of a single command, not of the run
-
-
-class SaveConfiguration(Callback):
-    """Writes the configuration of a training run to `config.yaml` in its folder.
-
-    Args:
-        configuration: All keys of the command with their values.
-    """
-
-    def __init__(self, configuration: dict[str, Any]) -> None:
-        self.configuration = {key: value for key, value in configuration.items() if key not in _ORDERS}
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write `config.yaml`, with the folder as `run_dir`, so that the next command finds the run."""
-        if stage != "fit" or not trainer.is_global_zero:
-            return
-        folder = Path(trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        with write_atomically(folder / "config.yaml") as file:
-            yaml.safe_dump({**self.configuration, "run_dir": str(folder)}, file, sort_keys=False)
-
-
-class SameStart(Callback):
-    """Ends a run whose ranks would start with different checkpoints, configurations, files or code.
-
-    Args:
-        start: The start that this rank has found.
-        configuration: All keys of the command with their values.
-    """
-
-    def __init__(self, start: Start, configuration: dict[str, Any]) -> None:
-        self.found = "no checkpoint"
-        if start.checkpoint is not None:
-            self.found = f"{start.checkpoint.name} {runs.after_steps(start.step)} (sha256 {start.sha256})"
-        self.configuration = configuration
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Raise `UserError` on all ranks if one of them has another start than the first rank."""
-        if trainer.world_size == 1:
-            return
-        ranks: list[Any] = [None] * trainer.world_size
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        samples = data.samples_sha256 if stage == "fit" else ""
-        torch.distributed.all_gather_object(ranks, (self.found, self.configuration, samples))
-        for rank, (found, configuration, drawn) in enumerate(ranks[1:], 1):
-            if found != ranks[0][0]:
-                raise UserError(
-                    f"all ranks must start alike, got {ranks[0][0]} on rank 0 and {found} on rank {rank}; put the "
-                    "run's folder where all machines see it, or copy it to each"
-                )
-            if different := differences_in_content(ranks[0][1], configuration):
-                raise UserError(
-                    f"all ranks must have one configuration, and between rank 0 and rank {rank} {different[0]}; copy "
-                    "the same files and code to all machines"
-                )
-            if drawn != ranks[0][2]:
-                raise UserError(
-                    f"ranks 0 and {rank} draw different samples of one index; `python -m lit_retrieval.tasks "
-                    f"check-class {describe(data.task)['class_path']}` shows whether they depend on the process"
-                )
-
-
-class News(Callback):
-    """Prints the lines of a run's start once training starts: until then the run may be refused.
-
-    Args:
-        lines: What to print.
-    """
-
-    def __init__(self, lines: tuple[str, ...]) -> None:
-        self.lines = lines
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the lines, before the progress bar is shown."""
-        for line in self.lines if trainer.is_global_zero else ():
-            print(line, flush=True)
 
 
 # A cache of parsers: the attributes of a RetrievalCLI that hold its parser, by the parser's commands.

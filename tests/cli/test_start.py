@@ -18,8 +18,8 @@ import torch
 import yaml
 
 from lit_retrieval.cli import main, read_configuration
-from lit_retrieval.cli.retrieval_cli import SameStart
 from lit_retrieval.cli.start import Start, differences_in_content
+from lit_retrieval.cli.start_callbacks import SameStart
 from lit_retrieval.data import BatchDataset
 from lit_retrieval.data.suite import hash_samples
 from lit_retrieval.errors import UserError

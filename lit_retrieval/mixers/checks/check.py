@@ -39,7 +39,7 @@ def check_mixer(mixer: nn.Module, hidden_size: int, length: int = 0) -> None:
 
 
 def describe_unused(mixer: nn.Module, hidden_size: int) -> str:
-    """A warning about trained parameters without a gradient; empty if there are none, or none can be computed."""
+    """A warning that names the parameters without a gradient; empty if all have one, or if the mixer fails."""
     try:
         names = find_unused(Case.of(mixer, hidden_size))
     except Exception:  # a mixer may raise anything; the first training step will show it
